@@ -1,0 +1,43 @@
+.DEFAULT_GOAL := help
+.PHONY: help train-model setup demo test lint lock
+
+# ---------------------------------------------------------------------------
+# YOUR TRAINING GOES HERE. `retrain check` runs `make train-model` when a
+# threshold is breached. Replace the one line below by the command that trains
+# your model. It must write the model to $RETRAIN_CHALLENGER, and may leave a
+# sample of its training rows (Parquet) at $RETRAIN_REFERENCE.
+# ---------------------------------------------------------------------------
+train-model:
+	$(PYTHON) -m retrain.demo.train
+
+PYTHON := .venv/bin/python
+BASE_PYTHON ?= python3
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+setup: .venv/.ready ## Make .venv with the locked dependencies
+
+# The lock has hashes; pip refuses anything else. Bytecode and caches stay in .venv.
+.venv/.ready: requirements.lock pyproject.toml
+	$(BASE_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "retrain needs Python 3.11 or later; set BASE_PYTHON")'
+	$(BASE_PYTHON) -m venv --clear .venv
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: setup ## Run the whole loop on real data in front of you
+	$(PYTHON) -m retrain.demo
+
+test: setup ## Run the tests
+	$(PYTHON) -m pytest
+
+lint: setup ## ruff, mypy (strict), import-linter
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	.venv/bin/lint-imports
+
+lock: ## Renew requirements.lock (needs uv)
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --group dev \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' pyproject.toml -o requirements.lock

@@ -1,0 +1,371 @@
+"""The nouns, frozen. Times are aware datetimes in UTC; a version is the SHA-256 of an artifact's bytes in hex."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+Label = str | int | float
+"""A class label as JSON knows it; True is 1."""
+
+
+class Signal(StrEnum):
+    """What can put a model in breach."""
+
+    F1 = "f1"
+    DRIFT = "drift"
+
+
+# ---------------------------------------------------------------- what the monitor said
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Why there is no number, in a sentence a person can act on; `kind` names the cause in one word."""
+
+    kind: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """True positives, false positives and false negatives of one window, as the monitor gave them."""
+
+    tp: float
+    fp: float
+    fn: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One look at the monitoring endpoint. A field is None where the configuration does not ask for it."""
+
+    fetched_at: datetime
+    f1: float | Unknown | None = None
+    drift: float | Unknown | None = None
+    f1_observed_at: datetime | Unknown | None = None
+    drift_observed_at: datetime | Unknown | None = None
+    window: str | Unknown | None = None
+    samples: float | Unknown | None = None
+    positives: float | Unknown | None = None
+    counts: Counts | Unknown | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """What the monitor says of a signal besides its number, e.g. {"drift": "feature=age"}."""
+
+
+class State(StrEnum):
+    """What one reading says of its signal."""
+
+    HEALTHY = "healthy"
+    BREACH = "breach"
+    UNKNOWN = "unknown"
+    TOO_FEW = "too_few"
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """One signal of one snapshot, judged against its threshold.
+
+    `window` identifies the window the value was measured on, `observed_at` is its end (the time of the
+    fetch where the monitor does not say), `sentence` says the same to a person.
+    """
+
+    signal: Signal
+    state: State
+    sentence: str
+    value: float | None = None
+    threshold: float | None = None
+    window: str = ""
+    observed_at: datetime | None = None
+    dated: bool = False
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """A signal on the wrong side of its threshold."""
+
+    metric: Signal
+    value: float
+    threshold: float
+
+
+# ---------------------------------------------------------------- may and must we train?
+
+
+class Action(StrEnum):
+    """What a check does."""
+
+    TRAIN = "train"
+    HOLD = "hold"
+
+
+class Reason(StrEnum):
+    """Why a check trains or holds; the closed list of the contract."""
+
+    BREACH = "breach"
+    FORCED = "forced"
+    MODEL_AGE = "model_age"
+    HEALTHY = "healthy"
+    CONFIRMING = "confirming"
+    SAME_WINDOW = "same_window"
+    TOO_FEW_SAMPLES = "too_few_samples"
+    CHALLENGER_WAITING = "challenger_waiting"
+    COOLING_DOWN = "cooling_down"
+    BACKING_OFF = "backing_off"
+    SETTLING = "settling"
+    NOT_REARMED = "not_rearmed"
+    NEEDS_A_PERSON = "needs_a_person"
+    BUSY = "busy"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do, why, and the sentence that says so with its numbers."""
+
+    action: Action
+    reason: Reason
+    message: str
+    breaches: tuple[Breach, ...] = ()
+    assessments: tuple[Assessment, ...] = ()
+
+
+class Outcome(StrEnum):
+    """How a training ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    NO_CHALLENGER = "no_challenger"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training: how it ended, in seconds, and the challenger's version if there is one."""
+
+    id: str
+    outcome: Outcome
+    exit_code: int | None
+    seconds: float
+    challenger: str | None
+    log: str
+    message: str
+
+
+# ---------------------------------------------------------------- does the challenger deserve it?
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """`rows` holdout rows with this truth, this prediction of the champion and this one of the challenger."""
+
+    truth: Label
+    champion: Label | None
+    challenger: Label
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The holdout, counted: all that any metric of a confusion matrix needs.
+
+    `champion` of every cell is None where there is no champion. `holdout` is the fingerprint of the rows'
+    content.
+    """
+
+    cells: tuple[Cell, ...]
+    holdout: str
+
+    @property
+    def rows(self) -> int:
+        """Number of holdout rows."""
+        return sum(cell.rows for cell in self.cells)
+
+
+class Ruling(StrEnum):
+    """The outcome of a comparison."""
+
+    PROMOTE = "promote"
+    REJECT = "reject"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The ruling on a challenger, the sentence for a person, and the numbers behind it.
+
+    `alpha` is the one-sided level of this look, `look` counts the looks at this holdout, `detectable` is the
+    gain this holdout could show with power 0.8. None where a number is not defined.
+    """
+
+    ruling: Ruling
+    message: str
+    metric: str
+    rows: int
+    challenger_score: float
+    champion_score: float | None
+    alpha: float
+    look: int
+    discordant: int | None = None
+    difference: float | None = None
+    standard_error: float | None = None
+    interval: tuple[float, float] | None = None
+    detectable: float | None = None
+
+
+# ---------------------------------------------------------------- what happened: the events of the journal
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A check looked and decided. `served` is the version the metrics are about.
+
+    `incident` names a failure or a state that needs a person; `news` says that this check told it.
+    """
+
+    action: Action
+    reason: Reason
+    message: str
+    served: str | None
+    assessments: tuple[Assessment, ...]
+    incident: str | None = None
+    news: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingStarted:
+    """The intent to train, written before the command starts."""
+
+    run: str
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFinished:
+    """How a training ended. `news` says that a failure was told."""
+
+    run: str
+    outcome: Outcome
+    message: str
+    exit_code: int | None = None
+    seconds: float | None = None
+    challenger: str | None = None
+    news: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A look at the holdout, or the repetition of a recorded one (`repeated`: it costs no look).
+
+    `question` is what was asked besides the three (metric, average, margin, level); `file` is the holdout
+    file's inode, size and time, so that an unchanged file need not be read again.
+    """
+
+    challenger: str
+    champion: str | None
+    holdout: str
+    question: str
+    file: str
+    verdict: Verdict
+    repeated: bool = False
+    dry_run: bool = False
+    source: str = ""
+
+
+class Swap(StrEnum):
+    """Why the champion link moves."""
+
+    PROMOTION = "promotion"
+    ROLLBACK = "rollback"
+
+
+@dataclass(frozen=True, slots=True)
+class SwapStarted:
+    """The intent to move the link, written before it moves."""
+
+    swap: Swap
+    version: str
+    previous: str | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SwapUndone:
+    """A swap that was not completed: the champion before it serves again."""
+
+    version: str
+    previous: str | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Promoted:
+    """The challenger is the champion now."""
+
+    version: str
+    previous: str | None
+    forced: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """An earlier champion serves again."""
+
+    version: str
+    previous: str | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A person turned the waiting challenger down."""
+
+    version: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """An ordinary champion file was taken into the registry as it was."""
+
+    version: str
+
+
+Event = (
+    Checked
+    | TrainingStarted
+    | TrainingFinished
+    | Judged
+    | SwapStarted
+    | SwapUndone
+    | Promoted
+    | RolledBack
+    | Rejected
+    | Adopted
+)
+EventKind = Literal[
+    "Checked",
+    "TrainingStarted",
+    "TrainingFinished",
+    "Judged",
+    "SwapStarted",
+    "SwapUndone",
+    "Promoted",
+    "RolledBack",
+    "Rejected",
+    "Adopted",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the journal."""
+
+    id: int
+    at: datetime
+    event: Event

@@ -1,0 +1,110 @@
+"""The configured rules of both decisions, as the pure core needs them. Shares lie in 0–1."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import NewType
+
+from retrain.core.records import Label, Signal
+
+Share = NewType("Share", float)
+"""A number in 0–1."""
+Level = NewType("Level", float)
+"""An error bound: above 0, below 0.5."""
+Amount = NewType("Amount", float)
+"""A finite number, not negative."""
+Natural = NewType("Natural", int)
+"""A whole number, 0 or more."""
+Positive = NewType("Positive", int)
+"""A whole number, 1 or more."""
+Difference = NewType("Difference", float)
+"""A difference of two scores: above -1, below 1."""
+
+
+class Side(StrEnum):
+    """On which side of its threshold drift is in breach."""
+
+    ABOVE = "above"
+    BELOW = "below"
+
+
+@dataclass(frozen=True, slots=True)
+class MaxAge:
+    """How old a reading may be; per signal, since labels come later than features."""
+
+    f1: timedelta = timedelta(hours=24)
+    drift: timedelta = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class Triggers:
+    """When `check` may train."""
+
+    performance_threshold: Share | None = None
+    drift_threshold: Amount | None = None
+    drift_breach: Side = Side.ABOVE
+    consecutive: Positive = Positive(1)
+    min_samples: Natural = Natural(0)
+    max_age: MaxAge = field(default_factory=MaxAge)
+    cooldown: timedelta = timedelta(hours=6)
+    failure_backoff: timedelta = timedelta(hours=1)
+    settle: timedelta = timedelta(hours=24)
+    challenger_ttl: timedelta = timedelta(days=7)
+    max_unpromoted: Positive = Positive(3)
+    max_model_age: timedelta | None = None
+
+    def threshold(self, signal: Signal) -> float | None:
+        """The threshold of a signal; None where the signal is not looked at."""
+        return self.performance_threshold if signal is Signal.F1 else self.drift_threshold
+
+    def max_age_of(self, signal: Signal) -> timedelta:
+        """How old a reading of this signal may be."""
+        return self.max_age.f1 if signal is Signal.F1 else self.max_age.drift
+
+
+class Metric(StrEnum):
+    """A score of a confusion matrix; every one is better when it is higher."""
+
+    F1 = "f1"
+    PRECISION = "precision"
+    RECALL = "recall"
+    ACCURACY = "accuracy"
+    BALANCED_ACCURACY = "balanced_accuracy"
+    MCC = "mcc"
+
+
+class Average(StrEnum):
+    """How f1, precision and recall of several classes become one number."""
+
+    BINARY = "binary"
+    MACRO = "macro"
+    WEIGHTED = "weighted"
+    MICRO = "micro"
+
+
+class Guarantee(StrEnum):
+    """What `alpha` bounds: every look of a holdout together, or each alone."""
+
+    LIFETIME = "lifetime"
+    PER_TEST = "per_test"
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What a challenger must show. `unopposed_floor` is the floor where there is no champion to beat."""
+
+    metric: Metric = Metric.F1
+    average: Average = Average.BINARY
+    positive: Label = 1
+    min_improvement: Difference = Difference(0.0)
+    floor: Share | None = None
+    unopposed_floor: Share | None = None
+    alpha: Level = Level(0.05)
+    guarantee: Guarantee = Guarantee.LIFETIME
+    holdout_uses: Positive = Positive(10)
+
+    @property
+    def question(self) -> str:
+        """What is asked of a pair and a holdout; the same question of the same three has one answer."""
+        scope = f"{self.average}:{self.positive!r}" if self.average is Average.BINARY else self.average
+        return f"{self.metric} {scope} > {self.min_improvement:+} floor {self.floor} at {self.alpha} {self.guarantee}"

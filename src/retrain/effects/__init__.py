@@ -1,0 +1,1 @@
+"""Touches the world, one thing a module; the modules do not know each other."""

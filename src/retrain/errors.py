@@ -1,0 +1,47 @@
+"""What can go wrong, and with which exit code."""
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """The exit codes that scripts may rely on; `ended by signal N` is 128 + N."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    BUG = 3
+    UNKNOWN = 4
+    REJECTED = 10
+    INCONCLUSIVE = 11
+    BUSY = 75
+
+
+class RetrainError(Exception):
+    """An expected failure: its text tells a person what happened, where, and how to mend it."""
+
+    exit_code: int = Exit.FAILED
+
+
+class ConfigError(RetrainError):
+    """The configuration or the flags are wrong; every problem found, one a line."""
+
+    exit_code = Exit.USAGE
+
+
+class BusyError(RetrainError):
+    """Another run holds the lock."""
+
+    exit_code = Exit.BUSY
+
+
+class Stopped(BaseException):
+    """The controller was sent signal `number`."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+    @property
+    def exit_code(self) -> int:
+        """128 + N, what a shell reports for a process that signal N ended."""
+        return 128 + self.number

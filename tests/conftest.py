@@ -1,0 +1,31 @@
+"""What every test may rely on: nothing of the user's environment, and real components by name."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+IN_CI = bool(os.environ.get("CI"))
+
+
+@pytest.fixture(autouse=True)
+def clean_world(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test sees the user's home, configuration, proxies or an outer make."""
+    for name in list(os.environ):
+        if name.startswith(("RETRAIN_", "MAKE", "MFLAGS")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+    yield
+
+
+def real(program: str) -> Path:
+    """The path of a real component. In CI a missing one fails the test, elsewhere it skips it by name."""
+    found = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+    if found is None:
+        message = f"{program} is not installed"
+        if IN_CI:
+            pytest.fail(message)
+        pytest.skip(message)
+    return Path(found)
