@@ -1,0 +1,176 @@
+"""The tour of `make demo`: the whole loop on real data, with the shipped configuration, Makefile and commands."""
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import requests
+
+from retrain.config import load
+from retrain.demo import DATA, HOLDOUT, MARKER, MODELS, PREDICTIONS, STATE, TRAINING
+from retrain.errors import RetrainError, Stopped
+
+OWN = (DATA, MODELS, STATE)
+ANSWERS_WITHIN = 60.0
+"""Seconds in which the monitor must answer."""
+ENDS_WITHIN = 10.0
+"""Seconds that a command may take to end after SIGTERM."""
+
+
+def main() -> int:
+    """The exit code of the tour."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, _stop)
+    try:
+        tour()
+    except RetrainError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except Stopped as stopped:
+        print("\nThe tour was stopped.", file=sys.stderr)
+        return stopped.exit_code
+    return 0
+
+
+def tour() -> None:
+    """Walk through the loop once, in the current directory. Raises RetrainError at the first surprise."""
+    start_afresh()
+    retrain, python = beside_python("retrain"), beside_python(Path(sys.executable).name)
+    world = (python, "-m", "retrain.demo.world")
+
+    say("A scanner reads handwritten digits, and a model says whether each is odd. Here is a day of labelled scans.")
+    run(*world, "start")
+    say("From them the first model is trained, by the same recipe that `retrain check` will use.")
+    run("make", "train-model")
+    say("There is no champion to beat yet, so the model only has to reach the floor, F1 0.85.")
+    run(retrain, "promote", "models/challenger.joblib")
+    say("A day passes: the champion serves every scan, and its predictions are logged.")
+    run(*world, "day")
+    say("The monitor turns that log into metrics. It runs in the background.")
+    with running(retrain, "monitor") as monitor:
+        wait_for(monitor)
+        say("This is what cron runs. All is well, so nothing happens.")
+        run(retrain, "check")
+        say("Now the lamp fades and dirt gets on the glass. The next day passes.")
+        run(*world, "drift")
+        run(*world, "day")
+        say("The next check sees it and trains a challenger. The champion stays in service meanwhile.")
+        run(retrain, "check")
+        say("The challenger must prove itself on sheets that no training has seen, scanned as they look today.")
+        run(retrain, "promote")
+        say("What is served, what waits, and what happened:")
+        run(retrain, "status")
+        say("If the new champion disappoints, one command puts the one before it back.")
+        run(retrain, "rollback")
+        run(retrain, "status")
+    say("That was the whole loop. It left everything in place for you to look at, and no process behind. Try:")
+    for line in (
+        f"{retrain} monitor &",
+        f"{retrain} check",
+        f"{retrain} status",
+        f"{retrain} promote",
+        f"{retrain} --help",
+    ):
+        print(f"  {line}")
+    print(f"\nTo clean up: kill %1 (if you started the monitor); rm -r {' '.join(map(str, OWN))}")
+
+
+def start_afresh() -> None:
+    """Remove what an earlier tour left. Raises RetrainError where anything might be somebody's own."""
+    there = [path for path in OWN if os.path.lexists(path)]
+    if not there:
+        return
+    names = ", ".join(f"{path}/" for path in there)
+    written_here = {MARKER, TRAINING, PREDICTIONS, HOLDOUT}
+    strange = [path for path in there if path.is_symlink() or not path.is_dir()]
+    strange += [path for path in DATA.glob("*") if path not in written_here]
+    if strange or not MARKER.is_file():
+        why = f"{strange[0]} is not of its making" if strange else f"there is no {MARKER}"
+        raise RetrainError(
+            f"The demo would replace {names}, but {why}, so this may be your own work."
+            " Nothing was changed. Run the demo in a fresh copy of the repository, or move these away."
+        )
+    for path in (MODELS, STATE, DATA):  # the marker goes last: an interrupted removal can be taken up again
+        if path in there:
+            shutil.rmtree(path)
+
+
+def say(narration: str) -> None:
+    """Tell what comes next."""
+    print(f"\n{narration}", flush=True)
+
+
+def beside_python(program: str) -> str:
+    """The path of a program of this environment, as one would type it here."""
+    path = Path(sys.executable).with_name(program)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def run(*command: str) -> None:
+    """Show the command and run it to its end. Raises RetrainError unless it ends well."""
+    with running(*command) as process:
+        code = process.wait()
+    if code != 0:
+        raise RetrainError(f"The tour ends here: `{shlex.join(command)}` ended with exit code {code}, not with 0.")
+
+
+@contextmanager
+def running(*command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The command, shown and started; on the way out it is ended if it has not ended by itself."""
+    print(f"$ {shlex.join(command)}", flush=True)
+    try:
+        process = subprocess.Popen(command, env=environment())
+    except OSError as error:
+        raise RetrainError(f"`{shlex.join(command)}` could not be started: {error.strerror}") from error
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(ENDS_WITHIN)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def environment() -> dict[str, str]:
+    """What the commands inherit: nothing of the make that runs the tour, and no other configuration of retrain."""
+    outer = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
+    return {name: value for name, value in os.environ.items() if name not in outer and not name.startswith("RETRAIN_")}
+
+
+def wait_for(monitor: "subprocess.Popen[bytes]") -> None:
+    """Return once the monitor answers. Raises RetrainError if it ends or stays silent."""
+    config, _ = load(Path("config.yaml"), os.environ)
+    url = config.monitoring.url if config.monitoring else ""
+    deadline = time.monotonic() + ANSWERS_WITHIN
+    with requests.Session() as session:
+        session.trust_env = False  # no proxy stands between us and our own monitor
+        while time.monotonic() < deadline:
+            time.sleep(0.2)
+            if monitor.poll() is not None:
+                raise RetrainError(f"The tour ends here: the monitor ended with exit code {monitor.returncode}.")
+            try:
+                if session.get(url, timeout=5).ok:
+                    return
+            except requests.RequestException:
+                continue
+    raise RetrainError(f"The tour ends here: the monitor did not answer at {url} within {ANSWERS_WITHIN:.0f} s.")
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)  # once is enough; what runs is being ended
+    raise Stopped(number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
