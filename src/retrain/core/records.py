@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
 
 Label = str | int | float
 """A class label as JSON knows it; True is 1."""
@@ -68,7 +67,9 @@ class Assessment:
     """One signal of one snapshot, judged against its threshold.
 
     `window` identifies the window the value was measured on, `observed_at` is its end (the time of the
-    fetch where the monitor does not say), `sentence` says the same to a person.
+    fetch where the monitor does not say; `dated` tells which), `settling` says that the window is still
+    (partly) about the champion before this one, `kind` names the cause of an unknown. `sentence` says it all
+    to a person.
     """
 
     signal: Signal
@@ -79,6 +80,7 @@ class Assessment:
     window: str = ""
     observed_at: datetime | None = None
     dated: bool = False
+    settling: bool = False
     kind: str = ""
 
 
@@ -129,7 +131,6 @@ class Decision:
     reason: Reason
     message: str
     breaches: tuple[Breach, ...] = ()
-    assessments: tuple[Assessment, ...] = ()
 
 
 class Outcome(StrEnum):
@@ -205,7 +206,7 @@ class Verdict:
     message: str
     metric: str
     rows: int
-    challenger_score: float
+    challenger_score: float | None
     champion_score: float | None
     alpha: float
     look: int
@@ -291,6 +292,7 @@ class SwapStarted:
     version: str
     previous: str | None
     reason: str = ""
+    forced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,18 +350,6 @@ Event = (
     | Rejected
     | Adopted
 )
-EventKind = Literal[
-    "Checked",
-    "TrainingStarted",
-    "TrainingFinished",
-    "Judged",
-    "SwapStarted",
-    "SwapUndone",
-    "Promoted",
-    "RolledBack",
-    "Rejected",
-    "Adopted",
-]
 
 
 @dataclass(frozen=True, slots=True)

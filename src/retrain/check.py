@@ -1,0 +1,188 @@
+"""`retrain check`: fetch the metrics, decide, and train if the decision is to train. The command of cron."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+
+from retrain.context import Context
+from retrain.core import recall
+from retrain.core.assess import assess
+from retrain.core.decide import decide
+from retrain.core.recall import Past
+from retrain.core.records import (
+    Action,
+    Assessment,
+    Checked,
+    Decision,
+    Outcome,
+    Reason,
+    Run,
+    Snapshot,
+    State,
+)
+from retrain.core.words import duration, iso
+from retrain.effects import lock, monitoring, notify, registry
+from retrain.effects.journal import Journal, open_journal
+from retrain.errors import BusyError, Exit
+from retrain.handover import settle
+from retrain.report import Report
+from retrain.train import train
+
+LOCK_SLACK = timedelta(minutes=1)
+"""How much longer than a training may take the lock may be held before a check is loud about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """How the command was given. `forced` is the person's reason; `echo` a terminal that follows the training."""
+
+    dry_run: bool = False
+    forced: str | None = None
+    echo: Callable[[bytes], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What one check saw and decided; `served` is the version that the metrics are about."""
+
+    snapshot: Snapshot
+    assessments: tuple[Assessment, ...]
+    decision: Decision
+    served: str | None
+
+
+def check(context: Context, order: Order) -> Report:
+    """The report of one check."""
+    config = context.config
+    with open_journal(config.state, writable=not order.dry_run) as journal:
+        settled = () if order.dry_run else _settle_if_free(context, journal)
+        snapshot = Snapshot(context.clock())
+        if config.monitoring is not None:
+            snapshot = monitoring.fetch(config.monitoring, context.secrets, context.clock())
+        view = _decide(context, journal.past(), snapshot, order)
+        if order.dry_run:
+            return _report(view, order)
+        if view.decision.action is Action.HOLD:
+            report = _hold(context, journal, view, order)
+        else:
+            report = _train_if_free(context, journal, view, order)
+    if settled:
+        report = replace(report, news=True, message="; ".join((*settled, report.message)))
+    if config.notifications.heartbeat is not None:
+        notify.heartbeat(config.notifications.heartbeat)
+    return report
+
+
+def _settle_if_free(context: Context, journal: Journal) -> tuple[str, ...]:
+    """What a crash had left open and is settled now. Raises BusyError when the lock is held for too long."""
+    past = journal.past()
+    if past.run is None and past.swap is None:
+        return ()
+    try:
+        with lock.hold(context.config.state, "check", context.clock()):
+            return settle(context, journal)
+    except lock.HeldError as error:
+        _complain_if_stuck(context, error)
+        return ()
+
+
+def _complain_if_stuck(context: Context, error: lock.HeldError) -> None:
+    training = context.config.training
+    longest = training.timeout + training.grace + LOCK_SLACK
+    held = context.clock() - error.holder.since if error.holder is not None else timedelta()
+    if held > longest:
+        raise BusyError(
+            f"stuck: {error.holder} has held the lock for {duration(held)}, longer than a training may take"
+            f" ({duration(longest)}). Look at that process: the lock is free when it and its training have ended"
+        ) from error
+
+
+def _decide(context: Context, past: Past, snapshot: Snapshot, order: Order) -> _View:
+    serving = registry.served(context.config.models)
+    version = serving.version if serving is not None else None
+    now, triggers = context.clock(), context.config.triggers
+    past = recall.serves(past, version, now)
+    assessments = assess(snapshot, triggers, past.swapped_at)
+    made_at = serving.made_at if serving is not None else None
+    decision = decide(past, assessments, triggers, now, champion_made_at=made_at, forced=order.forced)
+    return _View(snapshot, assessments, decision, version)
+
+
+def _hold(context: Context, journal: Journal, view: _View, order: Order) -> Report:
+    """The report of a check that does not train, which is recorded; news if nobody was told of it yet."""
+    now, past, incident = context.clock(), journal.past(), _incident(view)
+    repeat_after = context.config.notifications.repeat_after
+    news = incident is not None and past.is_news(incident, now, repeat_after)
+    journal.append(_checked(view, incident, news=news), now)
+    if incident is None and past.told:
+        view = replace(view, decision=replace(view.decision, message=f"recovered: {view.decision.message}"))
+        news = True
+    return _report(view, order, news=news)
+
+
+def _incident(view: _View) -> str | None:
+    """The failure, or the state that needs a person, which this hold is part of."""
+    reason = view.decision.reason
+    if reason is Reason.UNKNOWN:
+        return "unknown:" + ",".join(sorted({each.kind for each in view.assessments if each.state is State.UNKNOWN}))
+    if reason is Reason.BACKING_OFF:
+        return "training"
+    return reason if reason in (Reason.NEEDS_A_PERSON, Reason.NOT_REARMED) else None
+
+
+def _train_if_free(context: Context, journal: Journal, view: _View, order: Order) -> Report:
+    """Take the lock, decide again on what the journal says now, and train if that still is the decision."""
+    try:
+        with lock.hold(context.config.state, "check", context.clock()) as lock_fd:
+            settle(context, journal)
+            view = _decide(context, journal.past(), view.snapshot, order)
+            if view.decision.action is Action.HOLD:
+                return _hold(context, journal, view, order)
+            run, news = train(context, journal, _checked(view), lock_fd, order.echo)
+    except lock.HeldError as error:
+        if order.forced is not None:
+            raise
+        _complain_if_stuck(context, error)
+        due = view.decision.message.removeprefix("training: ")
+        message = f"held: {due}, but {error.holder or 'another run'} holds the lock (the next check looks again)"
+        busy = replace(view.decision, action=Action.HOLD, reason=Reason.BUSY, message=message)
+        return _hold(context, journal, replace(view, decision=busy), order)
+    view = replace(view, decision=replace(view.decision, message=f"{view.decision.message}; {run.message}"))
+    return _report(view, order, news=news, run=run)
+
+
+def _checked(view: _View, incident: str | None = None, *, news: bool = False) -> Checked:
+    decision = view.decision
+    return Checked(decision.action, decision.reason, decision.message, view.served, view.assessments, incident, news)
+
+
+def _report(view: _View, order: Order, *, news: bool = True, run: Run | None = None) -> Report:
+    decision, snapshot = view.decision, view.snapshot
+    exit_code = Exit.UNKNOWN if decision.reason is Reason.UNKNOWN else Exit.DONE
+    if run is not None and run.outcome is not Outcome.SUCCEEDED:
+        exit_code = Exit.FAILED
+    metrics = {"f1": snapshot.f1, "drift": snapshot.drift, "samples": snapshot.samples}
+    numbers = {name: value if isinstance(value, float) else None for name, value in metrics.items()}
+    observed = [at for at in (snapshot.f1_observed_at, snapshot.drift_observed_at) if isinstance(at, datetime)]
+    data = {
+        "action": decision.action,
+        "reason": decision.reason,
+        "message": decision.message,
+        "dry_run": order.dry_run,
+        "metrics": {**numbers, "observed_at": iso(observed[0]) if observed else None},
+        "breaches": [asdict(breach) for breach in decision.breaches],
+        "run": _run_data(run) if run is not None else None,
+    }
+    details = tuple(each.sentence for each in view.assessments)
+    return Report(decision.message, data, exit_code, news, details)
+
+
+def _run_data(run: Run) -> dict[str, object]:
+    return {
+        "id": run.id,
+        "outcome": run.outcome,
+        "exit_code": run.exit_code,
+        "seconds": round(run.seconds, 3),
+        "challenger": run.challenger,
+        "log": run.log,
+    }

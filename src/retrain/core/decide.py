@@ -1,0 +1,186 @@
+"""May and must we train? A pure, total function: every outcome has its reason and its sentence."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from retrain.core.assess import NAMES
+from retrain.core.recall import Past, watch
+from retrain.core.records import Action, Assessment, Breach, Decision, Reason, Signal, State
+from retrain.core.rules import Triggers
+from retrain.core.words import counted, duration, moment, short
+
+LONGEST_BACKOFF = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What holds a due training back, until when (None: until a person acts), and the way round it."""
+
+    reason: Reason
+    sentence: str
+    until: datetime | None
+    remedy: str
+
+
+def decide(  # noqa: PLR0913  (the decision's whole world is its arguments)
+    past: Past,
+    assessments: Sequence[Assessment],
+    triggers: Triggers,
+    now: datetime,
+    *,
+    champion_made_at: datetime | None = None,
+    forced: str | None = None,
+) -> Decision:
+    """The decision of one check.
+
+    `past` is what the journal said before this check's readings, `champion_made_at` when the served artifact was
+    made (None: not known), `forced` the reason of a person who skips the rules.
+    """
+    watched = watch(past, assessments)
+    breaches = tuple(
+        Breach(each.signal, each.value, each.threshold)
+        for each in assessments
+        if each.state is State.BREACH and each.value is not None and each.threshold is not None
+    )
+    if forced is not None:
+        return Decision(Action.TRAIN, Reason.FORCED, f"training, forced: {forced}", breaches)
+    standing = [each for each in assessments if stands(watched, each, triggers)]
+    why = "; ".join(each.sentence for each in standing)
+    reason = Reason.BREACH
+    if not standing:
+        age = _overdue(watched, champion_made_at, triggers, now)
+        if age is None:
+            return _nothing_due(past, watched, assessments, triggers, breaches)
+        why, reason = age, Reason.MODEL_AGE
+    gate = barrier(watched, triggers, now)
+    if gate is not None:
+        return Decision(Action.HOLD, gate.reason, f"held: {why}, but {gate.sentence} ({gate.remedy})", breaches)
+    return Decision(Action.TRAIN, reason, f"training: {why}", breaches)
+
+
+def stands(past: Past, assessment: Assessment, triggers: Triggers) -> bool:
+    """Whether this breach is due for a training: in breach now, long enough, and armed."""
+    streak = past.streak(assessment.signal)
+    armed = assessment.signal is Signal.F1 or streak.armed
+    return assessment.state is State.BREACH and armed and streak.count >= triggers.consecutive
+
+
+def barrier(past: Past, triggers: Triggers, now: datetime) -> Gate | None:
+    """What holds a due training back now, in the contract's order; None: nothing does."""
+    waiting = past.challenger
+    if waiting is not None and not waiting.settled and now < waiting.at + triggers.challenger_ttl:
+        return Gate(
+            Reason.CHALLENGER_WAITING,
+            f"challenger {short(waiting.version)} of {moment(waiting.at)} waits to be judged",
+            waiting.at + triggers.challenger_ttl,
+            "retrain promote judges it, promote --reject turns it down",
+        )
+    if past.unpromoted >= triggers.max_unpromoted:
+        return Gate(
+            Reason.NEEDS_A_PERSON,
+            f"the last {counted(past.unpromoted, 'training')} brought no promotion, and max_unpromoted is"
+            f" {triggers.max_unpromoted}: a person should look at data, labels and training",
+            None,
+            "a promotion ends this; check --force --reason TEXT trains once more",
+        )
+    return _backing_off(past, triggers, now) or _cooling_down(past, triggers, now)
+
+
+def _backing_off(past: Past, triggers: Triggers, now: datetime) -> Gate | None:
+    if past.failures == 0 or past.failed_at is None:
+        return None
+    wait = triggers.failure_backoff * 2 ** min(past.failures - 1, 30) if triggers.failure_backoff else timedelta()
+    wait = min(wait, max(LONGEST_BACKOFF, triggers.failure_backoff))
+    until = min(past.failed_at, now) + wait
+    if now >= until:
+        return None
+    return Gate(
+        Reason.BACKING_OFF,
+        f"the last {counted(past.failures, 'training')} failed, the latest {duration(now - past.failed_at)} ago,"
+        f" and the back-off is {duration(wait)}",
+        until,
+        f"next try in {duration(until - now)}; --force trains anyway",
+    )
+
+
+def _cooling_down(past: Past, triggers: Triggers, now: datetime) -> Gate | None:
+    if past.trained_at is None:
+        return None
+    until = min(past.trained_at, now) + triggers.cooldown
+    if now >= until:
+        return None
+    return Gate(
+        Reason.COOLING_DOWN,
+        f"training ended {duration(now - past.trained_at)} ago and the cooldown is {duration(triggers.cooldown)}",
+        until,
+        f"next in {duration(until - now)}; --force trains anyway",
+    )
+
+
+def _overdue(past: Past, made_at: datetime | None, triggers: Triggers, now: datetime) -> str | None:
+    """The sentence of a champion that is too old; a training since then gives it its age anew."""
+    if triggers.max_model_age is None or made_at is None:
+        return None
+    since = max(made_at, past.trained_at or made_at)
+    if now - since <= triggers.max_model_age:
+        return None
+    return f"the champion is {duration(now - made_at)} old and max_model_age is {duration(triggers.max_model_age)}"
+
+
+def _nothing_due(
+    before: Past, after: Past, assessments: Sequence[Assessment], triggers: Triggers, breaches: tuple[Breach, ...]
+) -> Decision:
+    """The hold of a check in which no breach stands."""
+    for state, reason in (
+        (State.UNKNOWN, Reason.UNKNOWN),
+        (State.BREACH, None),
+        (State.TOO_FEW, Reason.TOO_FEW_SAMPLES),
+    ):
+        found = [each for each in assessments if each.state is state]
+        if found and reason is not None:
+            return Decision(Action.HOLD, reason, f"held: {'; '.join(each.sentence for each in found)}", breaches)
+        if found:
+            held, sentence = min((_why_not_yet(before, after, each, triggers) for each in found), key=_order)
+            return Decision(Action.HOLD, held, sentence, breaches)
+    if not assessments:
+        return Decision(Action.HOLD, Reason.HEALTHY, "healthy: the champion is not too old", breaches)
+    return Decision(Action.HOLD, Reason.HEALTHY, f"healthy: {'; '.join(each.sentence for each in assessments)}")
+
+
+_ORDER = (Reason.NOT_REARMED, Reason.SETTLING, Reason.CONFIRMING, Reason.SAME_WINDOW)
+
+
+def _order(held: tuple[Reason, str]) -> int:
+    return _ORDER.index(held[0])
+
+
+def _why_not_yet(before: Past, after: Past, breach: Assessment, triggers: Triggers) -> tuple[Reason, str]:
+    """Why a breach does not stand."""
+    streak = after.streak(breach.signal)
+    told = f"held: {breach.sentence}"
+    if breach.settling and before.swapped_at is not None:
+        until = before.swapped_at + triggers.settle
+        return Reason.SETTLING, (
+            f"{told}, but this window began before {moment(until)}, when the champion promoted at"
+            f" {moment(before.swapped_at)} has settled (settle: {duration(triggers.settle)})"
+        )
+    if breach.signal is Signal.DRIFT and not streak.armed:
+        return Reason.NOT_REARMED, (
+            f"{told}, but drift already stood when this champion was promoted and was not healthy since: the monitor"
+            " seems to compare with old training data. Give it the champion's (RETRAIN_REFERENCE does for"
+            " `retrain monitor`), or raise drift_threshold"
+        )
+    progress = f"window {streak.count} of {triggers.consecutive} in breach"
+    if before.streak(breach.signal).has_seen(breach):
+        return Reason.SAME_WINDOW, (
+            f"{told}, but its window ({_named(breach)}) was read before and counts once"
+            + (f": {progress}" if streak.count else "; a new one must come after the last training")
+        )
+    return Reason.CONFIRMING, f"{told}: {progress}, so it is not acted on yet"
+
+
+def _named(assessment: Assessment) -> str:
+    if assessment.dated and assessment.observed_at is not None:
+        return f"to {moment(assessment.observed_at)}"
+    return f"{NAMES[assessment.signal]} and counts unchanged" if " " in assessment.window else assessment.window

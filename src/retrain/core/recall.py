@@ -1,0 +1,257 @@
+"""The journal → what matters now: a fold over its events, one step an event."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from retrain.core.records import (
+    Adopted,
+    Assessment,
+    Checked,
+    Entry,
+    Event,
+    Judged,
+    Outcome,
+    Promoted,
+    Rejected,
+    RolledBack,
+    Signal,
+    State,
+    SwapStarted,
+    SwapUndone,
+    TrainingFinished,
+    TrainingStarted,
+)
+
+REMEMBERED = 128
+"""How many windows without a time are remembered as seen, and how many champions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Streak:
+    """A signal's distinct windows in breach, in a row, since the last training that succeeded.
+
+    `in_breach` is what the last judged window said; `armed` is False for drift that stood at the last
+    promotion and was not seen healthy since; `seen` and `latest` tell the windows that count no more.
+    """
+
+    count: int = 0
+    in_breach: bool = False
+    armed: bool = True
+    seen: tuple[str, ...] = ()
+    latest: datetime | None = None
+
+    def has_seen(self, assessment: Assessment) -> bool:
+        """Whether this window was read before, or ended before one that was."""
+        backwards = assessment.dated and _earlier(assessment.observed_at, self.latest)
+        return backwards or assessment.window in self.seen
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """A training that was started and has not been recorded as finished."""
+
+    id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Challenger:
+    """What the last successful training left; `settled` once it was judged, whatever the verdict."""
+
+    version: str
+    run: str
+    at: datetime
+    settled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """All of the journal that the decisions need.
+
+    `run` and `swap` were started and not recorded as ended. `lineage` are the champions before the present one,
+    oldest first; `champions` all that served, by the last time they did. `told` are the incidents that were told
+    and have not ended, with when they were told.
+    """
+
+    f1: Streak = field(default_factory=Streak)
+    drift: Streak = field(default_factory=Streak)
+    run: OpenRun | None = None
+    swap: SwapStarted | None = None
+    trained_at: datetime | None = None
+    failed_at: datetime | None = None
+    failures: int = 0
+    challenger: Challenger | None = None
+    unpromoted: int = 0
+    served: str | None = None
+    swapped_at: datetime | None = None
+    lineage: tuple[str, ...] = ()
+    champions: tuple[str, ...] = ()
+    told: Mapping[str, datetime] = field(default_factory=dict)
+
+    def streak(self, signal: Signal) -> Streak:
+        """The streak of this signal."""
+        return self.f1 if signal is Signal.F1 else self.drift
+
+    def worth_keeping(self, keep: int) -> set[str]:
+        """The versions that rollback and promotion may want: the champion, `keep` before it, the last challenger."""
+        wanted = set(self.champions[::-1][: keep + 1])
+        return wanted if self.challenger is None else wanted | {self.challenger.version}
+
+    def is_news(self, incident: str, now: datetime, repeat_after: timedelta) -> bool:
+        """Whether this incident is to be told: it is new, or it was told `repeat_after` ago."""
+        told_at = self.told.get(incident)
+        return told_at is None or now - told_at >= repeat_after
+
+
+def fold(past: Past, entries: Iterable[Entry]) -> Past:
+    """What matters after these entries."""
+    for entry in entries:
+        past = advance(past, entry.event, entry.at)
+    return past
+
+
+def advance(past: Past, event: Event, at: datetime) -> Past:
+    """What matters after one more event."""
+    past = _clamp(past, at)
+    match event:
+        case Checked():
+            return _checked(past, event, at)
+        case TrainingStarted():
+            return replace(past, run=OpenRun(event.run, at))
+        case TrainingFinished():
+            return _trained(past, event, at)
+        case Judged():
+            if event.dry_run or past.challenger is None or past.challenger.version != event.challenger:
+                return past
+            return replace(past, challenger=replace(past.challenger, settled=True))
+        case Rejected():
+            return _without(past, event.version)
+        case SwapStarted():
+            return replace(past, swap=event)
+        case SwapUndone():
+            return replace(past, swap=None)
+        case Promoted():
+            past = _serves(replace(past, swap=None), event.version, at, disarm=True)
+            return replace(_without(past, event.version), unpromoted=0)
+        case RolledBack():
+            before = past.lineage[: past.lineage.index(event.version)] if event.version in past.lineage else None
+            past = _serves(replace(past, swap=None), event.version, at, disarm=True)
+            return past if before is None else replace(past, lineage=before)
+        case Adopted():
+            return serves(past, event.version, at)
+
+
+def serves(past: Past, version: str | None, at: datetime) -> Past:
+    """What matters once `version` is seen in service, whoever put it there."""
+    if version is None or version == past.served:
+        return past
+    if past.served is None:
+        return replace(past, served=version, champions=_last(past.champions, version))
+    return _serves(past, version, at, disarm=False)
+
+
+def watch(past: Past, assessments: Iterable[Assessment]) -> Past:
+    """What matters after these readings: every window counts once."""
+    for assessment in assessments:
+        streak = _after(past.streak(assessment.signal), assessment)
+        past = replace(past, f1=streak) if assessment.signal is Signal.F1 else replace(past, drift=streak)
+    return past
+
+
+def _after(streak: Streak, assessment: Assessment) -> Streak:
+    if assessment.state not in (State.HEALTHY, State.BREACH):
+        return streak
+    healthy = assessment.state is State.HEALTHY
+    if streak.has_seen(assessment):
+        return streak
+    if assessment.settling:
+        return replace(streak, armed=streak.armed or healthy, seen=_last(streak.seen, assessment.window))
+    latest = streak.latest
+    if assessment.dated and not _earlier(assessment.observed_at, latest):
+        latest = assessment.observed_at
+    return Streak(
+        count=0 if healthy else streak.count + 1,
+        in_breach=not healthy,
+        armed=streak.armed or healthy,
+        seen=_last(streak.seen, assessment.window),
+        latest=latest,
+    )
+
+
+def _checked(past: Past, event: Checked, at: datetime) -> Past:
+    past = watch(serves(past, event.served, at), event.assessments)
+    if event.incident is None:
+        return replace(past, told={})
+    return _told(past, event.incident, at) if event.news else past
+
+
+def _trained(past: Past, event: TrainingFinished, at: datetime) -> Past:
+    past = replace(past, run=None)
+    if event.outcome is not Outcome.SUCCEEDED or event.challenger is None:
+        past = _told(past, "training", at) if event.news else past
+        return replace(past, failures=past.failures + 1, failed_at=at)
+    return replace(
+        past,
+        f1=replace(past.f1, count=0),
+        drift=replace(past.drift, count=0),
+        trained_at=at,
+        failed_at=None,
+        failures=0,
+        challenger=Challenger(event.challenger, event.run, at),
+        unpromoted=past.unpromoted + 1,
+        told={},
+    )
+
+
+def _serves(past: Past, version: str, at: datetime, *, disarm: bool) -> Past:
+    """Another champion serves: the old one's windows say nothing about it."""
+    lineage = past.lineage if past.served is None else _last(past.lineage, past.served)
+    lineage = tuple(each for each in lineage if each != version)
+    return replace(
+        past,
+        f1=Streak(),
+        drift=Streak(armed=not (disarm and past.drift.in_breach)),
+        served=version,
+        swapped_at=at,
+        lineage=lineage,
+        champions=_last(past.champions, version),
+    )
+
+
+def _without(past: Past, version: str) -> Past:
+    """No challenger with this version waits any more."""
+    gone = past.challenger is not None and past.challenger.version == version
+    return replace(past, challenger=None) if gone else past
+
+
+def _told(past: Past, incident: str, at: datetime) -> Past:
+    return replace(past, told={**past.told, incident: at})
+
+
+def _last(items: tuple[str, ...], item: str) -> tuple[str, ...]:
+    """The items with this one moved to the end, the oldest forgotten."""
+    return (*(each for each in items if each != item), item)[-REMEMBERED:]
+
+
+def _earlier(one: datetime | None, other: datetime | None) -> bool:
+    return one is not None and other is not None and one < other
+
+
+def _clamp(past: Past, now: datetime) -> Past:
+    """No remembered time lies in the future: after a clock was set back, every wait counts from now."""
+
+    def cap(at: datetime | None) -> datetime | None:
+        return now if at is not None and at > now else at
+
+    return replace(
+        past,
+        f1=replace(past.f1, latest=cap(past.f1.latest)),
+        drift=replace(past.drift, latest=cap(past.drift.latest)),
+        run=past.run and replace(past.run, at=min(past.run.at, now)),
+        trained_at=cap(past.trained_at),
+        failed_at=cap(past.failed_at),
+        swapped_at=cap(past.swapped_at),
+        challenger=past.challenger and replace(past.challenger, at=min(past.challenger.at, now)),
+        told={incident: min(at, now) for incident, at in past.told.items()},
+    )

@@ -1,0 +1,44 @@
+"""Numbers and times as a person reads them."""
+
+from datetime import UTC, datetime, timedelta
+
+
+def duration(span: timedelta) -> str:
+    """About how long, in at most two units: `45 s`, `2 h`, `3 d 4 h`."""
+    seconds = max(0, round(span.total_seconds()))
+    parts = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s")]
+    told = [f"{count} {unit}" for count, unit in parts if count]
+    if not told:
+        return "0 s"
+    first = next(index for index, (count, _) in enumerate(parts) if count)
+    second = parts[first + 1] if first + 1 < len(parts) else (0, "")
+    return told[0] + (f" {second[0]} {second[1]}" if second[0] else "")
+
+
+def moment(at: datetime) -> str:
+    """A time in UTC, to the minute: `2026-11-22 16:10 UTC`."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def iso(at: datetime) -> str:
+    """A time as ISO 8601 in UTC."""
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def apart(value: float, threshold: float) -> tuple[str, str]:
+    """Both numbers with three decimals, or with as many as it takes to tell them apart."""
+    for digits in range(3, 17):
+        shown = f"{value:.{digits}f}", f"{threshold:.{digits}f}"
+        if value == threshold or shown[0] != shown[1]:
+            return shown
+    return repr(value), repr(threshold)
+
+
+def short(version: str) -> str:
+    """The prefix of a version that people are shown."""
+    return version[:12]
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 window`, `3 windows`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -1,0 +1,189 @@
+"""Versions and the champion link: immutable files named by their SHA-256, and one relative symlink to one of them."""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from retrain.config.schema import Models
+from retrain.core.words import short
+from retrain.errors import RetrainError
+
+_CHUNK = 1 << 20
+_VERSION_FILE = re.compile(r"([0-9a-f]{64})\.(?:joblib|reference\.parquet)")
+_INCOMING = ".incoming-"
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What the champion's path holds.
+
+    `version` is None for an ordinary file that was not adopted yet, `made_at` for a link whose file is gone.
+    """
+
+    version: str | None
+    path: Path
+    made_at: datetime | None
+
+
+def served(models: Models) -> Served | None:
+    """What the service loads now; None when nothing is there."""
+    link = models.champion
+    try:
+        target = link.readlink() if link.is_symlink() else None
+        made_at = datetime.fromtimestamp(link.stat().st_mtime, UTC) if link.exists() else None
+    except OSError as error:
+        raise RetrainError(f"{link}: {error.strerror}") from error
+    if target is None and made_at is None:
+        return None
+    if made_at is not None and not link.is_file():
+        raise RetrainError(f"{link}: is not a file")
+    name = _VERSION_FILE.fullmatch(target.name) if target is not None else None
+    if name is None or link.resolve() != _file(models, name[1]).resolve():
+        return Served(None, link, made_at)
+    return Served(name[1], _file(models, name[1]), made_at)
+
+
+def identify(path: Path) -> str:
+    """The version of these bytes."""
+    with _readable(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def admit(models: Models, artifact: Path) -> str:
+    """The version of this artifact; its bytes are now kept, and the reference that lies beside it with them."""
+    version = _copy(models, artifact, None)
+    reference = reference_beside(artifact)
+    if reference.is_file():
+        _copy(models, reference, version)
+    return version
+
+
+def adopt(models: Models) -> str | None:
+    """The version of an ordinary champion file, now kept and linked; None when there was nothing to adopt."""
+    found = served(models)
+    if found is None or found.version is not None or found.made_at is None:
+        return None
+    before = _signature(found.path)
+    version = admit(models, found.path)
+    if _signature(found.path) != before:
+        raise RetrainError(f"{found.path}: was changed while it was being adopted; try again")
+    point(models, version)
+    return version
+
+
+def point(models: Models, version: str | None) -> None:
+    """Let the champion's path be this version: a relative link, replaced atomically. None removes it."""
+    link = models.champion
+    if version is None:
+        link.unlink(missing_ok=True)
+    else:
+        target = os.path.relpath(_file(models, version), link.parent)
+        fresh = link.with_name(f"{_INCOMING}{link.name}")
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(target)
+        fresh.replace(link)
+    _sync_directory(link.parent)
+
+
+def verify(models: Models, version: str) -> Path:
+    """The file of a version whose bytes are still those of its name."""
+    path = _file(models, version)
+    if not path.is_file():
+        raise RetrainError(f"{path}: version {short(version)} is not there; retrain rollback --to another mends it")
+    found = identify(path)
+    if found != version:
+        raise RetrainError(f"{path}: its bytes were changed (they are {short(found)} now); it is not to be trusted")
+    return path
+
+
+def find(models: Models, prefix: str) -> str:
+    """The one kept version with this prefix."""
+    found = [version for version in kept(models) if version.startswith(prefix.lower())]
+    if len(found) == 1:
+        return found[0]
+    shown = ", ".join(map(short, found or kept(models))) or "none"
+    problem = "fits several versions" if found else "is no version that is kept"
+    raise RetrainError(f"{prefix} {problem}: {shown}")
+
+
+def kept(models: Models) -> list[str]:
+    """Every version that is kept, in the order of their names."""
+    names = (_VERSION_FILE.fullmatch(path.name) for path in _directory(models).glob("*.joblib"))
+    return sorted(name[1] for name in names if name is not None)
+
+
+def forget(models: Models, keep: set[str]) -> None:
+    """Remove every version but these, and what a crash left half copied."""
+    directory = _directory(models)
+    for path in directory.iterdir() if directory.is_dir() else ():
+        name = _VERSION_FILE.fullmatch(path.name)
+        if path.name.startswith(_INCOMING) or (name is not None and name[1] not in keep):
+            path.unlink(missing_ok=True)
+
+
+def reference_beside(artifact: Path) -> Path:
+    """Where training may leave a sample of its rows: beside the artifact."""
+    return artifact.with_name(f"{artifact.stem}.reference.parquet")
+
+
+def _directory(models: Models) -> Path:
+    return models.champion.parent / "versions"
+
+
+def _file(models: Models, version: str) -> Path:
+    return _directory(models) / f"{version}.joblib"
+
+
+def _copy(models: Models, source: Path, version: str | None) -> str:
+    """The version under which `source` is kept: its own digest, or `version`, whose reference it then is.
+
+    Written beside, synced and renamed, so that no half of it is ever seen.
+    """
+    directory = _directory(models)
+    with _readable(source), source.open("rb") as file:
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        fresh = directory / f"{_INCOMING}{os.getpid()}"
+        digest = hashlib.sha256()
+        with fresh.open("wb") as copy:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                copy.write(chunk)
+            copy.flush()
+            os.fchmod(copy.fileno(), 0o444)
+            os.fsync(copy.fileno())
+        times = os.fstat(file.fileno())
+        os.utime(fresh, ns=(times.st_atime_ns, times.st_mtime_ns))
+        admitted = version or digest.hexdigest()
+        target = _file(models, admitted) if version is None else directory / f"{admitted}.reference.parquet"
+        if version is None and target.exists() and identify(target) == admitted:
+            fresh.unlink()
+        else:
+            fresh.replace(target)
+        _sync_directory(directory)
+    return admitted
+
+
+def _signature(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RetrainError(f"{error.filename or path}: {error.strerror}; the champion was not touched") from error

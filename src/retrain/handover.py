@@ -1,0 +1,93 @@
+"""The champion changes hands: intent, link, hook, record. And what a crash left open is settled."""
+
+from dataclasses import replace
+
+from retrain.context import Context
+from retrain.core.records import (
+    Adopted,
+    Event,
+    Outcome,
+    Promoted,
+    RolledBack,
+    Swap,
+    SwapStarted,
+    SwapUndone,
+    TrainingFinished,
+)
+from retrain.core.words import moment, short
+from retrain.effects import registry, training
+from retrain.effects.journal import Journal
+from retrain.errors import RetrainError
+
+
+def hand_over(context: Context, journal: Journal, intent: SwapStarted) -> None:
+    """Put the intended version in service.
+
+    Raises RetrainError when the hook after the swap failed; the champion before it serves again then.
+    """
+    registry.verify(context.config.models, intent.version)
+    journal.append(intent, context.clock())
+    registry.point(context.config.models, intent.version)
+    _complete(context, journal, intent)
+
+
+def settle(context: Context, journal: Journal) -> tuple[str, ...]:
+    """What was settled, a sentence each: a training or a swap that a crash left open, a champion file to adopt.
+
+    The lock must be held: whatever is open then has nobody who works on it.
+    """
+    told = []
+    past = journal.past()
+    if past.run is not None:
+        message = f"training {past.run.id}, started {moment(past.run.at)}, was interrupted: its controller did not live"
+        journal.append(TrainingFinished(past.run.id, Outcome.INTERRUPTED, message), context.clock())
+        told.append(message)
+    if past.swap is not None:
+        intent = past.swap
+        serving = registry.served(context.config.models)
+        if serving is not None and serving.version == intent.version:
+            _complete(context, journal, intent)
+            told.append(f"the interrupted {intent.swap} of {short(intent.version)} was completed")
+        else:
+            message = f"the interrupted {intent.swap} of {short(intent.version)} had not happened"
+            journal.append(SwapUndone(intent.version, intent.previous, message), context.clock())
+            told.append(message)
+    adopted = registry.adopt(context.config.models)
+    if adopted is not None:
+        journal.append(Adopted(adopted), context.clock())
+        told.append(f"adopted the champion file as version {short(adopted)}")
+    return tuple(told)
+
+
+def _complete(context: Context, journal: Journal, intent: SwapStarted) -> None:
+    """Run the hook on what the link says now, and record the swap; undo it where the hook fails."""
+    problem = _hook(context, intent)
+    if problem is not None:
+        registry.point(context.config.models, intent.previous)
+        again = _hook(context, intent) if intent.previous is not None else None
+        back = short(intent.previous) if intent.previous else "no champion"
+        message = f"the {intent.swap} of {short(intent.version)} was undone, {back} serves again: {problem}" + (
+            f"; the hook failed for {back} too, so look at the service" if again else ""
+        )
+        journal.append(SwapUndone(intent.version, intent.previous, message), context.clock())
+        raise RetrainError(message)
+    done: Event = RolledBack(intent.version, intent.previous, intent.reason)
+    if intent.swap is Swap.PROMOTION:
+        done = Promoted(intent.version, intent.previous, intent.forced, intent.reason)
+    past = journal.append(done, context.clock())
+    registry.forget(context.config.models, past.worth_keeping(context.config.models.keep))
+
+
+def _hook(context: Context, intent: SwapStarted) -> str | None:
+    """What went wrong with the command after the swap; None when all is well or there is none."""
+    config = context.config
+    if config.promotion.after is None:
+        return None
+    log = context.log_of(f"{context.clock():%Y%m%dT%H%M%SZ}-{intent.swap}-{short(intent.version)}")
+    hook = replace(config.training, command=config.promotion.after, timeout=config.promotion.timeout)
+    environment = training.environment(context.environ, context.secrets.variables, hook, {})
+    ended = training.run(hook, environment, log, None, None)
+    if ended.problem is None and ended.exit_code == 0:
+        return None
+    what = ended.problem or ("timed out" if ended.timed_out else f"exited {ended.exit_code}")
+    return f"promotion.after {what}" + (f": {' | '.join(ended.tail)}" if ended.tail else "") + f" (log: {log})"

@@ -1,0 +1,226 @@
+"""`retrain promote`: compare challenger and champion on the holdout; swap only if the challenger is really better."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from retrain.context import Context
+from retrain.core.judge import judge
+from retrain.core.recall import Past
+from retrain.core.records import Judged, Rejected, Ruling, Swap, SwapStarted, Tally
+from retrain.core.words import short
+from retrain.effects import evaluation, lock, registry
+from retrain.effects.journal import Journal, open_journal
+from retrain.errors import Exit, RetrainError
+from retrain.handover import hand_over, settle
+from retrain.report import Report
+
+EXIT = {Ruling.PROMOTE: Exit.DONE, Ruling.REJECT: Exit.REJECTED, Ruling.INCONCLUSIVE: Exit.INCONCLUSIVE}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """How the command was given.
+
+    `challenger` is a path or a version's prefix (None: the one that training left); `forced` and `rejected` are
+    a person's reasons; `progress` hears the share of the holdout that is done.
+    """
+
+    challenger: str | None = None
+    dry_run: bool = False
+    if_pending: bool = False
+    forced: str | None = None
+    rejected: str | None = None
+    progress: Callable[[float], None] = lambda _share: None
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Who is compared: versions, and the files that hold these very bytes. `source` says whence the challenger."""
+
+    challenger: str
+    challenger_file: Path
+    champion: str | None
+    champion_file: Path | None
+    source: str
+
+
+def promote(context: Context, order: Order) -> Report:
+    """The report of a comparison, and of the swap that followed it."""
+    with open_journal(context.config.state) as journal:
+        if order.if_pending and not _is_pending(context, journal):
+            return Report("no challenger waits", {"verdict": None, "message": "no challenger waits"}, news=False)
+        with lock.hold(context.config.state, "promote", context.clock()):
+            settled = () if order.dry_run else settle(context, journal)
+            if order.rejected is not None:
+                return _reject(context, journal, order.rejected)
+            pair = _pair(context, journal.past(), order)
+            judged = _judged(context, journal, pair, order)
+            journal.append(judged, context.clock())
+            report = _act(context, journal, pair, judged, order)
+    return replace(report, message="; ".join((*settled, report.message)))
+
+
+def _is_pending(context: Context, journal: Journal) -> bool:
+    """Whether a challenger waits that this holdout has not judged yet."""
+    challenger = journal.past().challenger
+    if challenger is None or not challenger.settled:
+        return challenger is not None
+    serving = registry.served(context.config.models)
+    champion = serving.version if serving is not None else None
+    stamp = _stamp(context.config.promotion.holdout)
+    return journal.recorded_for_file(stamp, champion, challenger.version, _question(context)) is None
+
+
+def _reject(context: Context, journal: Journal, reason: str) -> Report:
+    challenger = journal.past().challenger
+    if challenger is None:
+        raise RetrainError("no challenger waits, so there is none to reject")
+    journal.append(Rejected(challenger.version, reason), context.clock())
+    message = f"rejected {short(challenger.version)}: {reason}; the champion stays and training is free again"
+    return Report(message, {"rejected": challenger.version, "message": message})
+
+
+def _pair(context: Context, past: Past, order: Order) -> _Pair:
+    challenger, challenger_file, source = _challenger(context, past, order)
+    serving = registry.served(context.config.models)
+    champion, champion_file = None, None
+    if serving is not None:
+        champion = serving.version or registry.identify(serving.path)
+        champion_file = serving.path
+    if champion == challenger:
+        raise RetrainError(
+            f"challenger and champion are the same file, {short(challenger)}: there is nothing to compare"
+        )
+    return _Pair(challenger, challenger_file, champion, champion_file, source)
+
+
+def _challenger(context: Context, past: Past, order: Order) -> tuple[str, Path, str]:
+    """The challenger's version, the file of its bytes, and whence it came."""
+    models = context.config.models
+    if order.challenger is None:
+        return _trained_challenger(context, past)
+    path = Path(order.challenger)
+    if not path.exists():
+        version = registry.find(models, order.challenger)
+        return version, registry.verify(models, version), "versions"
+    if order.dry_run:
+        return registry.identify(path), path, str(path)
+    version = registry.admit(models, path)
+    return version, registry.verify(models, version), str(path)
+
+
+def _trained_challenger(context: Context, past: Past) -> tuple[str, Path, str]:
+    models = context.config.models
+    if past.challenger is None:
+        raise RetrainError(
+            f"no challenger waits: no training has left one since the last promotion"
+            f" (retrain promote {models.challenger} judges that file)"
+        )
+    version, run = past.challenger.version, past.challenger.run
+    if models.challenger.exists() and (found := registry.identify(models.challenger)) != version:
+        raise RetrainError(
+            f"{models.challenger} is not what training {run} left: it is {short(found)} and was {short(version)}."
+            f" Name the file or {short(version)} to judge one of them"
+        )
+    return version, registry.verify(models, version), f"training {run}"
+
+
+def _judged(context: Context, journal: Journal, pair: _Pair, order: Order) -> Judged:
+    """The verdict: a recorded one where the same question was asked before, else that of a new look."""
+    promotion, question = context.config.promotion, _question(context)
+    stamp = _stamp(promotion.holdout)
+    known = journal.recorded_for_file(stamp, pair.champion, pair.challenger, question)
+    if known is None:
+        tally = _score(context, pair, order)
+        if _stamp(promotion.holdout) != stamp:
+            raise RetrainError(f"{promotion.holdout}: was changed while the models were scored on it; try again")
+        known = journal.recorded(tally.holdout, pair.champion, pair.challenger, question)
+    if known is not None:
+        return replace(known, file=stamp, repeated=True, dry_run=order.dry_run, source=pair.source)
+    verdict = judge(tally, context.config.gate, journal.looks(tally.holdout) + 1)
+    return Judged(
+        challenger=pair.challenger,
+        champion=pair.champion,
+        holdout=tally.holdout,
+        question=question,
+        file=stamp,
+        verdict=verdict,
+        dry_run=order.dry_run,
+        source=pair.source,
+    )
+
+
+def _score(context: Context, pair: _Pair, order: Order) -> Tally:
+    """Both models on the holdout. Only a person's --force goes past a champion that cannot be scored."""
+    promotion, directory = context.config.promotion, context.config.training.directory
+    try:
+        if pair.champion is not None and pair.champion_file is not None and not order.dry_run:
+            registry.verify(context.config.models, pair.champion)
+        tally = evaluation.compare(pair.champion_file, pair.challenger_file, promotion, directory, order.progress)
+    except RetrainError as error:
+        of_challenger = isinstance(error, evaluation.Unscorable) and error.side != "champion"
+        if order.forced is None or pair.champion is None or of_challenger:
+            raise
+        tally = evaluation.compare(None, pair.challenger_file, promotion, directory, order.progress)
+    if registry.identify(pair.challenger_file) != pair.challenger:
+        raise RetrainError(f"{pair.challenger_file}: was changed while it was scored; try again")
+    return tally
+
+
+def _act(context: Context, journal: Journal, pair: _Pair, judged: Judged, order: Order) -> Report:
+    verdict = judged.verdict
+    recorded = "recorded verdict: " if judged.repeated else ""
+    wins = verdict.ruling is Ruling.PROMOTE or order.forced is not None
+    if order.dry_run:
+        would = "would be promoted" if verdict.ruling is Ruling.PROMOTE else f"would not be promoted ({verdict.ruling})"
+        return _report(pair, judged, order, f"dry run, {short(pair.challenger)} {would}: {recorded}{verdict.message}")
+    if not wins:
+        return _report(pair, judged, order, f"{verdict.ruling}, the champion stays: {recorded}{verdict.message}")
+    forced = order.forced is not None
+    intent = SwapStarted(Swap.PROMOTION, pair.challenger, pair.champion, order.forced or verdict.message, forced)
+    hand_over(context, journal, intent)
+    how = f" by force ({order.forced})" if forced else ""
+    return _report(
+        pair, judged, order, f"promoted {short(pair.challenger)}{how}: {recorded}{verdict.message}", promoted=True
+    )
+
+
+def _report(pair: _Pair, judged: Judged, order: Order, message: str, *, promoted: bool = False) -> Report:
+    verdict = judged.verdict
+    champion = {"version": pair.champion, "score": verdict.champion_score} if pair.champion is not None else None
+    data = {
+        "verdict": verdict.ruling,
+        "message": message,
+        "promoted": promoted,
+        "dry_run": order.dry_run,
+        "forced": order.forced is not None,
+        "metric": verdict.metric,
+        "rows": verdict.rows,
+        "discordant": verdict.discordant,
+        "champion": champion,
+        "challenger": {"version": pair.challenger, "score": verdict.challenger_score},
+        "difference": verdict.difference,
+        "standard_error": verdict.standard_error,
+        "interval": list(verdict.interval) if verdict.interval is not None else None,
+        "alpha": verdict.alpha,
+        "look": verdict.look,
+        "detectable": verdict.detectable,
+        "slices": [],
+    }
+    return Report(message, data, Exit.DONE if promoted else EXIT[verdict.ruling])
+
+
+def _question(context: Context) -> str:
+    """All that shapes the answer besides the two models and the rows."""
+    promotion = context.config.promotion
+    return f"{context.config.gate.question}; target {promotion.target}; dtypes {sorted(promotion.dtypes.items())}"
+
+
+def _stamp(holdout: Path) -> str:
+    """What changes when the holdout file is touched."""
+    try:
+        found = holdout.stat()
+    except OSError as error:
+        raise RetrainError(f"{holdout}: the holdout cannot be read: {error.strerror} (promotion.holdout)") from error
+    return f"{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"

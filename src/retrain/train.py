@@ -1,0 +1,107 @@
+"""One training, recorded: the intent before it, the outcome after it."""
+
+import secrets
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+from retrain.config import Config
+from retrain.context import Context
+from retrain.core.records import Checked, Outcome, Run, TrainingFinished, TrainingStarted
+from retrain.core.words import duration, short
+from retrain.effects import registry, training
+from retrain.effects.journal import Journal
+from retrain.errors import RetrainError, Stopped
+
+
+def train(
+    context: Context, journal: Journal, checked: Checked, lock_fd: int, echo: Callable[[bytes], None] | None
+) -> tuple[Run, bool]:
+    """What came of the training that `checked` decided on, and whether that is news.
+
+    `echo` is a terminal that follows the output. Raises Stopped, after recording it, when the controller was sent
+    a signal meanwhile.
+    """
+    config, started = context.config, context.clock()
+    run_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    journal.append(checked, started)
+    journal.append(TrainingStarted(run_id, checked.reason, checked.message), started)
+    before = _trace(config.models.challenger)
+    ended = _run(context, run_id, checked.message, lock_fd, echo)
+    run = _judge(
+        config, ended, run_id, context.log_of(run_id), is_new=_trace(config.models.challenger) not in (None, before)
+    )
+    succeeded, now = run.outcome is Outcome.SUCCEEDED, context.clock()
+    news = succeeded or journal.past().is_news("training", now, config.notifications.repeat_after)
+    finished = TrainingFinished(run.id, run.outcome, run.message, run.exit_code, run.seconds, run.challenger, news)
+    past = journal.append(finished, now)
+    if ended.signal is not None:
+        raise Stopped(ended.signal)
+    if succeeded:
+        registry.forget(config.models, past.worth_keeping(config.models.keep))
+    return run, news
+
+
+def _run(
+    context: Context, run_id: str, reason: str, lock_fd: int, echo: Callable[[bytes], None] | None
+) -> training.Ended:
+    config = context.config
+    challenger = config.models.challenger
+    reference = registry.reference_beside(challenger)
+    # A sample that an earlier training left says nothing about this one.
+    reference.unlink(missing_ok=True)
+    challenger.parent.mkdir(parents=True, exist_ok=True)
+    extra = {
+        "RETRAIN_RUN_ID": run_id,
+        "RETRAIN_REASON": reason,
+        "RETRAIN_CHALLENGER": str(challenger),
+        "RETRAIN_REFERENCE": str(reference),
+    }
+    environment = training.environment(context.environ, context.secrets.variables, config.training, extra)
+    return training.run(config.training, environment, context.log_of(run_id), lock_fd, echo)
+
+
+def _judge(config: Config, ended: training.Ended, run_id: str, log: Path, *, is_new: bool) -> Run:
+    """How the training ended: it has succeeded when its command exited 0 and a new challenger can be kept."""
+    challenger, problem = None, _problem(config, ended)
+    if problem is None and not is_new:
+        problem = Outcome.NO_CHALLENGER, f"exited 0 but left no new {config.models.challenger}"
+    if problem is None:
+        try:
+            challenger = registry.admit(config.models, config.models.challenger)
+        except RetrainError as error:
+            problem = Outcome.NO_CHALLENGER, f"left a challenger that cannot be kept: {error}"
+    if problem is None and challenger is not None:
+        took = duration(timedelta(seconds=ended.seconds))
+        outcome, message = (
+            Outcome.SUCCEEDED,
+            f"trained in {took}; challenger {short(challenger)} waits (retrain promote)",
+        )
+    else:
+        outcome, what = problem or (Outcome.FAILED, "failed")
+        quoted = f": {' | '.join(ended.tail)}" if ended.tail else ""
+        message = f"training failed: {' '.join(config.training.command)} {what}{quoted} (log: {log})"
+    return Run(run_id, outcome, ended.exit_code, ended.seconds, challenger, str(log), message)
+
+
+def _problem(config: Config, ended: training.Ended) -> tuple[Outcome, str] | None:
+    """What was wrong with the command itself."""
+    took = duration(timedelta(seconds=ended.seconds))
+    if ended.problem is not None:
+        return Outcome.FAILED, f"could not be started: {ended.problem}"
+    if ended.signal is not None:
+        return Outcome.INTERRUPTED, f"was stopped after {took}: retrain was sent signal {ended.signal}"
+    if ended.timed_out:
+        return Outcome.TIMED_OUT, f"was stopped after {duration(config.training.timeout)}, its time limit"
+    if ended.exit_code is not None and ended.exit_code < 0:
+        return Outcome.FAILED, f"was ended by signal {-ended.exit_code} after {took}"
+    return (Outcome.FAILED, f"exited {ended.exit_code} after {took}") if ended.exit_code else None
+
+
+def _trace(path: Path) -> tuple[int, int, int, int] | None:
+    """What changes when a file is written anew; None when there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
