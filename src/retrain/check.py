@@ -32,6 +32,10 @@ LOCK_SLACK = timedelta(minutes=1)
 """How much longer than a training may take the lock may be held before a check is loud about it."""
 
 
+class StuckError(BusyError):
+    """The lock has been held for longer than a training may take."""
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """How the command was given. `forced` is the person's reason; `echo` a terminal that follows the training."""
@@ -55,26 +59,35 @@ def check(context: Context, order: Order) -> Report:
     """The report of one check."""
     config = context.config
     with open_journal(config.state, writable=not order.dry_run) as journal:
-        settled = () if order.dry_run else _settle_if_free(context, journal)
-        snapshot = Snapshot(context.clock())
-        if config.monitoring is not None:
-            snapshot = monitoring.fetch(config.monitoring, context.secrets, context.clock())
-        view = _decide(context, journal.past(), snapshot, order)
-        if order.dry_run:
-            return _report(view, order)
-        if view.decision.action is Action.HOLD:
-            report = _hold(context, journal, view, order)
-        else:
-            report = _train_if_free(context, journal, view, order)
-    if settled:
-        report = replace(report, news=True, message="; ".join((*settled, report.message)))
-    if config.notifications.heartbeat is not None:
+        try:
+            report = _check(context, journal, order)
+        except StuckError as error:
+            report = _stuck(context, journal, str(error))
+    if config.notifications.heartbeat is not None and not order.dry_run:
         notify.heartbeat(config.notifications.heartbeat)
     return report
 
 
+def _check(context: Context, journal: Journal, order: Order) -> Report:
+    config = context.config
+    settled = () if order.dry_run else _settle_if_free(context, journal)
+    snapshot = Snapshot(context.clock())
+    if config.monitoring is not None:
+        snapshot = monitoring.fetch(config.monitoring, context.secrets, context.clock())
+    view = _decide(context, journal.past(), snapshot, order)
+    if order.dry_run:
+        return _report(view, order)
+    if view.decision.action is Action.HOLD:
+        report = _hold(context, journal, view, order)
+    else:
+        report = _train_if_free(context, journal, view, order)
+    if settled:
+        report = replace(report, news=True, message="; ".join((*settled, report.message)))
+    return report
+
+
 def _settle_if_free(context: Context, journal: Journal) -> tuple[str, ...]:
-    """What a crash had left open and is settled now. Raises BusyError when the lock is held for too long."""
+    """What a crash had left open and is settled now. Raises StuckError when the lock is held for too long."""
     past = journal.past()
     if past.run is None and past.swap is None:
         return ()
@@ -91,10 +104,18 @@ def _complain_if_stuck(context: Context, error: lock.HeldError) -> None:
     longest = training.timeout + training.grace + LOCK_SLACK
     held = context.clock() - error.holder.since if error.holder is not None else timedelta()
     if held > longest:
-        raise BusyError(
+        raise StuckError(
             f"stuck: {error.holder} has held the lock for {duration(held)}, longer than a training may take"
             f" ({duration(longest)}). Look at that process: the lock is free when it and its training have ended"
         ) from error
+
+
+def _stuck(context: Context, journal: Journal, message: str) -> Report:
+    """The report of a check that could do nothing, because the lock has been held for too long."""
+    now = context.clock()
+    news = journal.past().is_news("stuck", now, context.config.notifications.repeat_after)
+    journal.append(Checked(Action.HOLD, Reason.BUSY, message, None, (), "stuck", news), now)
+    return Report(message, {"error": message, "exit_code": Exit.BUSY}, Exit.BUSY, news)
 
 
 def _decide(context: Context, past: Past, snapshot: Snapshot, order: Order) -> _View:

@@ -14,7 +14,7 @@ LONGEST_BACKOFF = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class Barrier:
     """What holds a due training back, until when (None: until a person acts), and the way round it."""
 
     reason: Reason
@@ -53,9 +53,9 @@ def decide(  # noqa: PLR0913  (the decision's whole world is its arguments)
         if age is None:
             return _nothing_due(past, watched, assessments, triggers, breaches)
         why, reason = age, Reason.MODEL_AGE
-    gate = barrier(watched, triggers, now)
-    if gate is not None:
-        return Decision(Action.HOLD, gate.reason, f"held: {why}, but {gate.sentence} ({gate.remedy})", breaches)
+    held = barrier(watched, triggers, now)
+    if held is not None:
+        return Decision(Action.HOLD, held.reason, f"held: {why}, but {held.sentence} ({held.remedy})", breaches)
     return Decision(Action.TRAIN, reason, f"training: {why}", breaches)
 
 
@@ -66,18 +66,18 @@ def stands(past: Past, assessment: Assessment, triggers: Triggers) -> bool:
     return assessment.state is State.BREACH and armed and streak.count >= triggers.consecutive
 
 
-def barrier(past: Past, triggers: Triggers, now: datetime) -> Gate | None:
+def barrier(past: Past, triggers: Triggers, now: datetime) -> Barrier | None:
     """What holds a due training back now, in the contract's order; None: nothing does."""
     waiting = past.challenger
     if waiting is not None and not waiting.settled and now < waiting.at + triggers.challenger_ttl:
-        return Gate(
+        return Barrier(
             Reason.CHALLENGER_WAITING,
             f"challenger {short(waiting.version)} of {moment(waiting.at)} waits to be judged",
             waiting.at + triggers.challenger_ttl,
             "retrain promote judges it, promote --reject turns it down",
         )
     if past.unpromoted >= triggers.max_unpromoted:
-        return Gate(
+        return Barrier(
             Reason.NEEDS_A_PERSON,
             f"the last {counted(past.unpromoted, 'training')} brought no promotion, and max_unpromoted is"
             f" {triggers.max_unpromoted}: a person should look at data, labels and training",
@@ -87,7 +87,7 @@ def barrier(past: Past, triggers: Triggers, now: datetime) -> Gate | None:
     return _backing_off(past, triggers, now) or _cooling_down(past, triggers, now)
 
 
-def _backing_off(past: Past, triggers: Triggers, now: datetime) -> Gate | None:
+def _backing_off(past: Past, triggers: Triggers, now: datetime) -> Barrier | None:
     if past.failures == 0 or past.failed_at is None:
         return None
     wait = triggers.failure_backoff * 2 ** min(past.failures - 1, 30) if triggers.failure_backoff else timedelta()
@@ -95,7 +95,7 @@ def _backing_off(past: Past, triggers: Triggers, now: datetime) -> Gate | None:
     until = min(past.failed_at, now) + wait
     if now >= until:
         return None
-    return Gate(
+    return Barrier(
         Reason.BACKING_OFF,
         f"the last {counted(past.failures, 'training')} failed, the latest {duration(now - past.failed_at)} ago,"
         f" and the back-off is {duration(wait)}",
@@ -104,13 +104,13 @@ def _backing_off(past: Past, triggers: Triggers, now: datetime) -> Gate | None:
     )
 
 
-def _cooling_down(past: Past, triggers: Triggers, now: datetime) -> Gate | None:
+def _cooling_down(past: Past, triggers: Triggers, now: datetime) -> Barrier | None:
     if past.trained_at is None:
         return None
     until = min(past.trained_at, now) + triggers.cooldown
     if now >= until:
         return None
-    return Gate(
+    return Barrier(
         Reason.COOLING_DOWN,
         f"training ended {duration(now - past.trained_at)} ago and the cooldown is {duration(triggers.cooldown)}",
         until,
@@ -160,10 +160,10 @@ def _why_not_yet(before: Past, after: Past, breach: Assessment, triggers: Trigge
     streak = after.streak(breach.signal)
     told = f"held: {breach.sentence}"
     if breach.settling and before.swapped_at is not None:
-        until = before.swapped_at + triggers.settle
         return Reason.SETTLING, (
-            f"{told}, but this window began before {moment(until)}, when the champion promoted at"
-            f" {moment(before.swapped_at)} has settled (settle: {duration(triggers.settle)})"
+            f"{told}, but that was observed before {moment(before.swapped_at + triggers.settle)} and may be about the"
+            f" champion before this one, which took over at {moment(before.swapped_at)} (settle:"
+            f" {duration(triggers.settle)})"
         )
     if breach.signal is Signal.DRIFT and not streak.armed:
         return Reason.NOT_REARMED, (
@@ -174,7 +174,7 @@ def _why_not_yet(before: Past, after: Past, breach: Assessment, triggers: Trigge
     progress = f"window {streak.count} of {triggers.consecutive} in breach"
     if before.streak(breach.signal).has_seen(breach):
         return Reason.SAME_WINDOW, (
-            f"{told}, but its window ({_named(breach)}) was read before and counts once"
+            f"{told}, but its window ({_named(breach)}) was read before, or is older than one that was: it counts once"
             + (f": {progress}" if streak.count else "; a new one must come after the last training")
         )
     return Reason.CONFIRMING, f"{told}: {progress}, so it is not acted on yet"

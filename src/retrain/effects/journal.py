@@ -23,7 +23,7 @@ CREATE TABLE events (
     id INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL, body TEXT NOT NULL
 );
 CREATE INDEX events_by_subject ON events (kind, subject);
-CREATE INDEX turning_points ON events (id) WHERE kind <> 'Checked';
+CREATE INDEX turning_points ON events (id) WHERE kind NOT IN ('Checked', 'SwapStarted');
 CREATE TABLE past (one INTEGER PRIMARY KEY CHECK (one = 1), upto INTEGER NOT NULL, body TEXT NOT NULL);
 """
 _converter = make_converter()
@@ -80,8 +80,8 @@ class Journal:
         return next(self._entries("WHERE kind = 'Checked' ORDER BY id DESC LIMIT 1"), None)
 
     def turning_points(self, limit: int) -> list[Entry]:
-        """The latest events other than checks, newest first."""
-        return list(self._entries("WHERE kind <> 'Checked' ORDER BY id DESC LIMIT ?", limit))
+        """The latest events other than checks and intents to swap, newest first."""
+        return list(self._entries("WHERE kind NOT IN ('Checked', 'SwapStarted') ORDER BY id DESC LIMIT ?", limit))
 
     def _judged(self, holdout: str) -> Iterator[Judged]:
         for entry in self._entries("WHERE kind = 'Judged' AND subject = ? ORDER BY id", holdout):
