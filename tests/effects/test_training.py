@@ -401,9 +401,12 @@ def test_an_outer_make_does_not_reach_the_training(place: Place) -> None:
 
 
 def test_standard_input_is_empty(place: Place) -> None:
-    """A command that asks a question gets an end of file, not the terminal and not a hang."""
-    ended = place.shell("cat; read answer || echo nobody answers\n")
-    assert ended.tail == ("nobody answers",)
+    """A command that asks a question gets an end of file: not what the controller is told, and not a hang."""
+    script = place.write("train.sh", "read answer || echo nobody answers\n")
+    done = subprocess.run(
+        place.order("sh", str(script)), input="yes\n", stdout=subprocess.PIPE, text=True, check=True, timeout=30
+    )
+    assert json.loads(done.stdout)["tail"] == ["nobody answers"]
 
 
 def test_the_session_is_the_commands_own(place: Place) -> None:
@@ -419,11 +422,10 @@ def test_the_session_is_the_commands_own(place: Place) -> None:
 
 def test_the_time_limit_ends_the_whole_tree(place: Place) -> None:
     """After the limit and the grace nothing of the tree is left, not even children that ignore SIGTERM."""
-    place.write("deaf.sh", "trap '' TERM\nsh -c 'while :; do sleep 0.05; done' &\nwhile :; do sleep 0.05; done\n")
-    ended = place.make("train-model:\n\t@echo started; sh deaf.sh\n", timeout=2, grace=0.2)
+    recipe = "trap '' TERM; echo started; sh -c 'while :; do sleep 0.05; done' & while :; do sleep 0.05; done"
+    ended = place.make(f"train-model:\n\t@{recipe}\n", timeout=2, grace=0.2)
     assert ended.timed_out
-    assert ended.exit_code is not None
-    assert ended.exit_code < 0
+    assert ended.exit_code not in (None, 0)  # make itself may get round to exiting 2
     assert ended.signal is None
     assert ended.tail[0] == "started"
     assert place.running() == []
