@@ -122,7 +122,7 @@ def _decide(context: Context, past: Past, snapshot: Snapshot, order: Order) -> _
     serving = registry.served(context.config.models)
     version = serving.version if serving is not None else None
     now, triggers = context.clock(), context.config.triggers
-    past = recall.serves(past, version, now)
+    past = recall.as_of(past, version, now)
     assessments = assess(snapshot, triggers, past.swapped_at)
     made_at = serving.made_at if serving is not None else None
     decision = decide(past, assessments, triggers, now, champion_made_at=made_at, forced=order.forced)

@@ -77,7 +77,8 @@ def tell(event: Event) -> str:
         case TrainingStarted():
             return f"started training {event.run}: {event.message.removeprefix('training: ')}"
         case Judged():
-            return f"judged {short(event.challenger)}{' (from the record)' if event.repeated else ''}: {_in_short(event.verdict)}"
+            again = " (from the record)" if event.repeated else ""
+            return f"judged {short(event.challenger)}{again}: {_in_short(event.verdict)}"
         case SwapStarted():
             return f"began the {event.swap} of {short(event.version)}"
         case Promoted():

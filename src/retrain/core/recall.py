@@ -139,11 +139,12 @@ def advance(past: Past, event: Event, at: datetime) -> Past:
             past = _serves(replace(past, swap=None), event.version, at, disarm=True)
             return past if before is None else replace(past, lineage=before)
         case Adopted():
-            return serves(past, event.version, at)
+            return as_of(past, event.version, at)
 
 
-def serves(past: Past, version: str | None, at: datetime) -> Past:
-    """What matters once `version` is seen in service, whoever put it there."""
+def as_of(past: Past, version: str | None, at: datetime) -> Past:
+    """What matters at this time, with `version` seen in service, whoever put it there."""
+    past = _clamp(past, at)
     if version is None or version == past.served:
         return past
     if past.served is None:
@@ -180,7 +181,7 @@ def _after(streak: Streak, assessment: Assessment) -> Streak:
 
 
 def _checked(past: Past, event: Checked, at: datetime) -> Past:
-    past = watch(serves(past, event.served, at), event.assessments)
+    past = watch(as_of(past, event.served, at), event.assessments)
     if event.incident is None:
         return replace(past, told={})
     return _told(past, event.incident, at) if event.news else past

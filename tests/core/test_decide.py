@@ -1,0 +1,335 @@
+"""The decision of `check`, as tables: the contract's "How check decides", rule by rule."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from retrain.core.assess import assess
+from retrain.core.decide import decide
+from retrain.core.recall import Past, advance, as_of
+from retrain.core.records import (
+    Action,
+    Checked,
+    Counts,
+    Decision,
+    Judged,
+    Outcome,
+    Promoted,
+    Reason,
+    Rejected,
+    Ruling,
+    Snapshot,
+    TrainingFinished,
+    TrainingStarted,
+    Unknown,
+    Verdict,
+)
+from retrain.core.rules import Amount, MaxAge, Positive, Share, Side, Triggers
+
+T0 = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+BOTH = Triggers(performance_threshold=Share(0.85), drift_threshold=Amount(0.2), settle=timedelta())
+LOST = Unknown("missing", "no series matches")
+
+
+class Story:
+    """A controller's life without a disk: every check is decided and remembered as the real one does it."""
+
+    def __init__(self, triggers: Triggers = BOTH, **changes: Any) -> None:
+        self.triggers = replace(triggers, **changes)
+        self.past, self.now, self.windows, self.trainings = Past(served="a" * 64), T0, 0, 0
+
+    def see(self, f1: float | Unknown | None = 0.9, drift: float | Unknown | None = 0.1, **fields: Any) -> Snapshot:
+        """A look at a new window, which ended now."""
+        self.windows += 1
+        dated = {"f1_observed_at": self.now, "drift_observed_at": self.now}
+        return Snapshot(self.now, f1=f1, drift=drift, **{**dated, **fields})
+
+    def check(self, snapshot: Snapshot, outcome: Outcome = Outcome.SUCCEEDED, **how: Any) -> Decision:
+        """The decision on this snapshot; a training, if there is one, ends at once with `outcome`."""
+        snapshot = replace(snapshot, fetched_at=self.now)
+        past = as_of(self.past, self.past.served, self.now)
+        assessments = assess(snapshot, self.triggers, past.swapped_at)
+        decision = decide(past, assessments, self.triggers, self.now, **how)
+        self.tell(Checked(decision.action, decision.reason, decision.message, past.served, assessments))
+        if decision.action is Action.TRAIN:
+            self.trainings += 1
+            self.tell(TrainingStarted(f"r{self.trainings}", decision.reason, decision.message))
+            done = f"{self.trainings:064x}" if outcome is Outcome.SUCCEEDED else None
+            self.tell(TrainingFinished(f"r{self.trainings}", outcome, "", challenger=done))
+        return decision
+
+    def tell(self, event: Any) -> None:
+        self.past = advance(self.past, event, self.now)
+
+    def judge(self, *, dry_run: bool = False) -> None:
+        assert self.past.challenger is not None
+        verdict = Verdict(Ruling.INCONCLUSIVE, "", "f1", 100, 0.8, 0.8, 0.05, 1)
+        self.tell(Judged(self.past.challenger.version, self.past.served, "h", "q", "f", verdict, dry_run=dry_run))
+
+    def promote(self) -> None:
+        assert self.past.challenger is not None
+        self.tell(Promoted(self.past.challenger.version, self.past.served))
+
+    def later(self, span: timedelta) -> "Story":
+        self.now += span
+        return self
+
+
+@pytest.mark.parametrize(
+    ("f1", "drift", "reason"),
+    [
+        (0.9, 0.1, Reason.HEALTHY),
+        (0.85, 0.2, Reason.HEALTHY),
+        (0.8499999, 0.1, Reason.BREACH),
+        (0.9, 0.2000001, Reason.BREACH),
+        (0.1, 5.0, Reason.BREACH),
+        (LOST, 0.1, Reason.UNKNOWN),
+        (0.9, LOST, Reason.UNKNOWN),
+        (LOST, LOST, Reason.UNKNOWN),
+        (LOST, 0.9, Reason.BREACH),
+        (0.1, LOST, Reason.BREACH),
+        (1.2, 0.1, Reason.UNKNOWN),
+        (-0.1, 0.1, Reason.UNKNOWN),
+        (0.9, -0.1, Reason.UNKNOWN),
+    ],
+)
+def test_each_reading_is_healthy_in_breach_or_unknown(f1: Any, drift: Any, reason: Reason) -> None:
+    """Equality is healthy; signals are joined by or; one unknown without a breach is unknown."""
+    story = Story()
+    decision = story.check(story.see(f1, drift))
+    assert decision.reason is reason
+    assert (decision.action is Action.TRAIN) == (reason is Reason.BREACH)
+
+
+@pytest.mark.parametrize(("p_value", "reason"), [(0.05, Reason.HEALTHY), (0.049, Reason.BREACH), (1.1, Reason.UNKNOWN)])
+def test_drift_may_be_in_breach_below(p_value: float, reason: Reason) -> None:
+    """`drift_breach: below` reads a p-value: small is drift, above 1 is no p-value."""
+    story = Story(drift_threshold=0.05, drift_breach=Side.BELOW)
+    assert story.check(story.see(drift=p_value)).reason is reason
+
+
+def test_a_window_counts_once() -> None:
+    """Reading one window three times is one window in breach, not three."""
+    story = Story(consecutive=3)
+    snapshot = story.see(0.8)
+    assert story.check(snapshot).reason is Reason.CONFIRMING
+    assert story.later(HOUR).check(snapshot).reason is Reason.SAME_WINDOW
+    assert story.later(HOUR).check(snapshot).reason is Reason.SAME_WINDOW
+    assert story.later(HOUR).check(story.see(0.8)).reason is Reason.CONFIRMING
+    assert story.later(HOUR).check(story.see(0.8)).action is Action.TRAIN
+
+
+def test_a_healthy_window_resets_the_streak_and_an_unknown_one_does_not() -> None:
+    """Unknown neither lengthens nor resets a streak; a healthy window resets it."""
+    story = Story(consecutive=2)
+    story.check(story.see(0.8))
+    assert story.later(HOUR).check(story.see(LOST)).reason is Reason.UNKNOWN
+    assert story.later(HOUR).check(story.see(0.8)).action is Action.TRAIN
+    story = Story(consecutive=2)
+    story.check(story.see(0.8))
+    story.later(HOUR).check(story.see(0.9))
+    assert story.later(HOUR).check(story.see(0.8)).reason is Reason.CONFIRMING
+
+
+def test_a_window_seen_before_training_ended_never_counts_again() -> None:
+    """After a training its own window is spent: only a new one can train again."""
+    story = Story(cooldown=timedelta(), challenger_ttl=timedelta())
+    snapshot = story.see(0.8)
+    assert story.check(snapshot).action is Action.TRAIN
+    assert story.later(HOUR).check(snapshot).reason is Reason.SAME_WINDOW
+    assert story.later(HOUR).check(story.see(0.8)).action is Action.TRAIN
+
+
+@pytest.mark.parametrize("identity", ["dated", "named", "numbers"])
+def test_a_window_is_known_by_its_name_its_end_or_its_numbers(identity: str) -> None:
+    """`window`, else `observed_at`, else the values identify a window."""
+    story = Story(consecutive=2)
+    blank: dict[str, Any] = {"f1_observed_at": None, "drift_observed_at": None}
+    kinds: dict[str, dict[str, Any]] = {"dated": {}, "named": {**blank, "window": "w7"}, "numbers": blank}
+    fields = kinds[identity]
+    snapshot = story.see(0.8, **fields)
+    story.check(snapshot)
+    assert story.later(HOUR).check(snapshot).reason is Reason.SAME_WINDOW
+    other = {**fields, "window": "w8"} if identity == "named" else fields
+    assert story.later(HOUR).check(story.see(0.79, **other)).action is Action.TRAIN
+
+
+def test_a_window_older_than_one_that_was_read_does_not_count() -> None:
+    """A replica that lags, or windows that go backwards in time, add nothing."""
+    story = Story(consecutive=2)
+    old = story.see(0.8)
+    story.later(HOUR).check(story.see(0.8))
+    assert story.later(HOUR).check(old).reason is Reason.SAME_WINDOW
+
+
+def test_a_breach_stays_due_while_a_cooldown_holds_it_back() -> None:
+    """Being held back by a cooldown does not use a breach up: the same window trains once the cooldown ends."""
+    story = Story(cooldown=6 * HOUR)
+    story.check(story.see(0.8))
+    story.judge()
+    snapshot = story.later(HOUR).see(0.7)
+    assert story.check(snapshot).reason is Reason.COOLING_DOWN
+    assert story.later(4 * HOUR).check(snapshot).reason is Reason.COOLING_DOWN
+    assert story.later(HOUR).check(snapshot).action is Action.TRAIN
+
+
+def test_a_failed_training_leaves_the_breach_due_and_backs_off_twice_as_long_each_time() -> None:
+    """1 h, 2 h, 4 h ... after each failure, never longer than a day; a success ends it."""
+    story = Story(failure_backoff=HOUR, cooldown=timedelta(), max_age=MaxAge(90 * DAY, 90 * DAY))
+    snapshot = story.see(0.8)
+    story.check(snapshot, Outcome.FAILED)
+    for hours in (1, 2, 4, 8, 16, 24, 24):
+        story.later(hours * HOUR - timedelta(seconds=1))
+        assert story.check(snapshot).reason is Reason.BACKING_OFF, hours
+        assert story.later(timedelta(seconds=1)).check(snapshot, Outcome.TIMED_OUT).action is Action.TRAIN, hours
+    story.later(DAY).check(snapshot)
+    assert story.past.failures == 0
+    assert story.check(story.later(HOUR).see(0.8)).reason is Reason.CHALLENGER_WAITING
+
+
+def test_a_waiting_challenger_holds_training_back_until_it_is_judged_rejected_or_too_old() -> None:
+    """Whatever the verdict; a dry run is no verdict; `challenger_ttl` ends the wait."""
+    story = Story(cooldown=timedelta())
+    story.check(story.see(0.8))
+    assert story.later(HOUR).check(story.see(0.8)).reason is Reason.CHALLENGER_WAITING
+    story.judge(dry_run=True)
+    assert story.later(HOUR).check(story.see(0.8)).reason is Reason.CHALLENGER_WAITING
+    story.judge()
+    assert story.later(HOUR).check(story.see(0.8)).action is Action.TRAIN
+    assert story.past.challenger is not None
+    story.tell(Rejected(story.past.challenger.version, "no"))
+    assert story.later(HOUR).check(story.see(0.8)).action is Action.TRAIN
+
+
+def test_a_challenger_stops_holding_training_back_after_its_time() -> None:
+    """`challenger_ttl` has passed: training may go on."""
+    story = Story(cooldown=timedelta())
+    story.check(story.see(0.8))
+    assert story.later(7 * DAY - HOUR).check(story.see(0.8)).reason is Reason.CHALLENGER_WAITING
+    assert story.later(HOUR).check(story.see(0.8)).action is Action.TRAIN
+
+
+def test_after_max_unpromoted_trainings_a_person_is_needed_until_one_is_promoted() -> None:
+    """Three trainings in a row without a promotion: stop and ask a person."""
+    story = Story(cooldown=timedelta(), challenger_ttl=timedelta())
+    for _ in range(3):
+        assert story.later(HOUR).check(story.see(0.8)).action is Action.TRAIN
+    assert story.later(HOUR).check(story.see(0.8)).reason is Reason.NEEDS_A_PERSON
+    assert story.later(HOUR).check(story.see(0.8), forced="I looked").reason is Reason.FORCED
+    assert story.later(HOUR).check(story.see(0.8)).reason is Reason.NEEDS_A_PERSON
+    story.promote()
+    assert story.later(HOUR).check(story.see(0.8)).action is Action.TRAIN
+
+
+def test_the_gates_are_asked_in_the_contracts_order() -> None:
+    """Challenger waiting, then a person, then the cooldown."""
+    story = Story(max_unpromoted=1)
+    story.check(story.see(0.8))
+    assert story.later(HOUR).check(story.see(0.8)).reason is Reason.CHALLENGER_WAITING
+    story.judge()
+    assert story.later(HOUR).check(story.see(0.8)).reason is Reason.NEEDS_A_PERSON
+    story.triggers = replace(story.triggers, max_unpromoted=Positive(9))
+    assert story.later(HOUR).check(story.see(0.8)).reason is Reason.COOLING_DOWN
+
+
+def test_windows_observed_before_the_promotion_has_settled_do_not_count() -> None:
+    """They are (partly) about the champion before."""
+    story = Story(settle=DAY, cooldown=timedelta())
+    story.check(story.see(0.8))
+    story.promote()
+    half_old = story.later(HOUR).see(0.8)
+    assert story.check(half_old).reason is Reason.SETTLING
+    last_old = story.later(22 * HOUR).see(0.8)
+    assert story.later(2 * HOUR).check(last_old).reason is Reason.SETTLING
+    assert story.check(story.see(0.8)).action is Action.TRAIN
+
+
+def test_drift_that_stood_at_the_promotion_must_be_healthy_once_before_it_trains_again() -> None:
+    """A monitor that still compares with the old training data must not train for ever."""
+    story = Story(cooldown=timedelta())
+    story.check(story.see(drift=0.5))
+    story.promote()
+    decision = story.later(HOUR).check(story.see(drift=0.5))
+    assert decision.reason is Reason.NOT_REARMED
+    assert "RETRAIN_REFERENCE" in decision.message
+    assert story.later(HOUR).check(story.see(0.8, drift=0.5)).action is Action.TRAIN, "F1 is not disarmed"
+    story.judge()
+    story.later(HOUR).check(story.see(drift=0.1))
+    assert story.later(HOUR).check(story.see(drift=0.5)).action is Action.TRAIN
+
+
+def test_too_few_labelled_samples_are_not_judged() -> None:
+    """A window below `min_samples` says nothing about F1, and drift is judged all the same."""
+    story = Story(min_samples=100)
+    assert story.check(story.see(0.1, samples=99.0)).reason is Reason.TOO_FEW_SAMPLES
+    assert story.later(HOUR).check(story.see(0.1, 0.9, samples=99.0)).breaches[0].metric == "drift"
+    story.later(HOUR)
+    assert Story(min_samples=100).later(HOUR * 2).check(story.see(0.1, samples=100.0)).action is Action.TRAIN
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"counts": Counts(80, 10, 10)}, "give 0.8889"),
+        ({"counts": Counts(-1, 10, 10)}, "not whole numbers"),
+        ({"counts": Counts(1.5, 10, 10)}, "not whole numbers"),
+        ({"counts": Counts(0, 0, 0)}, "no positive"),
+        ({"counts": LOST}, "no series matches"),
+        ({"positives": 0.0}, "no labelled positive"),
+        ({"positives": LOST}, "no series matches"),
+        ({"samples": LOST}, "no series matches"),
+        ({"samples": -4.0}, "counts nothing"),
+        ({"f1_observed_at": LOST}, "age cannot be told"),
+        ({"window": LOST}, "window cannot be told"),
+        ({"f1_observed_at": T0 - 2 * DAY}, "2 d ago"),
+        ({"f1_observed_at": T0 + HOUR}, "do the clocks agree"),
+    ],
+)
+def test_an_f1_that_cannot_be_trusted_is_unknown_and_trains_nothing(fields: dict[str, Any], words: str) -> None:
+    """Stale, future, contradicted or without positives: unknown, with a sentence that says which."""
+    story = Story()
+    decision = story.check(story.see(0.5, **fields))
+    assert decision.reason is Reason.UNKNOWN
+    assert words in decision.message
+
+
+def test_counts_that_agree_with_f1_after_rounding_are_accepted() -> None:
+    """Monitors round F1 to two decimals."""
+    story = Story()
+    assert story.check(story.see(0.89, counts=Counts(80, 10, 10), positives=90.0)).reason is Reason.HEALTHY
+
+
+def test_each_signal_may_have_its_own_age() -> None:
+    """Labels come late: F1 of a week ago is fresh where `max_age` says so."""
+    story = Story(max_age=MaxAge(f1=30 * DAY, drift=2 * HOUR))
+    assert story.check(story.see(f1_observed_at=T0 - 7 * DAY)).reason is Reason.HEALTHY
+    assert story.check(story.see(drift_observed_at=T0 - 3 * HOUR)).reason is Reason.UNKNOWN
+
+
+def test_a_champion_older_than_max_model_age_trains_once_per_age() -> None:
+    """Whatever the metrics say, unknown included; a training starts the age anew."""
+    story = Story(max_model_age=30 * DAY, challenger_ttl=timedelta())
+    made = T0 - 31 * DAY
+    assert story.check(story.see(LOST, LOST), champion_made_at=made).reason is Reason.MODEL_AGE
+    assert story.later(DAY).check(story.see(), champion_made_at=made).reason is Reason.HEALTHY
+    assert story.later(30 * DAY).check(story.see(), champion_made_at=made).reason is Reason.MODEL_AGE
+
+
+def test_force_skips_every_rule() -> None:
+    """Also an unknown metric, a waiting challenger and a cooldown."""
+    story = Story()
+    for _ in range(5):
+        assert story.check(story.see(LOST, LOST), forced="new labels").reason is Reason.FORCED
+
+
+def test_a_clock_set_back_never_blocks_training_for_good() -> None:
+    """Waits that began in what is now the future count from the first event after the clock was set right."""
+    story = Story(cooldown=6 * HOUR, challenger_ttl=DAY)
+    story.later(3650 * DAY).check(story.see(0.8))
+    story.judge()
+    story.now = T0
+    assert story.check(story.see(0.8)).reason is Reason.COOLING_DOWN
+    assert story.later(7 * HOUR).check(story.see(0.8)).action is Action.TRAIN

@@ -1,0 +1,195 @@
+"""The verdict of `promote`: metrics, standard error, looks and degenerate cases."""
+
+import itertools
+import math
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import NormalDist
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrain.core.judge import alpha_of, judge
+from retrain.core.metrics import UndefinedMetricError, score
+from retrain.core.records import Cell, Label, Ruling, Tally
+from retrain.core.rules import Average, Difference, Gate, Guarantee, Level, Metric, Positive, Share
+
+ALL = [(metric, average) for metric in Metric for average in Average]
+
+
+def tally(cells: Sequence[Any]) -> Tally:
+    return Tally(tuple(Cell(*cell) for cell in cells), "holdout")
+
+
+def binary(both: int = 500, won: int = 0, lost: int = 0) -> Tally:
+    """Two balanced classes: `both` rows of each are right for both models; the rest one model alone has right."""
+    cells = [(1, 1, 1, both), (0, 0, 0, both), (1, 0, 1, won), (0, 1, 0, won), (1, 1, 0, lost), (0, 0, 1, lost)]
+    return tally([cell for cell in cells if cell[3]])
+
+
+matrices = st.dictionaries(
+    st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), st.integers(1, 60), min_size=2, max_size=9
+)
+
+
+@settings(deadline=None)
+@given(matrices)
+def test_every_metric_agrees_with_scikit_learn(matrix: dict[tuple[Label, Label], int]) -> None:
+    """Scores are those of sklearn.metrics on the same rows, wherever they are defined."""
+    from sklearn import metrics as reference
+
+    truth = [pair[0] for pair, rows in matrix.items() for _ in range(rows)]
+    predicted = [pair[1] for pair, rows in matrix.items() for _ in range(rows)]
+    expected: dict[tuple[Metric, Average], float] = {}
+    for average in (Average.MACRO, Average.WEIGHTED, Average.MICRO):
+        for metric in (Metric.F1, Metric.PRECISION, Metric.RECALL):
+            function = getattr(reference, f"{metric}_score")
+            expected[metric, average] = function(truth, predicted, average=average.value, zero_division=0)
+    expected[Metric.ACCURACY, Average.MACRO] = reference.accuracy_score(truth, predicted)
+    for (metric, average), value in expected.items():
+        assert score(matrix, metric, average, 1).value == pytest.approx(value), (metric, average)
+    if len(set(truth)) > 1 and len(set(predicted)) > 1:
+        assert score(matrix, Metric.MCC, Average.MACRO, 1).value == pytest.approx(
+            reference.matthews_corrcoef(truth, predicted)
+        )
+    if set(predicted) <= set(truth):
+        assert score(matrix, Metric.BALANCED_ACCURACY, Average.MACRO, 1).value == pytest.approx(
+            reference.balanced_accuracy_score(truth, predicted)
+        )
+
+
+@pytest.mark.parametrize(("metric", "average"), ALL)
+def test_every_slope_is_the_derivative(metric: Metric, average: Average) -> None:
+    """The slope of a cell is what one row more or less moves the score, per row."""
+    dice = random.Random(7)
+    labels: list[Label] = [0, 1] if average is Average.BINARY else ["a", "b", "c"]
+    matrix = {(t, p): dice.randint(20, 60) for t, p in itertools.product(labels, labels)}
+    exact = score(matrix, metric, average, 1)
+    for cell in matrix:
+        scaled = {key: rows * 100_000 for key, rows in matrix.items()}
+        up = score({**scaled, cell: scaled[cell] + 1}, metric, average, 1).value
+        down = score({**scaled, cell: scaled[cell] - 1}, metric, average, 1).value
+        assert exact.slope(*cell) == pytest.approx((up - down) / 2 * 100_000, rel=1e-3, abs=1e-7)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 300), min_size=8, max_size=8))
+def test_the_sentence_of_a_binary_f1_is_exact(rows: list[int]) -> None:
+    """F1 difference = [(2 - f)(b1 - c1) + f(b0 - c0)] / D, with the wins and losses that the message counts."""
+    cells = [(*key, count) for key, count in zip(itertools.product((0, 1), repeat=3), rows, strict=True)]
+    verdict = judge(tally(cells), Gate(), 1)
+    count = {cell[:3]: cell[3] for cell in cells}
+    b1, c1, b0, c0 = count[1, 0, 1], count[1, 1, 0], count[0, 1, 0], count[0, 0, 1]
+    assert verdict.champion_score is not None
+    predicted = sum(rows for (_, _, challenger), rows in count.items() if challenger == 1)
+    positive = sum(rows for (truth, _, _), rows in count.items() if truth == 1)
+    f = verdict.champion_score
+    assert verdict.difference == pytest.approx(((2 - f) * (b1 - c1) + f * (b0 - c0)) / (predicted + positive))
+    assert f"finds {b1} more positives and loses {c1}, removes {b0} false alarms and adds {c0}" in verdict.message
+
+
+def test_the_standard_error_is_that_of_a_bootstrap() -> None:
+    """The delta method agrees with 2,000 multinomial redraws of the tally (seeded; four Monte Carlo errors)."""
+    dice = random.Random(3)
+    cells = [(*key, dice.randint(20, 90)) for key in itertools.product((0, 1), repeat=3)]
+    verdict = judge(tally(cells), Gate(), 1)
+    n = sum(cell[3] for cell in cells)
+    drawn = []
+    for _ in range(2000):
+        redrawn = Counter(dice.choices([cell[:3] for cell in cells], [cell[3] for cell in cells], k=n))
+        difference = judge(tally([(*key, rows) for key, rows in redrawn.items()]), Gate(), 1).difference
+        assert difference is not None
+        drawn.append(difference)
+    mean = sum(drawn) / len(drawn)
+    spread = math.sqrt(sum((each - mean) ** 2 for each in drawn) / (len(drawn) - 1))
+    assert verdict.standard_error == pytest.approx(spread, rel=4 / math.sqrt(2 * len(drawn)))
+
+
+@pytest.mark.parametrize(
+    ("rows", "gate", "ruling"),
+    [
+        (binary(won=60, lost=5), Gate(), Ruling.PROMOTE),
+        (binary(won=5, lost=60), Gate(), Ruling.REJECT),
+        (binary(won=30, lost=28), Gate(), Ruling.INCONCLUSIVE),
+        (binary(won=4), Gate(), Ruling.INCONCLUSIVE),
+        (binary(), Gate(), Ruling.INCONCLUSIVE),
+        (binary(won=60, lost=5), Gate(min_improvement=Difference(0.2)), Ruling.REJECT),
+        (binary(won=5, lost=6), Gate(min_improvement=Difference(-0.05)), Ruling.PROMOTE),
+        (binary(won=60, lost=5), Gate(floor=Share(0.999)), Ruling.REJECT),
+        (binary(won=60, lost=5), Gate(floor=Share(0.9)), Ruling.PROMOTE),
+    ],
+)
+def test_the_ruling_follows_the_interval(rows: Tally, gate: Gate, ruling: Ruling) -> None:
+    """Promote above the margin, reject at or below it, inconclusive between; a floor vetoes."""
+    verdict = judge(rows, gate, 1)
+    assert verdict.ruling is ruling
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (tally([(0, 0, 0, 50), (0, 1, 0, 50)]), "no row has the positive label 1"),
+        (tally([(1, 1, 1, 50), (1, 0, 1, 50)]), "every row is of class 1"),
+        (tally([("yes", "no", "yes", 50), ("no", "no", "no", 50)]), "YAML reads an unquoted yes"),
+        (tally([(0, 0, 0, 50), (1, 1, 2, 20), (2, 1, 2, 9)]), "set promotion.average"),
+    ],
+)
+def test_a_holdout_that_has_no_value_for_the_metric_cannot_tell(rows: Tally, words: str) -> None:
+    """A missing class is named; it is inconclusive, never a win."""
+    verdict = judge(rows, Gate(), 1)
+    assert verdict.ruling is Ruling.INCONCLUSIVE
+    assert words in verdict.message
+
+
+def test_a_class_that_only_a_model_knows_is_named() -> None:
+    """With several classes, a predicted class without a single row has no recall."""
+    rows = tally([("a", "a", "a", 50), ("b", "a", "b", 50), ("b", "b", "c", 9)])
+    verdict = judge(rows, Gate(average=Average.MACRO), 1)
+    assert verdict.ruling is Ruling.INCONCLUSIVE
+    assert "no row is of class 'c'" in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("gate", "ruling"),
+    [
+        (Gate(unopposed_floor=Share(0.8)), Ruling.PROMOTE),
+        (Gate(unopposed_floor=Share(0.9)), Ruling.REJECT),
+        (Gate(), Ruling.REJECT),
+    ],
+)
+def test_without_a_champion_the_floor_alone_decides(gate: Gate, ruling: Ruling) -> None:
+    """Unopposed promotion needs a floor and must reach it."""
+    verdict = judge(tally([(1, None, 1, 80), (1, None, 0, 20), (0, None, 0, 80), (0, None, 1, 20)]), gate, 1)
+    assert verdict.ruling is ruling
+    assert verdict.challenger_score == pytest.approx(0.8)
+
+
+def test_the_levels_of_all_looks_sum_to_alpha() -> None:
+    """Look k is tested at alpha / (K 2^(m+1)), m = floor((k-1)/K): it halves every K looks and never hits a wall."""
+    gate = Gate(alpha=Level(0.05), holdout_uses=Positive(10))
+    levels = [alpha_of(gate, look) for look in range(1, 400)]
+    assert levels[0] == levels[9] == pytest.approx(0.0025)
+    assert levels[10] == pytest.approx(0.00125)
+    assert sum(levels) == pytest.approx(0.05)
+    assert sum(levels) < 0.05
+    assert alpha_of(replace(gate, guarantee=Guarantee.PER_TEST), 300) == pytest.approx(0.05)
+
+
+def test_the_detectable_gain_is_that_of_power_080() -> None:
+    """min_improvement + (z + 0.84) SE, at the level of this look."""
+    verdict = judge(binary(won=30, lost=28), Gate(), 23)
+    assert verdict.standard_error is not None
+    z = NormalDist().inv_cdf(1 - verdict.alpha)
+    assert verdict.detectable == pytest.approx((z + 0.84) * verdict.standard_error)
+
+
+def test_undefined_is_said_not_guessed() -> None:
+    """0/0 is an error of its own, never 0 or 1."""
+    with pytest.raises(UndefinedMetricError, match="0/0"):
+        score({(0, 0): 9}, Metric.F1, Average.BINARY, 1)
+    with pytest.raises(UndefinedMetricError, match="mcc"):
+        score({(0, 0): 9, (1, 0): 3}, Metric.MCC, Average.MACRO, 1)
