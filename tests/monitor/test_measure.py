@@ -100,6 +100,14 @@ def test_the_other_averages_are_scikit_learns(tmp_path: Path, average: Average) 
     assert found.counts is None
 
 
+def test_probabilities_are_not_taken_for_labels(tmp_path: Path) -> None:
+    """Requirement: a log of probabilities has no F1, rather than one of 0, and says what to log."""
+    (tmp_path / "log.csv").write_text(csv(rows(1, [(1, 0.93), (0, 0.2), (1, 1.0)])))
+    measures = measure(config(tmp_path))
+    assert measures.quality is None
+    assert said(measures, "prediction holds 0.93; log the class, not its probability")
+
+
 # ---------------------------------------------------------------- drift
 
 
@@ -151,6 +159,17 @@ def test_a_promotion_switches_the_reference_at_once(tmp_path: Path) -> None:
     measures = gauge.measure(NOW)
     assert drift(measures).psi == {}
     assert said(measures, "training left no sample at RETRAIN_REFERENCE")
+
+
+def test_corrected_features_are_measured_again(tmp_path: Path) -> None:
+    """Requirement: a log that is replaced by one with as many rows but other features has another drift."""
+    champion(tmp_path, "a", pd.DataFrame({"x": ["old"] * 40}))
+    gauge = Gauge(config(tmp_path))
+    for colour, drifted in (("new", True), ("old", False)):
+        fresh = tmp_path / "fresh.csv"
+        fresh.write_text(csv(rows(1, [TP] * 40, x=colour)))
+        fresh.replace(tmp_path / "log.csv")
+        assert (drift(gauge.measure(NOW)).psi["x"] > 0.2) is drifted
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

@@ -78,6 +78,7 @@ class Log:
             windows.add(piece.rows, now)
             windows.skipped["malformed"] += piece.malformed
             if windows is self.windows:
+                # What has been counted must not be counted again, should a later piece fail.
                 self._position = position
         if not position.columns:
             raise RetrainError("it has no header line yet")

@@ -14,7 +14,7 @@ from retrain.core.records import Counts, Label
 from retrain.core.rules import Average
 from retrain.errors import RetrainError
 from retrain.monitor import reference
-from retrain.monitor.log import Identity, Log, identity
+from retrain.monitor.log import Log, identity
 from retrain.monitor.psi import psi
 from retrain.monitor.values import canonical
 from retrain.monitor.windows import Confusion
@@ -72,62 +72,63 @@ class Gauge:
     def measure(self, now: float) -> Measures:
         """The measures at a time (epoch seconds)."""
         with self._lock:
-            problems = []
-            try:
-                self._log.refresh(now)
-            except RetrainError as error:
-                problems.append(str(error))
-            windows, settings = self._log.windows, self._config.monitor
-            skipped = {kind: rows for kind, rows in windows.skipped.items() if rows}
-            problems += [_SKIPPED[kind].format(settings) for kind in skipped]
-            if windows.columns:
-                wanted = (settings.label, settings.prediction, *(settings.features or ()))
-                problems += [f"the log has no column {name!r}" for name in wanted if name not in windows.columns]
-            quality = self._quality(now, problems)
-            return Measures(quality, self._drift(now, problems), tuple(dict.fromkeys(problems)), skipped)
+            problems = self._look(now)
+            quality, no_f1 = self._quality(now)
+            drift, no_drift = self._drift(now)
+            skipped = {kind: rows for kind, rows in self._log.windows.skipped.items() if rows}
+            return Measures(quality, drift, (*problems, *no_f1, *no_drift), skipped)
 
-    def _quality(self, now: float, problems: list[str]) -> Quality | None:
+    def _look(self, now: float) -> list[str]:
+        """Take in what the log has to tell; what is wrong with it comes back."""
+        settings, problems = self._config.monitor, []
+        try:
+            self._log.refresh(now)
+        except RetrainError as error:
+            problems.append(str(error))
+        windows = self._log.windows
+        problems += [_SKIPPED[kind].format(settings) for kind, rows in windows.skipped.items() if rows]
+        if windows.columns:
+            wanted = (settings.label, settings.prediction, *(settings.features or ()))
+            problems += [f"the log has no column {name!r}" for name in wanted if name not in windows.columns]
+        return problems
+
+    def _quality(self, now: float) -> tuple[Quality | None, tuple[str, ...]]:
         windows, rules = self._log.windows, self._config.promotion
         index = windows.newest_labelled(now)
         if index is None:
-            problems.append("no F1: no complete window has all its labels yet")
-            return None
-        found = quality(windows.kept[index].confusion, rules.average, canonical(rules.positive), windows.end(index))
-        if found.f1 is None:
-            problems.append(
-                f"no F1: in the window that ended at {_iso(found.end)} nothing is labelled or predicted"
-                f" {rules.positive!r} (promotion.positive)"
+            return None, ("no F1: no complete window has all its labels yet",)
+        confusion, end = windows.kept[index].confusion, windows.end(index)
+        score = _probability(confusion)
+        if score is not None:
+            return None, (
+                f"no F1: {self._config.monitor.prediction} holds {score}; log the class, not its probability",
             )
-        return found
+        found = quality(confusion, rules.average, canonical(rules.positive), end)
+        if found.f1 is None:
+            where = f"in the window that ended at {_iso(end)}"
+            return found, (f"no F1: {where} nothing is labelled or predicted {rules.positive!r} (promotion.positive)",)
+        return found, ()
 
-    def _drift(self, now: float, problems: list[str]) -> Drift | None:
-        windows = self._log.windows
+    def _drift(self, now: float) -> tuple[Drift | None, tuple[str, ...]]:
+        windows, bins = self._log.windows, self._config.monitor.bins
         index = windows.newest(now)
         if index is None:
-            problems.append("no drift: no window with rows is complete yet")
-            return None
-        window, end, measured = (
-            windows.kept[index],
-            windows.end(index),
-            Drift(windows.end(index), windows.kept[index].rows, {}),
-        )
-        needed = ROWS_PER_BIN * self._config.monitor.bins
-        if window.rows < needed:
-            problems.append(
-                f"no drift: the window that ended at {_iso(end)} has {window.rows} rows, {needed} are needed"
-            )
-            return measured
+            return None, ("no drift: no window with rows is complete yet",)
+        window, end = windows.kept[index], windows.end(index)
+        unmeasured = Drift(end, window.rows, {})
+        if window.rows < ROWS_PER_BIN * bins:
+            where = f"the window that ended at {_iso(end)}"
+            return unmeasured, (f"no drift: {where} has {window.rows} rows, {ROWS_PER_BIN * bins} are needed",)
         try:
             path = reference.locate(self._config)
-            key = (index, window.rows, path, _identity(path))
+            # A log that is read anew has windows anew: the same number of rows need not be the same rows.
+            key = (windows, index, window.rows, path, identity(path.stat()))
             if self._known is None or self._known[0] != key:
-                self._known = key, drift(window.features, path, self._config.monitor.bins)
-        except RetrainError as error:
-            problems.append(str(error))
-            return measured
-        found, hindrances = self._known[1]
-        problems.extend(hindrances)
-        return Drift(end, window.rows, found)
+                self._known = key, drift(window.features, path, bins)
+        except (OSError, RetrainError) as error:
+            return unmeasured, (str(error),)
+        found, problems = self._known[1]
+        return Drift(end, window.rows, found), problems
 
 
 def quality(confusion: Confusion, average: Average, positive: Label, end: float) -> Quality:
@@ -154,24 +155,21 @@ def drift(window: Any, path: Path, bins: int) -> tuple[Mapping[str, float], tupl
     names = [field.name for field in window.schema if not pa.types.is_nested(field.type)]
     if not names:
         return {}, ("no drift: the log has no feature columns with numbers or texts",)
-    known = reference.read(path, names)
+    known, needed = reference.read(path, names), ROWS_PER_BIN * bins
     shared = [name for name in names if name in known.columns]
-    problems = [
-        f"the reference {path} has no column {name!r} of numbers or texts" for name in names if name not in shared
-    ]
-    if shared and len(known) < ROWS_PER_BIN * bins:
-        return {}, (
-            f"no drift: the reference {path} has {len(known)} rows, {ROWS_PER_BIN * bins} are needed",
-            *problems,
-        )
+    lacking = [name for name in names if name not in known.columns]
+    problems = [f"the reference {path} has no column {name!r} of numbers or texts" for name in lacking]
+    if shared and len(known) < needed:
+        problems.append(f"no drift: the reference {path} has {len(known)} rows, {needed} are needed")
+        shared = []
     return {name: psi(known[name], window.column(name).to_pandas(), bins) for name in shared}, tuple(problems)
 
 
-def _identity(path: Path) -> Identity:
-    try:
-        return identity(path.stat())
-    except OSError as error:
-        raise RetrainError(f"the reference {path} cannot be read: {error.strerror}") from error
+def _probability(confusion: Confusion) -> float | None:
+    """A prediction with a fraction where no label has one: F1 of such would be 0, and be wrong."""
+    if any(isinstance(label, float) for label, _ in confusion):
+        return None
+    return next((guess for _, guess in confusion if isinstance(guess, float)), None)
 
 
 def _iso(at: float) -> str:

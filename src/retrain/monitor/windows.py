@@ -92,7 +92,8 @@ class Windows:
         if repeated:
             raise RetrainError(f"column {repeated[0]!r} is there twice")
         if self._settings.timestamp not in names:
-            raise RetrainError(f"no column {self._settings.timestamp!r} (monitor.timestamp); there are: {list(names)}")
+            some = ", ".join(list(names)[:10])
+            raise RetrainError(f"no column {self._settings.timestamp!r} (monitor.timestamp) among {some}")
         index, wanted = self._placed(table, now)
         self._count(table, index, wanted)
         self._keep_features(table, index, wanted, now)
