@@ -123,7 +123,7 @@ def _decide(context: Context, past: Past, snapshot: Snapshot, order: Order) -> _
     version = serving.version if serving is not None else None
     now, triggers = context.clock(), context.config.triggers
     past = recall.as_of(past, version, now)
-    assessments = assess(snapshot, triggers, past.swapped_at)
+    assessments = assess(snapshot, triggers, past.took_over_at)
     made_at = serving.made_at if serving is not None else None
     decision = decide(past, assessments, triggers, now, champion_made_at=made_at, forced=order.forced)
     return _View(snapshot, assessments, decision, version)

@@ -53,7 +53,7 @@ def status(context: Context, limit: int) -> Report:
     text = [f"{line.heading:<12}{line.text}" for line in lines]
     text += ["lately", *(f"  {line}" for line in lately)] if lately else ["lately      nothing has happened yet"]
     data = {
-        "champion": None if serving is None else {"version": serving.version, "since": _iso(past.swapped_at)},
+        "champion": None if serving is None else {"version": serving.version, "since": _iso(past.served_since)},
         "previous": list(past.lineage[::-1]),
         "challenger": past.challenger
         and {"version": past.challenger.version, "since": iso(past.challenger.at), "judged": past.challenger.settled},
@@ -108,8 +108,8 @@ def _champion(serving: registry.Served | None, past: Past, now: datetime) -> str
     since = ""
     if serving.version != past.served:
         since = f", put there by hand (the journal says {short(past.served)})" if past.served else ""
-    elif past.swapped_at is not None:
-        since = f" since {moment(past.swapped_at)} ({duration(now - past.swapped_at)})"
+    elif past.served_since is not None:
+        since = f" since {moment(past.served_since)} ({duration(now - past.served_since)})"
     before = f"; before it {short(past.lineage[-1])} (retrain rollback)" if past.lineage else ""
     return f"{short(serving.version)}{since}{before}"
 

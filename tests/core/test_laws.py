@@ -115,7 +115,7 @@ def test_nothing_trains_without_enough_distinct_windows_in_breach(rules: Trigger
     """A training needs a known breach now, and unknown readings alone never train."""
     for step, decision, before, now in live(rules, life)[1]:
         snapshot = Snapshot(now, f1=step.f1, drift=step.drift, window=f"w{step.window}")
-        states = {each.state for each in assess(snapshot, rules, before.swapped_at)}
+        states = {each.state for each in assess(snapshot, rules, before.took_over_at)}
         if decision.action is Action.TRAIN:
             assert State.BREACH in states
             assert decision.breaches

@@ -14,16 +14,16 @@ F1_ROUNDING = 0.005
 NAMES = {Signal.F1: "F1", Signal.DRIFT: "drift"}
 
 
-def assess(snapshot: Snapshot, triggers: Triggers, swapped_at: datetime | None) -> tuple[Assessment, ...]:
+def assess(snapshot: Snapshot, triggers: Triggers, took_over_at: datetime | None) -> tuple[Assessment, ...]:
     """An assessment of every signal that has a threshold, F1 first.
 
-    `swapped_at` is when the present champion began to serve.
+    `took_over_at` is when the present champion took over from another.
     """
     wanted = [signal for signal in Signal if triggers.threshold(signal) is not None]
-    return tuple(_assess(signal, snapshot, triggers, swapped_at) for signal in wanted)
+    return tuple(_assess(signal, snapshot, triggers, took_over_at) for signal in wanted)
 
 
-def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, swapped_at: datetime | None) -> Assessment:
+def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, took_over_at: datetime | None) -> Assessment:
     is_f1 = signal is Signal.F1
     value = snapshot.f1 if is_f1 else snapshot.drift
     observed_at = snapshot.f1_observed_at if is_f1 else snapshot.drift_observed_at
@@ -50,7 +50,7 @@ def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, swapped_at: 
         window=_window(snapshot, seen_at if dated else None),
         observed_at=seen_at,
         dated=dated,
-        settling=swapped_at is not None and seen_at < swapped_at + triggers.settle,
+        settling=took_over_at is not None and seen_at < took_over_at + triggers.settle,
     )
 
 

@@ -159,11 +159,11 @@ def _why_not_yet(before: Past, after: Past, breach: Assessment, triggers: Trigge
     """Why a breach does not stand."""
     streak = after.streak(breach.signal)
     told = f"held: {breach.sentence}"
-    if breach.settling and before.swapped_at is not None:
+    if breach.settling and before.took_over_at is not None:
         return Reason.SETTLING, (
-            f"{told}, but that was observed before {moment(before.swapped_at + triggers.settle)} and may be about the"
-            f" champion before this one, which took over at {moment(before.swapped_at)} (settle:"
-            f" {duration(triggers.settle)})"
+            f"{told}, but that was observed before {moment(before.took_over_at + triggers.settle)} and may be about the"
+            f" champion before: this one took over at {moment(before.took_over_at)}, and settle is"
+            f" {duration(triggers.settle)}"
         )
     if breach.signal is Signal.DRIFT and not streak.armed:
         return Reason.NOT_REARMED, (

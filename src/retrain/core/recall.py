@@ -70,8 +70,8 @@ class Past:
     """All of the journal that the decisions need.
 
     `run` and `swap` were started and not recorded as ended. `lineage` are the champions before the present one,
-    oldest first; `champions` all that served, by the last time they did. `told` are the incidents that were told
-    and have not ended, with when they were told.
+    oldest first; `champions` all that served, by the last time they did; `took_over_at` is when the present one
+    took over from another. `told` are the incidents that were told and have not ended, with when they were told.
     """
 
     f1: Streak = field(default_factory=Streak)
@@ -84,7 +84,8 @@ class Past:
     challenger: Challenger | None = None
     unpromoted: int = 0
     served: str | None = None
-    swapped_at: datetime | None = None
+    served_since: datetime | None = None
+    took_over_at: datetime | None = None
     lineage: tuple[str, ...] = ()
     champions: tuple[str, ...] = ()
     told: Mapping[str, datetime] = field(default_factory=dict)
@@ -214,7 +215,8 @@ def _serves(past: Past, version: str, at: datetime, *, disarm: bool) -> Past:
         f1=Streak(),
         drift=Streak(armed=not (disarm and past.drift.in_breach)),
         served=version,
-        swapped_at=at,
+        served_since=at,
+        took_over_at=at if past.served is not None else None,
         lineage=lineage,
         champions=_last(past.champions, version),
     )
@@ -252,7 +254,8 @@ def _clamp(past: Past, now: datetime) -> Past:
         run=past.run and replace(past.run, at=min(past.run.at, now)),
         trained_at=cap(past.trained_at),
         failed_at=cap(past.failed_at),
-        swapped_at=cap(past.swapped_at),
+        served_since=cap(past.served_since),
+        took_over_at=cap(past.took_over_at),
         challenger=past.challenger and replace(past.challenger, at=min(past.challenger.at, now)),
         told={incident: min(at, now) for incident, at in past.told.items()},
     )

@@ -56,7 +56,7 @@ def run(
     training: Training,
     environment: Mapping[str, str],
     log: Path,
-    lock_fd: int,
+    lock_fd: int | None,
     echo: Callable[[bytes], None] | None,
 ) -> Ended:
     """What came of the command, once nothing of its process group runs any more.
@@ -78,7 +78,7 @@ def run(
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    pass_fds=(lock_fd,),
+                    pass_fds=() if lock_fd is None else (lock_fd,),
                 )
             except (OSError, ValueError) as error:
                 why = _why_not_started(training, environment, error)
