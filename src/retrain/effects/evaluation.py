@@ -1,0 +1,192 @@
+"""Two models and a holdout → a Tally, made in a child process that may crash, hang or print as it likes.
+
+A model is a program: only the child (`retrain.scoring`) loads one. It has a session of its own, so that it
+can be ended together with its workers, and it ends by itself when its standard input does.
+"""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import IO, Any, Literal, cast
+
+from retrain.config.schema import Promotion
+from retrain.core.records import Cell, Tally
+from retrain.errors import RetrainError
+
+Side = Literal["champion", "challenger", "holdout"]
+Process = subprocess.Popen[bytes]
+Plan = Mapping[str, Any]
+
+_GRACE_SECONDS = 3.0
+
+
+class Unscorable(RetrainError):  # noqa: N818 (an adjective, like Unknown)
+    """One side of the comparison is no use; `side` says which."""
+
+    def __init__(self, side: Side, message: str) -> None:
+        super().__init__(message)
+        self.side = side
+
+
+def compare(
+    champion: Path | None,
+    challenger: Path,
+    promotion: Promotion,
+    directory: Path,
+    progress: Callable[[float], None],
+) -> Tally:
+    """The tally of both models on the configured holdout; `champion` is None where nothing is served yet.
+
+    `directory` is where the models' own modules are importable from. `progress` is called with the share of
+    rows done. Raises Unscorable where the champion, the challenger or the holdout is no use, and
+    RetrainError where the scoring cannot start or does not end within `promotion.timeout`.
+    """
+    plan = {
+        "champion": None if champion is None else str(champion.absolute()),
+        "challenger": str(challenger.absolute()),
+        "holdout": str(promotion.holdout.absolute()),
+        "target": promotion.target,
+        "dtypes": dict(promotion.dtypes),
+        "jobs": promotion.jobs,
+    }
+    return carry_out(plan, directory, promotion.timeout, progress)
+
+
+def carry_out(plan: Plan, directory: Path, timeout: timedelta, progress: Callable[[float], None]) -> Tally:
+    """The tally of a plan, whose keys are those of `retrain.scoring.plan.Plan`."""
+    deadline = time.monotonic() + timeout.total_seconds()
+    at: Side | None = None
+    with tempfile.TemporaryFile() as printed, _child(plan, directory, printed) as (process, results):
+        for message in _messages(process, results, deadline):
+            if "progress" in message:
+                progress(message["progress"])
+            elif "at" in message:
+                at = message["at"]
+            elif "late" in message:
+                raise RetrainError(_too_late(plan, at, timeout))
+            else:
+                _end(process, ask=0)
+                return _tally(message)
+        words = _last_words(printed)
+        _end(process, ask=0)
+        raise _crash(plan, at, process.wait(), words)
+
+
+@contextmanager
+def _child(plan: Plan, directory: Path, printed: IO[bytes]) -> Iterator[tuple[Process, int]]:
+    """The scoring process and the descriptor of its results; ended with all its workers on leaving."""
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb", buffering=0):
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "retrain.scoring"],
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=printed,
+                stderr=printed,
+                cwd=directory,
+                # What -P is to the child, this is to its workers: no module of the directory shadows the library's.
+                env={**os.environ, "PYTHONSAFEPATH": "1"},
+                start_new_session=True,
+                pass_fds=(writer,),
+            )
+        except OSError as error:
+            raise RetrainError(
+                f"cannot start the scoring process in {directory}: {error.strerror}; see training.directory"
+            ) from error
+        finally:
+            os.close(writer)
+        with process:
+            try:
+                with suppress(BrokenPipeError):
+                    cast(IO[bytes], process.stdin).write(json.dumps({**plan, "result": writer}).encode() + b"\n")
+                yield process, reader
+            finally:
+                _end(process, ask=signal.SIGTERM)
+
+
+def _messages(process: Process, results: int, deadline: float) -> Iterator[dict[str, Any]]:
+    """What the child tells, as it tells it, until it ends; {"late": True} at the deadline."""
+    readable = select.poll()
+    readable.register(results, select.POLLIN)
+    pending = b""
+    while (left := deadline - time.monotonic()) > 0:
+        if not readable.poll(1000 * min(left, 1)):
+            # Something that a model started may hold the pipe open after the child's end.
+            if process.poll() is not None:
+                return
+        elif data := os.read(results, 65536):
+            *lines, pending = (pending + data).split(b"\n")
+            yield from map(json.loads, lines)
+        else:
+            return
+    yield {"late": True}
+
+
+def _end(process: Process, ask: int) -> None:
+    """End the process and its workers: send them `ask` (0: nothing), wait a little, insist with SIGKILL.
+
+    The helper of joblib that unlinks what its workers shared outlives a SIGTERM, but not a SIGKILL.
+    """
+    until = time.monotonic() + _GRACE_SECONDS
+    left = True
+    try:
+        left = _signal(process, ask)
+        while left and time.monotonic() < until:
+            time.sleep(0.02)
+            process.poll()  # a zombie would keep its group alive
+            left = _signal(process, 0)
+    finally:
+        if left:
+            _signal(process, signal.SIGKILL)
+
+
+def _signal(process: Process, number: int) -> bool:
+    """Whether anything is left of the process's group, which is sent the signal."""
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):  # the latter on macOS, for a group of zombies
+        return False
+    return True
+
+
+def _tally(message: dict[str, Any]) -> Tally:
+    if "error" in message:
+        raise Unscorable(message["error"]["side"], message["error"]["message"])
+    return Tally(tuple(Cell(*cell) for cell in message["cells"]), message["holdout"])
+
+
+def _too_late(plan: Plan, at: Side | None, timeout: timedelta) -> str:
+    """A slow comparison is nobody's proven fault, so the sentence says only where it stood."""
+    where = f", while it was busy with the {at} {plan[at]}" if at else ""
+    return (
+        f"scoring on {plan['holdout']} was ended after promotion.timeout ({timeout.total_seconds():g} s){where}: "
+        "raise promotion.timeout or promotion.jobs, or repair a model that hangs"
+    )
+
+
+def _crash(plan: Plan, at: Side | None, code: int, words: str) -> RetrainError:
+    how = f"with exit code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+    hint = " (out of memory?)" if code == -signal.SIGKILL else ""
+    said = f"; it last printed: {words}" if words else ""
+    if at is None:
+        return RetrainError(f"the scoring process ended {how}{hint} before it could start{said}")
+    act = "was read" if at == "holdout" else "was loaded or predicted"
+    return Unscorable(at, f"the {at} {plan[at]} is no use: the scoring process ended {how}{hint} while it {act}{said}")
+
+
+def _last_words(printed: IO[bytes]) -> str:
+    """The last lines that the child or a model printed, as one line without control characters."""
+    printed.seek(max(0, printed.seek(0, os.SEEK_END) - 2000))
+    lines = printed.read().decode(errors="replace").split("\n")
+    texts = ["".join(filter(str.isprintable, line)).strip() for line in lines]
+    return " | ".join(list(filter(None, texts))[-5:])

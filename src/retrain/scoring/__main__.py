@@ -1,0 +1,57 @@
+"""The door of the child process; see the package for what goes in and out."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def main() -> None:
+    """Score what standard input asks for, tell the result, and die with the controller."""
+    controller = os.dup(sys.stdin.fileno())
+    os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())  # a model that asks for input gets none
+    with open(controller, "rb", buffering=0, closefd=False) as lines:
+        request = json.loads(lines.readline())
+    threading.Thread(target=_end_with, args=(controller,), daemon=True).start()
+    result: int = request.pop("result")
+    os.set_inheritable(result, False)
+    sys.path.append(str(Path.cwd()))  # last, so that a project's own json.py does not shadow the real one
+    with open(result, "w") as out:
+
+        def tell(message: dict[str, Any]) -> None:
+            print(json.dumps(message), file=out, flush=True)
+
+        tell(_answer(request, tell))
+
+
+def _answer(request: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    # Here, and not above: these imports take a second, in which the controller may already have ended.
+    from retrain.scoring.count import tally
+    from retrain.scoring.plan import Plan, UnusableError
+
+    try:
+        cells, fingerprint = tally(Plan(**request), tell)
+    except UnusableError as error:
+        return {"error": {"side": error.side, "message": error.message}}
+    rows = sorted(([*labels, count] for labels, count in cells.items()), key=json.dumps)
+    return {"cells": rows, "holdout": fingerprint}
+
+
+def _end_with(controller: int) -> None:
+    """End this process and its workers when the controller has closed its end."""
+    while os.read(controller, 1):
+        pass
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGTERM)  # which joblib's resource tracker outlives, to clean up after the workers
+        time.sleep(1)
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

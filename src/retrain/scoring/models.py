@@ -1,0 +1,90 @@
+"""One model: the artifact, loaded, and what it predicts for a chunk of rows."""
+
+import functools
+import warnings
+from typing import Any
+
+import joblib
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from retrain.core.records import Label
+from retrain.scoring.labels import canonical
+from retrain.scoring.plan import Side, UnusableError, brief
+
+
+def predict(side: Side, path: str, features: pd.DataFrame, fractional: bool) -> list[Label]:
+    """The class label that the model gives to each row.
+
+    `fractional` says that the holdout's own labels have decimals. UnusableError where the model cannot be loaded,
+    raises, or returns something that is not one label a row.
+    """
+    model = _loaded(side, path)
+    if not callable(getattr(model, "predict", None)):
+        raise UnusableError(
+            side, path, f"holds {_kind(model)}, which has no predict method: save the fitted model itself"
+        )
+    inputs = _inputs(side, path, model, features)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as "fitted without feature names"
+            values = np.asarray(model.predict(inputs))
+    except BaseException as error:
+        raise UnusableError(side, path, f"cannot predict {len(features)} holdout rows: {brief(error)}") from error
+    return _labels(side, path, values, len(features), fractional)
+
+
+@functools.cache
+def _loaded(side: Side, path: str) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # another version of scikit-learn is no error as long as it predicts
+            return joblib.load(path)
+    except BaseException as error:
+        hint = ""
+        if isinstance(error, ImportError | AttributeError):
+            hint = (
+                " (what an artifact refers to must be importable in retrain's environment or from "
+                "training.directory, in the version it was saved with)"
+            )
+        raise UnusableError(side, path, f"cannot be loaded: {brief(error)}{hint}") from error
+
+
+def _inputs(side: Side, path: str, model: Any, features: pd.DataFrame) -> pd.DataFrame:
+    """The columns the model was fitted on, in that order; every column where it does not name them."""
+    try:
+        fitted = getattr(model, "feature_names_in_", None)
+    except Exception as error:
+        raise UnusableError(side, path, f"cannot say its feature_names_in_: {brief(error)}") from error
+    names = list(features.columns) if fitted is None else [str(name) for name in fitted]
+    missing = [name for name in names if name not in features.columns]
+    if missing:
+        shown = ", ".join(map(repr, missing[:10])) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
+        raise UnusableError(side, path, f"was fitted on columns that the holdout has not: {shown}")
+    return features[names].copy()  # a model may change what it is given
+
+
+def _labels(side: Side, path: str, values: npt.NDArray[Any], rows: int, fractional: bool) -> list[Label]:
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values.ravel()
+    if values.shape != (rows,):
+        raise UnusableError(
+            side, path, f"predicts an array of shape {values.shape} for {rows} rows; one label a row is needed"
+        )
+    missing = int(pd.isna(values).sum())
+    if missing:
+        raise UnusableError(side, path, f"predicts no label (NaN) for {missing} of {rows} rows")
+    try:
+        labels = canonical(values)
+    except (ValueError, TypeError) as error:
+        raise UnusableError(side, path, f"predicts what is no class label: {brief(error)}") from error
+    decimals = next((label for label in labels if isinstance(label, float)), None)
+    if decimals is not None and not fractional:
+        problem = f"returns {decimals:.4g}; retrain needs class labels: wrap the model so that predict gives them"
+        raise UnusableError(side, path, problem)
+    return labels
+
+
+def _kind(model: object) -> str:
+    return f"a {type(model).__module__}.{type(model).__qualname__}".replace("builtins.", "")

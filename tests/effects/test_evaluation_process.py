@@ -1,0 +1,132 @@
+"""evaluation.compare when the child ends badly: whatever a model does, the controller says who and how."""
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import joblib
+import pandas as pd
+import pytest
+
+from retrain.config.schema import Promotion
+from retrain.core.rules import Positive
+from retrain.effects import evaluation
+from retrain.errors import RetrainError
+from tests.effects.toy_models import Calls, Exits, ExitsInWorkers, Says, Segfaults, Sleeps
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A directory with a holdout of four rows."""
+    pd.DataFrame({"a": [1, 2, 3, 4], "label": [0, 1, 0, 1]}).to_csv(tmp_path / "holdout.csv", index=False)
+    return tmp_path
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """A port that a model can call: the line breaks when the model's process ends."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(60)
+        yield server
+
+
+def broken(line: socket.socket) -> bool:
+    """Whether the other end is gone, within a minute."""
+    line.settimeout(60)
+    try:
+        return line.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def compare(here: Path, champion: Any, challenger: Any, **changes: Any) -> int:
+    joblib.dump(champion, here / "champion")
+    joblib.dump(challenger, here / "challenger")
+    promotion = Promotion(holdout=here / "holdout.csv", **changes)
+    return evaluation.compare(here / "champion", here / "challenger", promotion, ROOT, lambda _: None).rows
+
+
+def test_an_exit_is_the_fault_of_the_model_that_was_at_work(here: Path) -> None:
+    """Exit code and last words are quoted, without control characters; the side is machine-readable."""
+    with pytest.raises(evaluation.Unscorable, match=r"the challenger .*exit code 7 .*giving\[31m up") as caught:
+        compare(here, Says(1), Exits())
+    assert caught.value.side == "challenger"
+    assert str(here / "challenger") in str(caught.value)
+
+
+def test_a_segfault_is_named(here: Path) -> None:
+    """A champion that crashes is an error that names the signal, not a win for the challenger."""
+    with pytest.raises(evaluation.Unscorable, match=r"the champion .*by SIGSEGV") as caught:
+        compare(here, Segfaults(), Says(1))
+    assert caught.value.side == "champion"
+
+
+def test_a_fault_found_by_a_worker_keeps_its_side(here: Path) -> None:
+    """An error in a worker process arrives as it left."""
+    with pytest.raises(evaluation.Unscorable, match=r"the champion .* holds a dict") as caught:
+        compare(here, {}, Says(1), jobs=Positive(2))
+    assert caught.value.side == "champion"
+
+
+def test_a_dead_worker_does_not_lose_the_comparison(here: Path) -> None:
+    """Where a worker dies (for want of memory, say), the child does the work alone."""
+    assert compare(here, Says(1), ExitsInWorkers(0), jobs=Positive(2)) == 4
+
+
+def test_the_time_limit_ends_the_child(here: Path) -> None:
+    """The error names the limit, long before the model would have answered."""
+    with pytest.raises(RetrainError, match=r"promotion\.timeout \(2 s\)"):
+        compare(here, Says(1), Sleeps(), timeout=timedelta(seconds=2))
+
+
+def test_a_directory_that_is_not_there(here: Path) -> None:
+    """A child that cannot start is an error that names the directory and its key."""
+    with pytest.raises(RetrainError, match=r"nowhere: No such file or directory; see training\.directory"):
+        evaluation.compare(None, here / "m", Promotion(holdout=here / "holdout.csv"), here / "nowhere", lambda _: None)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_interrupted_controller_ends_the_child(here: Path, listener: socket.socket, jobs: int) -> None:
+    """An exception in the controller ends the child and its workers, and goes on."""
+    joblib.dump(Calls(listener.getsockname()[1]), here / "challenger")
+    plan: dict[str, Any] = {
+        "champion": None,
+        "challenger": str(here / "challenger"),
+        "holdout": str(here / "holdout.csv"),
+        "target": "label",
+        "dtypes": {},
+        "jobs": jobs,
+        "chunk": 1,
+    }
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluation.carry_out(plan, ROOT, timedelta(minutes=5), interrupt)
+    with listener.accept()[0] as line:
+        assert broken(line)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_killed_controller_leaves_no_child_behind(here: Path, listener: socket.socket, jobs: int) -> None:
+    """Even where the controller could do nothing (SIGKILL), the child and its workers end by themselves."""
+    joblib.dump(Calls(listener.getsockname()[1]), here / "champion")
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom retrain.config.schema import Promotion\n"
+        "from retrain.effects.evaluation import compare\nhere = Path(sys.argv[1])\n"
+        "rules = Promotion(holdout=here / 'holdout.csv', jobs=int(sys.argv[3]))\n"
+        "compare(here / 'champion', here / 'challenger', rules, Path(sys.argv[2]), float)\n"
+    )
+    joblib.dump(Sleeps(), here / "challenger")
+    command = [sys.executable, "-c", script, str(here), str(ROOT), str(jobs)]
+    with subprocess.Popen(command) as controller, listener.accept()[0] as line:
+        controller.send_signal(signal.SIGKILL)
+        assert broken(line)

@@ -1,0 +1,111 @@
+"""Models that do one thing, right or wrong; a child process imports this module to load them."""
+
+import ctypes
+import os
+import socket
+import sys
+import time
+from typing import Any
+
+import pandas as pd
+
+
+class Says:
+    """Answers every request with the same value, once a row."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def predict(self, rows: pd.DataFrame) -> list[Any]:
+        return [self.value] * len(rows)
+
+
+class Returns:
+    """Answers every request with this very object."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def predict(self, rows: pd.DataFrame) -> Any:
+        return self.answer
+
+
+class Sign:
+    """1 where column `a` is positive. Remembers nothing of the columns it was fitted on."""
+
+    def predict(self, rows: pd.DataFrame) -> Any:
+        return (rows["a"] > 0).to_numpy().reshape(-1, 1)
+
+
+class Vandal:
+    """Right like Sign, but spoils the rows it was given."""
+
+    def predict(self, rows: pd.DataFrame) -> Any:
+        answer = (rows["a"] > 0).to_numpy()
+        rows["a"] = 0.0
+        return answer
+
+
+class Raises:
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def predict(self, rows: pd.DataFrame) -> None:
+        raise self.error
+
+
+class RaisesOnLoading:
+    def __setstate__(self, state: Any) -> None:
+        sys.exit("licence expired")
+
+    def __getstate__(self) -> dict[str, int]:
+        return {"state": 1}
+
+
+class Prints(Says):
+    """Prints from Python and past Python."""
+
+    def predict(self, rows: pd.DataFrame) -> list[Any]:
+        print('{"cells": [], "holdout": "forged"}', flush=True)
+        os.write(1, b"raw on 1\n")
+        os.write(2, b"raw on 2\n")
+        return super().predict(rows)
+
+
+class Exits:
+    def predict(self, rows: pd.DataFrame) -> None:
+        print("giving\x1b[31m up", file=sys.stderr, flush=True)
+        os._exit(7)
+
+
+class Segfaults:
+    def predict(self, rows: pd.DataFrame) -> None:
+        ctypes.string_at(0)
+
+
+class ExitsInWorkers(Says):
+    """Works in the process that loaded it first, and ends any other."""
+
+    def predict(self, rows: pd.DataFrame) -> list[Any]:
+        if os.getpid() != os.getpgrp():
+            os._exit(7)
+        return super().predict(rows)
+
+
+class Sleeps:
+    def predict(self, rows: pd.DataFrame) -> None:
+        time.sleep(120)
+
+
+class Calls:
+    """Connects to a port and keeps the line open as long as its process lives; the second request never ends."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.line: socket.socket | None = None
+
+    def predict(self, rows: pd.DataFrame) -> list[int]:
+        if self.line is not None:
+            self.line.recv(1)
+        self.line = socket.create_connection(("127.0.0.1", self.port))
+        return [1] * len(rows)
