@@ -1,0 +1,363 @@
+"""The queries of each type of endpoint: what a body is worth, a number or an Unknown that says why."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retrain.config.load import Secrets
+from retrain.config.schema import CountQueries, Monitoring, MonitorType, ObservedAt, Url
+from retrain.core.records import Counts, Snapshot, Unknown
+from retrain.effects.monitoring import fetch
+from retrain.errors import ConfigError
+from tests.effects.servers import page, serving
+
+SAMPLES = Path(__file__).parent / "samples"
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+NO_SECRETS = Secrets((), frozenset())
+
+
+def look(path: Path, body: str | bytes, kind: MonitorType, **queries: Any) -> Snapshot:
+    """What a file with this body says to these queries."""
+    path.write_bytes(body.encode() if isinstance(body, str) else body)
+    return fetch(Monitoring(Url(path.as_uri()), kind, **queries), NO_SECRETS, NOW)
+
+
+def worth(value: object) -> object:
+    """The number, or the kind of the Unknown."""
+    return value.kind if isinstance(value, Unknown) else value
+
+
+def why(value: object) -> str:
+    """The sentence of an Unknown."""
+    assert isinstance(value, Unknown)
+    return value.why
+
+
+PUSHED = (SAMPLES / "pushgateway-metrics.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("body", "selector", "expected"),
+    [
+        (PUSHED, "model_f1_score", 0.7421),
+        (PUSHED, 'model_f1_score{model="churn", version="7"}', 0.7421),
+        (PUSHED, 'model_f1_score{model="other"}', "missing"),
+        (PUSHED, "model_f1", "missing"),
+        (PUSHED, "model_drift_psi", "ambiguous"),
+        (PUSHED, 'model_drift_psi{feature="age"}', 0.31),
+        (PUSHED, 'model_drift_psi{feature!="income",}', 0.31),
+        (PUSHED, 'model_drift_psi{feature=~"a.*"}', 0.31),
+        (PUSHED, 'model_drift_psi{feature=~"ag"}', "missing"),
+        (PUSHED, "model_drift_psi{feature!~'inc.+'}", 0.31),
+        (PUSHED, 'model_drift_psi{feature="income"}', "not_finite"),
+        (PUSHED, '{__name__="push_time_seconds"}', 1.7953637996396968e9),
+        (PUSHED, '{__name__=~"model_f1.*",instance=""}', 0.7421),
+        (PUSHED, "pushgateway_http_push_size_bytes_sum", 445.0),
+        (PUSHED, 'pushgateway_http_push_duration_seconds{quantile="0.5"}', "not_finite"),
+        ("# TYPE hits counter\nhits 3\n", "hits", 3.0),
+        ("# TYPE hits counter\nhits 3\n", "hits_total", "missing"),
+        ("# TYPE hits_total counter\nhits_total 3 1795363799000\n", "hits_total", 3.0),
+        ("f1 0.5\nf1 0.6\n", "f1", "ambiguous"),
+        ("f1 +Inf\n", "f1", "not_finite"),
+        (f"f1 {'9' * 400}\n", "f1", "not_finite"),
+        ('f1{model="a\\"b\\\\c\\nd"} 0.5\r\n', 'f1{model="a\\"b\\\\c\\nd"}', 0.5),
+        ('f1{version="10"} 1\n', 'f1{version=~"\\d+"}', 1.0),
+        ("\ufefff1 0.5\n", "f1", 0.5),
+        ("", "f1", "missing"),
+        ("f1 0.7421\ndrift 0.3", "drift", "unparseable"),
+        ("f1 high\n", "f1", "unparseable"),
+        (b"f1 0.5 \xff\n", "f1", "unparseable"),
+        ("<!DOCTYPE html><title>Sign in</title>\n", "f1", "unparseable"),
+        ('{"f1": 0.5}\n', "f1", "unparseable"),
+        ('f1{a="' + "b" * 70000 + '"} 1\n', "f1", "unparseable"),
+    ],
+)
+def test_metrics(tmp_path: Path, body: str | bytes, selector: str, expected: object) -> None:
+    """A selector names exactly one series of the Prometheus text format, or the answer says why not."""
+    assert worth(look(tmp_path / "metrics", body, MonitorType.METRICS, f1=selector).f1) == expected
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        "max(model_f1)",
+        "f1{model=churn}",
+        "f1{",
+        "{}",
+        "f1[5m]",
+        'f1{a="x" b="y"}',
+        'f1{a=~"("}',
+        'a{b="c"} or d{e="f"}',
+    ],
+)
+def test_selectors_that_are_none(tmp_path: Path, selector: str) -> None:
+    """A selector that cannot be read is a configuration error that names its key, before anything is asked."""
+    with pytest.raises(ConfigError, match=r"monitoring\.f1: ") as caught:
+        look(tmp_path / "metrics", "", MonitorType.METRICS, f1=selector)
+    assert selector in str(caught.value)
+
+
+REPORT = (SAMPLES / "evidently-report-n500-drift-and-classification.json").read_text()
+SERIES = (SAMPLES / "evidently-ui-data_series_batch.response.json").read_text()
+HISTORY = (SAMPLES / "mlflow-metrics-get-history.json").read_text()
+RUN = (SAMPLES / "mlflow-runs-get.json").read_text()
+F1 = "metrics[?starts_with(metric_name, 'F1Score(')].value | [0]"
+
+
+@pytest.mark.parametrize(
+    ("body", "expression", "expected"),
+    [
+        (REPORT, F1, 0.8375350140056023),
+        (REPORT, "metrics[?config.column=='age'].value | [0]", 2.931154045000726e-15),
+        (REPORT, "metrics[?starts_with(metric_name, 'ValueDrift')].value | max(@)", 0.7189191850204419),
+        (REPORT, "metrics[?starts_with(metric_name, 'ValueDrift')].value", "ambiguous"),
+        (REPORT, "metrics[?starts_with(metric_name, 'DriftedColumns')].value | [0]", "not_a_number"),
+        (REPORT, "metrics[?config.column=='town'].value | [0]", "missing"),
+        (REPORT, "metrics[?config.column=='town'].value", "missing"),
+        ((SAMPLES / "evidently-report-f1-no-positives.json").read_text(), F1, 1.0),
+        ((SAMPLES / "evidently-report-n5000-drift.json").read_text(), "metrics[0].value.share", 2 / 3),
+        (SERIES, "series[?ends_with(metric_type, ':F1Score')] | [0].values[-1]", 0.8441926345609065),
+        (HISTORY, "max_by(metrics, &step).value", 0.811),
+        (RUN, "run.data.metrics[?key=='f1_score'].value | [0]", 0.811),
+        (RUN, "run.data.metrics[?key=='psi_age'].value | [0]", "not_a_number"),
+        (RUN, "run.data.metrics[?key=='psi_age'].value | [0] | to_number(@)", "not_finite"),
+        ((SAMPLES / "mlflow-metrics-get-history-nan.json").read_text(), "metrics[0].value", "not_a_number"),
+        ((SAMPLES / "mlflow-metrics-get-history-unknown-key.200.json").read_text(), "metrics[0].value", "missing"),
+        (
+            (SAMPLES / "mlflow-metrics-get-history-unknown-key.200.json").read_text(),
+            "max_by(metrics, &step)",
+            "missing",
+        ),
+        ('{"f1": NaN}', "f1", "not_finite"),
+        ('{"f1": -Infinity}', "f1", "not_finite"),
+        (f'{{"f1": {"9" * 400}}}', "f1", "not_finite"),
+        (f'{{"f1": -{"9" * 5000}}}', "f1", "not_finite"),
+        ('{"f1": 1e999}', "f1", "not_finite"),
+        ('{"f1": "0.5"}', "f1", "not_a_number"),
+        ('{"f1": "0.5"}', "to_number(f1)", 0.5),
+        ('{"f1": true}', "f1", "not_a_number"),
+        ('{"f1": null}', "f1", "missing"),
+        ('{"f1": 1, "f1": 0.25}', "f1", 0.25),
+        ('{"f1": [1, "a"]}', "max(f1)", "not_a_number"),
+        ('{"f1": [1, "a"]}', "sort(f1)", "not_a_number"),
+        ("[" * 100_000, "f1", "unparseable"),
+        ('{"f1": 0.', "f1", "unparseable"),
+        ("", "f1", "unparseable"),
+        (b'{"f1": "\xff"}', "f1", "unparseable"),
+        ("<html><body>Sign in</body></html>", "f1", "unparseable"),
+    ],
+)
+def test_json(tmp_path: Path, body: str | bytes, expression: str, expected: object) -> None:
+    """An expression selects one finite number of the document, or the answer says why not."""
+    assert worth(look(tmp_path / "report.json", body, MonitorType.JSON, f1=expression).f1) == expected
+
+
+def test_expressions_that_are_none(tmp_path: Path) -> None:
+    """Every JMESPath that cannot be compiled is told at once, each with its key, before anything is asked."""
+    with pytest.raises(ConfigError) as caught:
+        look(
+            tmp_path / "report.json", "", MonitorType.JSON, f1="a[", drift="maximum(a)", samples="n", window="(" * 3000
+        )
+    f1, drift, window = str(caught.value).splitlines()
+    assert f1.startswith("monitoring.f1: a[ is not a JMESPath expression")
+    assert drift.startswith("monitoring.drift: maximum(a) calls maximum()")
+    assert window.startswith("monitoring.window: (((")
+
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("2026-11-22T12:00:00Z", NOON),
+        ("2026-11-22T12:00:00", NOON),
+        ("2026-11-22 13:00:00.000+01:00", NOON),
+        (NOON.timestamp(), NOON),
+        (NOON.timestamp() * 1000, "not_a_number"),
+        (-99_999_999_999, "not_a_number"),
+        (10**400, "not_finite"),
+        ("0001-01-01T00:00:00+05:00", "not_a_number"),
+        ("yesterday", "not_a_number"),
+        (True, "not_a_number"),
+        (None, "missing"),
+    ],
+)
+def test_moments(tmp_path: Path, value: object, expected: object) -> None:
+    """The end of a window is epoch seconds or ISO 8601 (UTC without a zone); all else is Unknown."""
+    body = json.dumps({"f1": 0.5, "at": value})
+    snapshot = look(tmp_path / "m.json", body, MonitorType.JSON, f1="f1", observed_at=ObservedAt(f1="at"))
+    assert worth(snapshot.f1_observed_at) == expected
+    assert snapshot.f1 == 0.5
+    assert snapshot.drift_observed_at is None
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("2026-W47", "2026-W47"),
+        (7, "7"),
+        (1795363200.0, "1795363200"),
+        (12345678901234567890, "12345678901234567890"),
+        (0.5, "0.5"),
+        (" ", "missing"),
+        (False, "not_a_number"),
+        (["a"], "ambiguous"),
+        (None, "missing"),
+    ],
+)
+def test_windows(tmp_path: Path, value: object, expected: object) -> None:
+    """A window is named by a text or a number, nothing else."""
+    snapshot = look(tmp_path / "m.json", json.dumps({"w": value}), MonitorType.JSON, window="w")
+    assert worth(snapshot.window) == expected
+
+
+def test_every_field(tmp_path: Path) -> None:
+    """One look fills every field that is asked for, tells the labels of the signals, and leaves the others None."""
+    body = PUSHED + "model_labelled_samples 500\ntp 40\nfp 10\nfn 5\n"
+    snapshot = look(
+        tmp_path / "metrics",
+        body,
+        MonitorType.METRICS,
+        f1="model_f1_score",
+        drift='model_drift_psi{feature="age"}',
+        observed_at=ObservedAt("push_time_seconds", "model_last_evaluated_timestamp_seconds"),
+        window="model_last_evaluated_timestamp_seconds",
+        samples="model_labelled_samples",
+        counts=CountQueries("tp", "fp", "fn"),
+    )
+    assert snapshot == Snapshot(
+        fetched_at=NOW,
+        f1=0.7421,
+        drift=0.31,
+        f1_observed_at=datetime.fromtimestamp(1.7953637996396968e9, UTC),
+        drift_observed_at=datetime.fromtimestamp(1.7953632e9, UTC),
+        window="1795363200",
+        samples=500.0,
+        counts=Counts(40, 10, 5),
+        labels={"f1": "model=churn, version=7", "drift": "feature=age, model=churn, version=7"},
+    )
+
+
+def test_counts_are_known_together(tmp_path: Path) -> None:
+    """One unknown count makes the counts unknown, and nothing else."""
+    counts = CountQueries("tp", "fp", "fn")
+    snapshot = look(tmp_path / "metrics", "tp 1\nfp 0\nf1 0.5\n", MonitorType.METRICS, f1="f1", counts=counts)
+    assert (worth(snapshot.counts), snapshot.f1) == ("missing", 0.5)
+
+
+def answer(sample: str) -> tuple[str, str]:
+    """A recorded answer of Prometheus, and its status line."""
+    status = {"400": "400 Bad Request", "422": "422 Unprocessable Entity"}.get(sample[-8:-5], "200 OK")
+    return (SAMPLES / sample).read_text(), status
+
+
+@pytest.mark.parametrize(
+    ("sample", "expected"),
+    [
+        ("query-vector.json", 0.7421),
+        ("query-vector-nan.json", "not_finite"),
+        ("query-vector-empty.json", "missing"),
+        ("query-vector-two-series-one-nan.json", "ambiguous"),
+        ("query-scalar.json", 0.7421),
+        ("query-scalar-inf.json", "not_finite"),
+        ("query-scalar-of-empty-nan.json", "not_finite"),
+        ("query-string.json", "not_a_number"),
+        ("query-matrix.json", "not_a_number"),
+        ("query-push_time_seconds.json", 1795363799.6396968),
+        ("query-error-bad-data.400.json", "status"),
+        ("query-error-execution.422.json", "status"),
+    ],
+)
+def test_recorded_answers_of_prometheus(sample: str, expected: object) -> None:
+    """Each kind of answer of the HTTP API is a number or its own kind of Unknown."""
+    body, status = answer(sample)
+    with serving(lambda _: page(body, status)) as url:
+        value = fetch(Monitoring(Url(url), MonitorType.PROMETHEUS, f1="f1"), NO_SECRETS, NOW).f1
+    assert worth(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ("null", "unparseable"),
+        ('{"resultType": "vector", "result": [{"metric": {}, "histogram": [1, {}]}]}', "not_a_number"),
+        ('{"resultType": "vector", "result": [7]}', "not_a_number"),
+        ('{"resultType": "vector", "result": [7, 8]}', "ambiguous"),
+        ('{"resultType": "vector", "result": 7}', "not_a_number"),
+        ('{"resultType": "scalar", "result": [1, "a"]}', "not_a_number"),
+        ('{"resultType": "scalar", "result": [NaN, "1"]}', 1.0),
+        ('{"resultType": 1}', "unparseable"),
+        ("}", "unparseable"),
+    ],
+)
+def test_strange_answers_for_prometheus(data: str, expected: object) -> None:
+    """An answer in another shape than the HTTP API's is Unknown, never a crash."""
+    with serving(lambda _: page(f'{{"status": "success", "data": {data}}}')) as url:
+        value = fetch(Monitoring(Url(url), MonitorType.PROMETHEUS, f1="f1"), NO_SECRETS, NOW).f1
+    assert worth(value) == expected
+
+
+def test_one_instant() -> None:
+    """The first answer with a time fixes the instant of every query after it; a query is sent once."""
+    asked: list[str] = []
+
+    def respond(path: str) -> list[bytes]:
+        asked.append(path)
+        return page(answer("query-vector-empty.json" if len(asked) == 1 else "query-vector.json")[0])
+
+    queries: Mapping[str, Any] = {"f1": "a", "drift": "b + 1", "samples": "c", "positives": "c"}
+    with serving(lambda request: respond(request.path)) as url:
+        fetch(Monitoring(Url(url + "/prom/?tenant=x"), MonitorType.PROMETHEUS, **queries), NO_SECRETS, NOW)
+    place = "/prom/api/v1/query?tenant=x&query="
+    assert asked == [place + "a", place + "b+%2B+1", place + "c&time=1795364439.131"]
+
+
+def test_whole_url_of_the_api() -> None:
+    """A URL that ends in /api/v1/query already is taken as it is."""
+    with serving(lambda r: page(answer("query-vector.json")[0] if r.path == "/api/v1/query?query=a" else "?")) as url:
+        assert (
+            fetch(Monitoring(Url(url + "/api/v1/query"), MonitorType.PROMETHEUS, f1="a"), NO_SECRETS, NOW).f1 == 0.7421
+        )
+
+
+def test_sentences(tmp_path: Path) -> None:
+    """An Unknown says what was asked, where, what came back, and how to mend it."""
+    queries = {"f1": 'model_f1_score{model="x"}', "drift": "model_drift_psi"}
+    snapshot = look(tmp_path / "metrics", PUSHED, MonitorType.METRICS, **queries, samples="model_f1_scor")
+    place = (tmp_path / "metrics").as_uri()
+    assert why(snapshot.f1) == (
+        f'no series matches model_f1_score{{model="x"}} at {place}; '
+        'the answer has model_f1_score{job="evidently",model="churn",version="7"}'
+    )
+    assert why(snapshot.drift).startswith(f"2 series match model_drift_psi at {place}; narrow the selector to one: ")
+    assert "nearest names are model_f1_score" in why(snapshot.samples)
+    body, status = answer("query-error-bad-data.400.json")
+    with serving(lambda _: page(body, status)) as url:
+        value = fetch(Monitoring(Url(url), MonitorType.PROMETHEUS, f1="f1{"), NO_SECRETS, NOW).f1
+    assert why(value) == (
+        f"{url}/api/v1/query (query: f1{{) answered 400: "
+        'invalid parameter "query": 1:5: parse error: unclosed left parenthesis'
+    )
+
+
+def test_what_an_endpoint_says_is_one_short_line(tmp_path: Path) -> None:
+    """Control characters, line ends and length of an answer do not reach a terminal or a mail."""
+    body = json.dumps({"f1": "\x1b[31m\r\nSubject: \u202e" + "x" * 10_000})
+    sentence = why(look(tmp_path / "m.json", body, MonitorType.JSON, f1="f1").f1)
+    assert sentence.isprintable()
+    assert len(sentence) <= 600
+
+
+def test_the_import_is_light() -> None:
+    """`retrain check` starts like a small tool: no library of the network or of a format comes with the import."""
+    heavy = "{'requests', 'urllib3', 'prometheus_client', 'jmespath', 'numpy'}"
+    script = f"import sys, retrain.effects.monitoring; print(sorted({heavy} & set(sys.modules)))"
+    told = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    assert told.strip() == "[]"
