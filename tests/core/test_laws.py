@@ -66,7 +66,7 @@ steps = st.lists(
         st.sampled_from([Outcome.SUCCEEDED, Outcome.FAILED]),
         st.sampled_from(["", "judge", "promote"]),
     ),
-    max_size=40,
+    max_size=30,
 )
 
 
@@ -84,7 +84,7 @@ def live(rules: Triggers, life: list[Step]) -> tuple[Life, list[tuple[Step, Deci
     return story, told
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(triggers(), steps)
 def test_no_window_trains_twice(rules: Triggers, life: list[Step]) -> None:
     """A training that succeeded spends its window: the same window of the same champion never trains again."""
@@ -96,7 +96,7 @@ def test_no_window_trains_twice(rules: Triggers, life: list[Step]) -> None:
                 spent.add((step.window, before.served))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(triggers(), steps)
 def test_nothing_trains_inside_the_cooldown_or_the_backoff(rules: Triggers, life: list[Step]) -> None:
     """Between a training that succeeded and the next lies the cooldown, after one that failed the back-off."""
@@ -109,7 +109,7 @@ def test_nothing_trains_inside_the_cooldown_or_the_backoff(rules: Triggers, life
             last = step.outcome, now
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(triggers(), steps)
 def test_nothing_trains_without_enough_distinct_windows_in_breach(rules: Triggers, life: list[Step]) -> None:
     """A training needs a known breach now, and unknown readings alone never train."""
@@ -123,7 +123,7 @@ def test_nothing_trains_without_enough_distinct_windows_in_breach(rules: Trigger
             assert states == {State.HEALTHY}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(triggers(), steps)
 def test_the_same_input_gives_the_same_decision_and_the_fold_is_a_fold(rules: Triggers, life: list[Step]) -> None:
     """Deciding twice is deciding once; what matters can be folded anew from the events, from any point on."""
@@ -135,7 +135,7 @@ def test_the_same_input_gives_the_same_decision_and_the_fold_is_a_fold(rules: Tr
     assert fold(fold(start, story.entries[:half]), story.entries[half:]) == story.past
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(triggers(), readings, readings, st.floats(-1e6, 1e6))
 def test_the_decision_is_total(rules: Triggers, f1: float | Unknown, drift: float | Unknown, odd: float) -> None:
     """Whatever the monitor says, there is a decision with a sentence."""

@@ -60,10 +60,11 @@ def decide(  # noqa: PLR0913  (the decision's whole world is its arguments)
 
 
 def stands(past: Past, assessment: Assessment, triggers: Triggers) -> bool:
-    """Whether this breach is due for a training: in breach now, long enough, and armed."""
+    """Whether this breach is due for a training: its window is of a streak that is long enough, and armed."""
     streak = past.streak(assessment.signal)
     armed = assessment.signal is Signal.F1 or streak.armed
-    return assessment.state is State.BREACH and armed and streak.count >= triggers.consecutive
+    in_streak = assessment.state is State.BREACH and assessment.window in streak.counted
+    return in_streak and armed and streak.count >= triggers.consecutive
 
 
 def barrier(past: Past, triggers: Triggers, now: datetime) -> Barrier | None:

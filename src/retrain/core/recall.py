@@ -32,10 +32,12 @@ class Streak:
     """A signal's distinct windows in breach, in a row, since the last training that succeeded.
 
     `in_breach` is what the last judged window said; `armed` is False for drift that stood at the last
-    promotion and was not seen healthy since; `seen` and `latest` tell the windows that count no more.
+    promotion and was not seen healthy since; `seen` and `latest` tell the windows that count no more, `counted`
+    those that make up the streak.
     """
 
     count: int = 0
+    counted: tuple[str, ...] = ()
     in_breach: bool = False
     armed: bool = True
     seen: tuple[str, ...] = ()
@@ -174,6 +176,7 @@ def _after(streak: Streak, assessment: Assessment) -> Streak:
         latest = assessment.observed_at
     return Streak(
         count=0 if healthy else streak.count + 1,
+        counted=() if healthy else _last(streak.counted, assessment.window),
         in_breach=not healthy,
         armed=streak.armed or healthy,
         seen=_last(streak.seen, assessment.window),
@@ -195,8 +198,8 @@ def _trained(past: Past, event: TrainingFinished, at: datetime) -> Past:
         return replace(past, failures=past.failures + 1, failed_at=at)
     return replace(
         past,
-        f1=replace(past.f1, count=0),
-        drift=replace(past.drift, count=0),
+        f1=replace(past.f1, count=0, counted=()),
+        drift=replace(past.drift, count=0, counted=()),
         trained_at=at,
         failed_at=None,
         failures=0,
