@@ -350,9 +350,11 @@ def test_sentences(tmp_path: Path) -> None:
 def test_what_an_endpoint_says_is_one_short_line(tmp_path: Path) -> None:
     """Control characters, line ends and length of an answer do not reach a terminal or a mail."""
     body = json.dumps({"f1": "\x1b[31m\r\nSubject: \u202e" + "x" * 10_000})
-    sentence = why(look(tmp_path / "m.json", body, MonitorType.JSON, f1="f1").f1)
-    assert sentence.isprintable()
-    assert len(sentence) <= 600
+    snapshot = look(tmp_path / "m.json", body, MonitorType.JSON, f1="f1", window="f1")
+    for told in (why(snapshot.f1), snapshot.window):
+        assert isinstance(told, str)
+        assert told.isprintable()
+        assert len(told) <= 600
 
 
 def test_the_import_is_light() -> None:

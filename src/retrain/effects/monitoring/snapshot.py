@@ -48,14 +48,14 @@ def fetch(monitoring: Monitoring, secrets: Secrets, now: datetime) -> Snapshot:
         converted = convert(answers.get(query, late), f"{query} at {where}")
         return replace(converted, why=clean(converted.why)) if isinstance(converted, Unknown) else converted
 
-    counts = monitoring.counts
+    counts, window = monitoring.counts, value(monitoring.window, identifier)
     return Snapshot(
         fetched_at=now,
         f1=value(monitoring.f1, number),
         drift=value(monitoring.drift, number),
         f1_observed_at=value(monitoring.observed_at.f1, moment),
         drift_observed_at=value(monitoring.observed_at.drift, moment),
-        window=value(monitoring.window, identifier),
+        window=clean(window) if isinstance(window, str) else window,
         samples=value(monitoring.samples, number),
         positives=value(monitoring.positives, number),
         counts=_counts([value(query, number) for query in (counts.tp, counts.fp, counts.fn)]) if counts else None,
