@@ -1,8 +1,11 @@
 """The tour's manners. (That it walks the whole loop is tested with the other stories.)"""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -64,3 +67,26 @@ def test_it_starts_afresh_on_its_own_and_stops_where_a_step_fails(tmp_path: Path
     assert not (tmp_path / "models").exists()
     assert not (tmp_path / "state").exists()
     assert (tmp_path / "data/training.csv").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_leaves_no_process_behind_when_it_is_stopped(tmp_path: Path, number: signal.Signals) -> None:
+    """A signal ends the running step too, and the exit code tells the signal. The step here would sleep on."""
+    step = tmp_path / "bin" / "make"
+    step.parent.mkdir()
+    step.write_text('#!/bin/sh\necho "step $$"\nexec sleep 90\n')
+    step.chmod(0o755)
+    path = f"{step.parent}:{os.environ['PATH']}"
+    command = [sys.executable, "-m", "retrain.demo"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=os.environ | {"PATH": path}, text=True, stdout=PIPE, stderr=PIPE
+    ) as process:
+        assert process.stdout is not None
+        started = next(line for line in process.stdout if line.startswith("step "))
+        process.send_signal(number)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert told.splitlines()[-1] == "The tour was stopped."
+    assert "Traceback" not in told
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started.split()[1]), 0)

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import requests
 
@@ -18,17 +17,21 @@ from retrain.config import load
 from retrain.demo import DATA, HOLDOUT, MARKER, MODELS, PREDICTIONS, STATE, TRAINING
 from retrain.errors import RetrainError, Stopped
 
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+RECEIVED: list[int] = []
+"""The signals that the tour was sent. Only `pause` acts on them: none interrupts the start of a process."""
 OWN = (DATA, MODELS, STATE)
 ANSWERS_WITHIN = 60.0
 """Seconds in which the monitor must answer."""
-ENDS_WITHIN = 10.0
-"""Seconds that a command may take to end after SIGTERM."""
+ENDS_WITHIN = 60.0
+"""Seconds that a command may take to end after SIGTERM; longer than training.grace."""
 
 
 def main() -> int:
     """The exit code of the tour."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _stop)
+    for number in STOPPING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # ignored on purpose, by nohup for one
+            signal.signal(number, lambda received, _frame: RECEIVED.append(received))
     try:
         tour()
     except RetrainError as error:
@@ -57,13 +60,13 @@ def tour() -> None:
     say("The monitor turns that log into metrics. It runs in the background.")
     with running(retrain, "monitor") as monitor:
         wait_for(monitor)
-        say("This is what cron runs. All is well, so nothing happens.")
-        run(retrain, "check")
+        say("This is what cron runs, there without -v, and so in silence while all is well.")
+        run(retrain, "check", "-v")
         say("Now the lamp fades and dirt gets on the glass. The next day passes.")
         run(*world, "drift")
         run(*world, "day")
         say("The next check sees it and trains a challenger. The champion stays in service meanwhile.")
-        run(retrain, "check")
+        run(retrain, "check", "-v")
         say("The challenger must prove itself on sheets that no training has seen, scanned as they look today.")
         run(retrain, "promote")
         say("What is served, what waits, and what happened:")
@@ -71,16 +74,21 @@ def tour() -> None:
         say("If the new champion disappoints, one command puts the one before it back.")
         run(retrain, "rollback")
         run(retrain, "status")
-    say("That was the whole loop. It left everything in place for you to look at, and no process behind. Try:")
-    for line in (
-        f"{retrain} monitor &",
-        f"{retrain} check",
-        f"{retrain} status",
-        f"{retrain} promote",
-        f"{retrain} --help",
+        say("The monitor is stopped.")
+    say_goodbye(retrain)
+
+
+def say_goodbye(retrain: str) -> None:
+    """Tell what one can do now, and how to clean up."""
+    say("That was the whole loop. It left its files for you to look at, and no process behind. You can go on with")
+    for command, meaning in (
+        ("status", "what is served, what waits, what happened lately"),
+        ("promote models/challenger.joblib", "put the challenger back in service; its verdict stands"),
+        ("monitor &", "start the monitor again, and then"),
+        ("check -v", "what the next check would say"),
     ):
-        print(f"  {line}")
-    print(f"\nTo clean up: kill %1 (if you started the monitor); rm -r {' '.join(map(str, OWN))}")
+        print(f"  {retrain} {command:34}# {meaning}")
+    print(f"To clean up, stop the monitor (kill %1) and: rm -r {' '.join(map(str, OWN))}")
 
 
 def start_afresh() -> None:
@@ -98,7 +106,7 @@ def start_afresh() -> None:
             f"The demo would replace {names}, but {why}, so this may be your own work."
             " Nothing was changed. Run the demo in a fresh copy of the repository, or move these away."
         )
-    for path in (MODELS, STATE, DATA):  # the marker goes last: an interrupted removal can be taken up again
+    for path in (MODELS, STATE, DATA):  # data/ last: it holds the marker
         if path in there:
             shutil.rmtree(path)
 
@@ -117,9 +125,20 @@ def beside_python(program: str) -> str:
 def run(*command: str) -> None:
     """Show the command and run it to its end. Raises RetrainError unless it ends well."""
     with running(*command) as process:
-        code = process.wait()
-    if code != 0:
-        raise RetrainError(f"The tour ends here: `{shlex.join(command)}` ended with exit code {code}, not with 0.")
+        while process.poll() is None:
+            pause()
+    if process.returncode != 0:
+        pause()  # Ctrl-C ends the command and the tour alike; that is no failure of the command
+        raise RetrainError(
+            f"The tour ends here: `{shlex.join(command)}` ended with exit code {process.returncode}, not with 0."
+        )
+
+
+def pause() -> None:
+    """Wait for a moment. Raises Stopped if the tour was sent a signal."""
+    time.sleep(0.05)
+    if RECEIVED:
+        raise Stopped(RECEIVED[0])
 
 
 @contextmanager
@@ -147,7 +166,7 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in outer and not name.startswith("RETRAIN_")}
 
 
-def wait_for(monitor: "subprocess.Popen[bytes]") -> None:
+def wait_for(monitor: subprocess.Popen[bytes]) -> None:
     """Return once the monitor answers. Raises RetrainError if it ends or stays silent."""
     config, _ = load(Path("config.yaml"), os.environ)
     url = config.monitoring.url if config.monitoring else ""
@@ -155,7 +174,7 @@ def wait_for(monitor: "subprocess.Popen[bytes]") -> None:
     with requests.Session() as session:
         session.trust_env = False  # no proxy stands between us and our own monitor
         while time.monotonic() < deadline:
-            time.sleep(0.2)
+            pause()
             if monitor.poll() is not None:
                 raise RetrainError(f"The tour ends here: the monitor ended with exit code {monitor.returncode}.")
             try:
@@ -164,12 +183,6 @@ def wait_for(monitor: "subprocess.Popen[bytes]") -> None:
             except requests.RequestException:
                 continue
     raise RetrainError(f"The tour ends here: the monitor did not answer at {url} within {ANSWERS_WITHIN:.0f} s.")
-
-
-def _stop(number: int, _frame: FrameType | None) -> None:
-    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(each, signal.SIG_IGN)  # once is enough; what runs is being ended
-    raise Stopped(number)
 
 
 if __name__ == "__main__":
