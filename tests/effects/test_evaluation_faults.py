@@ -111,7 +111,7 @@ def test_a_model_gets_the_columns_it_was_fitted_on(tmp_path: Path) -> None:
     assert sum(cells(plan(tmp_path, model, FRAME.assign(id="x"))).values()) == 4
     side, message = fault(plan(tmp_path, model, FRAME.drop(columns="a")))
     assert side == "challenger"
-    assert "was fitted on columns that the holdout has not: 'a'" in message
+    assert "was fitted on columns that the holdout lacks: 'a'" in message
 
 
 def test_a_regressor_is_not_a_classifier(tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ def _crash(plan: Plan, at: Side | None, code: int, words: str) -> RetrainError:
     hint = " (out of memory?)" if code == -signal.SIGKILL else ""
     said = f"; it last printed: {words}" if words else ""
     if at is None:
-        return RetrainError(f"the scoring process ended {how}{hint} before it could start{said}")
+        return RetrainError(f"the scoring process ended {how}{hint}, at whose fault cannot be told{said}")
     act = "was read" if at == "holdout" else "was loaded or predicted"
     return Unscorable(at, f"the {at} {plan[at]} is no use: the scoring process ended {how}{hint} while it {act}{said}")
 

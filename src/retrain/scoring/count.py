@@ -35,7 +35,8 @@ class Part:
 def tally(plan: Plan, tell: Tell) -> tuple[Counter[Triple], str]:
     """The cells of the holdout and its fingerprint; the same for any chunk size and number of jobs.
 
-    `tell` hears which side is at work and the share of rows done. UnusableError where a side is no use.
+    `tell` hears which side is at work (None: workers are, on all) and the share of rows done.
+    UnusableError where a side is no use.
     """
     tell({"at": "holdout"})
     holdout = survey(plan)
@@ -61,6 +62,7 @@ def _parts(plan: Plan, holdout: Holdout, tell: Tell) -> Iterator[Part]:
     if plan.jobs == 1:
         yield from (score(plan, holdout.fractional, frame, tell) for frame in frames)
         return
+    tell({"at": None})
     # Chunks go through pipes (max_nbytes), few at a time (pre_dispatch), so that neither memory nor a disk fills.
     parallel = joblib.Parallel(
         plan.jobs, return_as="generator_unordered", pre_dispatch=2 * plan.jobs, batch_size=1, max_nbytes=None

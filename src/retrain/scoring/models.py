@@ -61,7 +61,9 @@ def _inputs(side: Side, path: str, model: Any, features: pd.DataFrame) -> pd.Dat
     missing = [name for name in names if name not in features.columns]
     if missing:
         shown = ", ".join(map(repr, missing[:10])) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
-        raise UnusableError(side, path, f"was fitted on columns that the holdout has not: {shown}")
+        raise UnusableError(
+            side, path, f"was fitted on columns that the holdout lacks: {shown}; give it those that training uses"
+        )
     return features[names].copy()  # a model may change what it is given
 
 
