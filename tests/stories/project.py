@@ -1,0 +1,159 @@
+"""A real project to run the installed command in: configuration, Makefile, small real models, a holdout."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+RETRAIN = Path(sys.executable).with_name("retrain")
+CHAMPION, CHALLENGER = "models/champion.joblib", "models/challenger.joblib"
+
+
+@dataclass(frozen=True)
+class Models:
+    """Small real models of one task, and the holdout: `weak` < `fair` < `strong`; `twin` predicts as `weak` does."""
+
+    directory: Path
+
+    def __getattr__(self, name: str) -> Path:
+        return self.directory / f"{name}.joblib"
+
+    @property
+    def holdout(self) -> Path:
+        return self.directory / "holdout.csv"
+
+
+def make_models(directory: Path) -> Models:
+    """Train the models; y depends on a and on b·c, so a linear model is weak and trees are better."""
+    import joblib
+    import numpy as np
+    import pandas as pd
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.tree import DecisionTreeClassifier
+
+    dice = np.random.default_rng(5)
+
+    def rows(count: int) -> pd.DataFrame:
+        features = pd.DataFrame(dice.normal(size=(count, 3)), columns=list("abc"))
+        noise = dice.normal(scale=0.3, size=count)
+        label = (features["a"] + features["b"] * features["c"] + noise > 0).astype(int)
+        return features.assign(y=label)
+
+    training, features = rows(3000), list("abc")
+    rows(3000).to_csv(directory / "holdout.csv", index=False)
+    fitted = {
+        "weak": LogisticRegression(),
+        "twin": LogisticRegression(warm_start=True),
+        "fair": DecisionTreeClassifier(max_depth=4, random_state=0),
+        "strong": DecisionTreeClassifier(max_depth=9, random_state=0),
+    }
+    for name, model in fitted.items():
+        joblib.dump(model.fit(training[features], training["y"]), directory / f"{name}.joblib")
+    return Models(directory)
+
+
+class Project:
+    """A directory as an operator has it. `metrics` is what the monitor says; each call is a new window."""
+
+    def __init__(self, root: Path, models: Models) -> None:
+        self.root, self.models = root, models
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("RETRAIN_")}
+        for name in ("models", "data"):
+            (root / name).mkdir()
+        self.link(models.holdout, "data/holdout.csv")
+        self.settings: dict[str, Any] = {
+            "triggers": {"performance_threshold": 0.85, "drift_threshold": 0.2, "settle": "0s"},
+            "monitoring": {
+                "type": "json",
+                "url": (root / "metrics.json").as_uri(),
+                "f1": "f1",
+                "drift": "drift",
+                "observed_at": "at",
+            },
+            "promotion": {"holdout": "data/holdout.csv", "target": "y"},
+        }
+        self.configure()
+        self.train(f"cp {models.strong} $(RETRAIN_CHALLENGER)")
+        self.metrics()
+
+    def configure(self, **sections: dict[str, Any]) -> None:
+        """Write config.yaml with these keys changed."""
+        for section, keys in sections.items():
+            self.settings.setdefault(section, {}).update(keys)
+        (self.root / "config.yaml").write_text(yaml.safe_dump(self.settings))
+
+    def train(self, *recipe: str) -> None:
+        """Let `make train-model` run this recipe."""
+        lines = "".join(f"\t{line}\n" for line in recipe)
+        (self.root / "Makefile").write_text(f"train-model:\n{lines}")
+
+    def metrics(self, f1: float | None = 0.9, drift: float | None = 0.1, **more: Any) -> None:
+        """Let the monitor report a new window."""
+        said = {"f1": f1, "drift": drift, "at": time.time()} | more
+        (self.root / "metrics.json").write_text(json.dumps(said))
+
+    def link(self, source: Path, name: str) -> None:
+        (self.root / name).write_bytes(source.read_bytes())
+
+    def serve(self, model: Path) -> None:
+        """Put a first champion in service, as an ordinary file."""
+        self.link(model, CHAMPION)
+
+    def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run `retrain` with these words, as cron would: no terminal."""
+        return subprocess.run(
+            [RETRAIN, *words],
+            cwd=self.root,
+            env={**self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
+        """Start `retrain` with these words and leave it running."""
+        return subprocess.Popen(
+            [RETRAIN, *words],
+            cwd=self.root,
+            env={**self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def json(self, *words: str) -> dict[str, Any]:
+        """What `retrain ... --json` says, which must be one object and nothing else."""
+        said = json.loads(self.run(*words, "--json").stdout)
+        assert isinstance(said, dict)
+        return said
+
+    def files(self) -> dict[str, tuple[int, bytes]]:
+        """Every file with its time and content, to see that nothing was written."""
+        found = (path for path in sorted(self.root.rglob("*")) if path.is_file())
+        return {str(path.relative_to(self.root)): (path.stat().st_mtime_ns, path.read_bytes()) for path in found}
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait until this holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.02)
+
+
+def end(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> tuple[int, str, str]:
+    """Send a signal; what the process said and its exit code."""
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err

@@ -1,0 +1,261 @@
+"""`retrain check` through the installed command: what it says, what it does, how it exits."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.effects.servers import Request, page, serving
+from tests.stories.project import CHALLENGER, RETRAIN, Project, end, until
+
+HEAVY = ("sklearn", "joblib", "numpy", "pandas", "pyarrow", "rich", "prometheus_client")
+
+
+def test_a_healthy_check_under_cron_says_nothing(project: Project) -> None:
+    """Zero bytes on both streams: cron mails every byte."""
+    for _ in range(2):
+        done = project.run("check")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_healthy_check_imports_no_heavy_library(project: Project) -> None:
+    """It starts like a small tool: no scikit-learn, joblib, numpy, pandas or pyarrow."""
+    project.run("check")
+    traced = subprocess.run(
+        [sys.executable, "-X", "importtime", RETRAIN, "check"],
+        cwd=project.root,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in traced.stderr.splitlines()}
+    assert not imported & set(HEAVY)
+    assert "jmespath" in imported, "the trace was read"
+
+
+def test_a_breach_trains_and_says_so_in_one_line(project: Project) -> None:
+    """A change is one line on standard output; the challenger waits and nothing is promoted."""
+    project.metrics(f1=0.78)
+    done = project.run("check")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert re.fullmatch(
+        r"training: F1 0\.780 is below 0\.850; trained in .*; challenger \w{12} waits .*\n", done.stdout
+    )
+    assert (project.root / CHALLENGER).exists()
+    assert not (project.root / "models/champion.joblib").exists()
+
+
+def test_json_is_the_contracts_object(project: Project) -> None:
+    """One object on standard output, with exactly the contract's keys."""
+    project.metrics(f1=0.78, drift=0.5)
+    said = project.json("check")
+    assert set(said) == {"action", "reason", "message", "dry_run", "metrics", "breaches", "run"}
+    assert (said["action"], said["reason"], said["dry_run"]) == ("train", "breach", False)
+    assert set(said["metrics"]) == {"f1", "drift", "samples", "observed_at"}
+    assert said["breaches"] == [
+        {"metric": "f1", "value": 0.78, "threshold": 0.85},
+        {"metric": "drift", "value": 0.5, "threshold": 0.2},
+    ]
+    run = said["run"]
+    assert set(run) == {"id", "outcome", "exit_code", "seconds", "challenger", "log"}
+    assert (run["outcome"], run["exit_code"]) == ("succeeded", 0)
+    assert re.fullmatch(r"[0-9a-f]{64}", run["challenger"])
+    project.metrics(f1=0.93, drift=0.02)
+    healthy = project.json("check")
+    assert (healthy["action"], healthy["reason"], healthy["breaches"], healthy["run"]) == ("hold", "healthy", [], None)
+    assert healthy["metrics"]["f1"] == 0.93
+
+
+def test_a_dry_run_decides_and_writes_nothing_anywhere(project: Project) -> None:
+    """Neither before the first check nor after: not a byte, not a file time."""
+    project.metrics(f1=0.78)
+    for _ in range(2):
+        before = project.files()
+        assert project.json("check", "--dry-run")["action"] == "train"
+        assert project.files() == before
+        project.run("check")
+        project.metrics(f1=0.77)
+        project.configure(triggers={"cooldown": "0s", "challenger_ttl": "0s"})
+
+
+def test_unknown_metrics_exit_4_told_once_and_never_train(project: Project) -> None:
+    """The exit code is honest every time; the line comes once per incident, and so does the recovery."""
+    project.run("check")
+    project.metrics(f1=None)
+    told = [project.run("check") for _ in range(3)]
+    assert [done.returncode for done in told] == [4, 4, 4]
+    assert "F1 is unknown" in told[0].stderr
+    assert told[0].stderr.count("\n") == 1
+    assert [done.stderr for done in told[1:]] == ["", ""]
+    project.metrics()
+    recovered = project.run("check")
+    assert recovered.returncode == 0
+    assert recovered.stdout.startswith("recovered: healthy")
+    assert project.run("check").stdout == ""
+    assert not (project.root / CHALLENGER).exists()
+
+
+def test_an_incident_that_lasts_is_told_again_after_repeat_after(project: Project) -> None:
+    """Once per `repeat_after`."""
+    project.configure(notifications={"repeat_after": "0s"})
+    project.metrics(f1=None)
+    assert all("unknown" in project.run("check").stderr for _ in range(2))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "outcome", "words"),
+    [
+        (("@echo no such table: sales >&2; exit 3",), "failed", "no such table: sales"),
+        (("@true",), "no_challenger", "left no new"),
+        (("@sleep 60",), "timed_out", "its time limit"),
+        (("@touch $(RETRAIN_CHALLENGER); kill -9 $$$$",), "failed", "exited 2"),
+    ],
+)
+def test_a_training_that_fails_exits_1_and_quotes_its_log(
+    project: Project, recipe: tuple[str, ...], outcome: str, words: str
+) -> None:
+    """make exits 2 for all of them, so the message quotes the last lines; the next check backs off."""
+    project.configure(training={"timeout": "1s", "grace": "1s"})
+    project.train(*recipe)
+    project.metrics(f1=0.78)
+    done = project.run("check")
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    again = project.json("check")
+    assert again["reason"] == "backing_off"
+    project.configure(triggers={"failure_backoff": "0s"})
+    assert project.json("check")["run"]["outcome"] == outcome
+
+
+def test_a_missing_target_exits_1(project: Project) -> None:
+    """A Makefile without train-model is a failed training, with make's own words."""
+    (project.root / "Makefile").write_text("all:\n")
+    project.metrics(f1=0.78)
+    done = project.run("check")
+    assert done.returncode == 1
+    assert "No rule to make target" in done.stderr
+
+
+def test_training_gets_its_environment_and_a_clean_make(project: Project) -> None:
+    """RETRAIN_* are there, an outer make's flags and the monitoring secret are not."""
+    project.configure(
+        monitoring={"headers": {"Authorization": "Bearer ${TOKEN}"}}, training={"environment": {"EXTRA": "1"}}
+    )
+    project.train(f"env > env.txt; cp {project.models.strong} $(RETRAIN_CHALLENGER)")
+    project.metrics(f1=0.78)
+    outer = {"TOKEN": "hunter2hunter2", "MAKEFLAGS": "-k", "MAKELEVEL": "3"}
+    run = json.loads(project.run("check", "--json", **outer).stdout)["run"]
+    seen = (project.root / "env.txt").read_text()
+    assert f"RETRAIN_RUN_ID={run['id']}\n" in seen
+    assert "RETRAIN_REASON=training: F1 0.780 is below 0.850\n" in seen
+    assert f"RETRAIN_CHALLENGER={project.root / CHALLENGER}\n" in seen
+    assert f"RETRAIN_REFERENCE={project.root}/models/challenger.reference.parquet\n" in seen
+    assert "EXTRA=1\n" in seen
+    assert "hunter2" not in seen
+    assert "MAKELEVEL=1\n" in seen
+    assert "MAKEFLAGS=-k" not in seen
+
+
+def test_force_needs_a_reason_and_skips_the_rules(project: Project) -> None:
+    """--force trains on healthy metrics, with the reason in the journal; without --reason it is wrong usage."""
+    assert project.run("check", "--force").returncode == 2
+    said = project.json("check", "--force", "--reason", "new labels")
+    assert (said["action"], said["reason"]) == ("train", "forced")
+    assert "new labels" in project.run("status").stdout
+
+
+def test_while_a_training_runs_checks_are_busy_and_commands_exit_75(project: Project) -> None:
+    """One run at a time: cron's next tick exits 0 in silence, a person's command says who holds the lock."""
+    project.train(
+        "touch started; while [ ! -e go ]; do sleep 0.05; done", f"cp {project.models.strong} $(RETRAIN_CHALLENGER)"
+    )
+    project.configure(triggers={"cooldown": "0s"})
+    project.metrics(f1=0.78)
+    first = project.start("check")
+    until((project.root / "started").exists)
+    second = project.run("check")
+    assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
+    assert project.json("check")["reason"] == "busy"
+    for words in (["rollback"], ["promote", str(project.models.fair)], ["check", "--force", "--reason", "now"]):
+        done = project.run(*words)
+        assert done.returncode == 75, words
+        assert "retrain check (process" in done.stderr
+    assert "under way" in project.run("status").stdout
+    (project.root / "go").touch()
+    assert first.wait(timeout=60) == 0
+    first.communicate()
+
+
+def test_a_lock_held_longer_than_a_training_may_take_is_loud(project: Project) -> None:
+    """Exit 75 and a line that names the holder, once per incident."""
+    project.run("check")
+    lock = project.root / "state/lock"
+    holder = (
+        "import fcntl,json,sys,time; f=open(sys.argv[1],'r+'); fcntl.flock(f,fcntl.LOCK_EX);"
+        "json.dump({'command':'check','pid':1,'since':'2020-01-01T00:00:00+00:00'},f); f.flush();"
+        "print('held',flush=True); time.sleep(60)"
+    )
+    lock.touch()
+    with subprocess.Popen([sys.executable, "-c", holder, str(lock)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        project.metrics(f1=0.78)
+        done = [project.run("check") for _ in range(2)]
+        process.kill()
+    assert [each.returncode for each in done] == [75, 75]
+    assert "has held the lock for" in done[0].stderr
+    assert done[1].stderr == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_is_passed_on_recorded_and_shown_in_the_exit_code(project: Project, number: signal.Signals) -> None:
+    """128 + N; the training ends with the controller and counts as failed."""
+    project.train("trap 'touch told; exit 1' TERM INT HUP; touch started; while :; do sleep 0.05; done")
+    project.metrics(f1=0.78)
+    process = project.start("check")
+    until((project.root / "started").exists)
+    code, _, err = end(process, number)
+    assert code == 128 + number
+    assert number.name in err
+    assert (project.root / "told").exists()
+    assert project.json("check")["reason"] == "backing_off"
+
+
+def test_a_controller_killed_while_training_leaves_the_lock_with_the_training(project: Project) -> None:
+    """The next check finds it busy; when the training has ended, the run is settled as failed."""
+    project.train("touch started; while [ ! -e go ]; do sleep 0.05; done; touch ended")
+    project.metrics(f1=0.78)
+    process = project.start("check")
+    until((project.root / "started").exists)
+    code, _, _ = end(process, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    assert project.json("check")["reason"] == "busy"
+    (project.root / "go").touch()
+    until((project.root / "ended").exists)
+    until(lambda: "was interrupted" in project.run("check", "-v").stdout)
+    assert project.json("check")["reason"] == "backing_off"
+
+
+def test_the_heartbeat_is_pinged_after_every_finished_check(project: Project) -> None:
+    """A dead-man's switch hears every check, also one that found the metrics unknown, and can fail no run."""
+    pings: list[str] = []
+
+    def respond(request: Request) -> list[bytes]:
+        pings.append(request.path)
+        return page("")
+
+    with serving(respond) as url:
+        project.configure(notifications={"heartbeat": f"{url}/ping/uuid"})
+        assert project.run("check").returncode == 0
+        project.metrics(f1=None)
+        assert project.run("check").returncode == 4
+        project.run("check", "--dry-run")
+    assert pings == ["/ping/uuid"] * 2
+    project.metrics()
+    assert project.run("check").returncode == 0, "a switch that does not answer fails no run"

@@ -1,0 +1,322 @@
+"""`retrain promote` and `rollback` through the installed command, with real models on a real holdout."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.stories.project import CHALLENGER, CHAMPION, Project, end, until
+
+
+def served(project: Project) -> str:
+    """The version that the champion link points to."""
+    target = str((project.root / CHAMPION).readlink())
+    found = re.fullmatch(r"versions/([0-9a-f]{64})\.joblib", target)
+    assert found is not None, "the link is relative and names a version"
+    return found[1]
+
+
+def trained(project: Project, model: Path) -> None:
+    """Let a check train this model."""
+    project.train(f"cp {model} $(RETRAIN_CHALLENGER)")
+    project.configure(triggers={"cooldown": "0s"})
+    project.metrics(f1=0.5)
+    assert project.run("check").returncode == 0
+
+
+def test_a_better_challenger_replaces_the_champion(project: Project) -> None:
+    """Exit 0; the ordinary champion file is adopted, the link moves, the challenger's file is left alone."""
+    project.serve(project.models.weak)
+    trained(project, project.models.strong)
+    before = (project.root / CHALLENGER).stat().st_mtime_ns
+    done = project.run("promote")
+    assert done.returncode == 0, done.stderr
+    assert "promoted" in done.stdout
+    assert "finds" in done.stdout
+    assert (project.root / CHAMPION).read_bytes() == project.models.strong.read_bytes()
+    assert (project.root / CHALLENGER).stat().st_mtime_ns == before
+    kept = {path.name for path in (project.root / "models/versions").iterdir()}
+    assert len(kept) == 2
+    assert all(not path.stat().st_mode & 0o222 for path in (project.root / "models/versions").iterdir())
+
+
+def test_json_is_the_contracts_object(project: Project) -> None:
+    """One object with exactly the contract's keys."""
+    project.serve(project.models.weak)
+    trained(project, project.models.strong)
+    said = project.json("promote")
+    assert set(said) == {
+        *("verdict", "message", "promoted", "dry_run", "forced", "metric", "rows", "discordant", "champion"),
+        *("challenger", "difference", "standard_error", "interval", "alpha", "look", "detectable", "slices"),
+    }
+    assert (said["verdict"], said["promoted"], said["rows"], said["look"]) == ("promote", True, 3000, 1)
+    assert said["alpha"] == pytest.approx(0.0025)
+    assert said["difference"] == pytest.approx(said["challenger"]["score"] - said["champion"]["score"])
+    assert said["interval"][0] > 0
+    assert said["challenger"]["version"] == served(project)
+
+
+@pytest.mark.parametrize(
+    ("champion", "challenger", "code", "words"),
+    [("strong", "weak", 10, "not better"), ("weak", "twin", 11, "predict the same on every row")],
+)
+def test_a_challenger_that_is_not_better_leaves_the_champion(
+    project: Project, champion: str, challenger: str, code: int, words: str
+) -> None:
+    """10: it is not better; 11: the holdout cannot tell. The champion stays, and training is free again."""
+    project.serve(getattr(project.models, champion))
+    trained(project, getattr(project.models, challenger))
+    done = project.run("promote")
+    assert done.returncode == code
+    assert words in done.stdout
+    assert (project.root / CHAMPION).read_bytes() == getattr(project.models, champion).read_bytes()
+    project.metrics(f1=0.5)
+    assert project.json("check", "--dry-run")["action"] == "train"
+
+
+def test_the_same_question_is_answered_once(project: Project) -> None:
+    """A dry run records its look; the promotion after it returns the recorded verdict and costs no second one."""
+    project.serve(project.models.weak)
+    trained(project, project.models.strong)
+    first = project.json("promote", "--dry-run")
+    assert (first["promoted"], first["dry_run"], first["look"]) == (False, True, 1)
+    os.utime(project.root / "data/holdout.csv")
+    again = project.json("promote", "--dry-run")
+    assert again["look"] == 1
+    assert "recorded verdict" in again["message"]
+    done = project.json("promote")
+    assert (done["promoted"], done["look"]) == (True, 1)
+    project.link(project.models.fair, "fair.joblib")
+    assert project.json("promote", "fair.joblib")["look"] == 2
+
+
+def test_a_dry_run_changes_nothing_but_the_record_of_its_look(project: Project) -> None:
+    """Neither link nor versions move, and the challenger still waits."""
+    project.serve(project.models.weak)
+    trained(project, project.models.strong)
+    before = {name: value for name, value in project.files().items() if not name.startswith("state")}
+    assert project.run("promote", "--dry-run").returncode == 0
+    assert {name: value for name, value in project.files().items() if not name.startswith("state")} == before
+    project.metrics(f1=0.5)
+    assert project.json("check")["reason"] == "challenger_waiting"
+
+
+def test_without_a_champion_the_floor_decides(project: Project) -> None:
+    """Unopposed promotion needs the floor, by default the performance threshold."""
+    assert project.run("promote", str(project.models.weak)).returncode == 10
+    assert not (project.root / CHAMPION).exists()
+    done = project.run("promote", str(project.models.strong))
+    assert done.returncode == 0
+    assert "no champion to beat" in done.stdout
+    assert served(project)
+
+
+def test_the_same_bytes_are_refused(project: Project) -> None:
+    """Champion and challenger are one file: nothing to compare, exit 1, no look."""
+    project.serve(project.models.weak)
+    done = project.run("promote", str(project.models.weak))
+    assert done.returncode == 1
+    assert "nothing to compare" in done.stderr
+
+
+def test_nothing_waits(project: Project) -> None:
+    """Exit 1 with a sentence; with --if-pending exit 0 in silence."""
+    project.serve(project.models.weak)
+    assert project.run("promote").returncode == 1
+    quiet = project.run("promote", "--if-pending")
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+
+
+def test_if_pending_acts_once_on_a_challenger(project: Project) -> None:
+    """It judges what training left, and is silent once this holdout has judged it; a fresh holdout is asked anew."""
+    project.serve(project.models.strong)
+    trained(project, project.models.weak)
+    assert project.run("promote", "--if-pending").returncode == 10
+    quiet = project.run("promote", "--if-pending")
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+    rows = (project.root / "data/holdout.csv").read_text().splitlines()
+    (project.root / "data/holdout.csv").write_text("\n".join(rows[:2001]) + "\n")
+    assert project.run("promote", "--if-pending").returncode == 10
+
+
+def test_a_swapped_challenger_file_is_refused_and_named(project: Project) -> None:
+    """Only the bytes that the recorded training left are promoted without naming them."""
+    project.serve(project.models.weak)
+    trained(project, project.models.fair)
+    project.link(project.models.strong, CHALLENGER)
+    done = project.run("promote")
+    assert done.returncode == 1
+    assert "is not what training" in done.stderr
+    assert project.run("promote", CHALLENGER).returncode == 0
+
+
+@pytest.mark.parametrize("broken", ["champion", "challenger"])
+def test_a_model_that_cannot_be_scored_is_an_error_never_a_win(project: Project, broken: str) -> None:
+    """Exit 1, it names the side, and the champion stays."""
+    project.serve(project.models.weak)
+    project.link(project.models.strong, "new.joblib")
+    path = project.root / (CHAMPION if broken == "champion" else "new.joblib")
+    path.write_bytes(path.read_bytes()[:100])
+    before = path.read_bytes()
+    done = project.run("promote", "new.joblib")
+    assert done.returncode == 1
+    assert broken in done.stderr
+    assert (project.root / CHAMPION).read_bytes() == (
+        before if broken == "champion" else project.models.weak.read_bytes()
+    )
+
+
+def test_force_skips_the_verdict_but_not_the_record(project: Project) -> None:
+    """A person replaces a champion that beats the challenger, or one that cannot be scored; the reason is kept."""
+    project.serve(project.models.strong)
+    assert project.run("promote", str(project.models.weak), "--force").returncode == 2
+    said = project.json("promote", str(project.models.weak), "--force", "--reason", "smaller")
+    assert (said["verdict"], said["promoted"], said["forced"]) == ("reject", True, True)
+    assert "by force: smaller" in project.run("status").stdout
+    version = project.root / "models" / (project.root / CHAMPION).readlink()
+    version.chmod(0o644)
+    version.write_bytes(b"rotten")
+    assert project.run("promote", str(project.models.fair)).returncode == 1
+    assert project.run("promote", str(project.models.fair), "--force", "--reason", "rotten").returncode == 0
+    assert (project.root / CHAMPION).read_bytes() == project.models.fair.read_bytes()
+
+
+def test_reject_turns_a_challenger_down_with_a_reason(project: Project) -> None:
+    """It no longer waits, and cron's promotion leaves it alone."""
+    project.serve(project.models.weak)
+    trained(project, project.models.strong)
+    assert project.run("promote", "--reject").returncode == 2
+    assert project.run("promote", "--reject", "--reason", "trained on test rows").returncode == 0
+    assert project.run("promote", "--if-pending").stdout == ""
+    assert "trained on test rows" in project.run("status").stdout
+    assert project.run("promote", "--reject", "--reason", "again").returncode == 1
+
+
+def test_a_hook_that_fails_undoes_the_swap(project: Project) -> None:
+    """Exit 1; the champion before serves again, and the hook has seen both."""
+    project.serve(project.models.weak)
+    project.link(project.models.strong, "new.joblib")
+    hook = "sh -c 'sha256sum models/champion.joblib >> seen; echo the service did not come up >&2; exit 7'"
+    project.configure(promotion={"after": hook})
+    done = project.run("promote", "new.joblib")
+    assert done.returncode == 1
+    assert "undone" in done.stderr
+    assert "the service did not come up" in done.stderr
+    assert (project.root / CHAMPION).read_bytes() == project.models.weak.read_bytes()
+    assert len(set((project.root / "seen").read_text().split("\n")[:2])) == 2
+    project.configure(promotion={"after": "true"})
+    assert project.run("promote", "new.joblib").returncode == 0
+
+
+def test_rollback_puts_the_champion_before_back(project: Project) -> None:
+    """Down the line of champions one by one; --to takes a prefix; a version that was changed is not trusted."""
+    project.serve(project.models.weak)
+    for name in ("fair", "strong"):
+        assert project.run("promote", str(getattr(project.models, name))).returncode == 0
+    latest = served(project)
+    for name in ("fair", "weak"):
+        assert project.run("rollback", "--reason", "worse live").returncode == 0
+        assert (project.root / CHAMPION).read_bytes() == getattr(project.models, name).read_bytes()
+    assert project.run("rollback").returncode == 1
+    assert project.run("rollback", "--to", "zzz").returncode == 1
+    assert project.run("rollback", "--to", latest[:8]).returncode == 0
+    assert served(project) == latest
+    weak = next(
+        path
+        for path in (project.root / "models/versions").iterdir()
+        if path.read_bytes() == project.models.weak.read_bytes()
+    )
+    weak.chmod(0o644)
+    weak.write_bytes(weak.read_bytes() + b"!")
+    done = project.run("rollback", "--to", weak.stem)
+    assert done.returncode == 1
+    assert "changed" in done.stderr
+    assert served(project) == latest
+
+
+def test_the_reference_is_kept_and_swapped_with_its_version(project: Project) -> None:
+    """What training leaves at RETRAIN_REFERENCE lies beside its version, under the version's name."""
+    project.serve(project.models.weak)
+    project.train(f"cp {project.models.strong} $(RETRAIN_CHALLENGER); echo sample > $(RETRAIN_REFERENCE)")
+    project.metrics(f1=0.5)
+    project.run("check")
+    assert project.run("promote").returncode == 0
+    assert (project.root / f"models/versions/{served(project)}.reference.parquet").read_text() == "sample\n"
+
+
+def test_only_as_many_versions_are_kept_as_configured(project: Project) -> None:
+    """`keep` champions before the present one, and the challenger of the last training."""
+    project.configure(models={"keep": 1}, promotion={"min_improvement": -0.9})
+    project.serve(project.models.weak)
+    for name in ("fair", "strong", "twin"):
+        assert project.run("promote", str(getattr(project.models, name))).returncode == 0
+    assert len(list((project.root / "models/versions").glob("*.joblib"))) == 2
+    assert project.run("rollback").returncode == 0
+
+
+@pytest.mark.parametrize("happened", [True, False])
+def test_a_swap_that_a_crash_interrupted_is_settled_by_the_next_command(project: Project, happened: bool) -> None:
+    """The controller dies in the hook: what the link says is completed, hook included, or recorded as not done."""
+    project.serve(project.models.weak)
+    project.configure(promotion={"after": "sh -c 'echo x >> hooked; [ -e calm ] || sleep 60'"})
+    process = project.start("promote", str(project.models.strong))
+    until((project.root / "hooked").exists)
+    end(process, signal.SIGKILL)
+    (project.root / "calm").touch()
+    if not happened:
+        link = project.root / CHAMPION
+        weak = next(
+            path
+            for path in (project.root / "models/versions").iterdir()
+            if path.read_bytes() == project.models.weak.read_bytes()
+        )
+        link.unlink()
+        link.symlink_to(f"versions/{weak.name}")
+    said = project.run("check", "-v").stdout
+    if happened:
+        assert "was completed" in said
+        assert (project.root / "hooked").read_text().count("x") == 2
+        assert (project.root / CHAMPION).read_bytes() == project.models.strong.read_bytes()
+        assert project.run("rollback").returncode == 0
+    else:
+        assert "had not happened" in said
+    assert (project.root / CHAMPION).read_bytes() == project.models.weak.read_bytes()
+
+
+def test_a_reader_never_fails_during_1000_swaps(project: Project) -> None:
+    """A service that loads the champion in a tight loop always gets a whole, known model."""
+    project.serve(project.models.weak)
+    assert project.run("promote", str(project.models.strong)).returncode == 0
+    reader = (
+        "import joblib,sys,pathlib\n"
+        "kinds, loads = set(), 0\n"
+        "while not pathlib.Path('stop').exists():\n"
+        "    model = joblib.load('models/champion.joblib'); loads += 1; kinds.add(type(model).__name__)\n"
+        "print(loads, sorted(kinds))\n"
+    )
+    swapper = (
+        "from pathlib import Path\n"
+        "from retrain.config.schema import Models\n"
+        "from retrain.effects import registry\n"
+        "models = Models(Path('models/champion.joblib').absolute())\n"
+        "versions = registry.kept(models)\n"
+        "for number in range(1000): registry.point(models, versions[number % 2])\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", reader], cwd=project.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            subprocess.run([sys.executable, "-c", swapper], cwd=project.root, check=True, timeout=120)
+            for _ in range(6):
+                versions = {path.stem for path in (project.root / "models/versions").glob("*.joblib")}
+                (other,) = versions - {served(project)}
+                assert project.run("rollback", "--to", other[:12]).returncode == 0
+        finally:
+            (project.root / "stop").touch()
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert re.fullmatch(r"\d+ \['DecisionTreeClassifier', 'LogisticRegression'\]\n", out), out
