@@ -20,7 +20,7 @@ from retrain.core.records import (
     Snapshot,
     State,
 )
-from retrain.core.words import duration, iso
+from retrain.core.words import duration, iso, moment
 from retrain.effects import lock, monitoring, notify, registry
 from retrain.effects.journal import Journal, open_journal
 from retrain.errors import BusyError, Exit
@@ -194,8 +194,16 @@ def _report(view: _View, order: Order, *, news: bool = True, run: Run | None = N
         "breaches": [asdict(breach) for breach in decision.breaches],
         "run": _run_data(run) if run is not None else None,
     }
-    details = tuple(each.sentence for each in view.assessments)
-    return Report(decision.message, data, exit_code, news, details)
+    return Report(decision.message, data, exit_code, news, details=tuple(map(_detail, view.assessments)))
+
+
+def _detail(reading: Assessment) -> str:
+    """One reading with all that is known of it."""
+    if reading.value is None:
+        return f"{reading.signal}: {reading.sentence}"
+    window = f"observed at {moment(reading.observed_at)}" if reading.observed_at is not None else ""
+    window += "" if reading.dated else " (the monitor does not say when)"
+    return f"{reading.signal}: {reading.state}, {reading.value:.6g} against {reading.threshold:g}, {window}"
 
 
 def _run_data(run: Run) -> dict[str, object]:

@@ -1,33 +1,30 @@
 """Read config.yaml, put the environment in, and report every problem with its path and line."""
 
 import difflib
+import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-import yaml
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 
+from retrain.config.document import Keys, Problem, read
 from retrain.config.schema import Config, conflicts
 from retrain.config.values import converter
 from retrain.errors import ConfigError
 
-_VARIABLE = re.compile(r"(\\)?\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-_SECRET = {("monitoring", "url"), ("monitoring", "headers"), ("training", "environment"), ("notifications",)}
-"""Values below these paths are never printed."""
-
-Keys = tuple[str, ...]
-Problem = tuple[Keys, str]
+_VARIABLE = re.compile(r"(\\)?\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\})?")
+"""Also a bare `${`, which would otherwise be taken as it stands where a typing error was made."""
 
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
     """What must not be shown (`values`) and what the training must not inherit (`variables`)."""
 
-    values: tuple[str, ...]
+    values: tuple[str, ...] = field(repr=False)
     variables: frozenset[str]
 
     def scrub(self, text: str) -> str:
@@ -42,107 +39,40 @@ def load(path: Path, environ: Mapping[str, str]) -> tuple[Config, Secrets]:
 
     Raises ConfigError that lists every problem, one a line: `config.yaml:12: triggers.cooldown: ...`.
     """
-    document = _Document(path)
-    plain, variables = _with_environment(document, environ)
+    document = read(path)
+    plain, variables, unfilled = _with_environment(document.values, environ)
     config: Config | None = None
     try:
         config = _anchored(converter().structure(_sections(plain), Config), path.absolute().parent)
         problems = list(conflicts(config))
     except (ClassValidationError, IterableValidationError) as error:
         problems = list(_explain(error, ()))
-    told = {keys for keys, _ in document.problems}
-    problems = document.problems + [problem for problem in problems if problem[0] not in told]
+    # What is wrong with a value that could not be filled in says nothing.
+    told = {keys for keys, _ in unfilled}
+    problems = [*document.problems, *unfilled, *(problem for problem in problems if problem[0] not in told)]
     if config is None or problems:
-        raise ConfigError("\n".join(document.line(problem) for problem in problems))
-    return config, Secrets(_secret_values(config, variables, environ), frozenset(variables))
+        raise ConfigError(document.tell(problems))
+    return config, Secrets(_secret_values(config, variables, environ), variables)
 
 
-class _Document:
-    """A YAML file as plain values, with the line of every key and what is wrong with its form."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.problems: list[Problem] = []
-        self.lines: dict[Keys, int] = {(): 1}
-        self.values: Any = {}
-        try:
-            loader = yaml.SafeLoader(path.read_bytes())
-            node = loader.get_single_node()
-            if node is not None:
-                self._walk(node, (), set())
-                self.values = loader.construct_document(node)
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read: {error.strerror} (name another file with -c)") from error
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise ConfigError(_yaml_problem(path, error)) from error
-        if not isinstance(self.values, dict):
-            raise ConfigError(f"{path}:1: is not a mapping of sections (triggers:, monitoring:, ...)")
-
-    def _walk(self, node: yaml.Node, keys: Keys, seen: set[int]) -> None:
-        if id(node) in seen and not isinstance(node, yaml.ScalarNode):
-            raise ConfigError(
-                f"{self.path}:{node.start_mark.line + 1}: {'.'.join(keys)}: aliases of sections are not supported"
-            )
-        seen.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            for number, item in enumerate(node.value):
-                self._walk(item, (*keys, str(number)), seen)
-        if not isinstance(node, yaml.MappingNode):
-            return
-        for key, value in node.value:
-            below = (*keys, str(key.value))
-            if below in self.lines:
-                self.problems.append((below, f"is given twice (first on line {self.lines[below]})"))
-            self.lines[below] = key.start_mark.line + 1
-            self._walk(value, below, seen)
-
-    def line(self, problem: Problem) -> str:
-        """One problem as `file:line: path: sentence`, with the value where it is no secret."""
-        keys, sentence = problem
-        known = keys
-        while known not in self.lines:
-            known = known[:-1]
-        shown = ""
-        if (
-            known == keys
-            and sentence.startswith("is not")
-            and not any(keys[: len(secret)] == secret for secret in _SECRET)
-        ):
-            shown = f"{_at(self.values, keys)!r} "
-        return f"{self.path}:{self.lines[known]}: {'.'.join(keys)}: {shown}{sentence}"
-
-
-def _yaml_problem(path: Path, error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    where = f":{mark.line + 1}" if mark is not None else ""
-    what = getattr(error, "problem", None) or str(error).splitlines()[0]
-    return f"{path}{where}: is not valid YAML: {what}"
-
-
-def _at(values: Any, keys: Keys) -> Any:
-    for key in keys:
-        values = values[int(key)] if isinstance(values, list) else values[key]
-    return values
-
-
-def _with_environment(document: _Document, environ: Mapping[str, str]) -> tuple[Any, dict[str, Keys]]:
-    """The values with `${VAR}` replaced, and the variables that a secret was read from, each with its path."""
-    secret: dict[str, Keys] = {}
+def _with_environment(values: Any, environ: Mapping[str, str]) -> tuple[Any, frozenset[str], list[Problem]]:
+    """The values with `${VAR}` replaced, the variables that a secret was read from, and what could not be replaced."""
+    secret: set[str] = set()
+    problems: list[Problem] = []
 
     def fill(text: str, keys: Keys) -> str:
         def one(match: re.Match[str]) -> str:
             escaped, name, default = match.groups()
             if escaped:
                 return match[0][1:]
+            if name is None:
+                problems.append((keys, r"has a ${ that begins no ${VAR} or ${VAR:-default} (\${ is a literal one)"))
+                return ""
             if keys[0] in ("monitoring", "notifications"):
-                secret[name] = keys
-            if name in environ:
-                return environ[name]
-            if default is None:
-                document.problems.append(
-                    (keys, f"the environment variable {name} is not set (or write ${{{name}:-default}})")
-                )
-            return default or ""
+                secret.add(name)
+            if name not in environ and default is None:
+                problems.append((keys, f"the environment variable {name} is not set (or write ${{{name}:-default}})"))
+            return environ.get(name, default or "")
 
         return _VARIABLE.sub(one, text)
 
@@ -153,12 +83,13 @@ def _with_environment(document: _Document, environ: Mapping[str, str]) -> tuple[
             return [walk(below, (*keys, str(number))) for number, below in enumerate(value)]
         return fill(value, keys) if isinstance(value, str) else value
 
-    return walk(document.values, ()), secret
+    return walk(values, ()), frozenset(secret), problems
 
 
 def _sections(plain: dict[Any, Any]) -> dict[Any, Any]:
-    """A section whose keys are all commented out is an empty one; `triggers` must be there to be complained about."""
-    return {"triggers": {}} | {key: {} if value is None and key != "state" else value for key, value in plain.items()}
+    """The sections, less those whose keys are all commented out; `triggers` must be there to be complained about."""
+    optional = {each.name for each in fields(Config)} - {"state"}
+    return {"triggers": {}} | {key: value for key, value in plain.items() if value is not None or key not in optional}
 
 
 def _anchored(section: Any, base: Path) -> Any:
@@ -200,17 +131,28 @@ def _step(error: BaseException) -> Keys:
     return ()
 
 
-def _secret_values(config: Config, variables: Mapping[str, Keys], environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Every text that must not be shown, longest first."""
+def _secret_values(config: Config, variables: frozenset[str], environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Every text that must not be shown, longest first, as it is and as it looks in a URL and in JSON."""
     found = {environ[name] for name in variables if name in environ}
-    urls = [config.notifications.heartbeat]
-    if config.monitoring is not None:
-        urls.append(config.monitoring.url)
-        for value in config.monitoring.headers.values():
+    heartbeat, monitoring = config.notifications.heartbeat, config.monitoring
+    if heartbeat is not None:
+        # Pings are addressed by their path; errors of a connection quote it without the host.
+        found |= {heartbeat, urlsplit(heartbeat).path, *_secrets_of(heartbeat)}
+    if monitoring is not None:
+        found |= _secrets_of(monitoring.url)
+        for value in monitoring.headers.values():
             found |= {value, value.rpartition(" ")[2]}
-    for url in filter(None, urls):
-        parts = urlsplit(url)
-        found |= {parts.password or "", parts.query}
-    if config.notifications.heartbeat:
-        found.add(config.notifications.heartbeat)
-    return tuple(sorted((value for value in found if len(value) >= 4), key=len, reverse=True))
+    plain = found | set(map(unquote, found))
+    faces = plain | {quote(value, safe="") for value in plain} | {json.dumps(value)[1:-1] for value in plain}
+    # Shorter ones would black out ordinary words.
+    return tuple(sorted((face for face in faces if len(face) >= 4), key=lambda face: (-len(face), face)))
+
+
+def _secrets_of(url: str) -> set[str]:
+    """The password of a URL (or the token that stands alone before the @), its query and the long values in it."""
+    parts = urlsplit(url)
+    return {
+        parts.username or "" if parts.password is None else parts.password,
+        parts.query,
+        *(value for _, value in parse_qsl(parts.query) if len(value) >= 8),
+    }

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from os.path import normpath
 from pathlib import Path
 from typing import NewType
 from urllib.parse import urlsplit
@@ -158,25 +159,46 @@ class Config:
 
 
 def conflicts(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Every pair of keys that do not fit together: (path of the key to mend, sentence)."""
-    triggers, monitoring = config.triggers, config.monitoring
-    wanted = {
-        "f1": ("performance_threshold", triggers.performance_threshold),
-        "drift": ("drift_threshold", triggers.drift_threshold),
+    """What values that are right alone get wrong together or in their place: (path of the key to mend, sentence)."""
+    yield from _unmonitored(config.triggers, config.monitoring)
+    if config.monitoring is not None and config.monitoring.type is MonitorType.PROMETHEUS:
+        yield from _not_http(("monitoring", "url"), config.monitoring.url)
+    yield from _not_http(("notifications", "heartbeat"), config.notifications.heartbeat)
+    spans = {
+        ("monitoring", "timeout"): config.monitoring.timeout if config.monitoring is not None else None,
+        ("training", "timeout"): config.training.timeout,
+        ("promotion", "timeout"): config.promotion.timeout,
+        ("monitor", "window"): config.monitor.window,
     }
-    if not any(value is not None for _, value in wanted.values()) and triggers.max_model_age is None:
-        yield ("triggers",), "nothing can trigger a training: set performance_threshold, drift_threshold or both"
-    for name, (key, value) in wanted.items():
-        if value is not None and (monitoring is None or getattr(monitoring, name) is None):
-            yield ("monitoring", name), f"is required, since triggers.{key} is set (or set that to null)"
-    if monitoring is not None:
-        if triggers.min_samples and monitoring.samples is None:
-            yield ("monitoring", "samples"), "is required, since triggers.min_samples is set"
-        if monitoring.type is MonitorType.PROMETHEUS and urlsplit(monitoring.url).scheme == "file":
-            yield ("monitoring", "url"), "type prometheus needs an http or https URL"
-    if config.models.champion == config.models.challenger:
+    for keys, span in spans.items():
+        if span == timedelta():
+            yield keys, "is 0; it needs a length"
+    if normpath(config.models.champion) == normpath(config.models.challenger):
         yield ("models", "challenger"), "is the champion's own path; training would overwrite what the service loads"
     tables = {("promotion", "holdout"): config.promotion.holdout, ("monitor", "log"): config.monitor.log}
     for keys, path in tables.items():
         if path.suffix not in (".csv", ".parquet"):
             yield keys, "must end in .csv or .parquet"
+
+
+def _unmonitored(triggers: Triggers, monitoring: Monitoring | None) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What the triggers need and nobody monitors."""
+    thresholds = {
+        "f1": ("performance_threshold", triggers.performance_threshold),
+        "drift": ("drift_threshold", triggers.drift_threshold),
+    }
+    wanted = {name: key for name, (key, value) in thresholds.items() if value is not None}
+    if not wanted and triggers.max_model_age is None:
+        yield ("triggers",), "nothing can trigger a training: set performance_threshold, drift_threshold or both"
+    if wanted and monitoring is None:
+        yield ("monitoring", "url"), "is required"
+    for name, key in wanted.items():
+        if monitoring is None or getattr(monitoring, name) is None:
+            yield ("monitoring", name), f"is required, since triggers.{key} is set (or set that to null)"
+    if monitoring is not None and triggers.min_samples and monitoring.samples is None:
+        yield ("monitoring", "samples"), "is required, since triggers.min_samples is set"
+
+
+def _not_http(keys: tuple[str, ...], url: Url | None) -> Iterator[tuple[tuple[str, ...], str]]:
+    if url is not None and urlsplit(url).scheme == "file":
+        yield keys, "needs an http or https URL here"

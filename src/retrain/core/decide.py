@@ -80,8 +80,8 @@ def barrier(past: Past, triggers: Triggers, now: datetime) -> Barrier | None:
     if past.unpromoted >= triggers.max_unpromoted:
         return Barrier(
             Reason.NEEDS_A_PERSON,
-            f"the last {counted(past.unpromoted, 'training')} brought no promotion, and max_unpromoted is"
-            f" {triggers.max_unpromoted}: a person should look at data, labels and training",
+            f"{counted(past.unpromoted, 'training')} in a row brought no promotion (max_unpromoted:"
+            f" {triggers.max_unpromoted}): a person should look at data, labels and training",
             None,
             "a promotion ends this; check --force --reason TEXT trains once more",
         )
@@ -96,10 +96,10 @@ def _backing_off(past: Past, triggers: Triggers, now: datetime) -> Barrier | Non
     until = min(past.failed_at, now) + wait
     if now >= until:
         return None
+    failed = "training failed" if past.failures == 1 else f"{past.failures} trainings in a row failed, the last"
     return Barrier(
         Reason.BACKING_OFF,
-        f"the last {counted(past.failures, 'training')} failed, the latest {duration(now - past.failed_at)} ago,"
-        f" and the back-off is {duration(wait)}",
+        f"{failed} {duration(now - past.failed_at)} ago and the back-off is {duration(wait)}",
         until,
         f"next try in {duration(until - now)}; --force trains anyway",
     )
@@ -182,6 +182,7 @@ def _why_not_yet(before: Past, after: Past, breach: Assessment, triggers: Trigge
 
 
 def _named(assessment: Assessment) -> str:
+    """How a window is called in a sentence."""
     if assessment.dated and assessment.observed_at is not None:
         return f"to {moment(assessment.observed_at)}"
     return f"{NAMES[assessment.signal]} and counts unchanged" if " " in assessment.window else assessment.window

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import get_args
 
 from cattrs.preconf.json import make_converter
 
-from retrain.core import records
 from retrain.core.recall import Past, advance, fold
 from retrain.core.records import Checked, Entry, Event, Judged
 from retrain.errors import RetrainError
@@ -26,6 +26,7 @@ CREATE INDEX events_by_subject ON events (kind, subject);
 CREATE INDEX turning_points ON events (id) WHERE kind NOT IN ('Checked', 'SwapStarted');
 CREATE TABLE past (one INTEGER PRIMARY KEY CHECK (one = 1), upto INTEGER NOT NULL, body TEXT NOT NULL);
 """
+_KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
 _converter = make_converter()
 
 
@@ -37,12 +38,9 @@ class Journal:
 
     def past(self) -> Past:
         """What the history means for the decisions."""
-        upto, body = self._db.execute("SELECT upto, body FROM past").fetchone() or (0, None)
-        try:
-            past = _converter.loads(body, Past) if body else Past()
-        except Exception:  # a row of an older release: the events are the truth
-            upto, past = 0, Past()
-        return fold(past, self._entries("WHERE id > ? ORDER BY id", upto))
+        row = self._db.execute("SELECT body FROM past WHERE upto = (SELECT max(id) FROM events)").fetchone()
+        past = _unpacked(*row) if row is not None else None
+        return past if past is not None else fold(Past(), self._entries("ORDER BY id"))
 
     def append(self, event: Event, at: datetime) -> Past:
         """What the history means once this event is part of it; it is on disk when this returns."""
@@ -77,7 +75,8 @@ class Journal:
 
     def last_check(self) -> Entry | None:
         """The latest check."""
-        return next(self._entries("WHERE kind = 'Checked' ORDER BY id DESC LIMIT 1"), None)
+        # The plus keeps SQLite from sorting every check there ever was: the latest is among the last few events.
+        return next(self._entries("WHERE +kind = 'Checked' ORDER BY id DESC LIMIT 1"), None)
 
     def turning_points(self, limit: int) -> list[Entry]:
         """The latest events other than checks and intents to swap, newest first."""
@@ -90,8 +89,7 @@ class Journal:
 
     def _entries(self, where: str, *parameters: object) -> Iterator[Entry]:
         rows = self._db.execute(f"SELECT id, at, kind, body FROM events {where}", parameters)  # noqa: S608
-        for number, at, kind, body in rows:
-            yield Entry(number, datetime.fromisoformat(at), _converter.loads(body, getattr(records, kind)))
+        yield from map(_entry, rows)
 
 
 @contextmanager
@@ -101,20 +99,20 @@ def open_journal(state: Path, *, writable: bool = True) -> Iterator[Journal]:
     try:
         with closing(_connect(path, writable)) as connection:
             yield Journal(connection)
+    except sqlite3.OperationalError as error:
+        raise RetrainError(f"{path}: the journal cannot be used: {error}") from error
     except sqlite3.Error as error:
-        raise RetrainError(
-            f"{path}: the journal cannot be used: {error}. Nothing was trained or promoted because of it"
-        ) from error
+        way_out = "restore it from a copy, or move it away to begin a new history"
+        raise RetrainError(f"{path}: the journal cannot be used: {error} ({way_out})") from error
 
 
 def _connect(path: Path, writable: bool) -> sqlite3.Connection:
-    if not writable and not path.exists():
-        connection = sqlite3.connect(":memory:", isolation_level=None)
-        connection.executescript(_TABLES)
-        return connection
     if writable:
         _make_directory(path.parent)
-    mode = "rwc" if writable else "ro"
+    elif not _is_there(path):
+        return _empty()
+    # The last reader may remove -wal and -shm again, so that it leaves no trace; where they lay before, they stay.
+    mode = "rwc" if writable else "ro" if _is_there(path.with_name(f"{path.name}-wal")) else "rw"
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=10, isolation_level=None)
     try:
         (schema,) = connection.execute("PRAGMA user_version").fetchone()
@@ -122,13 +120,21 @@ def _connect(path: Path, writable: bool) -> sqlite3.Connection:
             raise RetrainError(
                 f"{path}: written by a newer retrain (schema {schema}, this one knows {SCHEMA}); upgrade it"
             )
-        if writable:
-            connection.execute("PRAGMA synchronous = FULL")
-        if schema == 0:
+        connection.execute("PRAGMA synchronous = FULL" if writable else "PRAGMA query_only = ON")
+        if schema == 0 and writable:
             _create(connection)
     except BaseException:
         connection.close()
         raise
+    if schema == 0 and not writable:  # another process is about to fill it
+        connection.close()
+        return _empty()
+    return connection
+
+
+def _empty() -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.executescript(_TABLES)
     return connection
 
 
@@ -144,9 +150,35 @@ def _create(connection: sqlite3.Connection) -> None:
 
 def _make_directory(state: Path) -> None:
     try:
-        (state / "runs").mkdir(mode=0o700, parents=True, exist_ok=True)
+        # One by one: `parents=True` would leave the state directory itself open to all.
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (state / "runs").mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise RetrainError(f"{state}: the state directory cannot be made: {error.strerror}") from error
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise RetrainError(f"{path}: the journal cannot be read: {error.strerror}") from error
+
+
+def _unpacked(body: str) -> Past | None:
+    """What the row of the past holds; None where another release wrote it: then the events are the truth."""
+    try:
+        past = _converter.loads(body, Past)
+    except Exception:  # cattrs raises whatever a wrong value does
+        return None
+    return past if _converter.dumps(past) == body else None
+
+
+def _entry(row: tuple[int, str, str, str]) -> Entry:
+    number, at, kind, body = row
+    try:
+        return Entry(number, datetime.fromisoformat(at), _converter.loads(body, _KINDS[kind]))
+    except Exception as error:  # cattrs raises whatever a wrong value does
+        raise sqlite3.DataError(f"its event {number} ({kind}) cannot be read") from error
 
 
 def _subject(event: Event) -> str:

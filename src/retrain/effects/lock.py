@@ -7,6 +7,7 @@ until both the controller and the training are gone, and the kernel frees it whe
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,31 +43,42 @@ class HeldError(BusyError):
 def hold(state: Path, command: str, now: datetime) -> Iterator[int]:
     """The descriptor of the lock, held until the block ends. Raises HeldError at once when another run has it."""
     path = state / "lock"
-    try:
+    with _errors_told(path):
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise RetrainError(f"{path}: the lock cannot be opened: {error.strerror}") from error
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise HeldError(path, _read(descriptor)) from None
-        _write(descriptor, {"command": command, "pid": os.getpid(), "since": now.isoformat()})
+        with _errors_told(path):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise HeldError(path, _read(descriptor)) from None
+            _write(descriptor, {"command": command, "pid": os.getpid(), "since": now.isoformat()})
         yield descriptor
-        os.ftruncate(descriptor, 0)
     finally:
-        # Closing, not unlocking: a training that outlives the controller keeps the lock.
+        # Closing, not unlocking: what outlives this process with the descriptor keeps the lock, under the name
+        # of who took it; that is why the name is left in the file.
         os.close(descriptor)
 
 
 def holder(state: Path) -> Holder | None:
-    """Who holds the lock now; None when it is free. Taking it to find out can make another run find it busy."""
+    """Who holds the lock now; None when it is free. Looking can, for an instant, make another run find it busy."""
+    path = state / "lock"
+    if not path.exists():
+        return None
+    with _errors_told(path), path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _read(file.fileno())
+    return None
+
+
+@contextmanager
+def _errors_told(path: Path) -> Iterator[None]:
     try:
-        with hold(state, "status", datetime.now().astimezone()):
-            return None
-    except HeldError as error:
-        return error.holder
+        yield
+    except OSError as error:
+        raise RetrainError(f"{path}: the lock cannot be used: {error.strerror}") from error
 
 
 def _write(descriptor: int, content: dict[str, object]) -> None:
@@ -75,8 +87,11 @@ def _write(descriptor: int, content: dict[str, object]) -> None:
 
 
 def _read(descriptor: int) -> Holder | None:
+    # Who has only just taken the lock is about to write its name over that of the holder before.
+    time.sleep(0.01)
     try:
         content = json.loads(os.pread(descriptor, 4096, 0))
-        return Holder(str(content["command"]), int(content["pid"]), datetime.fromisoformat(content["since"]))
-    except (ValueError, KeyError, TypeError):
+        since = datetime.fromisoformat(content["since"]).astimezone()
+        return Holder(str(content["command"]), int(content["pid"]), since)
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
         return None

@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from retrain.config.schema import Models
 from retrain.core.words import short
 from retrain.errors import RetrainError
 
 _CHUNK = 1 << 20
-_VERSION_FILE = re.compile(r"([0-9a-f]{64})\.(?:joblib|reference\.parquet)")
+_VERSION_FILE = re.compile(r"([0-9a-f]{64})\.(joblib|reference\.parquet)")
 _INCOMING = ".incoming-"
 
 
@@ -33,24 +34,22 @@ class Served:
 def served(models: Models) -> Served | None:
     """What the service loads now; None when nothing is there."""
     link = models.champion
-    try:
+    with _errors_told(link):
         target = link.readlink() if link.is_symlink() else None
         made_at = datetime.fromtimestamp(link.stat().st_mtime, UTC) if link.exists() else None
-    except OSError as error:
-        raise RetrainError(f"{link}: {error.strerror}") from error
     if target is None and made_at is None:
         return None
     if made_at is not None and not link.is_file():
         raise RetrainError(f"{link}: is not a file")
     name = _VERSION_FILE.fullmatch(target.name) if target is not None else None
-    if name is None or link.resolve() != _file(models, name[1]).resolve():
+    if name is None or os.path.realpath(link) != os.path.realpath(_file(models, name[1])):
         return Served(None, link, made_at)
     return Served(name[1], _file(models, name[1]), made_at)
 
 
 def identify(path: Path) -> str:
     """The version of these bytes."""
-    with _readable(path), path.open("rb") as file:
+    with _errors_told(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -79,15 +78,16 @@ def adopt(models: Models) -> str | None:
 def point(models: Models, version: str | None) -> None:
     """Let the champion's path be this version: a relative link, replaced atomically. None removes it."""
     link = models.champion
-    if version is None:
-        link.unlink(missing_ok=True)
-    else:
-        target = os.path.relpath(_file(models, version), link.parent)
-        fresh = link.with_name(f"{_INCOMING}{link.name}")
-        fresh.unlink(missing_ok=True)
-        fresh.symlink_to(target)
-        fresh.replace(link)
-    _sync_directory(link.parent)
+    with _errors_told(link):
+        if version is None:
+            link.unlink(missing_ok=True)
+        else:
+            target = os.path.relpath(_file(models, version), link.parent)
+            fresh = link.with_name(f"{_INCOMING}{link.name}")
+            fresh.unlink(missing_ok=True)
+            fresh.symlink_to(target)
+            fresh.replace(link)
+        _sync_directory(link.parent)
 
 
 def verify(models: Models, version: str) -> Path:
@@ -118,12 +118,14 @@ def kept(models: Models) -> list[str]:
 
 
 def forget(models: Models, keep: set[str]) -> None:
-    """Remove every version but these, and what a crash left half copied."""
-    directory = _directory(models)
-    for path in directory.iterdir() if directory.is_dir() else ():
-        name = _VERSION_FILE.fullmatch(path.name)
-        if path.name.startswith(_INCOMING) or (name is not None and name[1] not in keep):
-            path.unlink(missing_ok=True)
+    """Remove every version but these and the one that is served, and what a crash left half copied."""
+    directory, serving = _directory(models), served(models)
+    kept_anyway = serving.version if serving is not None else None
+    with _errors_told(directory):
+        for path in directory.iterdir() if directory.is_dir() else ():
+            name = _VERSION_FILE.fullmatch(path.name)
+            if path.name.startswith(_INCOMING) or (name is not None and name[1] not in keep | {kept_anyway}):
+                path.unlink(missing_ok=True)
 
 
 def reference_beside(artifact: Path) -> Path:
@@ -145,31 +147,44 @@ def _copy(models: Models, source: Path, version: str | None) -> str:
     Written beside, synced and renamed, so that no half of it is ever seen.
     """
     directory = _directory(models)
-    with _readable(source), source.open("rb") as file:
+    fresh = directory / f"{_INCOMING}{os.getpid()}"
+    with _errors_told(source), source.open("rb") as file:
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-        fresh = directory / f"{_INCOMING}{os.getpid()}"
-        digest = hashlib.sha256()
-        with fresh.open("wb") as copy:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-                copy.write(chunk)
-            copy.flush()
-            os.fchmod(copy.fileno(), 0o444)
-            os.fsync(copy.fileno())
-        times = os.fstat(file.fileno())
-        os.utime(fresh, ns=(times.st_atime_ns, times.st_mtime_ns))
-        admitted = version or digest.hexdigest()
-        target = _file(models, admitted) if version is None else directory / f"{admitted}.reference.parquet"
-        if version is None and target.exists() and identify(target) == admitted:
-            fresh.unlink()
-        else:
-            fresh.replace(target)
+        # A crash may have left one with this very process id, and read-only.
+        fresh.unlink(missing_ok=True)
+        try:
+            digest = _write_out(file, fresh)
+            if version is None:
+                version, target = digest, _file(models, digest)
+                is_kept = target.exists() and identify(target) == digest
+            else:
+                target, is_kept = directory / f"{version}.reference.parquet", False
+            if not is_kept:
+                fresh.replace(target)
+        finally:
+            fresh.unlink(missing_ok=True)
         _sync_directory(directory)
-    return admitted
+    return version
+
+
+def _write_out(file: BinaryIO, fresh: Path) -> str:
+    """The digest of the file, whose bytes and times are now in `fresh`, read-only and on disk."""
+    digest = hashlib.sha256()
+    with fresh.open("xb") as copy:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            copy.write(chunk)
+        copy.flush()
+        times = os.fstat(file.fileno())
+        os.utime(copy.fileno(), ns=(times.st_atime_ns, times.st_mtime_ns))
+        os.fchmod(copy.fileno(), 0o444)
+        os.fsync(copy.fileno())
+    return digest.hexdigest()
 
 
 def _signature(path: Path) -> tuple[int, int, int]:
-    found = path.stat()
+    with _errors_told(path):
+        found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
@@ -182,8 +197,8 @@ def _sync_directory(directory: Path) -> None:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _errors_told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RetrainError(f"{error.filename or path}: {error.strerror}; the champion was not touched") from error
+        raise RetrainError(f"{error.filename or path}: {error.strerror}") from error
