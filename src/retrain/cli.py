@@ -82,6 +82,9 @@ def common(command: Callable[Concatenate[Context, Face, P], Report]) -> Callable
         face = Face(as_json=as_json, quiet=quiet, verbose=verbose)
         with boundary(face):
             settings, face.secrets = load(config, os.environ)
+            # No child of ours needs them: not the training, not a model that is scored, not a hook.
+            for name in face.secrets.variables:
+                os.environ.pop(name, None)
             context = Context(settings, face.secrets, os.environ, lambda: datetime.now(UTC))
             report = command(context, face, *args, **kwargs)
             face.show(report)

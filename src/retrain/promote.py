@@ -176,7 +176,9 @@ def _act(context: Context, journal: Journal, pair: _Pair, judged: Judged, order:
         would = "would be promoted" if verdict.ruling is Ruling.PROMOTE else f"would not be promoted ({verdict.ruling})"
         return _report(pair, judged, order, f"dry run, {short(pair.challenger)} {would}: {recorded}{verdict.message}")
     if not wins:
-        return _report(pair, judged, order, f"{verdict.ruling}, the champion stays: {recorded}{verdict.message}")
+        ruling = "rejected" if verdict.ruling is Ruling.REJECT else verdict.ruling
+        stays = "the champion stays" if pair.champion is not None else "nothing serves yet"
+        return _report(pair, judged, order, f"{ruling}, {stays}: {recorded}{verdict.message}")
     forced = order.forced is not None
     intent = SwapStarted(Swap.PROMOTION, pair.challenger, pair.champion, order.forced or verdict.message, forced)
     hand_over(context, journal, intent)

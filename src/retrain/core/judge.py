@@ -63,11 +63,12 @@ def judge(tally: Tally, gate: Gate, look: int) -> Verdict:
     except UndefinedMetricError as error:
         return _undefined(tally, gate, alpha, look, str(error))
     ruling, because = _rule(compared, gate, alpha)
-    scores = f"challenger {_name(gate)} {compared.new:.3f}, champion {compared.old:.3f} on {counted(tally.rows, 'row')}"
-    account = f"({compared.difference:+.3f}): {_won_and_lost(tally, gate)}"
+    scores = (
+        f"{_name(gate)} {compared.new:.3f} against the champion's {compared.old:.3f} on {counted(tally.rows, 'row')}"
+    )
     return Verdict(
         ruling=ruling,
-        message=f"{scores} {account}; {because}. {_bound(gate, alpha, look)}",
+        message=f"{scores}. {_won_and_lost(tally, gate)}. {because}. {_bound(gate, alpha, look)}",
         metric=gate.metric,
         rows=tally.rows,
         challenger_score=compared.new,
@@ -96,20 +97,21 @@ def _compare(tally: Tally, gate: Gate, alpha: float) -> _Comparison:
 def _rule(compared: _Comparison, gate: Gate, alpha: float) -> tuple[Ruling, str]:
     """The ruling and its reason; degenerate cases come before the arithmetic."""
     enough = max(FEWEST_DISCORDANT, ceil(log2(1 / alpha)))
-    than = "than the champion" if not gate.min_improvement else f"by more than {gate.min_improvement:+.3f}"
+    than = "than the champion" if not gate.min_improvement else f"than the champion by {gate.min_improvement:+.3f}"
+    gain = f"The gain is {compared.difference:+.3f}"
     if gate.floor is not None and compared.new < gate.floor:
-        return Ruling.REJECT, f"the challenger is below the floor of {gate.floor:.3f}"
+        return Ruling.REJECT, f"{gain}, but the challenger is below the floor of {gate.floor:.3f}"
     if compared.discordant == 0:
-        return Ruling.INCONCLUSIVE, "the two predict the same on every row, so nothing tells them apart"
+        return Ruling.INCONCLUSIVE, "The two predict the same on every row, so nothing tells them apart"
     if compared.discordant < enough:
-        differ = f"they differ on {counted(compared.discordant, 'row')}"
+        differ = f"The two differ on {counted(compared.discordant, 'row')}"
         return Ruling.INCONCLUSIVE, f"{differ} only, and a comparison needs {enough}"
     if compared.low > gate.min_improvement:
-        return Ruling.PROMOTE, f"the challenger is better {than}: the gain is at least {compared.low:+.3f}"
+        return Ruling.PROMOTE, f"{gain}, at least {compared.low:+.3f}: better {than}"
     if compared.high <= gate.min_improvement:
-        return Ruling.REJECT, f"the challenger is not better {than}: the gain is at most {compared.high:+.3f}"
+        return Ruling.REJECT, f"{gain}, at most {compared.high:+.3f}: not better {than}"
     return Ruling.INCONCLUSIVE, (
-        f"the gain lies between {compared.low:+.3f} and {compared.high:+.3f}, so this holdout cannot tell"
+        f"{gain}, but it may be anything from {compared.low:+.3f} to {compared.high:+.3f}: this holdout cannot tell"
     )
 
 
@@ -123,7 +125,7 @@ def _unopposed(tally: Tally, gate: Gate, value: float, alpha: float, look: int) 
         because = f"there is no champion to beat, and it reaches the floor of {floor:.3f}"
     else:
         because = f"there is no champion to beat, but it is below the floor of {floor:.3f}"
-    message = f"challenger {_name(gate)} {value:.3f} on {counted(tally.rows, 'row')}: {because}"
+    message = f"{_name(gate)} {value:.3f} on {counted(tally.rows, 'row')}; {because}"
     return Verdict(ruling, message, gate.metric, tally.rows, value, None, alpha, look)
 
 
@@ -171,16 +173,16 @@ def _won_and_lost(tally: Tally, gate: Gate) -> str:
             lost[positive] += cell.rows * (cell.champion == cell.truth)
     if gate.average is Average.BINARY and len({cell.truth for cell in tally.cells}) == 2:
         return (
-            f"it finds {won[True]} more positives and loses {lost[True]},"
+            f"It finds {won[True]} more positives and loses {lost[True]},"
             f" removes {won[False]} false alarms and adds {lost[False]}"
         )
-    return f"it is right on {won.total()} rows where the champion is wrong, and wrong on {lost.total()} it got right"
+    return f"It is right on {won.total()} rows where the champion is wrong, and wrong on {lost.total()} it got right"
 
 
 def _bound(gate: Gate, alpha: float, look: int) -> str:
     chance = f"{alpha:.2g}"
     if gate.guarantee is Guarantee.PER_TEST:
-        return f"Look {look} at this holdout; a worse challenger passes one look with chance {chance} at most"
+        return f"Look {look} at this holdout; a challenger that is no better passes it with chance {chance} at most"
     return (
         f"Look {look} at this holdout, tested at {chance}: over all looks a challenger that is no better is"
         f" promoted with chance {gate.alpha:g} at most"
