@@ -1,0 +1,198 @@
+"""The door: every exit code of the contract through the installed command, JSON failures, help and streams."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.stories.project import RETRAIN, Project, end
+
+
+def test_every_exit_code_of_the_contract(project: Project) -> None:
+    """0 1 2 4 10 11 here, 75 and 128+N in test_check, 3 below: each through the installed command."""
+    project.serve(project.models.fair)
+    assert project.run("check").returncode == 0
+    assert project.run("promote").returncode == 1
+    assert project.run("check", "--nonsense").returncode == 2
+    assert project.run("check", "-c", "nowhere.yaml").returncode == 2
+    project.metrics(f1=None)
+    assert project.run("check").returncode == 4
+    assert project.run("promote", str(project.models.weak)).returncode == 10
+    project.configure(promotion={"alpha": 1e-12, "min_improvement": 0.01})
+    assert project.run("promote", str(project.models.strong)).returncode == 11
+
+
+def test_a_bug_exits_3_with_one_line_and_the_path_of_its_traceback(project: Project, tmp_path: Path) -> None:
+    """A standard library that breaks under us is nothing we expect; no traceback reaches the terminal."""
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "sitecustomize.py").write_text(
+        "import sqlite3\ndef connect(*a, **k): raise ZeroDivisionError('boom')\nsqlite3.connect = connect\n"
+    )
+    (tmp_path / "tmp").mkdir()
+    done = project.run("check", PYTHONPATH=str(broken), TMPDIR=str(tmp_path / "tmp"))
+    assert done.returncode == 3
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    (report,) = (tmp_path / "tmp").iterdir()
+    assert str(report) in done.stderr
+    assert "ZeroDivisionError: boom" in report.read_text()
+    assert report.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("check", "-c", "nowhere.yaml"), 2),
+        (("check", "--force"), 2),
+        (("check", "--nonsense"), 2),
+        (("promote",), 1),
+        (("rollback",), 1),
+        (("promote", "--reject", "--reason", "x"), 1),
+    ],
+)
+def test_with_json_a_failure_is_one_object_too(project: Project, words: tuple[str, ...], code: int) -> None:
+    """{"error": ..., "exit_code": n} on standard output, and nothing on standard error."""
+    done = project.run(*words, "--json")
+    assert done.returncode == code
+    said = json.loads(done.stdout)
+    assert set(said) == {"error", "exit_code"}
+    assert said["exit_code"] == code
+    assert done.stderr == ""
+
+
+def test_json_of_unknown_metrics_is_the_decision(project: Project) -> None:
+    """A check that could not tell is a decision, not an error: reason unknown, exit 4."""
+    project.metrics(f1=None)
+    done = project.run("check", "--json")
+    assert done.returncode == 4
+    assert json.loads(done.stdout)["reason"] == "unknown"
+
+
+def test_wrong_configuration_lists_everything_at_once(project: Project) -> None:
+    """Every error with path and line, and exit 2; nothing is made."""
+    (project.root / "config.yaml").write_text("triggers:\n  performance_treshold: 0.85\n  cooldown: 6\nmonitorin: {}\n")
+    done = project.run("check")
+    assert done.returncode == 2
+    for words in (
+        "config.yaml:2",
+        "did you mean performance_threshold",
+        "config.yaml:3",
+        "config.yaml:4",
+        "monitoring",
+    ):
+        assert words in done.stderr
+    assert not (project.root / "state").exists()
+
+
+def test_the_configuration_is_found_by_flag_and_by_environment(project: Project, tmp_path: Path) -> None:
+    """-c and RETRAIN_CONFIG; paths in it are relative to the file, wherever the command runs."""
+    project.metrics(f1=0.78)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    config = str(project.root / "config.yaml")
+    done = subprocess.run(
+        [RETRAIN, "check"], cwd=elsewhere, env={**project.environment, "RETRAIN_CONFIG": config}, check=False
+    )
+    assert done.returncode == 0
+    assert (project.root / "models/challenger.joblib").exists()
+    assert list(elsewhere.iterdir()) == []
+    status = [RETRAIN, "status", "-c", config]
+    assert "challenger" in subprocess.run(status, cwd=elsewhere, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_terminal_changes_presentation_only(project: Project) -> None:
+    """On a terminal a healthy check says so, and a training's output is shown; cron's silence is unchanged after it."""
+    project.train("echo epoch 7", f"cp {project.models.strong} $(RETRAIN_CHALLENGER)")
+    assert "healthy" in on_a_terminal(project, "check")
+    assert project.run("check").stdout == ""
+    project.metrics(f1=0.78)
+    said = on_a_terminal(project, "check")
+    assert "epoch 7" in said
+    assert "trained in" in said
+
+
+def test_status_works_before_anything_has_happened_and_writes_nothing(project: Project) -> None:
+    """One screen, also in an empty project."""
+    before = project.files()
+    done = project.run("status")
+    assert done.returncode == 0
+    assert "none serves yet" in done.stdout
+    assert project.files() == before
+    assert set(project.json("status")) >= {"champion", "challenger", "last_check", "held_back", "events"}
+
+
+def test_status_tells_what_holds_training_back_and_until_when(project: Project) -> None:
+    """Why is nothing happening, and what happens next."""
+    project.serve(project.models.weak)
+    project.metrics(f1=0.78)
+    project.run("check")
+    project.metrics(f1=0.78)
+    project.run("check")
+    waiting = project.run("status").stdout
+    assert "waits to be judged" in waiting
+    assert "holds a breach back" in waiting
+    project.run("promote")
+    cooling = project.run("status").stdout
+    assert "cooldown is 6 h" in cooling
+    assert "promoted" in cooling
+    assert "retrain rollback" in cooling
+
+
+def test_monitor_serves_until_it_is_stopped(project: Project) -> None:
+    """`retrain monitor` announces its address, answers, and ends with 128 + N."""
+    rows = "".join(f"{time.time() - 90000 + n},1,{n % 2},0.5\n" for n in range(40))
+    (project.root / "data/predictions.csv").write_text("timestamp,prediction,label,a\n" + rows)
+    process = project.start("monitor", "--listen", "127.0.0.1:0")
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    assert line.startswith("serving http://127.0.0.1:")
+    assert "model_labelled_samples" in requests.get(line.split()[1], timeout=30).text
+    code, _, _ = end(process)
+    assert code == 128 + signal.SIGTERM
+
+
+def test_a_reader_that_goes_away_is_no_bug(project: Project) -> None:
+    """`retrain status | head` ends quietly."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [RETRAIN, "status"], cwd=project.root, stdout=write, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(write)
+    assert done.returncode == 128 + signal.SIGPIPE
+    assert done.stderr == ""
+
+
+def on_a_terminal(project: Project, *words: str) -> str:
+    """What a person at a terminal sees."""
+    master, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [RETRAIN, *words], cwd=project.root, env=project.environment, stdin=terminal, stdout=terminal, stderr=terminal
+    )
+    os.close(terminal)
+    said = b""
+    while True:
+        try:
+            piece = os.read(master, 65536)
+        except OSError:
+            break
+        if not piece:
+            break
+        said += piece
+    os.close(master)
+    assert process.wait(timeout=60) == 0
+    return said.decode()
+
+
+def test_the_package_runs_as_a_module_too() -> None:
+    """`python -m retrain` is `retrain`."""
+    done = subprocess.run([sys.executable, "-m", "retrain", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("retrain, version ")
