@@ -104,7 +104,7 @@ def test_the_configuration_is_found_by_flag_and_by_environment(project: Project,
     assert done.returncode == 0
     assert (project.root / "models/challenger.joblib").exists()
     assert list(elsewhere.iterdir()) == []
-    status = [RETRAIN, "status", "-c", config]
+    status = [str(RETRAIN), "status", "-c", config]
     assert "challenger" in subprocess.run(status, cwd=elsewhere, capture_output=True, text=True, check=True).stdout
 
 
