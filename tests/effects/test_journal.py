@@ -1,0 +1,447 @@
+"""The journal: what is appended is kept, means what its events mean, and reading it leaves no trace."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrain.core.recall import Past, fold
+from retrain.core.records import (
+    Action,
+    Adopted,
+    Checked,
+    Entry,
+    Event,
+    Judged,
+    Outcome,
+    Promoted,
+    Reason,
+    Rejected,
+    Ruling,
+    Swap,
+    SwapStarted,
+    TrainingFinished,
+    TrainingStarted,
+    Verdict,
+)
+from retrain.effects.journal import Journal, open_journal
+from retrain.errors import RetrainError
+
+T0 = datetime(2026, 11, 22, 16, 10, tzinfo=UTC)
+A, B, C = "a" * 64, "b" * 64, "c" * 64
+LEAVES: dict[Any, st.SearchStrategy[Any]] = {
+    str: st.sampled_from([A, B, C, "r1", "unknown:stale"]) | st.text(max_size=8),
+    int: st.integers(-(2**53), 2**53),
+    float: st.floats(allow_nan=False, allow_infinity=False),
+    bool: st.booleans(),
+    type(None): st.none(),
+    datetime: st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)).map(lambda at: at.replace(tzinfo=UTC)),
+}
+
+
+def anything(kind: Any) -> st.SearchStrategy[Any]:
+    """Every value of a type of the records."""
+    if kind in LEAVES:
+        return LEAVES[kind]
+    if isinstance(kind, UnionType):
+        return st.one_of(*map(anything, get_args(kind)))
+    if get_origin(kind) is tuple:
+        first, second = get_args(kind)
+        if second is Ellipsis:
+            return st.lists(anything(first), max_size=3).map(tuple)
+        return st.tuples(anything(first), anything(second))
+    if is_dataclass(kind):
+        hints = get_type_hints(kind)
+        parts = {field.name: anything(hints[field.name]) for field in fields(kind)}
+        return st.builds(kind, **parts)  # type: ignore[arg-type]
+    assert issubclass(kind, Enum)
+    return st.sampled_from(list(kind))
+
+
+KINDS: tuple[type[Event], ...] = get_args(Event)
+histories = st.lists(st.tuples(anything(Event), LEAVES[datetime]), max_size=12)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+def tell(state: Path, *events: Event) -> Past:
+    """What the history means after these events, a minute each."""
+    past = Past()
+    with open_journal(state) as journal:
+        for minute, event in enumerate(events):
+            past = journal.append(event, T0 + timedelta(minutes=minute))
+    return past
+
+
+def read(state: Path, *, writable: bool = True) -> Past:
+    with open_journal(state, writable=writable) as journal:
+        return journal.past()
+
+
+def sql(state: Path, statement: str, *parameters: object) -> list[Any]:
+    """The rows, from outside of retrain."""
+    with closing(sqlite3.connect(state / "journal.db")) as connection, connection:
+        return connection.execute(statement, parameters).fetchall()
+
+
+def judged(challenger: str, holdout: str = "h1", question: str = "f1?", file: str = "1:2:3", **more: Any) -> Judged:
+    verdict = Verdict(Ruling.REJECT, "no", "f1", 10, 0.5, 0.6, 0.05, 1, interval=(-0.2, 0.1))
+    return Judged(challenger, more.pop("champion", A), holdout, question, file, verdict, **more)
+
+
+def traces(state: Path) -> dict[str, bytes | None]:
+    """Everything below the state directory's parent, with its bytes."""
+    return {
+        str(path.relative_to(state.parent)): path.read_bytes() if path.is_file() else None
+        for path in state.parent.rglob("*")
+    }
+
+
+# ---------------------------------------------------------------- what is appended is kept
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_event_comes_back_as_it_was(kind: type[Event]) -> None:
+    """Each kind, with whatever its fields may hold, in a journal that was opened anew."""
+
+    @settings(max_examples=15, deadline=None)
+    @given(anything(kind), LEAVES[datetime])
+    def holds(event: Event, at: datetime) -> None:
+        with TemporaryDirectory() as directory:
+            with open_journal(Path(directory)) as journal:
+                journal.append(event, at)
+            with open_journal(Path(directory), writable=False) as journal:
+                (entry,) = journal._entries("ORDER BY id")
+                assert entry == Entry(1, at, event)
+
+    holds()
+
+
+@settings(max_examples=25, deadline=None)
+@given(histories, st.integers(0, 12))
+def test_the_past_is_the_fold_of_all_events(history: list[tuple[Event, datetime]], reopened: int) -> None:
+    """As appended, as read, as read by a dry run, and also when the row that saves the folding is gone."""
+    expected = fold(Past(), (Entry(0, at, event) for event, at in history))
+    with TemporaryDirectory() as directory:
+        state, past = Path(directory), Past()
+        for part in (history[:reopened], history[reopened:]):
+            with open_journal(state) as journal:
+                for event, at in part:
+                    past = journal.append(event, at)
+        assert past == expected
+        assert read(state) == read(state, writable=False) == expected
+        sql(state, "DELETE FROM past")
+        assert read(state) == read(state, writable=False) == expected
+
+
+@pytest.mark.parametrize(
+    "garble",
+    [
+        "UPDATE past SET body = ''",
+        "UPDATE past SET body = 'garbage'",
+        "UPDATE past SET body = '[]'",
+        "UPDATE past SET body = 'null'",
+        "UPDATE past SET body = '{}'",
+        "UPDATE past SET body = x'ff00'",
+        "UPDATE past SET body = replace(body, 'armed', 'older_name')",
+        "UPDATE past SET body = json_remove(body, '$.unpromoted')",
+        "UPDATE past SET body = json_insert(body, '$.newer', 1)",
+        "UPDATE past SET body = json_set(body, '$.failures', 'x')",
+        "UPDATE past SET upto = 0",
+        "UPDATE past SET upto = upto - 1",
+        "UPDATE past SET upto = 1000000",
+        "DELETE FROM past",
+    ],
+)
+def test_a_row_of_the_past_that_fits_not_is_folded_anew(state: Path, garble: str) -> None:
+    """The events are the truth, also after an upgrade that remembers more or less; the next append mends the row."""
+    trained = TrainingFinished("r1", Outcome.SUCCEEDED, "trained", challenger=C)
+    past = tell(state, Adopted(A), Promoted(B, A), TrainingStarted("r1", Reason.BREACH, "due"), trained)
+    sql(state, garble)
+    assert read(state, writable=False) == read(state) == past
+    assert (past.lineage, past.unpromoted) == ((A,), 1)
+    with open_journal(state) as journal:
+        after = journal.append(Promoted(C, B), T0 + timedelta(hours=1))
+    assert read(state) == after
+    assert (after.lineage, after.unpromoted) == ((A, B), 0)
+    assert sql(state, "SELECT upto FROM past") == [(5,)]
+
+
+def test_an_event_that_cannot_be_written_is_not_half_written(state: Path) -> None:
+    """Event and past are one transaction."""
+    tell(state, Adopted(A))
+    sql(state, "CREATE TRIGGER full BEFORE INSERT ON past BEGIN SELECT RAISE(ABORT, 'full'); END")
+    with pytest.raises(RetrainError, match=r"journal\.db: the journal cannot be used: full"):
+        tell(state, Promoted(B, A))
+    assert sql(state, "SELECT count(*) FROM events") == [(1,)]
+    assert read(state).served == A
+
+
+APPENDING = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from retrain.core.records import Adopted
+from retrain.effects.journal import open_journal
+sys.stdin.readline()
+for number in range(int(sys.argv[3])):
+    with open_journal(Path(sys.argv[1])) as journal:
+        journal.append(Adopted(f"{sys.argv[2]}{number}"), datetime.now(UTC))
+"""
+
+
+def appending(state: Path, name: str, count: int) -> subprocess.Popen[bytes]:
+    """A process that appends so many events once it is sent a line."""
+    command = [sys.executable, "-c", APPENDING, str(state), name, str(count)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_processes_that_append_at_once_lose_nothing(state: Path) -> None:
+    """Also when all of them find no journal and make it."""
+    writers = [appending(state, name, 15) for name in "xyz"]
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write(b"\n")
+        writer.stdin.flush()
+    for writer in writers:
+        _, errors = writer.communicate()
+        assert (writer.returncode, errors) == (0, b"")
+    told = [json.loads(body)["version"] for (body,) in sql(state, "SELECT body FROM events ORDER BY id")]
+    assert sorted(told) == sorted(f"{name}{number}" for name in "xyz" for number in range(15))
+    for name in "xyz":
+        assert [each for each in told if each[0] == name] == [f"{name}{number}" for number in range(15)]
+    past = read(state)
+    sql(state, "DELETE FROM past")
+    assert read(state) == past
+    assert past.served == told[-1]
+
+
+def test_what_was_appended_outlives_a_kill(state: Path) -> None:
+    """An event is on disk when `append` returns: no later word of the process is needed."""
+    command = APPENDING.replace("datetime.now(UTC))", "datetime.now(UTC)); print(1, flush=True); sys.stdin.read()")
+    arguments = [sys.executable, "-c", command, str(state), "x", "1"]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert (state / "journal.db-wal").exists()
+        before = traces(state)
+        assert read(state, writable=False).served == "x0"
+        unchanged = {name: content for name, content in traces(state).items() if not name.endswith("-shm")}
+        assert unchanged == {name: content for name, content in before.items() if not name.endswith("-shm")}
+        assert read(state).served == "x0"
+
+
+# ---------------------------------------------------------------- what is asked of it
+
+
+def test_looks_are_counted_per_holdout_and_repetitions_cost_none(state: Path) -> None:
+    """A dry run looks, too: looking is what wears a holdout out."""
+    tell(state, judged(B), judged(B, repeated=True), judged(C, dry_run=True), judged(B, holdout="h2"), Rejected(B, ""))
+    with open_journal(state) as journal:
+        assert [journal.looks(holdout) for holdout in ("h1", "h2", "h3")] == [2, 1, 0]
+
+
+def test_a_question_has_one_answer(state: Path) -> None:
+    """The first look that answered it, found by the rows of the holdout or by an untouched file."""
+    first, again = judged(B), judged(B, file="9:9:9", repeated=True)
+    first_ever = judged(B, champion=None)
+    tell(state, first, judged(C), judged(B, question="mcc?"), judged(B, holdout="h2", file="7:7:7"), again, first_ever)
+    with open_journal(state) as journal:
+        assert journal.recorded("h1", A, B, "f1?") == first
+        assert journal.recorded("h1", None, B, "f1?") == first_ever
+        assert journal.recorded_for_file("1:2:3", A, B, "f1?") == first
+        assert journal.recorded_for_file("9:9:9", A, B, "f1?") == again
+        assert journal.recorded_for_file("1:2:3", None, B, "f1?") == first_ever
+        for unknown in [("h3", A, B, "f1?"), ("h1", C, B, "f1?"), ("h1", A, A, "f1?"), ("h1", A, B, "recall?")]:
+            assert journal.recorded(*unknown) is None
+        for unknown in [("1:2:4", A, B, "f1?"), ("7:7:7", A, C, "f1?"), ("9:9:9", A, B, "recall?")]:
+            assert journal.recorded_for_file(*unknown) is None
+
+
+def test_the_last_check_and_the_turning_points(state: Path) -> None:
+    """The latest check; and the latest of what is neither a check nor an intent to swap, newest first."""
+    with open_journal(state) as journal:
+        assert journal.last_check() is None
+        assert journal.turning_points(5) == []
+    first, last = (Checked(Action.HOLD, Reason.HEALTHY, text, A, ()) for text in ("first", "last"))
+    tell(state, first, Adopted(A), last, SwapStarted(Swap.PROMOTION, B, A), Promoted(B, A))
+    with open_journal(state) as journal:
+        assert journal.last_check() == Entry(3, T0 + timedelta(minutes=2), last)
+        assert [entry.event for entry in journal.turning_points(5)] == [Promoted(B, A), Adopted(A)]
+        assert [entry.event for entry in journal.turning_points(1)] == [Promoted(B, A)]
+        assert journal.turning_points(0) == []
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [Journal.past, Journal.last_check, lambda journal: journal.turning_points(8), lambda journal: journal.looks("h1")],
+)
+def test_nothing_that_is_read_is_sorted(state: Path, ask: Callable[[Journal], object]) -> None:
+    """A check costs the same after a million events: every question is answered along an index."""
+    tell(state, Adopted(A))
+    asked: list[str] = []
+    with open_journal(state) as journal:
+        journal._db.set_trace_callback(asked.append)
+        ask(journal)
+        journal._db.set_trace_callback(None)
+        plans = [str(journal._db.execute(f"EXPLAIN QUERY PLAN {each}").fetchall()) for each in asked]
+    assert plans
+    assert not any("TEMP B-TREE" in plan for plan in plans)
+
+
+# ---------------------------------------------------------------- who may read and who writes
+
+
+def test_a_dry_run_makes_no_journal(state: Path) -> None:
+    """Where there is none it is empty, and nothing at all is written, no directory either."""
+    assert read(state, writable=False) == Past()
+    with open_journal(state, writable=False) as journal:
+        assert (journal.looks("h1"), journal.last_check(), journal.turning_points(3)) == (0, None, [])
+    assert not state.exists()
+    state.mkdir()
+    assert read(state, writable=False) == Past()
+    assert list(state.iterdir()) == []
+
+
+def test_a_dry_run_leaves_no_trace(state: Path) -> None:
+    """Same names, same bytes after it, whether it reads alone or while another process has the journal open."""
+    past = tell(state, Adopted(A), Promoted(B, A))
+    before = traces(state)
+    assert sorted(path.name for path in state.iterdir()) == ["journal.db", "runs"]
+    assert read(state, writable=False) == past
+    assert traces(state) == before
+    with open_journal(state) as journal:
+        journal.append(Adopted(C), T0)
+        names = set(traces(state))
+        assert read(state, writable=False).served == C
+        assert set(traces(state)) == names
+    assert set(traces(state)) == set(before)
+
+
+def test_a_dry_run_cannot_write(state: Path) -> None:
+    """Not even by mistake."""
+    tell(state, Adopted(A))
+    before = traces(state)
+    with (
+        pytest.raises(RetrainError, match=r"readonly|read-only"),
+        open_journal(state, writable=False) as journal,
+    ):
+        journal.append(Adopted(B), T0)
+    assert traces(state) == before
+
+
+def test_a_journal_that_is_only_just_being_made_is_empty_to_a_dry_run(state: Path) -> None:
+    """SQLite makes the file before its tables."""
+    state.mkdir()
+    (state / "journal.db").touch()
+    assert read(state, writable=False) == Past()
+    assert (state / "journal.db").stat().st_size == 0
+    assert read(state) == Past()
+
+
+def test_state_is_its_owners_alone(tmp_path: Path) -> None:
+    """The directory, made with its parents, and the logs in it: reasons and logs may say what others need not know."""
+    state = tmp_path / "var" / "state"
+    tell(state, Adopted(A))
+    assert [path.stat().st_mode & 0o777 for path in (state, state / "runs")] == [0o700, 0o700]
+
+
+def test_it_is_written_through_to_the_disk(state: Path) -> None:
+    """WAL, every transaction synced: a power cut loses no event that was told."""
+    with open_journal(state) as journal:
+        assert journal._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert journal._db.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+# ---------------------------------------------------------------- journals that cannot be used
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_newer_journal_is_refused(state: Path, writable: bool) -> None:
+    """An old retrain must not write into what it does not understand."""
+    tell(state, Adopted(A))
+    sql(state, "PRAGMA user_version = 2")
+    before = traces(state)
+    with pytest.raises(RetrainError) as caught:
+        read(state, writable=writable)
+    assert str(caught.value) == (
+        f"{state / 'journal.db'}: written by a newer retrain (schema 2, this one knows 1); upgrade it"
+    )
+    assert traces(state) == before
+
+
+@pytest.mark.parametrize("writable", [True, False])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b"this is no database, but it is long enough for one" * 100),
+        lambda path: path.write_bytes(path.read_bytes()[:4096] + b"\xff" * 8192),
+        lambda path: os.truncate(path, 5000),
+        lambda path: (path.unlink(), path.mkdir()),
+    ],
+    ids=["another file", "overwritten", "cut off", "a directory"],
+)
+def test_a_corrupt_journal_is_told_in_a_sentence(state: Path, damage: Callable[[Path], object], writable: bool) -> None:
+    """With its path; no traceback."""
+    tell(state, Adopted(A), judged(B))
+    damage(state / "journal.db")
+    with (
+        pytest.raises(RetrainError, match=r"journal\.db: the journal cannot be used: "),
+        open_journal(state, writable=writable) as journal,
+    ):
+        journal.past()
+        journal.turning_points(5)
+        journal.looks("h1")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE events SET body = '{' WHERE id = 2",
+        "UPDATE events SET body = '{}' WHERE id = 2",
+        "UPDATE events SET at = 'yesterday' WHERE id = 2",
+        "UPDATE events SET kind = 'Exploded' WHERE id = 2",
+        "UPDATE events SET kind = 'Entry' WHERE id = 2",
+    ],
+)
+def test_an_event_that_cannot_be_read_is_named(state: Path, damage: str) -> None:
+    """By its number, with the way out."""
+    tell(state, Adopted(A), Promoted(B, A))
+    sql(state, damage)
+    with (
+        pytest.raises(RetrainError, match=r"its event 2 \(\w+\) cannot be read \(restore it from a copy, or move"),
+        open_journal(state) as journal,
+    ):
+        journal.turning_points(5)
+
+
+def test_a_state_directory_that_cannot_be_had(tmp_path: Path) -> None:
+    """A file in its place, or a name that no file system takes."""
+    (tmp_path / "file").touch()
+    with pytest.raises(RetrainError, match="the state directory cannot be made: File exists"):
+        read(tmp_path / "file")
+    for writable in (True, False):
+        with pytest.raises(RetrainError, match="File name too long"):
+            read(tmp_path / ("x" * 300), writable=writable)

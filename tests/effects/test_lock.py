@@ -1,0 +1,188 @@
+"""One run at a time: between processes, past a killed controller, and whatever the file holds."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from retrain.effects import lock
+from retrain.errors import Exit, RetrainError
+
+T0 = datetime(2026, 11, 22, 16, 10, tzinfo=UTC)
+HOLDING = """
+import subprocess, sys
+from datetime import datetime
+from pathlib import Path
+from retrain.effects import lock
+with lock.hold(Path(sys.argv[1]), "check", datetime.fromisoformat(sys.argv[2])) as descriptor:
+    if sys.argv[3] == "with a child":
+        # Like a training: it inherits the descriptor, and ends when its standard input does.
+        child = [sys.executable, "-c", "import sys; print(1, flush=True); sys.stdin.read()"]
+        subprocess.Popen(child, pass_fds=(descriptor,), start_new_session=True)
+    else:
+        print(1, flush=True)
+    if sys.argv[4] == "waits":
+        sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@contextmanager
+def held(state: Path, how: str = "alone", then: str = "waits") -> Iterator[subprocess.Popen[bytes]]:
+    """A process that holds the lock until its standard input ends."""
+    command = [sys.executable, "-c", HOLDING, str(state), T0.isoformat(), how, then]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"1\n"
+        try:
+            yield process
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+
+
+def is_free(state: Path) -> bool:
+    try:
+        with lock.hold(state, "promote", T0):
+            return True
+    except lock.HeldError:
+        return False
+
+
+def test_it_is_exclusive_between_processes_and_names_its_holder(state: Path) -> None:
+    """The second is told at once who holds it and since when; exit code 75."""
+    with held(state) as process:
+        with pytest.raises(lock.HeldError) as caught, lock.hold(state, "promote", T0):
+            pass
+        who = lock.Holder("check", process.pid, T0)
+        assert caught.value.holder == who
+        assert caught.value.exit_code is Exit.BUSY
+        expected = f"retrain check (process {process.pid}, since 2026-11-22 16:10 UTC)"
+        assert str(caught.value) == f"busy: {state / 'lock'} is held by {expected}; try again when it has ended"
+        assert lock.holder(state) == who
+    process.wait()
+    assert is_free(state)
+    assert lock.holder(state) is None
+
+
+def test_it_is_exclusive_within_a_process(state: Path) -> None:
+    """Two descriptors of one process are two runs."""
+    with lock.hold(state, "check", T0):
+        assert not is_free(state)
+    assert is_free(state)
+
+
+def test_it_is_free_when_the_block_fails(state: Path) -> None:
+    """However a run ends."""
+    with pytest.raises(ZeroDivisionError), lock.hold(state, "check", T0):
+        raise ZeroDivisionError
+    assert is_free(state)
+
+
+def test_the_kernel_frees_it_when_the_holder_is_killed(state: Path) -> None:
+    """Nobody has to remove anything."""
+    with held(state) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert lock.holder(state) is None
+        assert is_free(state)
+
+
+@pytest.mark.parametrize("then", ["waits", "ends"])
+def test_a_training_keeps_it_when_the_controller_is_gone(state: Path, then: str) -> None:
+    """Killed, or ended as ever while a part of the training escaped; busy, and still named, until the last one ends."""
+    with held(state, "with a child", then) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not is_free(state)
+        assert lock.holder(state) == lock.Holder("check", process.pid, T0)
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.close()
+        process.stdout.read()  # ends while the child does
+        deadline = time.monotonic() + 20
+        while not is_free(state):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def test_the_file_is_never_deleted(state: Path) -> None:
+    """Else two runs could hold two files of the same name. Only its owner may read it."""
+    with lock.hold(state, "check", T0):
+        first = (state / "lock").stat()
+    assert is_free(state)
+    assert (state / "lock").stat().st_ino == first.st_ino
+    assert first.st_mode & 0o777 == 0o600
+    assert state.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"",
+        b"\xff\x00",
+        b"{",
+        b"[]",
+        b"5",
+        b"null",
+        b"[" * 4096,
+        b"{}",
+        b'{"command": "check", "pid": Infinity, "since": "2026-11-22T16:10:00+00:00"}',
+        b'{"command": "check", "pid": "x", "since": "2026-11-22T16:10:00+00:00"}',
+        b'{"command": "check", "pid": 1, "since": 5}',
+        b'{"command": "check", "pid": 1, "since": "soon"}',
+    ],
+)
+def test_garbage_in_the_file_is_no_name(state: Path, garbage: bytes) -> None:
+    """What holds is the kernel's lock, not the content: free is free and busy is busy."""
+    state.mkdir()
+    (state / "lock").write_bytes(garbage)
+    assert is_free(state)
+    with lock.hold(state, "check", T0):
+        (state / "lock").write_bytes(garbage)
+        with pytest.raises(lock.HeldError, match="held by a run that has not named itself yet"):
+            lock.hold(state, "promote", T0).__enter__()
+
+
+def test_a_time_without_a_zone_can_be_subtracted(state: Path) -> None:
+    """A holder's time is always an aware one, since a check asks how long ago it was."""
+    with lock.hold(state, "check", T0):
+        content = {"command": "check", "pid": 1, "since": "2026-11-22T16:10:00"}
+        (state / "lock").write_text(json.dumps(content))
+        holder = lock.holder(state)
+    assert holder is not None
+    assert abs(holder.since - T0) < timedelta(days=2)
+
+
+def test_asking_for_the_holder_writes_nothing(state: Path) -> None:
+    """Not even the directory: `status` changes nothing."""
+    assert lock.holder(state) is None
+    assert not state.exists()
+    assert is_free(state)
+    before = (state / "lock").read_bytes(), (state / "lock").stat().st_mtime_ns
+    assert lock.holder(state) is None
+    assert ((state / "lock").read_bytes(), (state / "lock").stat().st_mtime_ns) == before
+
+
+def test_a_lock_that_cannot_be_had_is_told(tmp_path: Path) -> None:
+    """In one sentence with the path: a directory in its place, a file in place of the directory, a device."""
+    (tmp_path / "directory" / "lock").mkdir(parents=True)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "device").mkdir()
+    (tmp_path / "device" / "lock").symlink_to(os.devnull)
+    for name in ("directory", "file", "device"):
+        path = tmp_path / name / "lock"
+        with pytest.raises(RetrainError) as caught, lock.hold(tmp_path / name, "check", T0):
+            pass
+        assert str(caught.value).startswith(f"{path}: the lock cannot be used: ")

@@ -1,0 +1,386 @@
+"""Versions and the champion link: immutable bytes, and one link that is always whole."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from retrain.config.schema import Models
+from retrain.core.recall import Past, fold
+from retrain.core.records import Adopted, Entry, Event, Outcome, Promoted, RolledBack, TrainingFinished
+from retrain.effects import registry
+from retrain.errors import RetrainError
+
+T0 = datetime(2026, 11, 22, 16, 10, tzinfo=UTC)
+GONE = "f" * 64
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Models:
+    directory = tmp_path / "models"
+    directory.mkdir()
+    return Models(
+        champion=directory / "champion.joblib", challenger=directory / "challenger.joblib", keep=Models().keep
+    )
+
+
+def sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def kept(models: Models, content: bytes) -> str:
+    """The version of an artifact with these bytes, kept now."""
+    models.challenger.write_bytes(content)
+    return registry.admit(models, models.challenger)
+
+
+def champion(models: Models, content: bytes) -> str:
+    """The version of the champion with these bytes, which serves now."""
+    version = kept(models, content)
+    registry.point(models, version)
+    return version
+
+
+def versions(models: Models) -> Path:
+    return models.champion.parent / "versions"
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def error_of(act: Callable[..., object], *arguments: object) -> str:
+    with pytest.raises(RetrainError) as caught:
+        act(*arguments)
+    return str(caught.value)
+
+
+# ---------------------------------------------------------------- versions
+
+
+def test_a_version_is_its_bytes(models: Models) -> None:
+    """Named by their SHA-256, copied, read-only, with the time of the artifact; admitted twice it is there once."""
+    models.challenger.write_bytes(b"model" * 1_000_000)
+    os.utime(models.challenger, ns=(1_700_000_000_123_456_789, 1_600_000_000_987_654_321))
+    version = registry.admit(models, models.challenger)
+    assert version == sha(b"model" * 1_000_000) == registry.identify(models.challenger)
+    file = registry.verify(models, version)
+    assert file == versions(models) / f"{version}.joblib"
+    assert file.read_bytes() == b"model" * 1_000_000
+    assert (file.stat().st_mode & 0o777, file.stat().st_mtime_ns) == (0o444, 1_600_000_000_987_654_321)
+    assert file.stat().st_nlink == 1
+    assert models.challenger.exists()
+    os.utime(models.challenger)
+    before = file.stat()
+    assert registry.admit(models, models.challenger) == version
+    assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert names(versions(models)) == [file.name]
+    assert registry.kept(models) == [version]
+
+
+def test_the_artifact_may_change_afterwards(models: Models) -> None:
+    """Training writes the same path again; what was judged stays."""
+    first, second = kept(models, b"one"), kept(models, b"two")
+    assert registry.verify(models, first).read_bytes() == b"one"
+    assert registry.verify(models, second).read_bytes() == b"two"
+    assert registry.kept(models) == sorted([first, second])
+
+
+def test_a_changed_byte_is_noticed_and_mended_by_admitting_anew(models: Models) -> None:
+    """A version that is not what its name says is never served or judged."""
+    version = kept(models, b"model")
+    file = registry.verify(models, version)
+    file.chmod(0o644)
+    file.write_bytes(b"mode1")
+    assert error_of(registry.verify, models, version) == (
+        f"{file}: its bytes were changed (they are {sha(b'mode1')[:12]} now); it is not to be trusted"
+    )
+    assert registry.admit(models, models.challenger) == version
+    assert registry.verify(models, version).read_bytes() == b"model"
+
+
+def test_a_missing_version_is_told(models: Models) -> None:
+    """With the way out."""
+    assert error_of(registry.verify, models, GONE) == (
+        f"{versions(models)}/{GONE}.joblib: version ffffffffffff is not there; retrain rollback --to another mends it"
+    )
+
+
+def test_the_reference_is_kept_with_its_version(models: Models) -> None:
+    """What training left beside the artifact: the newest one, read-only; one of another artifact is not touched."""
+    beside = registry.reference_beside(models.challenger)
+    assert beside == models.challenger.parent / "challenger.reference.parquet"
+    beside.write_bytes(b"rows")
+    first = kept(models, b"one")
+    reference = versions(models) / f"{first}.reference.parquet"
+    assert reference.read_bytes() == b"rows"
+    assert reference.stat().st_mode & 0o777 == 0o444
+    beside.write_bytes(b"newer rows")
+    kept(models, b"one")
+    assert reference.read_bytes() == b"newer rows"
+    beside.unlink()
+    second = kept(models, b"two")
+    assert names(versions(models)) == sorted([f"{first}.joblib", reference.name, f"{second}.joblib"])
+    assert registry.kept(models) == sorted([first, second])
+
+
+def test_a_leftover_of_a_crash_is_no_obstacle(models: Models, tmp_path: Path) -> None:
+    """In a container the process id is the same every time, and the leftover may be read-only or anything."""
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"precious")
+    precious.chmod(0o444)
+    versions(models).mkdir()
+    (versions(models) / f".incoming-{os.getpid()}").hardlink_to(precious)
+    version = kept(models, b"model")
+    assert names(versions(models)) == [f"{version}.joblib"]
+    assert precious.read_bytes() == b"precious"
+
+
+def test_a_failed_copy_leaves_nothing(models: Models) -> None:
+    """Here the version's place is taken by a directory; with a full disk the half copy would keep it full."""
+    target = versions(models) / f"{sha(b'model')}.joblib"
+    target.mkdir(parents=True)
+    assert error_of(kept, models, b"model") == f"{target}: Is a directory"
+    assert names(versions(models)) == [target.name]
+
+
+def test_a_version_is_found_by_its_prefix(models: Models) -> None:
+    """The one that is unique, in either case; else all that could be meant are named."""
+    found = sorted(kept(models, f"model {number}".encode()) for number in range(40))
+    assert registry.find(models, found[0]) == found[0]
+    assert registry.find(models, found[0][:12].upper()) == found[0]
+    twins = next((one, two) for one, two in pairwise(found) if one[0] == two[0])
+    told = error_of(registry.find, models, twins[0][0])
+    assert told.startswith(f"{twins[0][0]} fits several versions: ")
+    assert all(twin[:12] in told for twin in twins)
+    for unknown in (found[0][:12] + "x", "../champion", "*"):
+        assert error_of(registry.find, models, unknown).startswith(f"{unknown} is no version that is kept: ")
+
+
+def test_nothing_is_found_where_nothing_is_kept(models: Models) -> None:
+    """Also before the first version, and where something else stands in the place of the versions."""
+    assert error_of(registry.find, models, "abc") == "abc is no version that is kept: none"
+    versions(models).touch()
+    assert registry.kept(models) == []
+
+
+# ---------------------------------------------------------------- the champion
+
+
+def test_nothing_serves_at_first(models: Models) -> None:
+    """Neither without the file nor without its directory; there is nothing to adopt then."""
+    for there in (models, replace(models, champion=models.champion.parent / "none" / "m.joblib")):
+        assert registry.served(there) is None
+        assert registry.adopt(there) is None
+
+
+def test_the_link_is_relative(models: Models, tmp_path: Path) -> None:
+    """The whole directory can be moved, or mounted elsewhere in a container."""
+    version = champion(models, b"model")
+    assert str(models.champion.readlink()) == f"versions/{version}.joblib"
+    models.champion.parent.rename(tmp_path / "elsewhere")
+    moved = Models(champion=tmp_path / "elsewhere/champion.joblib", challenger=tmp_path / "elsewhere/challenger.joblib")
+    found = registry.served(moved)
+    assert found is not None
+    assert (found.version, found.path) == (version, tmp_path / f"elsewhere/versions/{version}.joblib")
+    assert moved.champion.read_bytes() == b"model"
+
+
+def test_what_is_served_is_dated_by_its_artifact(models: Models) -> None:
+    """The age of the model is that of its training, not of its promotion."""
+    models.challenger.write_bytes(b"model")
+    os.utime(models.challenger, (T0.timestamp(), T0.timestamp()))
+    registry.point(models, registry.admit(models, models.challenger))
+    found = registry.served(models)
+    assert found is not None
+    assert found.made_at == T0
+
+
+def test_an_ordinary_file_is_adopted(models: Models) -> None:
+    """As the first version, with its reference; adopting again changes nothing."""
+    models.champion.write_bytes(b"old model")
+    registry.reference_beside(models.champion).write_bytes(b"rows")
+    found = registry.served(models)
+    assert found is not None
+    assert (found.version, found.path) == (None, models.champion)
+    version = registry.adopt(models)
+    assert version == sha(b"old model")
+    assert models.champion.is_symlink()
+    assert models.champion.read_bytes() == b"old model"
+    assert (versions(models) / f"{version}.reference.parquet").read_bytes() == b"rows"
+    assert registry.adopt(models) is None
+
+
+@pytest.mark.parametrize("target", ["elsewhere.joblib", "../elsewhere.joblib", "elsewhere/{}.joblib", "{}.joblib"])
+def test_a_link_to_elsewhere_is_an_ordinary_file(models: Models, target: str) -> None:
+    """Also one whose file has the name of a version; what it points to is adopted and left alone."""
+    elsewhere = models.champion.parent / target.format(sha(b"old model"))
+    elsewhere.parent.mkdir(exist_ok=True)
+    elsewhere.write_bytes(b"old model")
+    models.champion.symlink_to(elsewhere)
+    found = registry.served(models)
+    assert found is not None
+    assert found.version is None
+    version = registry.adopt(models)
+    assert version == sha(b"old model")
+    assert str(models.champion.readlink()) == f"versions/{version}.joblib"
+    assert elsewhere.read_bytes() == b"old model"
+
+
+def test_an_absolute_link_to_a_version_serves_that_version(models: Models) -> None:
+    """Somebody linked it by hand."""
+    version = kept(models, b"model")
+    models.champion.symlink_to(versions(models).absolute() / f"{version}.joblib")
+    found = registry.served(models)
+    assert found is not None
+    assert found.version == version
+
+
+@pytest.mark.parametrize("target", [f"versions/{GONE}.joblib", "elsewhere.joblib", "champion.joblib"])
+def test_a_dangling_link_is_no_champion_but_not_nothing(models: Models, target: str) -> None:
+    """It is told apart from an absent one, is not adopted, and is mended by pointing it elsewhere."""
+    models.champion.symlink_to(target)
+    found = registry.served(models)
+    assert found is not None
+    assert found.version == (GONE if GONE in target else None)
+    assert found.made_at is None
+    assert registry.adopt(models) is None
+    version = champion(models, b"model")
+    found = registry.served(models)
+    assert found is not None
+    assert (found.version, found.path.read_bytes()) == (version, b"model")
+
+
+def test_pointing_at_none_takes_the_champion_away(models: Models) -> None:
+    """A first promotion can be undone, twice as well as once."""
+    version = champion(models, b"model")
+    registry.point(models, None)
+    registry.point(models, None)
+    assert registry.served(models) is None
+    assert registry.kept(models) == [version]
+
+
+READING = """
+import hashlib, os, sys
+path, known, seen = sys.argv[1], set(sys.argv[2:]), set()
+os.set_blocking(0, False)
+print("ready", flush=True)
+told = False
+while not told or seen != known:
+    with open(path, "rb") as file:
+        seen.add(hashlib.sha256(file.read()).hexdigest())
+    assert seen <= known, seen - known
+    told = told or bool(sys.stdin.buffer.read(1))
+"""
+
+
+def test_a_reader_always_finds_a_whole_version(models: Models) -> None:
+    """While the link moves a thousand times, the service that loads it never misses it and never sees a mixture."""
+    found = [kept(models, bytes([number]) * 100_000) for number in range(3)]
+    registry.point(models, found[0])
+    command = [sys.executable, "-c", READING, str(models.champion), *found]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == b"ready\n"
+        for turn in range(1000):
+            registry.point(models, found[turn % 3])
+        assert reader.stdin is not None
+        reader.stdin.write(b".")
+        reader.stdin.close()
+        while reader.poll() is None:  # until it has seen them all
+            for version in found:
+                registry.point(models, version)
+        assert reader.stderr is not None
+        assert (reader.returncode, reader.stderr.read()) == (0, b"")
+    assert names(models.champion.parent) == ["challenger.joblib", "champion.joblib", "versions"]
+
+
+# ---------------------------------------------------------------- what is forgotten
+
+
+def test_forgetting_keeps_what_it_is_told_and_what_is_served(models: Models) -> None:
+    """The rest goes, with its references and with what crashes left half copied; no other file is touched."""
+    registry.reference_beside(models.challenger).write_bytes(b"rows")
+    one, two, three = (kept(models, content) for content in (b"one", b"two", b"three"))
+    registry.point(models, three)
+    (versions(models) / ".incoming-1").write_bytes(b"half")
+    (versions(models) / ".incoming-2").symlink_to("nowhere")
+    for name in ("README", f"{one}.txt", f"{one[1:]}.joblib"):
+        (versions(models) / name).write_bytes(b"somebody's")
+    registry.forget(models, {two, GONE})
+    assert registry.kept(models) == sorted([two, three])
+    left = [f"{version}.{kind}" for version in (two, three) for kind in ("joblib", "reference.parquet")]
+    assert names(versions(models)) == sorted([*left, "README", f"{one}.txt", f"{one[1:]}.joblib"])
+    assert models.champion.read_bytes() == b"three"
+
+
+def test_there_may_be_nothing_to_forget(models: Models) -> None:
+    """No champion, no versions."""
+    registry.forget(models, set())
+    assert names(models.champion.parent) == []
+
+
+def history(*events: Event) -> Past:
+    return fold(Past(), (Entry(number, T0, event) for number, event in enumerate(events)))
+
+
+@pytest.mark.parametrize(
+    ("events", "keep", "wanted"),
+    [
+        ([], 2, ""),
+        ([Adopted("A")], 1, "A"),
+        ([Adopted("A"), Promoted("B", "A")], 1, "AB"),
+        ([Adopted("A"), Promoted("B", "A"), Promoted("C", "B")], 1, "BC"),
+        ([Adopted("A"), Promoted("B", "A"), Promoted("C", "B")], 2, "ABC"),
+        ([Adopted("A"), Promoted("B", "A"), RolledBack("A", "B")], 1, "AB"),
+        ([Adopted("A"), TrainingFinished("r", Outcome.SUCCEEDED, "", challenger="X")], 1, "AX"),
+        ([Adopted("A"), TrainingFinished("r", Outcome.FAILED, "", challenger="X")], 1, "A"),
+        ([Adopted("A"), TrainingFinished("r", Outcome.SUCCEEDED, "", challenger="B"), Promoted("B", "A")], 1, "AB"),
+    ],
+)
+def test_what_is_worth_keeping(events: list[Event], keep: int, wanted: str) -> None:
+    """The champion, `keep` before it, and the challenger that training left."""
+    assert history(*events).worth_keeping(keep) == set(wanted)
+
+
+# ---------------------------------------------------------------- what cannot be used
+
+
+def test_a_directory_is_no_champion(models: Models) -> None:
+    """Told before anything is done about it."""
+    version = kept(models, b"model")
+    models.champion.mkdir()
+    for act in (registry.served, registry.adopt):
+        assert error_of(act, models) == f"{models.champion}: is not a file"
+    assert error_of(registry.point, models, version).startswith(f"{models.champion.parent}")
+    assert error_of(registry.point, models, None).startswith(f"{models.champion}: ")
+
+
+def test_an_artifact_that_cannot_be_read(models: Models) -> None:
+    """A missing one and a directory."""
+    for act in (registry.identify, partial(registry.admit, models)):
+        assert error_of(act, models.challenger) == (f"{models.challenger}: No such file or directory")
+        directory = models.champion.parent
+        assert error_of(act, directory) == f"{directory}: Is a directory"
+
+
+def test_places_that_cannot_be_written(models: Models) -> None:
+    """A file where the versions belong, a directory among the leftovers, and a champion without its directory."""
+    versions(models).touch()
+    assert error_of(kept, models, b"model") == f"{versions(models)}: File exists"
+    models.champion.write_bytes(b"old model")
+    assert error_of(registry.adopt, models) == f"{versions(models)}: File exists"
+    assert models.champion.read_bytes() == b"old model"
+    versions(models).unlink()
+    (versions(models) / ".incoming-1").mkdir(parents=True)
+    assert error_of(registry.forget, models, set()).startswith(f"{versions(models)}/.incoming-1: ")
+    lost = replace(models, champion=models.champion.parent / "none" / "m.joblib")
+    assert error_of(registry.point, lost, GONE).endswith(": No such file or directory")
