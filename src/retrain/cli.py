@@ -249,8 +249,17 @@ def _stop(number: int, _frame: FrameType | None) -> None:
     raise Stopped(number)
 
 
+def _mend_streams() -> None:
+    """Let a stream that was closed (`2>&-`) lead nowhere, and escape what an encoding lacks."""
+    for name in ("stdin", "stdout", "stderr"):  # in this order each gets its own descriptor, and no file of ours does
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("r+"))  # noqa: SIM115  (open to the end)
+        getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """The `retrain` command."""
+    _mend_streams()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
