@@ -247,6 +247,23 @@ def test_windows_observed_before_the_promotion_has_settled_do_not_count() -> Non
     assert story.check(story.see(0.8)).action is Action.TRAIN
 
 
+def test_the_first_champion_has_nothing_to_settle_from() -> None:
+    """Before it nothing served, so no window is about another champion."""
+    story = Story(settle=DAY)
+    story.past = Past()
+    story.tell(Promoted("b" * 64, None))
+    assert story.later(HOUR).check(story.see(0.8)).action is Action.TRAIN
+
+
+def test_a_champion_replaced_by_hand_starts_anew() -> None:
+    """Windows of the old file say nothing about the one that a deploy tool put in its place."""
+    story = Story(consecutive=2, settle=DAY)
+    story.check(story.see(0.8))
+    story.past = as_of(story.past, "b" * 64, story.later(HOUR).now)
+    assert story.check(story.see(0.8)).reason is Reason.SETTLING
+    assert story.later(2 * DAY).check(story.see(0.8)).reason is Reason.CONFIRMING
+
+
 def test_drift_that_stood_at_the_promotion_must_be_healthy_once_before_it_trains_again() -> None:
     """A monitor that still compares with the old training data must not train for ever."""
     story = Story(cooldown=timedelta())
