@@ -1,5 +1,6 @@
 """The champion changes hands: intent, link, hook, record. And what a crash left open is settled."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 from retrain.context import Context
@@ -75,7 +76,9 @@ def _complete(context: Context, journal: Journal, intent: SwapStarted) -> None:
     if intent.swap is Swap.PROMOTION:
         done = Promoted(intent.version, intent.previous, intent.forced, intent.reason)
     past = journal.append(done, context.clock())
-    registry.forget(context.config.models, past.worth_keeping(context.config.models.keep))
+    # Housekeeping that fails is tried again after the next swap.
+    with suppress(RetrainError):
+        registry.forget(context.config.models, past.worth_keeping(context.config.models.keep))
 
 
 def _hook(context: Context, intent: SwapStarted) -> str | None:

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def train(
     if ended.signal is not None:
         raise Stopped(ended.signal)
     if succeeded:
-        registry.forget(config.models, past.worth_keeping(config.models.keep))
+        with suppress(RetrainError):
+            registry.forget(config.models, past.worth_keeping(config.models.keep))
     return run, news
 
 

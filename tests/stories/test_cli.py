@@ -119,6 +119,13 @@ def test_a_terminal_changes_presentation_only(project: Project) -> None:
     assert "trained in" in said
 
 
+def test_a_promotion_shows_its_progress_on_a_terminal_only(project: Project) -> None:
+    """Long work has a bar where a person reads; elsewhere there is none."""
+    project.serve(project.models.weak)
+    assert "scoring both models" in on_a_terminal(project, "promote", str(project.models.strong))
+    assert project.run("promote", str(project.models.fair)).stderr == ""
+
+
 def test_status_works_before_anything_has_happened_and_writes_nothing(project: Project) -> None:
     """One screen, also in an empty project."""
     before = project.files()

@@ -97,9 +97,11 @@ class Past:
         return self.f1 if signal is Signal.F1 else self.drift
 
     def worth_keeping(self, keep: int) -> set[str]:
-        """The versions that rollback and promotion may want: the champion, `keep` before it, the last challenger."""
-        wanted = set(self.champions[::-1][: keep + 1])
-        return wanted if self.challenger is None else wanted | {self.challenger.version}
+        """The versions that rollback and promotion may want: the champion, `keep` others, the last challenger."""
+        line = dict.fromkeys((*self.lineage[::-1], *self.champions[::-1]))
+        others = [version for version in line if version != self.served][:keep]
+        last = self.challenger.version if self.challenger is not None else None
+        return {version for version in (self.served, *others, last) if version is not None}
 
     def is_news(self, incident: str, now: datetime, repeat_after: timedelta) -> bool:
         """Whether this incident is to be told: it is new, or it was told `repeat_after` ago."""
