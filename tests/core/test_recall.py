@@ -1,0 +1,28 @@
+"""What the journal adds up to: the line of champions, and which versions are worth keeping."""
+
+from retrain.core.recall import Past, advance
+from retrain.core.records import Event, Promoted, RolledBack
+from tests.core.test_decide import T0
+
+
+def after(*events: Event) -> Past:
+    past = Past()
+    for event in events:
+        past = advance(past, event, T0)
+    return past
+
+
+def test_rollback_walks_down_the_line_and_keeps_what_it_will_want() -> None:
+    """A, B, C, back to B, D: before D came B, before that A; both are kept, and C only where there is room."""
+    past = after(Promoted("A", None), Promoted("B", "A"), Promoted("C", "B"), RolledBack("B", "C"), Promoted("D", "B"))
+    assert past.lineage == ("A", "B")
+    assert past.worth_keeping(2) == {"A", "B", "D"}
+    assert past.worth_keeping(3) == {"A", "B", "C", "D"}
+    assert past.worth_keeping(1) == {"B", "D"}
+
+
+def test_a_version_is_in_the_line_once() -> None:
+    """Promoting an earlier champion again moves it to the end."""
+    past = after(Promoted("A", None), Promoted("B", "A"), Promoted("A", "B"))
+    assert (past.served, past.lineage) == ("A", ("B",))
+    assert after(Promoted("A", None), Promoted("B", "A"), RolledBack("A", "B")).lineage == ()
