@@ -135,7 +135,7 @@ def _hold(context: Context, journal: Journal, view: _View, order: Order) -> Repo
     repeat_after = context.config.notifications.repeat_after
     news = incident is not None and past.is_news(incident, now, repeat_after)
     journal.append(_checked(view, incident, news=news), now)
-    if incident is None and past.told:
+    if incident is None and past.told.keys() - {recall.PROMOTION}:
         view = replace(view, decision=replace(view.decision, message=f"recovered: {view.decision.message}"))
         news = True
     return _report(view, order, news=news)
@@ -147,7 +147,7 @@ def _incident(view: _View) -> str | None:
     if reason is Reason.UNKNOWN:
         return "unknown:" + ",".join(sorted({each.kind for each in view.assessments if each.state is State.UNKNOWN}))
     if reason is Reason.BACKING_OFF:
-        return "training"
+        return recall.TRAINING
     return reason if reason in (Reason.NEEDS_A_PERSON, Reason.NOT_REARMED) else None
 
 

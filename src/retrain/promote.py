@@ -6,12 +6,12 @@ from pathlib import Path
 
 from retrain.context import Context
 from retrain.core.judge import judge
-from retrain.core.recall import Past
-from retrain.core.records import Judged, Rejected, Ruling, Swap, SwapStarted, Tally
+from retrain.core.recall import PROMOTION, Challenger, Past
+from retrain.core.records import Judged, NotJudged, Rejected, Ruling, Swap, SwapStarted, Tally
 from retrain.core.words import short
 from retrain.effects import evaluation, lock, registry
 from retrain.effects.journal import Journal, open_journal
-from retrain.errors import Exit, RetrainError
+from retrain.errors import BusyError, Exit, RetrainError
 from retrain.handover import hand_over, settle
 from retrain.report import Report
 
@@ -48,24 +48,44 @@ class _Pair:
 def promote(context: Context, order: Order) -> Report:
     """The report of a comparison, and of the swap that followed it."""
     with open_journal(context.config.state) as journal:
-        if order.if_pending and not _is_pending(context, journal):
-            return Report("no challenger waits", {"verdict": None, "message": "no challenger waits"}, news=False)
-        with lock.hold(context.config.state, "promote", context.clock()):
-            settled = () if order.dry_run else settle(context, journal)
-            if order.rejected is not None:
-                return _reject(context, journal, order.rejected)
-            pair = _pair(context, journal.past(), order)
-            judged = _judged(context, journal, pair, order)
-            journal.append(judged, context.clock())
-            report = _act(context, journal, pair, judged, order)
+        if not order.if_pending:
+            return _promote(context, journal, order)
+        challenger = journal.past().challenger
+        try:
+            if challenger is None or not _is_pending(context, journal, challenger):
+                return Report("no challenger waits", {"verdict": None, "message": "no challenger waits"}, news=False)
+            return _promote(context, journal, order)
+        except BusyError as error:
+            return _failed(error, news=False)
+        except RetrainError as error:
+            # cron will ask again and again: like a check, it tells a failure once.
+            now, repeat_after = context.clock(), context.config.notifications.repeat_after
+            news = journal.past().is_news(PROMOTION, now, repeat_after)
+            version = challenger.version if challenger is not None else ""
+            journal.append(NotJudged(version, str(error), news), now)
+            return _failed(error, news=news)
+
+
+def _failed(error: RetrainError, *, news: bool) -> Report:
+    return Report(str(error), {"error": str(error), "exit_code": error.exit_code}, error.exit_code, news)
+
+
+def _promote(context: Context, journal: Journal, order: Order) -> Report:
+    with lock.hold(context.config.state, "promote", context.clock()):
+        settled = () if order.dry_run else settle(context, journal)
+        if order.rejected is not None:
+            return _reject(context, journal, order.rejected)
+        pair = _pair(context, journal.past(), order)
+        judged = _judged(context, journal, pair, order)
+        journal.append(judged, context.clock())
+        report = _act(context, journal, pair, judged, order)
     return replace(report, message="; ".join((*settled, report.message)))
 
 
-def _is_pending(context: Context, journal: Journal) -> bool:
-    """Whether a challenger waits that this holdout has not judged yet."""
-    challenger = journal.past().challenger
-    if challenger is None or not challenger.settled:
-        return challenger is not None
+def _is_pending(context: Context, journal: Journal, challenger: Challenger) -> bool:
+    """Whether this holdout has not judged the challenger yet."""
+    if not challenger.settled:
+        return True
     serving = registry.served(context.config.models)
     champion = serving.version if serving is not None else None
     stamp = _stamp(context.config.promotion.holdout)

@@ -12,6 +12,7 @@ from retrain.core.records import (
     Entry,
     Event,
     Judged,
+    NotJudged,
     Promoted,
     Rejected,
     RolledBack,
@@ -79,6 +80,8 @@ def tell(event: Event) -> str:
         case Judged():
             again = " (from the record)" if event.repeated else ""
             return f"judged {short(event.challenger)}{again}: {_in_short(event.verdict)}"
+        case NotJudged():
+            return f"could not judge {short(event.version)}: {event.message}"
         case SwapStarted():
             return f"began the {event.swap} of {short(event.version)}"
         case Promoted():

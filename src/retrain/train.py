@@ -8,6 +8,7 @@ from pathlib import Path
 
 from retrain.config import Config
 from retrain.context import Context
+from retrain.core.recall import TRAINING
 from retrain.core.records import Checked, Outcome, Run, TrainingFinished, TrainingStarted
 from retrain.core.words import duration, short
 from retrain.effects import registry, training
@@ -33,7 +34,7 @@ def train(
         config, ended, run_id, context.log_of(run_id), is_new=_trace(config.models.challenger) not in (None, before)
     )
     succeeded, now = run.outcome is Outcome.SUCCEEDED, context.clock()
-    news = succeeded or journal.past().is_news("training", now, config.notifications.repeat_after)
+    news = succeeded or journal.past().is_news(TRAINING, now, config.notifications.repeat_after)
     finished = TrainingFinished(run.id, run.outcome, run.message, run.exit_code, run.seconds, run.challenger, news)
     past = journal.append(finished, now)
     if ended.signal is not None:

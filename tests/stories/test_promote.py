@@ -320,3 +320,22 @@ def test_a_reader_never_fails_during_1000_swaps(project: Project) -> None:
         out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     assert re.fullmatch(r"\d+ \['DecisionTreeClassifier', 'LogisticRegression'\]\n", out), out
+
+
+def test_if_pending_tells_a_failure_once(project: Project) -> None:
+    """Under cron a holdout that is missing is one mail, not one an hour; the exit code is honest every time."""
+    project.serve(project.models.weak)
+    trained(project, project.models.strong)
+    holdout = project.root / "data/holdout.csv"
+    rows = holdout.read_bytes()
+    holdout.unlink()
+    project.run("check")
+    done = [project.run("promote", "--if-pending") for _ in range(2)]
+    assert [each.returncode for each in done] == [1, 1]
+    assert "holdout" in done[0].stderr
+    assert done[1].stderr == ""
+    project.metrics()
+    assert project.run("check").stdout == "", "a check does not claim that this has recovered"
+    assert "could not judge" in project.run("status").stdout
+    holdout.write_bytes(rows)
+    assert project.run("promote", "--if-pending").returncode == 0

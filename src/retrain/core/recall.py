@@ -11,6 +11,7 @@ from retrain.core.records import (
     Entry,
     Event,
     Judged,
+    NotJudged,
     Outcome,
     Promoted,
     Rejected,
@@ -23,6 +24,8 @@ from retrain.core.records import (
     TrainingStarted,
 )
 
+TRAINING, PROMOTION = "training", "promotion"
+"""The incidents of a training and of a promotion that fail; a check has its own."""
 REMEMBERED = 128
 """How many windows without a time are remembered as seen, and how many champions."""
 
@@ -127,9 +130,12 @@ def advance(past: Past, event: Event, at: datetime) -> Past:
         case TrainingFinished():
             return _trained(past, event, at)
         case Judged():
+            past = replace(past, told={each: since for each, since in past.told.items() if each != PROMOTION})
             if event.dry_run or past.challenger is None or past.challenger.version != event.challenger:
                 return past
             return replace(past, challenger=replace(past.challenger, settled=True))
+        case NotJudged():
+            return _told(past, PROMOTION, at) if event.news else past
         case Rejected():
             return _without(past, event.version)
         case SwapStarted():
@@ -189,14 +195,14 @@ def _after(streak: Streak, assessment: Assessment) -> Streak:
 def _checked(past: Past, event: Checked, at: datetime) -> Past:
     past = watch(as_of(past, event.served, at), event.assessments)
     if event.incident is None:
-        return replace(past, told={})
+        return replace(past, told={each: since for each, since in past.told.items() if each == PROMOTION})
     return _told(past, event.incident, at) if event.news else past
 
 
 def _trained(past: Past, event: TrainingFinished, at: datetime) -> Past:
     past = replace(past, run=None)
     if event.outcome is not Outcome.SUCCEEDED or event.challenger is None:
-        past = _told(past, "training", at) if event.news else past
+        past = _told(past, TRAINING, at) if event.news else past
         return replace(past, failures=past.failures + 1, failed_at=at)
     return replace(
         past,

@@ -277,6 +277,15 @@ class Judged:
     source: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class NotJudged:
+    """The waiting challenger could not be judged; `news` says that this was told."""
+
+    version: str
+    message: str
+    news: bool
+
+
 class Swap(StrEnum):
     """Why the champion link moves."""
 
@@ -343,6 +352,7 @@ Event = (
     | TrainingStarted
     | TrainingFinished
     | Judged
+    | NotJudged
     | SwapStarted
     | SwapUndone
     | Promoted

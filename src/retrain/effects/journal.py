@@ -5,6 +5,7 @@ check costs the same after a million events. It can be dropped: it is folded ane
 """
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
@@ -18,6 +19,8 @@ from retrain.core.records import Checked, Entry, Event, Judged
 from retrain.errors import RetrainError
 
 SCHEMA = 1
+BUSY_SECONDS = 10.0
+"""How long another writer is waited for."""
 _TABLES = """
 CREATE TABLE events (
     id INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL, body TEXT NOT NULL
@@ -113,7 +116,9 @@ def _connect(path: Path, writable: bool) -> sqlite3.Connection:
         return _empty()
     # The last reader may remove -wal and -shm again, so that it leaves no trace; where they lay before, they stay.
     mode = "rwc" if writable else "ro" if _is_there(path.with_name(f"{path.name}-wal")) else "rw"
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=10, isolation_level=None)
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_SECONDS, isolation_level=None
+    )
     try:
         (schema,) = connection.execute("PRAGMA user_version").fetchone()
         if schema > SCHEMA:
@@ -139,13 +144,27 @@ def _empty() -> sqlite3.Connection:
 
 
 def _create(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
+    _write_ahead(connection)
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         if connection.execute("PRAGMA user_version").fetchone() == (0,):
             for statement in filter(str.strip, _TABLES.split(";")):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {SCHEMA}")
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Let readers and a writer not wait for each other. For this switch SQLite itself does not wait for others."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _make_directory(state: Path) -> None:
