@@ -29,7 +29,7 @@ from retrain.report import Report
 from retrain.train import train
 
 LOCK_SLACK = timedelta(minutes=1)
-"""How much longer than a training may take the lock may be held before a check is loud about it."""
+"""How much longer than training and promotion may take the lock may be held before a check is loud about it."""
 
 
 class StuckError(BusyError):
@@ -81,9 +81,12 @@ def _check(context: Context, journal: Journal, order: Order) -> Report:
         report = _hold(context, journal, view, order)
     else:
         report = _train_if_free(context, journal, view, order)
-    if settled:
-        report = replace(report, news=True, message="; ".join((*settled, report.message)))
-    return report
+    return _after(settled, report)
+
+
+def _after(settled: tuple[str, ...], report: Report) -> Report:
+    """The report, with what had to be settled before."""
+    return replace(report, news=True, message="; ".join((*settled, report.message))) if settled else report
 
 
 def _settle_if_free(context: Context, journal: Journal) -> tuple[str, ...]:
@@ -92,21 +95,21 @@ def _settle_if_free(context: Context, journal: Journal) -> tuple[str, ...]:
     if past.run is None and past.swap is None:
         return ()
     try:
-        with lock.hold(context.config.state, "check", context.clock()):
-            return settle(context, journal)
+        with lock.hold(context.config.state, "check", context.clock()) as lock_fd:
+            return settle(context, journal, lock_fd)
     except lock.HeldError as error:
         _complain_if_stuck(context, error)
         return ()
 
 
 def _complain_if_stuck(context: Context, error: lock.HeldError) -> None:
-    training = context.config.training
-    longest = training.timeout + training.grace + LOCK_SLACK
+    training, promotion = context.config.training, context.config.promotion
+    longest = max(training.timeout + training.grace, 2 * promotion.timeout) + LOCK_SLACK
     held = context.clock() - error.holder.since if error.holder is not None else timedelta()
     if held > longest:
         raise StuckError(
-            f"stuck: {error.holder} has held the lock for {duration(held)}, longer than a training may take"
-            f" ({duration(longest)}). Look at that process: the lock is free when it and its training have ended"
+            f"stuck: {error.holder} has held the lock for {duration(held)}, longer than training and promotion may"
+            f" take ({duration(longest)}). Look at that process: the lock is free when it and its training have ended"
         ) from error
 
 
@@ -135,7 +138,7 @@ def _hold(context: Context, journal: Journal, view: _View, order: Order) -> Repo
     repeat_after = context.config.notifications.repeat_after
     news = incident is not None and past.is_news(incident, now, repeat_after)
     journal.append(_checked(view, incident, news=news), now)
-    if incident is None and past.told.keys() - {recall.PROMOTION}:
+    if incident is None and view.decision.reason is not Reason.BUSY and past.told.keys() - {recall.PROMOTION}:
         view = replace(view, decision=replace(view.decision, message=f"recovered: {view.decision.message}"))
         news = True
     return _report(view, order, news=news)
@@ -155,10 +158,10 @@ def _train_if_free(context: Context, journal: Journal, view: _View, order: Order
     """Take the lock, decide again on what the journal says now, and train if that still is the decision."""
     try:
         with lock.hold(context.config.state, "check", context.clock()) as lock_fd:
-            settle(context, journal)
+            settled = settle(context, journal, lock_fd)
             view = _decide(context, journal.past(), view.snapshot, order)
             if view.decision.action is Action.HOLD:
-                return _hold(context, journal, view, order)
+                return _after(settled, _hold(context, journal, view, order))
             run, news = train(context, journal, _checked(view), lock_fd, order.echo)
     except lock.HeldError as error:
         if order.forced is not None:
@@ -169,7 +172,7 @@ def _train_if_free(context: Context, journal: Journal, view: _View, order: Order
         busy = replace(view.decision, action=Action.HOLD, reason=Reason.BUSY, message=message)
         return _hold(context, journal, replace(view, decision=busy), order)
     view = replace(view, decision=replace(view.decision, message=f"{view.decision.message}; {run.message}"))
-    return _report(view, order, news=news, run=run)
+    return _after(settled, _report(view, order, news=news, run=run))
 
 
 def _checked(view: _View, incident: str | None = None, *, news: bool = False) -> Checked:

@@ -6,13 +6,13 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from types import FrameType
-from typing import Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, TextIO
 
 import click
 
@@ -39,7 +39,7 @@ class Face:
     def show(self, report: Report) -> None:
         """Say what a command has to say; nothing where nothing changed, unless a terminal reads."""
         if self.as_json:
-            self._out(json.dumps(report.data))
+            self._out_json(report.data)
             return
         failed = report.exit_code not in (Exit.DONE, Exit.REJECTED, Exit.INCONCLUSIVE)
         say, stream = (self._err, sys.stderr) if failed else (self._out, sys.stdout)
@@ -49,17 +49,41 @@ class Face:
                 self._err(line)
 
     def fail(self, message: str, exit_code: int) -> None:
-        """Say what went wrong."""
-        if self.as_json:
-            self._out(json.dumps({"error": self.secrets.scrub(message), "exit_code": exit_code}))
-        else:
-            self._err(f"retrain: {message}")
+        """Say what went wrong; where that cannot be said either, the exit code must do."""
+        with suppress(OSError, RetrainError):
+            if self.as_json:
+                self._out_json({"error": message, "exit_code": exit_code})
+            else:
+                self._err(f"retrain: {message}")
+
+    def _out_json(self, data: Mapping[str, Any]) -> None:
+        _write(json.dumps(self._clean(data)), sys.stdout)
+
+    def _clean(self, value: Any, key: str = "") -> Any:
+        """The value with its sentences scrubbed: a secret that looks like a number or a reason breaks no object."""
+        if isinstance(value, Mapping):
+            return {name: self._clean(below, name) for name, below in value.items()}
+        if isinstance(value, list):
+            return [self._clean(below, key) for below in value]
+        return self.secrets.scrub(value) if key in ("message", "error", "log") else value
 
     def _out(self, text: str) -> None:
-        click.echo(self.secrets.scrub(text))
+        _write(self.secrets.scrub(text), sys.stdout)
 
     def _err(self, text: str) -> None:
-        click.echo(self.secrets.scrub(text), err=True)
+        _write(self.secrets.scrub(text), sys.stderr)
+
+
+def _write(text: str, stream: TextIO) -> None:
+    """Write a line. Raises RetrainError where a disk is full; BrokenPipeError where nobody reads any more."""
+    try:
+        click.echo(text, file=stream)
+    except OSError as error:
+        # What is left in its buffer must not be tried again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise RetrainError(f"{stream.name.strip('<>')} cannot be written: {error.strerror}") from error
 
 
 def common(command: Callable[Concatenate[Context, Face, P], Report]) -> Callable[..., None]:
@@ -106,7 +130,6 @@ def boundary(face: Face) -> Iterator[None]:
         sys.exit(stopped.exit_code)
     except BrokenPipeError:
         # Whoever read our output has gone; there is nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except Exception as error:
         face.fail(f"a bug in retrain: {type(error).__name__}: {error}; {_traceback_file(face)}", Exit.BUG)

@@ -1,7 +1,8 @@
 """The champion changes hands: intent, link, hook, record. And what a crash left open is settled."""
 
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import NoReturn
 
 from retrain.context import Context
 from retrain.core.records import (
@@ -18,21 +19,25 @@ from retrain.core.records import (
 from retrain.core.words import moment, short
 from retrain.effects import registry, training
 from retrain.effects.journal import Journal
-from retrain.errors import RetrainError
+from retrain.errors import RetrainError, Stopped
 
 
-def hand_over(context: Context, journal: Journal, intent: SwapStarted) -> None:
+class SwapUndoneError(RetrainError):
+    """The hook after a swap failed, and the champion before serves again."""
+
+
+def hand_over(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int) -> None:
     """Put the intended version in service.
 
-    Raises RetrainError when the hook after the swap failed; the champion before it serves again then.
+    Raises SwapUndoneError when the hook after the swap failed; the champion before it serves again then.
     """
     registry.verify(context.config.models, intent.version)
     journal.append(intent, context.clock())
     registry.point(context.config.models, intent.version)
-    _complete(context, journal, intent)
+    _complete(context, journal, intent, lock_fd)
 
 
-def settle(context: Context, journal: Journal) -> tuple[str, ...]:
+def settle(context: Context, journal: Journal, lock_fd: int) -> tuple[str, ...]:
     """What was settled, a sentence each: a training or a swap that a crash left open, a champion file to adopt.
 
     The lock must be held: whatever is open then has nobody who works on it.
@@ -47,7 +52,7 @@ def settle(context: Context, journal: Journal) -> tuple[str, ...]:
         intent = past.swap
         serving = registry.served(context.config.models)
         if serving is not None and serving.version == intent.version:
-            _complete(context, journal, intent)
+            _complete(context, journal, intent, lock_fd)
             told.append(f"the interrupted {intent.swap} of {short(intent.version)} was completed")
         else:
             message = f"the interrupted {intent.swap} of {short(intent.version)} had not happened"
@@ -60,37 +65,54 @@ def settle(context: Context, journal: Journal) -> tuple[str, ...]:
     return tuple(told)
 
 
-def _complete(context: Context, journal: Journal, intent: SwapStarted) -> None:
+def _complete(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int) -> None:
     """Run the hook on what the link says now, and record the swap; undo it where the hook fails."""
-    problem = _hook(context, intent)
-    if problem is not None:
-        registry.point(context.config.models, intent.previous)
-        again = _hook(context, intent) if intent.previous is not None else None
-        back = short(intent.previous) if intent.previous else "no champion"
-        message = f"the {intent.swap} of {short(intent.version)} was undone, {back} serves again: {problem}" + (
-            f"; the hook failed for {back} too, so look at the service" if again else ""
-        )
-        journal.append(SwapUndone(intent.version, intent.previous, message), context.clock())
-        raise RetrainError(message)
+    hooked = _hook(context, intent, lock_fd)
+    if hooked.problem is not None:
+        _undo(context, journal, intent, hooked, lock_fd)
     done: Event = RolledBack(intent.version, intent.previous, intent.reason)
     if intent.swap is Swap.PROMOTION:
         done = Promoted(intent.version, intent.previous, intent.forced, intent.reason)
     past = journal.append(done, context.clock())
     # Housekeeping that fails is tried again after the next swap.
     with suppress(RetrainError):
-        registry.forget(context.config.models, past.worth_keeping(context.config.models.keep))
+        registry.forget(context.config.models, past.outlived(context.config.models.keep))
+    if hooked.signal is not None:
+        raise Stopped(hooked.signal)
 
 
-def _hook(context: Context, intent: SwapStarted) -> str | None:
-    """What went wrong with the command after the swap; None when all is well or there is none."""
+def _undo(context: Context, journal: Journal, intent: SwapStarted, hooked: "_Hooked", lock_fd: int) -> NoReturn:
+    """Put the champion before back, let the hook load it again, and say so."""
+    registry.point(context.config.models, intent.previous)
+    back = short(intent.previous) if intent.previous else "no champion"
+    message = f"the {intent.swap} of {short(intent.version)} was undone, {back} serves again: {hooked.problem}"
+    # Whoever sent a signal wants an end, not another try.
+    if intent.previous is not None and hooked.signal is None and _hook(context, intent, lock_fd).problem is not None:
+        message += f"; the hook failed for {back} too, so look at the service"
+    journal.append(SwapUndone(intent.version, intent.previous, message), context.clock())
+    if hooked.signal is not None:
+        raise Stopped(hooked.signal)
+    raise SwapUndoneError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class _Hooked:
+    """What came of the command after the swap; no problem where there is none."""
+
+    problem: str | None = None
+    signal: int | None = None
+
+
+def _hook(context: Context, intent: SwapStarted, lock_fd: int) -> _Hooked:
     config = context.config
     if config.promotion.after is None:
-        return None
+        return _Hooked()
     log = context.log_of(f"{context.clock():%Y%m%dT%H%M%SZ}-{intent.swap}-{short(intent.version)}")
     hook = replace(config.training, command=config.promotion.after, timeout=config.promotion.timeout)
     environment = training.environment(context.environ, context.secrets.variables, hook, {})
-    ended = training.run(hook, environment, log, None, None)
+    ended = training.run(hook, environment, log, lock_fd, None)
     if ended.problem is None and ended.exit_code == 0:
-        return None
-    what = ended.problem or ("timed out" if ended.timed_out else f"exited {ended.exit_code}")
-    return f"promotion.after {what}" + (f": {' | '.join(ended.tail)}" if ended.tail else "") + f" (log: {log})"
+        return _Hooked(signal=ended.signal)
+    what = ended.problem or ("timed out" if ended.timed_out else training.how_it_ended(ended))
+    quoted = f": {' | '.join(ended.tail)}" if ended.tail else ""
+    return _Hooked(f"promotion.after {what}{quoted} (log: {log})", ended.signal)

@@ -12,7 +12,7 @@ from retrain.core.words import short
 from retrain.effects import evaluation, lock, registry
 from retrain.effects.journal import Journal, open_journal
 from retrain.errors import BusyError, Exit, RetrainError
-from retrain.handover import hand_over, settle
+from retrain.handover import SwapUndoneError, hand_over, settle
 from retrain.report import Report
 
 EXIT = {Ruling.PROMOTE: Exit.DONE, Ruling.REJECT: Exit.REJECTED, Ruling.INCONCLUSIVE: Exit.INCONCLUSIVE}
@@ -45,6 +45,16 @@ class _Pair:
     source: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One promotion at work, with the lock held."""
+
+    context: Context
+    journal: Journal
+    order: Order
+    lock_fd: int
+
+
 def promote(context: Context, order: Order) -> Report:
     """The report of a comparison, and of the swap that followed it."""
     with open_journal(context.config.state) as journal:
@@ -57,12 +67,14 @@ def promote(context: Context, order: Order) -> Report:
             return _promote(context, journal, order)
         except BusyError as error:
             return _failed(error, news=False)
+        except SwapUndoneError as error:
+            return _failed(error, news=True)
         except RetrainError as error:
             # cron will ask again and again: like a check, it tells a failure once.
             now, repeat_after = context.clock(), context.config.notifications.repeat_after
             news = journal.past().is_news(PROMOTION, now, repeat_after)
-            version = challenger.version if challenger is not None else ""
-            journal.append(NotJudged(version, str(error), news), now)
+            if news:
+                journal.append(NotJudged(challenger.version if challenger else "", str(error)), now)
             return _failed(error, news=news)
 
 
@@ -71,20 +83,21 @@ def _failed(error: RetrainError, *, news: bool) -> Report:
 
 
 def _promote(context: Context, journal: Journal, order: Order) -> Report:
-    with lock.hold(context.config.state, "promote", context.clock()):
-        settled = () if order.dry_run else settle(context, journal)
+    with lock.hold(context.config.state, "promote", context.clock()) as lock_fd:
+        settled = () if order.dry_run else settle(context, journal, lock_fd)
         if order.rejected is not None:
             return _reject(context, journal, order.rejected)
-        pair = _pair(context, journal.past(), order)
-        judged = _judged(context, journal, pair, order)
+        case = _Case(context, journal, order, lock_fd)
+        pair = _pair(case)
+        judged = _judged(case, pair)
         journal.append(judged, context.clock())
-        report = _act(context, journal, pair, judged, order)
+        report = _act(case, pair, judged)
     return replace(report, message="; ".join((*settled, report.message)))
 
 
 def _is_pending(context: Context, journal: Journal, challenger: Challenger) -> bool:
-    """Whether this holdout has not judged the challenger yet."""
-    if not challenger.settled:
+    """Whether this holdout has not judged the challenger yet, or has and was interrupted before the swap."""
+    if not challenger.settled or (challenger.ruling is Ruling.PROMOTE and not challenger.undone):
         return True
     serving = registry.served(context.config.models)
     champion = serving.version if serving is not None else None
@@ -101,18 +114,23 @@ def _reject(context: Context, journal: Journal, reason: str) -> Report:
     return Report(message, {"rejected": challenger.version, "message": message})
 
 
-def _pair(context: Context, past: Past, order: Order) -> _Pair:
-    challenger, challenger_file, source = _challenger(context, past, order)
-    serving = registry.served(context.config.models)
-    champion, champion_file = None, None
-    if serving is not None:
-        champion = serving.version or registry.identify(serving.path)
-        champion_file = serving.path
+def _pair(case: _Case) -> _Pair:
+    past, order, models = case.journal.past(), case.order, case.context.config.models
+    challenger, challenger_file, source = _challenger(case.context, past, order)
+    serving = registry.served(models)
+    if serving is None:
+        if past.served is not None and order.forced is None:
+            raise RetrainError(
+                f"{models.champion} is gone, and the journal says that {short(past.served)} served: retrain rollback"
+                " puts it back (promote --force goes on without it)"
+            )
+        return _Pair(challenger, challenger_file, None, None, source)
+    champion = serving.version or registry.identify(serving.path)
     if champion == challenger:
         raise RetrainError(
             f"challenger and champion are the same file, {short(challenger)}: there is nothing to compare"
         )
-    return _Pair(challenger, challenger_file, champion, champion_file, source)
+    return _Pair(challenger, challenger_file, champion, serving.path, source)
 
 
 def _challenger(context: Context, past: Past, order: Order) -> tuple[str, Path, str]:
@@ -146,41 +164,46 @@ def _trained_challenger(context: Context, past: Past) -> tuple[str, Path, str]:
     return version, registry.verify(models, version), f"training {run}"
 
 
-def _judged(context: Context, journal: Journal, pair: _Pair, order: Order) -> Judged:
+def _judged(case: _Case, pair: _Pair) -> Judged:
     """The verdict: a recorded one where the same question was asked before, else that of a new look."""
-    promotion, question = context.config.promotion, _question(context)
-    stamp = _stamp(promotion.holdout)
+    context, journal, dry_run = case.context, case.journal, case.order.dry_run
+    question, holdout = _question(context), context.config.promotion.holdout
+    stamp = _stamp(holdout)
     known = journal.recorded_for_file(stamp, pair.champion, pair.challenger, question)
-    if known is None:
-        tally = _score(context, pair, order)
-        if _stamp(promotion.holdout) != stamp:
-            raise RetrainError(f"{promotion.holdout}: was changed while the models were scored on it; try again")
-        known = journal.recorded(tally.holdout, pair.champion, pair.challenger, question)
     if known is not None:
-        return replace(known, file=stamp, repeated=True, dry_run=order.dry_run, source=pair.source)
+        return replace(known, repeated=True, dry_run=dry_run, source=pair.source)
+    tally = _score(case, pair)
+    if _stamp(holdout) != stamp:
+        raise RetrainError(f"{holdout}: was changed while the models were scored on it; try again")
+    # A champion that could not be scored was not compared: this must never be taken for a win over it.
+    champion = None if any(cell.champion is None for cell in tally.cells) else pair.champion
+    known = journal.recorded(tally.holdout, champion, pair.challenger, question)
+    if known is not None:
+        return replace(known, file=stamp, repeated=True, dry_run=dry_run, source=pair.source)
     verdict = judge(tally, context.config.gate, journal.looks(tally.holdout) + 1)
     return Judged(
         challenger=pair.challenger,
-        champion=pair.champion,
+        champion=champion,
         holdout=tally.holdout,
         question=question,
         file=stamp,
         verdict=verdict,
-        dry_run=order.dry_run,
+        dry_run=dry_run,
         source=pair.source,
     )
 
 
-def _score(context: Context, pair: _Pair, order: Order) -> Tally:
+def _score(case: _Case, pair: _Pair) -> Tally:
     """Both models on the holdout. Only a person's --force goes past a champion that cannot be scored."""
-    promotion, directory = context.config.promotion, context.config.training.directory
+    order, models = case.order, case.context.config.models
+    promotion, directory = case.context.config.promotion, case.context.config.training.directory
     try:
-        if pair.champion is not None and pair.champion_file is not None and not order.dry_run:
-            registry.verify(context.config.models, pair.champion)
+        if pair.champion is not None and not order.dry_run:
+            registry.verify(models, pair.champion)
         tally = evaluation.compare(pair.champion_file, pair.challenger_file, promotion, directory, order.progress)
     except RetrainError as error:
-        of_challenger = isinstance(error, evaluation.Unscorable) and error.side != "champion"
-        if order.forced is None or pair.champion is None or of_challenger:
+        of_another = isinstance(error, evaluation.Unscorable) and error.side != "champion"
+        if order.forced is None or pair.champion is None or of_another:
             raise
         tally = evaluation.compare(None, pair.challenger_file, promotion, directory, order.progress)
     if registry.identify(pair.challenger_file) != pair.challenger:
@@ -188,24 +211,25 @@ def _score(context: Context, pair: _Pair, order: Order) -> Tally:
     return tally
 
 
-def _act(context: Context, journal: Journal, pair: _Pair, judged: Judged, order: Order) -> Report:
-    verdict = judged.verdict
-    recorded = "recorded verdict: " if judged.repeated else ""
+def _act(case: _Case, pair: _Pair, judged: Judged) -> Report:
+    """Swap or leave it, and the report of that."""
+    verdict, order, name = judged.verdict, case.order, short(pair.challenger)
+    by_force = f" by force ({order.forced})" if order.forced is not None else ""
     wins = verdict.ruling is Ruling.PROMOTE or order.forced is not None
+    why = f"recorded verdict: {verdict.message}" if judged.repeated else verdict.message
+    if pair.champion is not None and judged.champion is None:
+        why = f"the champion could not be scored, so nothing was compared: {why}"
+    ruling = "rejected" if verdict.ruling is Ruling.REJECT else verdict.ruling
     if order.dry_run:
-        would = "would be promoted" if verdict.ruling is Ruling.PROMOTE else f"would not be promoted ({verdict.ruling})"
-        return _report(pair, judged, order, f"dry run, {short(pair.challenger)} {would}: {recorded}{verdict.message}")
+        would = f"would be promoted{by_force}" if wins else f"would not be promoted ({ruling})"
+        return _report(pair, judged, order, f"dry run, {name} {would}: {why}")
     if not wins:
-        ruling = "rejected" if verdict.ruling is Ruling.REJECT else verdict.ruling
         stays = "the champion stays" if pair.champion is not None else "nothing serves yet"
-        return _report(pair, judged, order, f"{ruling}, {stays}: {recorded}{verdict.message}")
-    forced = order.forced is not None
-    intent = SwapStarted(Swap.PROMOTION, pair.challenger, pair.champion, order.forced or verdict.message, forced)
-    hand_over(context, journal, intent)
-    how = f" by force ({order.forced})" if forced else ""
-    return _report(
-        pair, judged, order, f"promoted {short(pair.challenger)}{how}: {recorded}{verdict.message}", promoted=True
-    )
+        return _report(pair, judged, order, f"{ruling}, {stays}: {why}")
+    reason, forced = order.forced or verdict.message, order.forced is not None
+    intent = SwapStarted(Swap.PROMOTION, pair.challenger, pair.champion, reason, forced)
+    hand_over(case.context, case.journal, intent, case.lock_fd)
+    return _report(pair, judged, order, f"promoted {name}{by_force}: {why}", promoted=True)
 
 
 def _report(pair: _Pair, judged: Judged, order: Order, message: str, *, promoted: bool = False) -> Report:
@@ -230,7 +254,8 @@ def _report(pair: _Pair, judged: Judged, order: Order, message: str, *, promoted
         "detectable": verdict.detectable,
         "slices": [],
     }
-    return Report(message, data, Exit.DONE if promoted else EXIT[verdict.ruling])
+    wins = promoted or (order.dry_run and order.forced is not None)
+    return Report(message, data, Exit.DONE if wins else EXIT[verdict.ruling])
 
 
 def _question(context: Context) -> str:

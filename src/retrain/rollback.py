@@ -1,6 +1,7 @@
 """`retrain rollback`: put an earlier champion back."""
 
 from retrain.context import Context
+from retrain.core.recall import Past
 from retrain.core.records import Swap, SwapStarted
 from retrain.core.words import short
 from retrain.effects import lock, registry
@@ -13,20 +14,24 @@ from retrain.report import Report
 def rollback(context: Context, to: str | None, reason: str) -> Report:
     """The report of the swap back to the champion before this one, or to the version with the prefix `to`."""
     config = context.config
-    with open_journal(config.state) as journal, lock.hold(config.state, "rollback", context.clock()):
-        settled = settle(context, journal)
+    with open_journal(config.state) as journal, lock.hold(config.state, "rollback", context.clock()) as lock_fd:
+        settled = settle(context, journal, lock_fd)
         serving = registry.served(config.models)
         current = serving.version if serving is not None else None
-        before = [version for version in journal.past().lineage if version != current]
-        if to is not None:
-            version = registry.find(config.models, to)
-        elif before:
-            version = before[-1]
-        else:
-            raise RetrainError("there is no champion before this one to go back to (--to names a kept version)")
+        version = registry.find(config.models, to) if to is not None else _before(journal.past(), current)
         if version == current:
             raise RetrainError(f"{short(version)} is the champion already")
-        hand_over(context, journal, SwapStarted(Swap.ROLLBACK, version, current, reason))
+        hand_over(context, journal, SwapStarted(Swap.ROLLBACK, version, current, reason), lock_fd)
     gone = f", {short(current)} is out of service" if current is not None else ""
     message = "; ".join((*settled, f"rolled back: {short(version)} serves again{gone}"))
     return Report(message, {"champion": version, "previous": current, "reason": reason, "message": message})
+
+
+def _before(past: Past, current: str | None) -> str:
+    """The champion before this one; the last one itself where the link to it is gone."""
+    if current is None and past.served is not None:
+        return past.served
+    before = [version for version in past.lineage if version != current]
+    if not before:
+        raise RetrainError("there is no champion before this one to go back to (--to names a kept version)")
+    return before[-1]

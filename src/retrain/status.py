@@ -1,13 +1,14 @@
 """`retrain status`: what is served, what waits, what the next check may do and why, what happened lately."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from retrain.context import Context
-from retrain.core.decide import Barrier, barrier, stands
+from retrain.core.decide import barrier, overdue, stands
 from retrain.core.recall import Past
 from retrain.core.records import (
     Adopted,
+    Assessment,
     Checked,
     Entry,
     Event,
@@ -16,24 +17,19 @@ from retrain.core.records import (
     Promoted,
     Rejected,
     RolledBack,
+    Ruling,
+    Signal,
     SwapStarted,
     SwapUndone,
     TrainingFinished,
     TrainingStarted,
     Verdict,
 )
+from retrain.core.rules import Triggers
 from retrain.core.words import duration, iso, moment, short
 from retrain.effects import lock, registry
 from retrain.effects.journal import open_journal
 from retrain.report import Report
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """One line of the screen: a heading and its sentence."""
-
-    heading: str
-    text: str
 
 
 def status(context: Context, limit: int) -> Report:
@@ -44,17 +40,17 @@ def status(context: Context, limit: int) -> Report:
         events = journal.turning_points(limit)
     serving = registry.served(config.models)
     held = barrier(past, config.triggers, now)
-    lines = [
-        _Line("champion", _champion(serving, past, now)),
-        _Line("challenger", _challenger(past)),
-        _Line("last check", _last_check(last, now)),
-        _Line("next check", _next(context, past, last, held)),
-    ]
+    screen = {
+        "champion": _champion(serving, past, now),
+        "challenger": _challenger(past),
+        "last check": _last_check(last, now),
+        "next check": _next(context, past, last, serving),
+    }
     lately = [f"{moment(entry.at)}  {tell(entry.event)}" for entry in events]
-    text = [f"{line.heading:<12}{line.text}" for line in lines]
-    text += ["lately", *(f"  {line}" for line in lately)] if lately else ["lately      nothing has happened yet"]
+    text = [f"{heading:<12}{line}" for heading, line in screen.items()]
+    text += ["lately", *(f"  {line}" for line in lately)] if lately else []
     data = {
-        "champion": None if serving is None else {"version": serving.version, "since": _iso(past.served_since)},
+        "champion": None if serving is None else {"version": serving.version, "since": _iso(_since(serving, past))},
         "previous": list(past.lineage[::-1]),
         "challenger": past.challenger
         and {"version": past.challenger.version, "since": iso(past.challenger.at), "judged": past.challenger.settled},
@@ -102,27 +98,42 @@ def _in_short(verdict: Verdict) -> str:
 
 
 def _champion(serving: registry.Served | None, past: Past, now: datetime) -> str:
+    if serving is None and past.served is not None:
+        return f"GONE: the journal says that {short(past.served)} serves, but nothing is there (retrain rollback)"
     if serving is None:
         return "none serves yet (retrain promote PATH puts the first one in service)"
     if serving.made_at is None:
-        return f"{short(serving.version or '?')} is linked, but its file {serving.path} is GONE (retrain rollback --to)"
+        return f"GONE: {short(serving.version or '?')} is linked, but {serving.path} is missing (retrain rollback --to)"
     if serving.version is None:
         return f"{serving.path}, an ordinary file; the next training or promotion adopts it as a version"
-    since = ""
-    if serving.version != past.served:
-        since = f", put there by hand (the journal says {short(past.served)})" if past.served else ""
-    elif past.served_since is not None:
-        since = f" since {moment(past.served_since)} ({duration(now - past.served_since)})"
+    since, served_since = "", _since(serving, past)
+    if served_since is not None:
+        since = f" since {moment(served_since)} ({duration(now - served_since)})"
+    elif past.swap is not None and serving.version == past.swap.version:
+        since = f", being put in service (a {past.swap.swap})"
+    elif past.served is not None:
+        since = f", put there by hand (the journal says {short(past.served)})"
     before = f"; before it {short(past.lineage[-1])} (retrain rollback)" if past.lineage else ""
     return f"{short(serving.version)}{since}{before}"
+
+
+def _since(serving: registry.Served, past: Past) -> datetime | None:
+    """Since when this version serves, as far as the journal knows."""
+    return past.served_since if serving.version == past.served else None
 
 
 def _challenger(past: Past) -> str:
     waiting = past.challenger
     if waiting is None:
         return "none waits"
-    state = "was judged; a fresh holdout can judge it anew" if waiting.settled else "waits (retrain promote judges it)"
-    return f"{short(waiting.version)} of {moment(waiting.at)} {state}"
+    name = f"{short(waiting.version)} of {moment(waiting.at)}"
+    if waiting.ruling is None:
+        return f"{name} waits (retrain promote judges it)"
+    if waiting.undone:
+        return f"{name} won, but the hook after the swap failed (retrain promote tries again)"
+    if waiting.ruling is Ruling.PROMOTE:
+        return f"{name} won, but was not put in service (retrain promote does it)"
+    return f"{name} was judged: {waiting.ruling} (a fresh holdout can judge it anew)"
 
 
 def _last_check(last: Entry | None, now: datetime) -> str:
@@ -131,29 +142,38 @@ def _last_check(last: Entry | None, now: datetime) -> str:
     return f"{moment(last.at)} ({duration(now - last.at)} ago): {tell(last.event)}"
 
 
-def _next(context: Context, past: Past, last: Entry | None, held: Barrier | None) -> str:
+def _next(context: Context, past: Past, last: Entry | None, serving: registry.Served | None) -> str:
     """What the next check may do, and why."""
-    triggers = context.config.triggers
+    triggers, now = context.config.triggers, context.clock()
     if past.run is not None or past.swap is not None:
         what = f"training {past.run.id}" if past.run is not None else "a swap"
         holder = lock.holder(context.config.state)
-        if holder is not None:
-            return f"finds {what} under way, by {holder}"
-        return f"settles {what}, which was interrupted"
+        return f"finds {what} under way, by {holder}" if holder else f"settles {what}, which was interrupted"
     seen = last.event.assessments if last is not None and isinstance(last.event, Checked) else ()
-    due = [each for each in seen if stands(past, each, triggers)]
+    due = [each.sentence for each in seen if stands(past, each, triggers)]
+    age = overdue(past, serving.made_at if serving is not None else None, triggers, now)
+    due += [age] if age is not None else []
+    held = barrier(past, triggers, now)
     if held is not None:
         until = f" until {moment(held.until)}" if held.until is not None else ""
         return f"{'holds' if due else 'would hold'} a breach back{until}: {held.sentence} ({held.remedy})"
     if due:
-        return f"trains, if this still stands: {'; '.join(each.sentence for each in due)}"
-    streaks = [past.streak(each.signal).count for each in seen]
-    more = triggers.consecutive - max(streaks, default=0)
-    return (
-        f"trains after {more} more window{'s' if more > 1 else ''} in breach"
-        if more > 1
-        else "trains on a new window in breach"
-    )
+        return f"trains, if this still stands: {'; '.join(due)}"
+    return "; ".join(_ready(past, seen, triggers, now))
+
+
+def _ready(past: Past, seen: Sequence[Assessment], triggers: Triggers, now: datetime) -> Iterator[str]:
+    """What it would take for the next check to train."""
+    if all(triggers.threshold(signal) is None for signal in Signal):
+        yield "trains when the champion is too old (max_model_age)"
+        return
+    more = triggers.consecutive - max((past.streak(each.signal).count for each in seen), default=0)
+    yield "trains on a new window in breach" if more <= 1 else f"trains after {more} more windows in breach"
+    settled_at = past.took_over_at + triggers.settle if past.took_over_at is not None else now
+    if now < settled_at:
+        yield f"only windows observed after {moment(settled_at)} count, when the champion has settled"
+    if not past.drift.armed:
+        yield "drift must be seen healthy once before it counts"
 
 
 def _decision(event: Event) -> dict[str, str]:

@@ -30,9 +30,8 @@ def train(
     journal.append(TrainingStarted(run_id, checked.reason, checked.message), started)
     before = _trace(config.models.challenger)
     ended = _run(context, run_id, checked.message, lock_fd, echo)
-    run = _judge(
-        config, ended, run_id, context.log_of(run_id), is_new=_trace(config.models.challenger) not in (None, before)
-    )
+    is_new = _trace(config.models.challenger) not in (None, before)
+    run = _judge(context, run_id, ended, checked.served, is_new=is_new)
     succeeded, now = run.outcome is Outcome.SUCCEEDED, context.clock()
     news = succeeded or journal.past().is_news(TRAINING, now, config.notifications.repeat_after)
     finished = TrainingFinished(run.id, run.outcome, run.message, run.exit_code, run.seconds, run.challenger, news)
@@ -41,50 +40,57 @@ def train(
         raise Stopped(ended.signal)
     if succeeded:
         with suppress(RetrainError):
-            registry.forget(config.models, past.worth_keeping(config.models.keep))
+            registry.forget(config.models, past.outlived(config.models.keep))
     return run, news
 
 
 def _run(
     context: Context, run_id: str, reason: str, lock_fd: int, echo: Callable[[bytes], None] | None
 ) -> training.Ended:
+    """What came of the command. What keeps it from starting at all is its problem, too."""
     config = context.config
     challenger = config.models.challenger
-    reference = registry.reference_beside(challenger)
-    # A sample that an earlier training left says nothing about this one.
-    reference.unlink(missing_ok=True)
-    challenger.parent.mkdir(parents=True, exist_ok=True)
     extra = {
         "RETRAIN_RUN_ID": run_id,
         "RETRAIN_REASON": reason,
         "RETRAIN_CHALLENGER": str(challenger),
-        "RETRAIN_REFERENCE": str(reference),
+        "RETRAIN_REFERENCE": str(registry.reference_beside(challenger)),
     }
     environment = training.environment(context.environ, context.secrets.variables, config.training, extra)
-    return training.run(config.training, environment, context.log_of(run_id), lock_fd, echo)
+    try:
+        registry.make_room(config.models)
+        return training.run(config.training, environment, context.log_of(run_id), lock_fd, echo)
+    except RetrainError as error:
+        return training.Ended(None, 0.0, timed_out=False, signal=None, tail=(), problem=str(error))
 
 
-def _judge(config: Config, ended: training.Ended, run_id: str, log: Path, *, is_new: bool) -> Run:
+def _judge(context: Context, run_id: str, ended: training.Ended, served: str | None, *, is_new: bool) -> Run:
     """How the training ended: it has succeeded when its command exited 0 and a new challenger can be kept."""
+    config, log = context.config, context.log_of(run_id)
     challenger, problem = None, _problem(config, ended)
     if problem is None and not is_new:
         problem = Outcome.NO_CHALLENGER, f"exited 0 but left no new {config.models.challenger}"
     if problem is None:
-        try:
-            challenger = registry.admit(config.models, config.models.challenger)
-        except RetrainError as error:
-            problem = Outcome.NO_CHALLENGER, f"left a challenger that cannot be kept: {error}"
-    if problem is None and challenger is not None:
-        took = duration(timedelta(seconds=ended.seconds))
-        outcome, message = (
-            Outcome.SUCCEEDED,
-            f"trained in {took}; challenger {short(challenger)} waits (retrain promote)",
-        )
-    else:
-        outcome, what = problem or (Outcome.FAILED, "failed")
+        challenger, problem = _admitted(config, served)
+    if problem is not None:
+        outcome, what = problem
         quoted = f": {' | '.join(ended.tail)}" if ended.tail else ""
         message = f"training failed: {' '.join(config.training.command)} {what}{quoted} (log: {log})"
-    return Run(run_id, outcome, ended.exit_code, ended.seconds, challenger, str(log), message)
+        return Run(run_id, outcome, ended.exit_code, ended.seconds, None, str(log), message)
+    took = duration(timedelta(seconds=ended.seconds))
+    message = f"trained in {took}; challenger {short(challenger or '')} waits (retrain promote)"
+    return Run(run_id, Outcome.SUCCEEDED, ended.exit_code, ended.seconds, challenger, str(log), message)
+
+
+def _admitted(config: Config, served: str | None) -> tuple[str | None, tuple[Outcome, str] | None]:
+    """The version of the challenger, which is now kept, or what is wrong with it."""
+    try:
+        version = registry.admit(config.models, config.models.challenger)
+    except RetrainError as error:
+        return None, (Outcome.NO_CHALLENGER, f"left a challenger that cannot be kept: {error}")
+    if version == served:
+        return None, (Outcome.NO_CHALLENGER, f"left the champion's own bytes, {short(version)}: nothing new")
+    return version, None
 
 
 def _problem(config: Config, ended: training.Ended) -> tuple[Outcome, str] | None:
@@ -96,9 +102,7 @@ def _problem(config: Config, ended: training.Ended) -> tuple[Outcome, str] | Non
         return Outcome.INTERRUPTED, f"was stopped after {took}: retrain was sent signal {ended.signal}"
     if ended.timed_out:
         return Outcome.TIMED_OUT, f"was stopped after {duration(config.training.timeout)}, its time limit"
-    if ended.exit_code is not None and ended.exit_code < 0:
-        return Outcome.FAILED, f"was ended by signal {-ended.exit_code} after {took}"
-    return (Outcome.FAILED, f"exited {ended.exit_code} after {took}") if ended.exit_code else None
+    return (Outcome.FAILED, f"{training.how_it_ended(ended)} after {took}") if ended.exit_code else None
 
 
 def _trace(path: Path) -> tuple[int, int, int, int] | None:

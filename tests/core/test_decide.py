@@ -278,6 +278,32 @@ def test_drift_that_stood_at_the_promotion_must_be_healthy_once_before_it_trains
     assert story.later(HOUR).check(story.see(drift=0.5)).action is Action.TRAIN
 
 
+def test_drift_stays_disarmed_through_a_second_swap() -> None:
+    """Two swaps in a row, a rollback say, do not arm what stood at the first."""
+    story = Story(cooldown=timedelta())
+    story.check(story.see(drift=0.5))
+    story.promote()
+    story.later(HOUR).tell(Promoted("c" * 64, story.past.served))
+    assert story.later(HOUR).check(story.see(drift=0.5)).reason is Reason.NOT_REARMED
+
+
+def test_without_a_date_each_signal_has_windows_of_its_own() -> None:
+    """Drift that moves makes no new window of an F1 that does not."""
+    story = Story(consecutive=3)
+    blank: dict[str, Any] = {"f1_observed_at": None, "drift_observed_at": None}
+    for drift in (0.1, 0.11, 0.12, 0.13):
+        assert story.later(HOUR).check(story.see(0.8, drift, **blank)).action is Action.HOLD
+
+
+def test_an_old_model_that_is_held_back_hides_no_unknown() -> None:
+    """With no breach standing, one unknown signal is told."""
+    story = Story(max_model_age=DAY)
+    decision = story.check(story.see(), Outcome.FAILED, champion_made_at=T0 - 2 * DAY)
+    assert decision.reason is Reason.MODEL_AGE
+    made_at = T0 - 2 * DAY
+    assert story.check(story.see(LOST), champion_made_at=made_at).reason is Reason.UNKNOWN
+
+
 def test_too_few_labelled_samples_are_not_judged() -> None:
     """A window below `min_samples` says nothing about F1, and drift is judged all the same."""
     story = Story(min_samples=100)

@@ -179,6 +179,15 @@ def test_the_levels_of_all_looks_sum_to_alpha() -> None:
     assert alpha_of(replace(gate, guarantee=Guarantee.PER_TEST), 300) == pytest.approx(0.05)
 
 
+@pytest.mark.parametrize("look", [461, 2000, 20_000, 10**6])
+def test_the_bar_never_becomes_a_wall(look: int) -> None:
+    """However often the holdout was looked at, there is a verdict."""
+    verdict = judge(binary(won=300, lost=5), Gate(holdout_uses=Positive(1)), look)
+    assert verdict.alpha > 0
+    assert verdict.interval is not None
+    assert math.isfinite(verdict.interval[0])
+
+
 def test_the_detectable_gain_is_that_of_power_080() -> None:
     """min_improvement + (z + 0.84) SE, at the level of this look."""
     verdict = judge(binary(won=30, lost=28), Gate(), 23)

@@ -1,7 +1,7 @@
 """What the journal adds up to: the line of champions, and which versions are worth keeping."""
 
 from retrain.core.recall import Past, advance
-from retrain.core.records import Event, Promoted, RolledBack
+from retrain.core.records import Event, Outcome, Promoted, RolledBack, TrainingFinished
 from tests.core.test_decide import T0
 
 
@@ -16,9 +16,15 @@ def test_rollback_walks_down_the_line_and_keeps_what_it_will_want() -> None:
     """A, B, C, back to B, D: before D came B, before that A; both are kept, and C only where there is room."""
     past = after(Promoted("A", None), Promoted("B", "A"), Promoted("C", "B"), RolledBack("B", "C"), Promoted("D", "B"))
     assert past.lineage == ("A", "B")
-    assert past.worth_keeping(2) == {"A", "B", "D"}
-    assert past.worth_keeping(3) == {"A", "B", "C", "D"}
-    assert past.worth_keeping(1) == {"B", "D"}
+    assert past.outlived(3) == set()
+    assert past.outlived(2) == {"C"}
+    assert past.outlived(1) == {"A", "C"}
+
+
+def test_only_versions_of_this_journal_are_outlived() -> None:
+    """Another project may share the directory: what this journal never admitted is not its to remove."""
+    done = [TrainingFinished(f"r{name}", Outcome.SUCCEEDED, "", challenger=name) for name in "XY"]
+    assert after(Promoted("A", None), *done).outlived(5) == {"X"}
 
 
 def test_a_version_is_in_the_line_once() -> None:

@@ -68,7 +68,7 @@ def _with_environment(values: Any, environ: Mapping[str, str]) -> tuple[Any, fro
             if name is None:
                 problems.append((keys, r"has a ${ that begins no ${VAR} or ${VAR:-default} (\${ is a literal one)"))
                 return ""
-            if keys[0] in ("monitoring", "notifications"):
+            if _may_hold_a_secret(text, keys):
                 secret.add(name)
             if name not in environ and default is None:
                 problems.append((keys, f"the environment variable {name} is not set (or write ${{{name}:-default}})"))
@@ -84,6 +84,13 @@ def _with_environment(values: Any, environ: Mapping[str, str]) -> tuple[Any, fro
         return fill(value, keys) if isinstance(value, str) else value
 
     return walk(values, ()), frozenset(secret), problems
+
+
+def _may_hold_a_secret(text: str, keys: Keys) -> bool:
+    """Whether what the environment puts in here is nobody's business; a path or a query is no secret."""
+    if keys[0] == "monitoring":
+        return keys[1:2] == ("headers",) or (keys[1:2] == ("url",) and not text.startswith("file:"))
+    return keys[0] == "notifications"
 
 
 def _sections(plain: dict[Any, Any]) -> dict[Any, Any]:
@@ -140,8 +147,9 @@ def _secret_values(config: Config, variables: frozenset[str], environ: Mapping[s
         found |= {heartbeat, urlsplit(heartbeat).path, *_secrets_of(heartbeat)}
     if monitoring is not None:
         found |= _secrets_of(monitoring.url)
+        # Short ones, a tenant's number say, are no secrets, unless they came from the environment.
         for value in monitoring.headers.values():
-            found |= {value, value.rpartition(" ")[2]}
+            found |= {part for part in (value, value.rpartition(" ")[2]) if len(part) >= 8}
     plain = found | set(map(unquote, found))
     faces = plain | {quote(value, safe="") for value in plain} | {json.dumps(value)[1:-1] for value in plain}
     # Shorter ones would black out ordinary words.

@@ -11,6 +11,9 @@ CLOCK_SLACK = timedelta(minutes=5)
 F1_ROUNDING = 0.005
 """How far F1 may be from its counts: monitors round to two decimals."""
 
+BY_NUMBERS = "the numbers"
+"""How a window without name or date is called."""
+
 NAMES = {Signal.F1: "F1", Signal.DRIFT: "drift"}
 
 
@@ -47,7 +50,7 @@ def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, took_over_at
         sentence,
         value=value,
         threshold=threshold,
-        window=_window(snapshot, seen_at if dated else None),
+        window=_window(signal, snapshot, seen_at if dated else None),
         observed_at=seen_at,
         dated=dated,
         settling=took_over_at is not None and seen_at < took_over_at + triggers.settle,
@@ -135,11 +138,12 @@ def _against(
     return State.HEALTHY, f"{subject} is not {'below' if below_is_bad else 'above'} {limit}"
 
 
-def _window(snapshot: Snapshot, observed_at: datetime | None) -> str:
-    """What identifies the window: the monitor's name for it, else its end, else the numbers themselves."""
+def _window(signal: Signal, snapshot: Snapshot, observed_at: datetime | None) -> str:
+    """What identifies the window: the monitor's name for it, else its end, else the signal's own numbers."""
     if isinstance(snapshot.window, str):
         return snapshot.window
     if observed_at is not None:
         return observed_at.isoformat()
-    numbers = (snapshot.f1, snapshot.drift, snapshot.samples, snapshot.positives, snapshot.counts)
-    return " ".join("-" if number is None or isinstance(number, Unknown) else str(number) for number in numbers)
+    if signal is Signal.DRIFT:
+        return f"{BY_NUMBERS} {snapshot.drift}"
+    return f"{BY_NUMBERS} {snapshot.f1} of {snapshot.samples}, {snapshot.positives}, {snapshot.counts}"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from retrain.core.assess import NAMES
+from retrain.core.assess import BY_NUMBERS
 from retrain.core.recall import Past, watch
 from retrain.core.records import Action, Assessment, Breach, Decision, Reason, Signal, State
 from retrain.core.rules import Triggers
@@ -49,11 +49,13 @@ def decide(  # noqa: PLR0913  (the decision's whole world is its arguments)
     why = "; ".join(each.sentence for each in standing)
     reason = Reason.BREACH
     if not standing:
-        age = _overdue(watched, champion_made_at, triggers, now)
+        age = overdue(watched, champion_made_at, triggers, now)
         if age is None:
             return _nothing_due(past, watched, assessments, triggers, breaches)
         why, reason = age, Reason.MODEL_AGE
     held = barrier(watched, triggers, now)
+    if held is not None and reason is Reason.MODEL_AGE and any(each.state is State.UNKNOWN for each in assessments):
+        return _nothing_due(past, watched, assessments, triggers, breaches)
     if held is not None:
         return Decision(Action.HOLD, held.reason, f"held: {why}, but {held.sentence} ({held.remedy})", breaches)
     return Decision(Action.TRAIN, reason, f"training: {why}", breaches)
@@ -119,7 +121,7 @@ def _cooling_down(past: Past, triggers: Triggers, now: datetime) -> Barrier | No
     )
 
 
-def _overdue(past: Past, made_at: datetime | None, triggers: Triggers, now: datetime) -> str | None:
+def overdue(past: Past, made_at: datetime | None, triggers: Triggers, now: datetime) -> str | None:
     """The sentence of a champion that is too old; a training since then gives it its age anew."""
     if triggers.max_model_age is None or made_at is None:
         return None
@@ -185,4 +187,4 @@ def _named(assessment: Assessment) -> str:
     """How a window is called in a sentence."""
     if assessment.dated and assessment.observed_at is not None:
         return f"to {moment(assessment.observed_at)}"
-    return f"{NAMES[assessment.signal]} and counts unchanged" if " " in assessment.window else assessment.window
+    return f"known by {BY_NUMBERS}" if assessment.window.startswith(BY_NUMBERS) else assessment.window

@@ -2,8 +2,9 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from math import ceil, log2, sqrt
+from math import ceil, ldexp, log2, sqrt
 from statistics import NormalDist
+from sys import float_info
 from typing import Literal
 
 from retrain.core.metrics import Score, UndefinedMetricError, score
@@ -24,7 +25,8 @@ def alpha_of(gate: Gate, look: int) -> float:
     """
     if gate.guarantee is Guarantee.PER_TEST:
         return float(gate.alpha)
-    return float(gate.alpha / (gate.holdout_uses * 2 ** ((look - 1) // gate.holdout_uses + 1)))
+    halvings = (look - 1) // gate.holdout_uses + 1
+    return max(ldexp(gate.alpha / gate.holdout_uses, -halvings), float_info.min)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +93,12 @@ def _compare(tally: Tally, gate: Gate, alpha: float) -> _Comparison:
         moved = new.slope(cell.truth, cell.challenger) - old.slope(cell.truth, _label(cell.champion))
         variance += cell.rows * moved**2
     discordant = sum(cell.rows for cell in tally.cells if cell.champion != cell.challenger)
-    return _Comparison(new.value, old.value, sqrt(variance), NormalDist().inv_cdf(1 - alpha), discordant)
+    return _Comparison(new.value, old.value, sqrt(variance), -NormalDist().inv_cdf(alpha), discordant)
 
 
 def _rule(compared: _Comparison, gate: Gate, alpha: float) -> tuple[Ruling, str]:
     """The ruling and its reason; degenerate cases come before the arithmetic."""
-    enough = max(FEWEST_DISCORDANT, ceil(log2(1 / alpha)))
+    enough = max(FEWEST_DISCORDANT, ceil(-log2(alpha)))
     than = "than the champion" if not gate.min_improvement else f"than the champion by {gate.min_improvement:+.3f}"
     gain = f"The gain is {compared.difference:+.3f}"
     if gate.floor is not None and compared.new < gate.floor:

@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from retrain.core.records import (
+    Action,
     Adopted,
     Assessment,
     Checked,
@@ -14,8 +16,10 @@ from retrain.core.records import (
     NotJudged,
     Outcome,
     Promoted,
+    Reason,
     Rejected,
     RolledBack,
+    Ruling,
     Signal,
     State,
     SwapStarted,
@@ -62,12 +66,21 @@ class OpenRun:
 
 @dataclass(frozen=True, slots=True)
 class Challenger:
-    """What the last successful training left; `settled` once it was judged, whatever the verdict."""
+    """What the last successful training left, and the latest ruling on it.
+
+    `undone` says that it won and was put in service, but the hook after the swap failed.
+    """
 
     version: str
     run: str
     at: datetime
-    settled: bool = False
+    ruling: Ruling | None = None
+    undone: bool = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether it was judged, whatever the verdict: then it holds no training back any more."""
+        return self.ruling is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +88,9 @@ class Past:
     """All of the journal that the decisions need.
 
     `run` and `swap` were started and not recorded as ended. `lineage` are the champions before the present one,
-    oldest first; `champions` all that served, by the last time they did; `took_over_at` is when the present one
-    took over from another. `told` are the incidents that were told and have not ended, with when they were told.
+    oldest first; `champions` all that served, by the last time they did; `admitted` the challengers that were kept.
+    `took_over_at` is when the present champion took over from another. `told` are the incidents that were told and
+    have not ended, with when they were told.
     """
 
     f1: Streak = field(default_factory=Streak)
@@ -93,18 +107,23 @@ class Past:
     took_over_at: datetime | None = None
     lineage: tuple[str, ...] = ()
     champions: tuple[str, ...] = ()
+    admitted: tuple[str, ...] = ()
     told: Mapping[str, datetime] = field(default_factory=dict)
 
     def streak(self, signal: Signal) -> Streak:
         """The streak of this signal."""
         return self.f1 if signal is Signal.F1 else self.drift
 
-    def worth_keeping(self, keep: int) -> set[str]:
-        """The versions that rollback and promotion may want: the champion, `keep` others, the last challenger."""
+    def outlived(self, keep: int) -> set[str]:
+        """The versions of this journal that nobody wants any more.
+
+        Wanted are the champion, `keep` others (first those that rollback walks to), and the last challenger.
+        Versions that this journal does not know are somebody else's.
+        """
         line = dict.fromkeys((*self.lineage[::-1], *self.champions[::-1]))
         others = [version for version in line if version != self.served][:keep]
         last = self.challenger.version if self.challenger is not None else None
-        return {version for version in (self.served, *others, last) if version is not None}
+        return {*self.champions, *self.admitted} - {self.served, *others, last}
 
     def is_news(self, incident: str, now: datetime, repeat_after: timedelta) -> bool:
         """Whether this incident is to be told: it is new, or it was told `repeat_after` ago."""
@@ -130,18 +149,17 @@ def advance(past: Past, event: Event, at: datetime) -> Past:
         case TrainingFinished():
             return _trained(past, event, at)
         case Judged():
-            past = replace(past, told={each: since for each, since in past.told.items() if each != PROMOTION})
-            if event.dry_run or past.challenger is None or past.challenger.version != event.challenger:
-                return past
-            return replace(past, challenger=replace(past.challenger, settled=True))
+            told = {each: since for each, since in past.told.items() if each != PROMOTION}
+            past = replace(past, told=told, admitted=_last(past.admitted, event.challenger))
+            return past if event.dry_run else _of(past, event.challenger, ruling=event.verdict.ruling)
         case NotJudged():
-            return _told(past, PROMOTION, at) if event.news else past
+            return _told(past, PROMOTION, at)
         case Rejected():
             return _without(past, event.version)
         case SwapStarted():
             return replace(past, swap=event)
         case SwapUndone():
-            return replace(past, swap=None)
+            return _of(replace(past, swap=None), event.version, undone=True)
         case Promoted():
             past = _serves(replace(past, swap=None), event.version, at, disarm=True)
             return replace(_without(past, event.version), unpromoted=0)
@@ -159,7 +177,7 @@ def as_of(past: Past, version: str | None, at: datetime) -> Past:
     if version is None or version == past.served:
         return past
     if past.served is None:
-        return replace(past, served=version, champions=_last(past.champions, version))
+        return replace(past, served=version, served_since=at, champions=_last(past.champions, version))
     return _serves(past, version, at, disarm=False)
 
 
@@ -194,9 +212,11 @@ def _after(streak: Streak, assessment: Assessment) -> Streak:
 
 def _checked(past: Past, event: Checked, at: datetime) -> Past:
     past = watch(as_of(past, event.served, at), event.assessments)
-    if event.incident is None:
-        return replace(past, told={each: since for each, since in past.told.items() if each == PROMOTION})
-    return _told(past, event.incident, at) if event.news else past
+    if event.incident is not None:
+        return _told(past, event.incident, at) if event.news else past
+    if event.action is Action.TRAIN or event.reason is Reason.BUSY:
+        return past
+    return replace(past, told={each: since for each, since in past.told.items() if each == PROMOTION})
 
 
 def _trained(past: Past, event: TrainingFinished, at: datetime) -> Past:
@@ -212,6 +232,7 @@ def _trained(past: Past, event: TrainingFinished, at: datetime) -> Past:
         failed_at=None,
         failures=0,
         challenger=Challenger(event.challenger, event.run, at),
+        admitted=_last(past.admitted, event.challenger),
         unpromoted=past.unpromoted + 1,
         told={},
     )
@@ -224,13 +245,20 @@ def _serves(past: Past, version: str, at: datetime, *, disarm: bool) -> Past:
     return replace(
         past,
         f1=Streak(),
-        drift=Streak(armed=not (disarm and past.drift.in_breach)),
+        drift=Streak(armed=not disarm or (past.drift.armed and not past.drift.in_breach)),
         served=version,
         served_since=at,
         took_over_at=at if past.served is not None else None,
         lineage=lineage,
         champions=_last(past.champions, version),
     )
+
+
+def _of(past: Past, version: str, **changes: Any) -> Past:
+    """The waiting challenger changed so, if it has this version."""
+    if past.challenger is None or past.challenger.version != version:
+        return past
+    return replace(past, challenger=replace(past.challenger, **changes))
 
 
 def _without(past: Past, version: str) -> Past:

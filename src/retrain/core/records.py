@@ -279,11 +279,10 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class NotJudged:
-    """The waiting challenger could not be judged; `news` says that this was told."""
+    """The waiting challenger could not be judged, which was told."""
 
     version: str
     message: str
-    news: bool
 
 
 class Swap(StrEnum):

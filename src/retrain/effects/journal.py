@@ -4,6 +4,7 @@ Beside it one row holds what the events add up to (`recall.Past`), renewed in th
 check costs the same after a million events. It can be dropped: it is folded anew from the events.
 """
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -116,6 +117,8 @@ def _connect(path: Path, writable: bool) -> sqlite3.Connection:
         return _empty()
     # The last reader may remove -wal and -shm again, so that it leaves no trace; where they lay before, they stay.
     mode = "rwc" if writable else "ro" if _is_there(path.with_name(f"{path.name}-wal")) else "rw"
+    if mode == "rw" and not os.access(path.parent, os.W_OK):
+        mode = "ro&immutable=1"  # without a write-ahead log and the right to make one
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_SECONDS, isolation_level=None
     )

@@ -9,6 +9,8 @@ SECONDS = 5
 def heartbeat(url: str) -> None:
     """Ping a dead-man's-switch: it raises the alarm when the pings stop."""
     import requests
+    from urllib3.exceptions import HTTPError
 
-    with suppress(requests.RequestException):
-        requests.get(url, timeout=SECONDS, allow_redirects=True).close()
+    with suppress(requests.RequestException, HTTPError, ValueError, OSError):
+        # The body is not read: whoever drips it would hold us.
+        requests.get(url, timeout=SECONDS, stream=True).close()

@@ -117,20 +117,44 @@ def kept(models: Models) -> list[str]:
     return sorted(name[1] for name in names if name is not None)
 
 
-def forget(models: Models, keep: set[str]) -> None:
-    """Remove every version but these and the one that is served, and what a crash left half copied."""
-    directory, serving = _directory(models), served(models)
-    kept_anyway = serving.version if serving is not None else None
+def forget(models: Models, versions: set[str]) -> None:
+    """Remove these versions, unless a link beside the champion's still points to them, and what crashes left."""
+    directory = _directory(models)
     with _errors_told(directory):
+        beside = models.champion.parent.iterdir() if directory.is_dir() else ()
+        linked = {path.readlink().name.partition(".")[0] for path in beside if path.is_symlink()}
         for path in directory.iterdir() if directory.is_dir() else ():
             name = _VERSION_FILE.fullmatch(path.name)
-            if path.name.startswith(_INCOMING) or (name is not None and name[1] not in keep | {kept_anyway}):
+            if (name is not None and name[1] in versions - linked) or _is_leftover(path):
                 path.unlink(missing_ok=True)
+
+
+def make_room(models: Models) -> None:
+    """Let training write where it is told to: the directory is there, and no sample of an earlier training."""
+    challenger = models.challenger
+    reference = reference_beside(challenger)
+    with _errors_told(reference):
+        challenger.parent.mkdir(parents=True, exist_ok=True)
+        reference.unlink(missing_ok=True)
 
 
 def reference_beside(artifact: Path) -> Path:
     """Where training may leave a sample of its rows: beside the artifact."""
     return artifact.with_name(f"{artifact.stem}.reference.parquet")
+
+
+def _is_leftover(path: Path) -> bool:
+    """Whether this is the half copy of a process that has gone."""
+    process = path.name.removeprefix(_INCOMING)
+    if not path.name.startswith(_INCOMING) or not process.isdecimal():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        return False
+    return int(process) == os.getpid()
 
 
 def _directory(models: Models) -> Path:
@@ -149,7 +173,10 @@ def _copy(models: Models, source: Path, version: str | None) -> str:
     directory = _directory(models)
     fresh = directory / f"{_INCOMING}{os.getpid()}"
     with _errors_told(source), source.open("rb") as file:
-        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if not directory.is_dir():
+            # The service must get in as it does beside it, whatever our umask is.
+            directory.mkdir(parents=True, exist_ok=True)
+            directory.chmod(directory.parent.stat().st_mode & 0o755)
         # A crash may have left one with this very process id, and read-only.
         fresh.unlink(missing_ok=True)
         try:

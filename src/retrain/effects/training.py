@@ -43,6 +43,12 @@ class Ended:
     problem: str | None
 
 
+def how_it_ended(ended: Ended) -> str:
+    """The end of a command that was started, in words."""
+    code = ended.exit_code or 0
+    return f"exited {code}" if code >= 0 else f"was ended by signal {-code}"
+
+
 def environment(
     base: Mapping[str, str], secret_variables: frozenset[str], training: Training, extra: Mapping[str, str]
 ) -> dict[str, str]:
@@ -56,7 +62,7 @@ def run(
     training: Training,
     environment: Mapping[str, str],
     log: Path,
-    lock_fd: int | None,
+    lock_fd: int,
     echo: Callable[[bytes], None] | None,
 ) -> Ended:
     """What came of the command, once nothing of its process group runs any more.
@@ -78,7 +84,7 @@ def run(
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    pass_fds=() if lock_fd is None else (lock_fd,),
+                    pass_fds=(lock_fd,),
                 )
             except (OSError, ValueError) as error:
                 why = _why_not_started(training, environment, error)
