@@ -21,6 +21,8 @@ from retrain.errors import RetrainError
 
 T0 = datetime(2026, 11, 22, 16, 10, tzinfo=UTC)
 GONE = "f" * 64
+NOBODY = 999_999_998
+"""No process has this number."""
 
 
 @pytest.fixture
@@ -306,16 +308,16 @@ def test_a_reader_always_finds_a_whole_version(models: Models) -> None:
 # ---------------------------------------------------------------- what is forgotten
 
 
-def test_forgetting_keeps_what_it_is_told_and_what_is_served(models: Models) -> None:
-    """The rest goes, with its references and with what crashes left half copied; no other file is touched."""
+def test_forgetting_takes_what_it_is_told_but_nothing_that_is_linked(models: Models) -> None:
+    """They go with their references, and so does what crashes left half copied; no other file is touched."""
     registry.reference_beside(models.challenger).write_bytes(b"rows")
     one, two, three = (kept(models, content) for content in (b"one", b"two", b"three"))
     registry.point(models, three)
-    (versions(models) / ".incoming-1").write_bytes(b"half")
-    (versions(models) / ".incoming-2").symlink_to("nowhere")
+    (versions(models) / f".incoming-{NOBODY}").write_bytes(b"half")
+    (versions(models) / f".incoming-{NOBODY + 1}").symlink_to("nowhere")
     for name in ("README", f"{one}.txt", f"{one[1:]}.joblib"):
         (versions(models) / name).write_bytes(b"somebody's")
-    registry.forget(models, {two, GONE})
+    registry.forget(models, {one, three, GONE})
     assert registry.kept(models) == sorted([two, three])
     left = [f"{version}.{kind}" for version in (two, three) for kind in ("joblib", "reference.parquet")]
     assert names(versions(models)) == sorted([*left, "README", f"{one}.txt", f"{one[1:]}.joblib"])
@@ -326,6 +328,14 @@ def test_there_may_be_nothing_to_forget(models: Models) -> None:
     """No champion, no versions."""
     registry.forget(models, set())
     assert names(models.champion.parent) == []
+
+
+def test_another_projects_copy_at_work_is_left_alone(models: Models) -> None:
+    """Projects may share a directory, and copy at the same time."""
+    kept(models, b"one")
+    (versions(models) / ".incoming-1").write_bytes(b"half")
+    registry.forget(models, set())
+    assert (versions(models) / ".incoming-1").exists()
 
 
 def history(*events: Event) -> Past:
@@ -348,7 +358,8 @@ def history(*events: Event) -> Past:
 )
 def test_what_is_worth_keeping(events: list[Event], keep: int, wanted: str) -> None:
     """The champion, `keep` before it, and the challenger that training left."""
-    assert history(*events).worth_keeping(keep) == set(wanted)
+    past = history(*events)
+    assert {*past.champions, *past.admitted} - past.outlived(keep) == set(wanted)
 
 
 # ---------------------------------------------------------------- what cannot be used
@@ -380,7 +391,7 @@ def test_places_that_cannot_be_written(models: Models) -> None:
     assert error_of(registry.adopt, models) == f"{versions(models)}: File exists"
     assert models.champion.read_bytes() == b"old model"
     versions(models).unlink()
-    (versions(models) / ".incoming-1").mkdir(parents=True)
-    assert error_of(registry.forget, models, set()).startswith(f"{versions(models)}/.incoming-1: ")
+    (versions(models) / f".incoming-{NOBODY}").mkdir(parents=True)
+    assert error_of(registry.forget, models, set()).startswith(f"{versions(models)}/.incoming-{NOBODY}: ")
     lost = replace(models, champion=models.champion.parent / "none" / "m.joblib")
     assert error_of(registry.point, lost, GONE).endswith(": No such file or directory")

@@ -114,12 +114,15 @@ def test_an_incident_that_lasts_is_told_again_after_repeat_after(project: Projec
         (("@true",), "no_challenger", "left no new"),
         (("@sleep 60",), "timed_out", "its time limit"),
         (("@touch $(RETRAIN_CHALLENGER); kill -9 $$$$",), "failed", "exited 2"),
+        (("@cp models/champion.joblib $(RETRAIN_CHALLENGER)",), "no_challenger", "the champion's own bytes"),
+        (("@mkdir -p $(RETRAIN_CHALLENGER)",), "no_challenger", "cannot be kept"),
     ],
 )
 def test_a_training_that_fails_exits_1_and_quotes_its_log(
     project: Project, recipe: tuple[str, ...], outcome: str, words: str
 ) -> None:
     """make exits 2 for all of them, so the message quotes the last lines; the next check backs off."""
+    project.serve(project.models.weak)
     project.configure(training={"timeout": "1s", "grace": "1s"})
     project.train(*recipe)
     project.metrics(f1=0.78)
@@ -131,6 +134,26 @@ def test_a_training_that_fails_exits_1_and_quotes_its_log(
     assert again["reason"] == "backing_off"
     project.configure(triggers={"failure_backoff": "0s"})
     assert project.json("check")["run"]["outcome"] == outcome
+
+
+def test_a_training_that_fails_again_is_told_once(project: Project) -> None:
+    """One line per incident, though every try exits 1; a success ends the incident."""
+    project.configure(triggers={"failure_backoff": "0s", "cooldown": "0s", "challenger_ttl": "0s"})
+    project.train("@exit 1")
+    project.metrics(f1=0.78)
+    done = [project.run("check") for _ in range(3)]
+    assert [each.returncode for each in done] == [1, 1, 1]
+    assert [each.stderr == "" for each in done] == [False, True, True]
+
+
+def test_what_keeps_a_training_from_starting_is_a_failed_training(project: Project) -> None:
+    """No room for its output: exit 1 with a sentence, recorded as failed, and no traceback."""
+    (project.root / "models/challenger.reference.parquet").mkdir()
+    project.metrics(f1=0.78)
+    done = project.run("check")
+    assert done.returncode == 1
+    assert "could not be started" in done.stderr
+    assert project.json("check")["reason"] == "backing_off"
 
 
 def test_a_missing_target_exits_1(project: Project) -> None:

@@ -178,6 +178,24 @@ def test_a_reader_that_goes_away_is_no_bug(project: Project) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("words", [["status"], ["check", "--json"], ["check", "-v"]])
+def test_a_full_disk_under_our_output_is_no_bug(project: Project, words: list[str]) -> None:
+    """Exit 1, no traceback."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [RETRAIN, *words], cwd=project.root, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_secret_that_looks_like_a_number_does_not_break_the_json(project: Project) -> None:
+    """Only sentences are scrubbed."""
+    project.configure(monitoring={"headers": {"X-Tenant": "${TENANT}"}})
+    done = project.run("check", "--json", TENANT="hold")
+    assert json.loads(done.stdout)["action"] == "hold"
+
+
 def on_a_terminal(project: Project, *words: str) -> str:
     """What a person at a terminal sees."""
     master, terminal = pty.openpty()

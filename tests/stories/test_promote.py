@@ -262,10 +262,11 @@ def test_only_as_many_versions_are_kept_as_configured(project: Project) -> None:
 def test_a_swap_that_a_crash_interrupted_is_settled_by_the_next_command(project: Project, happened: bool) -> None:
     """The controller dies in the hook: what the link says is completed, hook included, or recorded as not done."""
     project.serve(project.models.weak)
-    project.configure(promotion={"after": "sh -c 'echo x >> hooked; [ -e calm ] || sleep 60'"})
+    project.configure(promotion={"after": "sh -c 'echo x >> hooked; while [ ! -e calm ]; do sleep 0.05; done'"})
     process = project.start("promote", str(project.models.strong))
     until((project.root / "hooked").exists)
     end(process, signal.SIGKILL)
+    assert "settles" not in project.run("status").stdout, "the hook that goes on holds the lock"
     (project.root / "calm").touch()
     if not happened:
         link = project.root / CHAMPION
@@ -276,14 +277,12 @@ def test_a_swap_that_a_crash_interrupted_is_settled_by_the_next_command(project:
         )
         link.unlink()
         link.symlink_to(f"versions/{weak.name}")
-    said = project.run("check", "-v").stdout
+    told = "was completed" if happened else "had not happened"
+    until(lambda: told in project.run("check").stdout)
     if happened:
-        assert "was completed" in said
         assert (project.root / "hooked").read_text().count("x") == 2
         assert (project.root / CHAMPION).read_bytes() == project.models.strong.read_bytes()
         assert project.run("rollback").returncode == 0
-    else:
-        assert "had not happened" in said
     assert (project.root / CHAMPION).read_bytes() == project.models.weak.read_bytes()
 
 
@@ -339,3 +338,60 @@ def test_if_pending_tells_a_failure_once(project: Project) -> None:
     assert "could not judge" in project.run("status").stdout
     holdout.write_bytes(rows)
     assert project.run("promote", "--if-pending").returncode == 0
+
+
+def test_a_verdict_without_a_champion_is_never_replayed_as_a_win_over_it(project: Project) -> None:
+    """--force past a champion that cannot be scored compares nothing; once it can be, it is compared."""
+    project.serve(project.models.strong)
+    champion = project.root / CHAMPION
+    broken = project.root / "broken"
+    broken.write_bytes(champion.read_bytes()[:100])
+    champion.write_bytes(broken.read_bytes())
+    project.configure(promotion={"after": "false", "floor": 0.5})
+    forced = project.run("promote", str(project.models.weak), "--force", "--reason", "broken")
+    assert forced.returncode == 1
+    assert "was undone" in forced.stderr
+    again = project.run("promote", str(project.models.weak))
+    assert again.returncode == 1
+    assert "champion" in again.stderr
+    assert champion.read_bytes() == broken.read_bytes()
+
+
+def test_a_champion_that_was_deleted_is_not_beaten_by_anyone(project: Project) -> None:
+    """The journal knows what served: promotion refuses, status says so, rollback puts it back."""
+    project.serve(project.models.strong)
+    project.link(project.models.fair, "fair.joblib")
+    assert project.run("promote", "fair.joblib").returncode == 10
+    (project.root / CHAMPION).unlink()
+    done = project.run("promote", "fair.joblib")
+    assert done.returncode == 1
+    assert "is gone" in done.stderr
+    assert "GONE" in project.run("status").stdout
+    assert project.run("rollback").returncode == 0
+    assert (project.root / CHAMPION).read_bytes() == project.models.strong.read_bytes()
+
+
+def test_two_projects_may_share_the_models_directory(project: Project) -> None:
+    """Each removes only versions of its own journal, and none that a link points to."""
+    project.serve(project.models.weak)
+    assert project.run("promote", str(project.models.strong)).returncode == 0
+    project.configure(models={"champion": "models/other.joblib", "keep": 1})
+    project.settings["state"] = "other"
+    project.configure()
+    project.link(project.models.weak, "models/other.joblib")
+    for name in ("fair", "twin"):
+        project.configure(promotion={"min_improvement": -0.9})
+        assert project.run("promote", str(getattr(project.models, name))).returncode == 0
+    assert (project.root / CHAMPION).read_bytes() == project.models.strong.read_bytes()
+
+
+def test_a_signal_during_the_hook_ends_promote_with_its_number(project: Project) -> None:
+    """The swap is undone where the hook did not end well, and the exit code is 128 + N."""
+    project.serve(project.models.weak)
+    project.configure(promotion={"after": "sh -c 'touch hooked; sleep 60'"})
+    process = project.start("promote", str(project.models.strong))
+    until((project.root / "hooked").exists)
+    code, _, _ = end(process, signal.SIGTERM)
+    assert code == 128 + signal.SIGTERM
+    assert (project.root / CHAMPION).read_bytes() == project.models.weak.read_bytes()
+    assert "was undone" in project.run("status").stdout
