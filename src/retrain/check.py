@@ -8,18 +8,9 @@ from retrain.context import Context
 from retrain.core import recall
 from retrain.core.assess import assess
 from retrain.core.decide import decide
-from retrain.core.recall import Past
-from retrain.core.records import (
-    Action,
-    Assessment,
-    Checked,
-    Decision,
-    Outcome,
-    Reason,
-    Run,
-    Snapshot,
-    State,
-)
+from retrain.core.events import Checked
+from retrain.core.past import PROMOTION, TRAINING, Past
+from retrain.core.records import Action, Assessment, Decision, Outcome, Reason, Run, Snapshot, State
 from retrain.core.words import duration, iso, moment
 from retrain.effects import lock, monitoring, notify, registry
 from retrain.effects.journal import Journal, open_journal
@@ -138,7 +129,7 @@ def _hold(context: Context, journal: Journal, view: _View, order: Order) -> Repo
     repeat_after = context.config.notifications.repeat_after
     news = incident is not None and past.is_news(incident, now, repeat_after)
     journal.append(_checked(view, incident, news=news), now)
-    if incident is None and view.decision.reason is not Reason.BUSY and past.told.keys() - {recall.PROMOTION}:
+    if incident is None and view.decision.reason is not Reason.BUSY and past.told.keys() - {PROMOTION}:
         view = replace(view, decision=replace(view.decision, message=f"recovered: {view.decision.message}"))
         news = True
     return _report(view, order, news=news)
@@ -150,7 +141,7 @@ def _incident(view: _View) -> str | None:
     if reason is Reason.UNKNOWN:
         return "unknown:" + ",".join(sorted({each.kind for each in view.assessments if each.state is State.UNKNOWN}))
     if reason is Reason.BACKING_OFF:
-        return recall.TRAINING
+        return TRAINING
     return reason if reason in (Reason.NEEDS_A_PERSON, Reason.NOT_REARMED) else None
 
 
@@ -171,7 +162,8 @@ def _train_if_free(context: Context, journal: Journal, view: _View, order: Order
         message = f"held: {due}, but {error.holder or 'another run'} holds the lock (the next check looks again)"
         busy = replace(view.decision, action=Action.HOLD, reason=Reason.BUSY, message=message)
         return _hold(context, journal, replace(view, decision=busy), order)
-    view = replace(view, decision=replace(view.decision, message=f"{view.decision.message}; {run.message}"))
+    then = " waits (retrain promote)" if run.outcome is Outcome.SUCCEEDED else ""
+    view = replace(view, decision=replace(view.decision, message=f"{view.decision.message}; {run.message}{then}"))
     return _after(settled, _report(view, order, news=news, run=run))
 
 

@@ -5,17 +5,8 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from retrain.context import Context
-from retrain.core.records import (
-    Adopted,
-    Event,
-    Outcome,
-    Promoted,
-    RolledBack,
-    Swap,
-    SwapStarted,
-    SwapUndone,
-    TrainingFinished,
-)
+from retrain.core.events import Adopted, Event, Promoted, RolledBack, Swap, SwapStarted, SwapUndone, TrainingFinished
+from retrain.core.records import Outcome
 from retrain.core.words import moment, short
 from retrain.effects import registry, training
 from retrain.effects.journal import Journal

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from retrain.context import Context
+from retrain.core.events import Judged, NotJudged, Rejected, Swap, SwapStarted
 from retrain.core.judge import judge
-from retrain.core.recall import PROMOTION, Challenger, Past
-from retrain.core.records import Judged, NotJudged, Rejected, Ruling, Swap, SwapStarted, Tally
+from retrain.core.past import PROMOTION, Challenger, Past
+from retrain.core.records import Ruling, Tally
 from retrain.core.words import short
 from retrain.effects import evaluation, lock, registry
 from retrain.effects.journal import Journal, open_journal

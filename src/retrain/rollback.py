@@ -1,8 +1,8 @@
 """`retrain rollback`: put an earlier champion back."""
 
 from retrain.context import Context
-from retrain.core.recall import Past
-from retrain.core.records import Swap, SwapStarted
+from retrain.core.events import Swap, SwapStarted
+from retrain.core.past import Past
 from retrain.core.words import short
 from retrain.effects import lock, registry
 from retrain.effects.journal import open_journal

@@ -5,10 +5,8 @@ from datetime import datetime
 
 from retrain.context import Context
 from retrain.core.decide import barrier, overdue, stands
-from retrain.core.recall import Past
-from retrain.core.records import (
+from retrain.core.events import (
     Adopted,
-    Assessment,
     Checked,
     Entry,
     Event,
@@ -17,14 +15,13 @@ from retrain.core.records import (
     Promoted,
     Rejected,
     RolledBack,
-    Ruling,
-    Signal,
     SwapStarted,
     SwapUndone,
     TrainingFinished,
     TrainingStarted,
-    Verdict,
 )
+from retrain.core.past import Past
+from retrain.core.records import Assessment, Ruling, Signal, Verdict
 from retrain.core.rules import Triggers
 from retrain.core.words import duration, iso, moment, short
 from retrain.effects import lock, registry
@@ -51,7 +48,7 @@ def status(context: Context, limit: int) -> Report:
     text += ["lately", *(f"  {line}" for line in lately)] if lately else []
     data = {
         "champion": None if serving is None else {"version": serving.version, "since": _iso(_since(serving, past))},
-        "previous": list(past.lineage[::-1]),
+        "previous": [version for version in past.lineage[::-1] if version in registry.kept(config.models)],
         "challenger": past.challenger
         and {"version": past.challenger.version, "since": iso(past.challenger.at), "judged": past.challenger.settled},
         "last_check": None if last is None else {"at": iso(last.at), **_decision(last.event)},

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from retrain.config import Config
 from retrain.context import Context
-from retrain.core.recall import TRAINING
-from retrain.core.records import Checked, Outcome, Run, TrainingFinished, TrainingStarted
+from retrain.core.events import Checked, TrainingFinished, TrainingStarted
+from retrain.core.past import TRAINING
+from retrain.core.records import Outcome, Run
 from retrain.core.words import duration, short
 from retrain.effects import registry, training
 from retrain.effects.journal import Journal
@@ -78,7 +79,7 @@ def _judge(context: Context, run_id: str, ended: training.Ended, served: str | N
         message = f"training failed: {' '.join(config.training.command)} {what}{quoted} (log: {log})"
         return Run(run_id, outcome, ended.exit_code, ended.seconds, None, str(log), message)
     took = duration(timedelta(seconds=ended.seconds))
-    message = f"trained in {took}; challenger {short(challenger or '')} waits (retrain promote)"
+    message = f"trained in {took}, challenger {short(challenger or '')}"
     return Run(run_id, Outcome.SUCCEEDED, ended.exit_code, ended.seconds, challenger, str(log), message)
 
 

@@ -8,24 +8,10 @@ import pytest
 
 from retrain.core.assess import assess
 from retrain.core.decide import decide
-from retrain.core.recall import Past, advance, as_of
-from retrain.core.records import (
-    Action,
-    Checked,
-    Counts,
-    Decision,
-    Judged,
-    Outcome,
-    Promoted,
-    Reason,
-    Rejected,
-    Ruling,
-    Snapshot,
-    TrainingFinished,
-    TrainingStarted,
-    Unknown,
-    Verdict,
-)
+from retrain.core.events import Checked, Judged, Promoted, Rejected, TrainingFinished, TrainingStarted
+from retrain.core.past import Past
+from retrain.core.recall import advance, as_of
+from retrain.core.records import Action, Counts, Decision, Outcome, Reason, Ruling, Snapshot, Unknown, Verdict
 from retrain.core.rules import Amount, MaxAge, Positive, Share, Side, Triggers
 
 T0 = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

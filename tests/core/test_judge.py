@@ -89,7 +89,8 @@ def test_the_sentence_of_a_binary_f1_is_exact(rows: list[int]) -> None:
     positive = sum(rows for (truth, _, _), rows in count.items() if truth == 1)
     f = verdict.champion_score
     assert verdict.difference == pytest.approx(((2 - f) * (b1 - c1) + f * (b0 - c0)) / (predicted + positive))
-    assert f"finds {b1} more positives and loses {c1}, removes {b0} false alarms and adds {c0}" in verdict.message
+    found, alarms = "more positive" + "s" * (b1 != 1), "false alarm" + "s" * (b0 != 1)
+    assert f"finds {b1} {found} and loses {c1}, removes {b0} {alarms} and adds {c0}" in verdict.message
 
 
 def test_the_standard_error_is_that_of_a_bootstrap() -> None:

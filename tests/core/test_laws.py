@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from retrain.core.assess import assess
 from retrain.core.decide import decide
-from retrain.core.recall import Past, as_of, fold
-from retrain.core.records import Action, Decision, Entry, Outcome, Reason, Snapshot, State, Unknown
+from retrain.core.events import Entry
+from retrain.core.past import Past
+from retrain.core.recall import as_of, fold
+from retrain.core.records import Action, Decision, Outcome, Reason, Snapshot, State, Unknown
 from retrain.core.rules import Amount, Positive, Share, Triggers
 from tests.core.test_decide import T0, Story
 

@@ -1,7 +1,9 @@
 """What the journal adds up to: the line of champions, and which versions are worth keeping."""
 
-from retrain.core.recall import Past, advance
-from retrain.core.records import Event, Outcome, Promoted, RolledBack, TrainingFinished
+from retrain.core.events import Event, Promoted, RolledBack, TrainingFinished
+from retrain.core.past import Past
+from retrain.core.recall import advance
+from retrain.core.records import Outcome
 from tests.core.test_decide import T0
 
 

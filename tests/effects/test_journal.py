@@ -20,25 +20,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain.core.recall import Past, fold
-from retrain.core.records import (
-    Action,
+from retrain.core.events import (
     Adopted,
     Checked,
     Entry,
     Event,
     Judged,
-    Outcome,
     Promoted,
-    Reason,
     Rejected,
-    Ruling,
     Swap,
     SwapStarted,
     TrainingFinished,
     TrainingStarted,
-    Verdict,
 )
+from retrain.core.past import Past
+from retrain.core.recall import fold
+from retrain.core.records import Action, Outcome, Reason, Ruling, Verdict
 from retrain.effects.journal import Journal, open_journal
 from retrain.errors import RetrainError
 
@@ -199,7 +196,7 @@ APPENDING = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from retrain.core.records import Adopted
+from retrain.core.events import Adopted
 from retrain.effects.journal import open_journal
 sys.stdin.readline()
 for number in range(int(sys.argv[3])):

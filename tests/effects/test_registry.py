@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from retrain.config.schema import Models
-from retrain.core.recall import Past, fold
-from retrain.core.records import Adopted, Entry, Event, Outcome, Promoted, RolledBack, TrainingFinished
+from retrain.core.events import Adopted, Entry, Event, Promoted, RolledBack, TrainingFinished
+from retrain.core.past import Past
+from retrain.core.recall import fold
+from retrain.core.records import Outcome
 from retrain.effects import registry
 from retrain.errors import RetrainError
 

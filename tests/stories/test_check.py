@@ -44,7 +44,7 @@ def test_a_breach_trains_and_says_so_in_one_line(project: Project) -> None:
     assert done.returncode == 0
     assert done.stderr == ""
     assert re.fullmatch(
-        r"training: F1 0\.780 is below 0\.850; trained in .*; challenger \w{12} waits .*\n", done.stdout
+        r"training: F1 0\.780 is below 0\.850; trained in .*, challenger \w{12} waits .*\n", done.stdout
     )
     assert (project.root / CHALLENGER).exists()
     assert not (project.root / "models/champion.joblib").exists()

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from retrain.core.assess import BY_NUMBERS
-from retrain.core.recall import Past, watch
-from retrain.core.records import Action, Assessment, Breach, Decision, Reason, Signal, State
+from retrain.core.past import Past
+from retrain.core.recall import watch
+from retrain.core.records import Action, Assessment, Breach, Decision, Reason, Ruling, Signal, State
 from retrain.core.rules import Triggers
 from retrain.core.words import counted, duration, moment, short
 
@@ -80,10 +81,16 @@ def barrier(past: Past, triggers: Triggers, now: datetime) -> Barrier | None:
             "retrain promote judges it, promote --reject turns it down",
         )
     if past.unpromoted >= triggers.max_unpromoted:
+        inconclusive = waiting is not None and waiting.ruling is Ruling.INCONCLUSIVE
+        advice = (
+            "the last verdict was that the holdout cannot tell; a larger one might"
+            if inconclusive
+            else "a person should look at data, labels and training"
+        )
         return Barrier(
             Reason.NEEDS_A_PERSON,
             f"{counted(past.unpromoted, 'training')} in a row brought no promotion (max_unpromoted:"
-            f" {triggers.max_unpromoted}): a person should look at data, labels and training",
+            f" {triggers.max_unpromoted}): {advice}",
             None,
             "a promotion ends this; check --force --reason TEXT trains once more",
         )
@@ -135,33 +142,31 @@ def _nothing_due(
     before: Past, after: Past, assessments: Sequence[Assessment], triggers: Triggers, breaches: tuple[Breach, ...]
 ) -> Decision:
     """The hold of a check in which no breach stands."""
-    for state, reason in (
-        (State.UNKNOWN, Reason.UNKNOWN),
-        (State.BREACH, None),
-        (State.TOO_FEW, Reason.TOO_FEW_SAMPLES),
-    ):
-        found = [each for each in assessments if each.state is state]
-        if found and reason is not None:
-            return Decision(Action.HOLD, reason, f"held: {'; '.join(each.sentence for each in found)}", breaches)
-        if found:
-            held, sentence = min((_why_not_yet(before, after, each, triggers) for each in found), key=_order)
-            return Decision(Action.HOLD, held, sentence, breaches)
-    if not assessments:
-        return Decision(Action.HOLD, Reason.HEALTHY, "healthy: the champion is not too old", breaches)
-    return Decision(Action.HOLD, Reason.HEALTHY, f"healthy: {'; '.join(each.sentence for each in assessments)}")
+
+    def told(state: State) -> str:
+        return "; ".join(each.sentence for each in assessments if each.state is state)
+
+    if told(State.UNKNOWN):
+        return Decision(Action.HOLD, Reason.UNKNOWN, f"held: {told(State.UNKNOWN)}", breaches)
+    waiting = [_why_not_yet(before, after, each, triggers) for each in assessments if each.state is State.BREACH]
+    if waiting:
+        waiting.sort(key=lambda held: _ORDER.index(held[0]))
+        sentences = "; ".join(sentence for _, sentence in waiting)
+        return Decision(Action.HOLD, waiting[0][0], f"held: {sentences}", breaches)
+    if told(State.TOO_FEW):
+        return Decision(Action.HOLD, Reason.TOO_FEW_SAMPLES, f"held: {told(State.TOO_FEW)}", breaches)
+    return Decision(
+        Action.HOLD, Reason.HEALTHY, f"healthy: {told(State.HEALTHY) or 'the champion is not too old'}", breaches
+    )
 
 
 _ORDER = (Reason.NOT_REARMED, Reason.SETTLING, Reason.CONFIRMING, Reason.SAME_WINDOW)
 
 
-def _order(held: tuple[Reason, str]) -> int:
-    return _ORDER.index(held[0])
-
-
 def _why_not_yet(before: Past, after: Past, breach: Assessment, triggers: Triggers) -> tuple[Reason, str]:
     """Why a breach does not stand."""
     streak = after.streak(breach.signal)
-    told = f"held: {breach.sentence}"
+    told = breach.sentence
     if breach.settling and before.took_over_at is not None:
         return Reason.SETTLING, (
             f"{told}, but that was observed before {moment(before.took_over_at + triggers.settle)} and may be about the"
@@ -170,9 +175,10 @@ def _why_not_yet(before: Past, after: Past, breach: Assessment, triggers: Trigge
         )
     if breach.signal is Signal.DRIFT and not streak.armed:
         return Reason.NOT_REARMED, (
-            f"{told}, but drift already stood when this champion was promoted and was not healthy since: the monitor"
-            " seems to compare with old training data. Give it the champion's (RETRAIN_REFERENCE does for"
-            " `retrain monitor`), or raise drift_threshold"
+            f"{told}, but drift already stood when this champion was promoted and was not healthy since. Either the"
+            " monitor compares with older data than the champion's (RETRAIN_REFERENCE gives `retrain monitor` the"
+            " right ones), or the champion itself was trained mostly on older data: train on newer, or raise"
+            " drift_threshold"
         )
     progress = f"window {streak.count} of {triggers.consecutive} in breach"
     if before.streak(breach.signal).has_seen(breach):

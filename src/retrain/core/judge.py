@@ -81,7 +81,7 @@ def judge(tally: Tally, gate: Gate, look: int) -> Verdict:
         difference=compared.difference,
         standard_error=compared.error,
         interval=(compared.low, compared.high),
-        detectable=gate.min_improvement + (compared.z + POWER) * compared.error,
+        detectable=_detectable(compared, gate),
     )
 
 
@@ -114,7 +114,13 @@ def _rule(compared: _Comparison, gate: Gate, alpha: float) -> tuple[Ruling, str]
         return Ruling.REJECT, f"{gain}, at most {compared.high:+.3f}: not better {than}"
     return Ruling.INCONCLUSIVE, (
         f"{gain}, but it may be anything from {compared.low:+.3f} to {compared.high:+.3f}: this holdout cannot tell"
+        f" (it would show a gain of {_detectable(compared, gate):+.3f})"
     )
+
+
+def _detectable(compared: _Comparison, gate: Gate) -> float:
+    """The gain that this holdout shows with power 0.8."""
+    return gate.min_improvement + (compared.z + POWER) * compared.error
 
 
 def _unopposed(tally: Tally, gate: Gate, value: float, alpha: float, look: int) -> Verdict:
@@ -175,8 +181,8 @@ def _won_and_lost(tally: Tally, gate: Gate) -> str:
             lost[positive] += cell.rows * (cell.champion == cell.truth)
     if gate.average is Average.BINARY and len({cell.truth for cell in tally.cells}) == 2:
         return (
-            f"It finds {won[True]} more positives and loses {lost[True]},"
-            f" removes {won[False]} false alarms and adds {lost[False]}"
+            f"It finds {counted(won[True], 'more positive')} and loses {lost[True]:,},"
+            f" removes {counted(won[False], 'false alarm')} and adds {lost[False]:,}"
         )
     return f"It is right on {won.total()} rows where the champion is wrong, and wrong on {lost.total()} it got right"
 
@@ -184,9 +190,9 @@ def _won_and_lost(tally: Tally, gate: Gate) -> str:
 def _bound(gate: Gate, alpha: float, look: int) -> str:
     chance = f"{alpha:.2g}"
     if gate.guarantee is Guarantee.PER_TEST:
-        return f"Look {look} at this holdout; a challenger that is no better passes it with chance {chance} at most"
+        return f"Look {look} at these rows; a challenger that is no better passes it with chance {chance} at most"
     return (
-        f"Look {look} at this holdout, tested at {chance}: over all looks a challenger that is no better is"
+        f"Look {look} at these rows, tested at {chance}: over all looks at them a challenger that is no better is"
         f" promoted with chance {gate.alpha:g} at most"
     )
 

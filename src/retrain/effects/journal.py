@@ -15,8 +15,9 @@ from typing import get_args
 
 from cattrs.preconf.json import make_converter
 
-from retrain.core.recall import Past, advance, fold
-from retrain.core.records import Checked, Entry, Event, Judged
+from retrain.core.events import Checked, Entry, Event, Judged
+from retrain.core.past import Past
+from retrain.core.recall import advance, fold
 from retrain.errors import RetrainError
 
 SCHEMA = 1

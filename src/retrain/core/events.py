@@ -1,0 +1,157 @@
+"""What happened: the events of the journal, frozen."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from retrain.core.records import Action, Assessment, Outcome, Reason, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A check looked and decided. `served` is the version the metrics are about.
+
+    `incident` names a failure or a state that needs a person; `news` says that this check told it.
+    """
+
+    action: Action
+    reason: Reason
+    message: str
+    served: str | None
+    assessments: tuple[Assessment, ...]
+    incident: str | None = None
+    news: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingStarted:
+    """The intent to train, written before the command starts."""
+
+    run: str
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFinished:
+    """How a training ended. `news` says that a failure was told."""
+
+    run: str
+    outcome: Outcome
+    message: str
+    exit_code: int | None = None
+    seconds: float | None = None
+    challenger: str | None = None
+    news: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A look at the holdout, or the repetition of a recorded one (`repeated`: it costs no look).
+
+    `question` is what was asked besides the three (metric, average, margin, level); `file` is the holdout
+    file's inode, size and time, so that an unchanged file need not be read again.
+    """
+
+    challenger: str
+    champion: str | None
+    holdout: str
+    question: str
+    file: str
+    verdict: Verdict
+    repeated: bool = False
+    dry_run: bool = False
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NotJudged:
+    """The waiting challenger could not be judged, which was told."""
+
+    version: str
+    message: str
+
+
+class Swap(StrEnum):
+    """Why the champion link moves."""
+
+    PROMOTION = "promotion"
+    ROLLBACK = "rollback"
+
+
+@dataclass(frozen=True, slots=True)
+class SwapStarted:
+    """The intent to move the link, written before it moves."""
+
+    swap: Swap
+    version: str
+    previous: str | None
+    reason: str = ""
+    forced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SwapUndone:
+    """A swap that was not completed: the champion before it serves again."""
+
+    version: str
+    previous: str | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Promoted:
+    """The challenger is the champion now."""
+
+    version: str
+    previous: str | None
+    forced: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """An earlier champion serves again."""
+
+    version: str
+    previous: str | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A person turned the waiting challenger down."""
+
+    version: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """An ordinary champion file was taken into the registry as it was."""
+
+    version: str
+
+
+Event = (
+    Checked
+    | TrainingStarted
+    | TrainingFinished
+    | Judged
+    | NotJudged
+    | SwapStarted
+    | SwapUndone
+    | Promoted
+    | RolledBack
+    | Rejected
+    | Adopted
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the journal."""
+
+    id: int
+    at: datetime
+    event: Event

@@ -1,0 +1,113 @@
+"""All of the journal that the decisions need."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from retrain.core.events import SwapStarted
+from retrain.core.records import Assessment, Ruling, Signal
+
+TRAINING, PROMOTION = "training", "promotion"
+"""The incidents of a training and of a promotion that fail; a check has its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Streak:
+    """A signal's distinct windows in breach, in a row, since the last training that succeeded.
+
+    `in_breach` is what the last judged window said; `armed` is False for drift that stood at the last
+    promotion and was not seen healthy since; `seen` and `latest` tell the windows that count no more, `counted`
+    those that make up the streak.
+    """
+
+    count: int = 0
+    counted: tuple[str, ...] = ()
+    in_breach: bool = False
+    armed: bool = True
+    seen: tuple[str, ...] = ()
+    latest: datetime | None = None
+
+    def has_seen(self, assessment: Assessment) -> bool:
+        """Whether this window was read before, or ended before one that was."""
+        backwards = assessment.dated and earlier(assessment.observed_at, self.latest)
+        return backwards or assessment.window in self.seen
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """A training that was started and has not been recorded as finished."""
+
+    id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Challenger:
+    """What the last successful training left, and the latest ruling on it.
+
+    `undone` says that it won and was put in service, but the hook after the swap failed.
+    """
+
+    version: str
+    run: str
+    at: datetime
+    ruling: Ruling | None = None
+    undone: bool = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether it was judged, whatever the verdict: then it holds no training back any more."""
+        return self.ruling is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """All of the journal that the decisions need.
+
+    `run` and `swap` were started and not recorded as ended. `lineage` are the champions before the present one,
+    oldest first; `champions` all that served, by the last time they did; `admitted` the challengers that were kept.
+    `took_over_at` is when the present champion took over from another. `told` are the incidents that were told and
+    have not ended, with when they were told.
+    """
+
+    f1: Streak = field(default_factory=Streak)
+    drift: Streak = field(default_factory=Streak)
+    run: OpenRun | None = None
+    swap: SwapStarted | None = None
+    trained_at: datetime | None = None
+    failed_at: datetime | None = None
+    failures: int = 0
+    challenger: Challenger | None = None
+    unpromoted: int = 0
+    served: str | None = None
+    served_since: datetime | None = None
+    took_over_at: datetime | None = None
+    lineage: tuple[str, ...] = ()
+    champions: tuple[str, ...] = ()
+    admitted: tuple[str, ...] = ()
+    told: Mapping[str, datetime] = field(default_factory=dict)
+
+    def streak(self, signal: Signal) -> Streak:
+        """The streak of this signal."""
+        return self.f1 if signal is Signal.F1 else self.drift
+
+    def outlived(self, keep: int) -> set[str]:
+        """The versions of this journal that nobody wants any more.
+
+        Wanted are the champion, `keep` others (first those that rollback walks to), and the last challenger.
+        Versions that this journal does not know are somebody else's.
+        """
+        line = dict.fromkeys((*self.lineage[::-1], *self.champions[::-1]))
+        others = [version for version in line if version != self.served][:keep]
+        last = self.challenger.version if self.challenger is not None else None
+        return {*self.champions, *self.admitted} - {self.served, *others, last}
+
+    def is_news(self, incident: str, now: datetime, repeat_after: timedelta) -> bool:
+        """Whether this incident is to be told: it is new, or it was told `repeat_after` ago."""
+        told_at = self.told.get(incident)
+        return told_at is None or now - told_at >= repeat_after
+
+
+def earlier(one: datetime | None, other: datetime | None) -> bool:
+    """Whether both are known and one comes before the other."""
+    return one is not None and other is not None and one < other
