@@ -1,24 +1,22 @@
 """The door: flags → story → face → exit code. The only place that exits."""
 
-import json
 import os
 import signal
 import sys
-import tempfile
-import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from types import FrameType
-from typing import Any, Concatenate, ParamSpec, TextIO
+from typing import Concatenate, ParamSpec
 
 import click
 
-from retrain.config import Secrets, load
+from retrain.config import load
 from retrain.context import Context
-from retrain.errors import ConfigError, Exit, RetrainError, Stopped
+from retrain.errors import ConfigError, Exit, Stopped
+from retrain.face import Face, boundary, mend_streams
 from retrain.report import Report
 
 P = ParamSpec("P")
@@ -27,63 +25,6 @@ Exit codes: 0 done (healthy, held back, trained, promoted, rolled back); 1 an ex
 2 wrong flags or configuration; 3 a bug in retrain; 4 metrics unknown; 10 promote: rejected;
 11 promote: the holdout cannot tell; 75 another run holds the lock; 128+N ended by signal N.
 """
-
-
-class Face:
-    """How this run talks: to a terminal, to cron, or in JSON."""
-
-    def __init__(self, *, as_json: bool, quiet: bool, verbose: bool) -> None:
-        self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
-        self.secrets = Secrets((), frozenset())
-
-    def show(self, report: Report) -> None:
-        """Say what a command has to say; nothing where nothing changed, unless a terminal reads."""
-        if self.as_json:
-            self._out_json(report.data)
-            return
-        failed = report.exit_code not in (Exit.DONE, Exit.REJECTED, Exit.INCONCLUSIVE)
-        say, stream = (self._err, sys.stderr) if failed else (self._out, sys.stdout)
-        if (report.news or self.verbose or stream.isatty()) and (failed or not self.quiet):
-            say(report.message)
-            for line in report.details if self.verbose else ():
-                self._err(line)
-
-    def fail(self, message: str, exit_code: int) -> None:
-        """Say what went wrong; where that cannot be said either, the exit code must do."""
-        with suppress(OSError, RetrainError):
-            if self.as_json:
-                self._out_json({"error": message, "exit_code": exit_code})
-            else:
-                self._err(f"retrain: {message}")
-
-    def _out_json(self, data: Mapping[str, Any]) -> None:
-        _write(json.dumps(self._clean(data)), sys.stdout)
-
-    def _clean(self, value: Any, key: str = "") -> Any:
-        """The value with its sentences scrubbed: a secret that looks like a number or a reason breaks no object."""
-        if isinstance(value, Mapping):
-            return {name: self._clean(below, name) for name, below in value.items()}
-        if isinstance(value, list):
-            return [self._clean(below, key) for below in value]
-        return self.secrets.scrub(value) if key in ("message", "error", "log") else value
-
-    def _out(self, text: str) -> None:
-        _write(self.secrets.scrub(text), sys.stdout)
-
-    def _err(self, text: str) -> None:
-        _write(self.secrets.scrub(text), sys.stderr)
-
-
-def _write(text: str, stream: TextIO) -> None:
-    """Write a line. Raises RetrainError where a disk is full; BrokenPipeError where nobody reads any more."""
-    try:
-        click.echo(text, file=stream)
-    except OSError as error:
-        # What is left in its buffer must not be tried again when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        if isinstance(error, BrokenPipeError):
-            raise
-        raise RetrainError(f"{stream.name.strip('<>')} cannot be written: {error.strerror}") from error
 
 
 def common(command: Callable[Concatenate[Context, Face, P], Report]) -> Callable[..., None]:
@@ -115,35 +56,6 @@ def common(command: Callable[Concatenate[Context, Face, P], Report]) -> Callable
             sys.exit(report.exit_code)
 
     return run
-
-
-@contextmanager
-def boundary(face: Face) -> Iterator[None]:
-    """The one place where an error becomes a sentence and an exit code."""
-    try:
-        yield
-    except RetrainError as error:
-        face.fail(str(error), error.exit_code)
-        sys.exit(error.exit_code)
-    except Stopped as stopped:
-        face.fail(f"stopped by {signal.Signals(stopped.number).name}", stopped.exit_code)
-        sys.exit(stopped.exit_code)
-    except BrokenPipeError:
-        # Whoever read our output has gone; there is nobody to tell.
-        sys.exit(128 + signal.SIGPIPE)
-    except Exception as error:
-        face.fail(f"a bug in retrain: {type(error).__name__}: {error}; {_traceback_file(face)}", Exit.BUG)
-        sys.exit(Exit.BUG)
-
-
-def _traceback_file(face: Face) -> str:
-    text = face.secrets.scrub(traceback.format_exc())
-    try:
-        with tempfile.NamedTemporaryFile("w", prefix="retrain-bug-", suffix=".txt", delete=False) as file:
-            file.write(text)
-    except OSError as error:
-        return f"its traceback could not be written: {error.strerror}"
-    return f"please report it with {file.name}"
 
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -191,7 +103,7 @@ def promote(  # noqa: PLR0913, PLR0917  (click passes every flag by name)
 
     CHALLENGER is a path or a version; without it, the one that the last training left.
     """
-    from retrain.promote import Order
+    from retrain.comparison import Order
     from retrain.promote import promote as story
 
     if reject and (force or dry_run or if_pending or challenger):
@@ -272,17 +184,9 @@ def _stop(number: int, _frame: FrameType | None) -> None:
     raise Stopped(number)
 
 
-def _mend_streams() -> None:
-    """Let a stream that was closed (`2>&-`) lead nowhere, and escape what an encoding lacks."""
-    for name in ("stdin", "stdout", "stderr"):  # in this order each gets its own descriptor, and no file of ours does
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("r+"))  # noqa: SIM115  (open to the end)
-        getattr(sys, name).reconfigure(errors="backslashreplace")
-
-
 def main() -> None:
     """The `retrain` command."""
-    _mend_streams()
+    mend_streams()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)

@@ -1,0 +1,165 @@
+"""Who is compared on the holdout, and with what verdict: the part of `promote` before it acts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from retrain.context import Context
+from retrain.core.events import Judged
+from retrain.core.judge import judge
+from retrain.core.past import Past
+from retrain.core.records import Tally
+from retrain.core.words import short
+from retrain.effects import evaluation, registry
+from retrain.effects.journal import Journal
+from retrain.errors import RetrainError
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """How the command was given.
+
+    `challenger` is a path or a version's prefix (None: the one that training left); `forced` and `rejected` are
+    a person's reasons; `progress` hears the share of the holdout that is done.
+    """
+
+    challenger: str | None = None
+    dry_run: bool = False
+    if_pending: bool = False
+    forced: str | None = None
+    rejected: str | None = None
+    progress: Callable[[float], None] = lambda _share: None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One promotion at work, with the lock held."""
+
+    context: Context
+    journal: Journal
+    order: Order
+    lock_fd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Who is compared: versions, and the files that hold these very bytes. `source` says whence the challenger."""
+
+    challenger: str
+    challenger_file: Path
+    champion: str | None
+    champion_file: Path | None
+    source: str
+
+
+def pair_of(case: Case) -> Pair:
+    """The challenger that was ordered and the champion that serves. RetrainError where there is nothing to compare."""
+    past, order, models = case.journal.past(), case.order, case.context.config.models
+    challenger, challenger_file, source = _challenger(case.context, past, order)
+    serving = registry.served(models)
+    if serving is None:
+        if past.served is not None and order.forced is None:
+            raise RetrainError(
+                f"{models.champion} is gone, and the journal says that {short(past.served)} served: retrain rollback"
+                " puts it back (promote --force goes on without it)"
+            )
+        return Pair(challenger, challenger_file, None, None, source)
+    champion = serving.version or registry.identify(serving.path)
+    if champion == challenger:
+        raise RetrainError(
+            f"challenger and champion are the same file, {short(challenger)}: there is nothing to compare"
+        )
+    return Pair(challenger, challenger_file, champion, serving.path, source)
+
+
+def _challenger(context: Context, past: Past, order: Order) -> tuple[str, Path, str]:
+    """The challenger's version, the file of its bytes, and whence it came."""
+    models = context.config.models
+    if order.challenger is None:
+        return _trained_challenger(context, past)
+    path = Path(order.challenger)
+    if not path.exists():
+        version = registry.find(models, order.challenger)
+        return version, registry.verify(models, version), "versions"
+    if order.dry_run:
+        return registry.identify(path), path, str(path)
+    version = registry.admit(models, path)
+    return version, registry.verify(models, version), str(path)
+
+
+def _trained_challenger(context: Context, past: Past) -> tuple[str, Path, str]:
+    models = context.config.models
+    if past.challenger is None:
+        raise RetrainError(
+            f"no challenger waits: no training has left one since the last promotion"
+            f" (retrain promote {models.challenger} judges that file)"
+        )
+    version, run = past.challenger.version, past.challenger.run
+    if models.challenger.exists() and (found := registry.identify(models.challenger)) != version:
+        raise RetrainError(
+            f"{models.challenger} is not what training {run} left: it is {short(found)} and was {short(version)}."
+            f" Name the file or {short(version)} to judge one of them"
+        )
+    return version, registry.verify(models, version), f"training {run}"
+
+
+def judged_on(case: Case, pair: Pair) -> Judged:
+    """The verdict: a recorded one where the same question was asked before, else that of a new look."""
+    context, journal, dry_run = case.context, case.journal, case.order.dry_run
+    asked, holdout = question(context), context.config.promotion.holdout
+    stamp = stamp_of(holdout)
+    known = journal.recorded_for_file(stamp, pair.champion, pair.challenger, asked)
+    if known is not None:
+        return replace(known, repeated=True, dry_run=dry_run, source=pair.source)
+    tally = _score(case, pair)
+    if stamp_of(holdout) != stamp:
+        raise RetrainError(f"{holdout}: was changed while the models were scored on it; try again")
+    # A champion that could not be scored was not compared: this must never be taken for a win over it.
+    champion = None if any(cell.champion is None for cell in tally.cells) else pair.champion
+    known = journal.recorded(tally.holdout, champion, pair.challenger, asked)
+    if known is not None:
+        return replace(known, file=stamp, repeated=True, dry_run=dry_run, source=pair.source)
+    verdict = judge(tally, context.config.gate, journal.looks(tally.holdout) + 1)
+    return Judged(
+        challenger=pair.challenger,
+        champion=champion,
+        holdout=tally.holdout,
+        question=asked,
+        file=stamp,
+        verdict=verdict,
+        dry_run=dry_run,
+        source=pair.source,
+    )
+
+
+def _score(case: Case, pair: Pair) -> Tally:
+    """Both models on the holdout. Only a person's --force goes past a champion that cannot be scored."""
+    order, models = case.order, case.context.config.models
+    promotion, directory = case.context.config.promotion, case.context.config.training.directory
+    try:
+        if pair.champion is not None and not order.dry_run:
+            registry.verify(models, pair.champion)
+        tally = evaluation.compare(pair.champion_file, pair.challenger_file, promotion, directory, order.progress)
+    except RetrainError as error:
+        of_another = isinstance(error, evaluation.Unscorable) and error.side != "champion"
+        if order.forced is None or pair.champion is None or of_another:
+            raise
+        tally = evaluation.compare(None, pair.challenger_file, promotion, directory, order.progress)
+    if registry.identify(pair.challenger_file) != pair.challenger:
+        raise RetrainError(f"{pair.challenger_file}: was changed while it was scored; try again")
+    return tally
+
+
+def question(context: Context) -> str:
+    """All that shapes the answer besides the two models and the rows."""
+    promotion = context.config.promotion
+    return f"{context.config.gate.question}; target {promotion.target}; dtypes {sorted(promotion.dtypes.items())}"
+
+
+def stamp_of(holdout: Path) -> str:
+    """What changes when the holdout file is touched."""
+    try:
+        found = holdout.stat()
+    except OSError as error:
+        raise RetrainError(f"{holdout}: the holdout cannot be read: {error.strerror} (promotion.holdout)") from error
+    return f"{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
