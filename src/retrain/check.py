@@ -20,7 +20,7 @@ from retrain.report import Report
 from retrain.train import train
 
 LOCK_SLACK = timedelta(minutes=1)
-"""How much longer than training and promotion may take the lock may be held before a check is loud about it."""
+"""At most this much longer than its time limits allow may a lock be held before a check is loud about it."""
 
 
 class StuckError(BusyError):
@@ -94,13 +94,17 @@ def _settle_if_free(context: Context, journal: Journal) -> tuple[str, ...]:
 
 
 def _complain_if_stuck(context: Context, error: lock.HeldError) -> None:
-    training, promotion = context.config.training, context.config.promotion
-    longest = max(training.timeout + training.grace, 2 * promotion.timeout) + LOCK_SLACK
-    held = context.clock() - error.holder.since if error.holder is not None else timedelta()
-    if held > longest:
+    """Raise StuckError when the lock has been held for longer than its holder may take."""
+    training, promotion, holder = context.config.training, context.config.promotion, error.holder
+    if holder is None:
+        return
+    # A promotion scores, and its hook may run twice.
+    longest = training.timeout + training.grace if holder.command == "check" else 3 * promotion.timeout
+    held = context.clock() - holder.since
+    if held > longest + min(LOCK_SLACK, longest / 10):
         raise StuckError(
-            f"stuck: {error.holder} has held the lock for {duration(held)}, longer than training and promotion may"
-            f" take ({duration(longest)}). Look at that process: the lock is free when it and its training have ended"
+            f"stuck: {holder} has held the lock for {duration(held)}, and may take {duration(longest)}."
+            " Look at that process: the lock is free when it and its training have ended"
         ) from error
 
 

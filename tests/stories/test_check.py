@@ -216,24 +216,27 @@ def test_while_a_training_runs_checks_are_busy_and_commands_exit_75(project: Pro
 
 
 def test_a_lock_held_longer_than_a_training_may_take_is_loud(project: Project) -> None:
-    """Exit 75 and a line that names the holder, once per incident."""
-    project.run("check")
-    lock = project.root / "state/lock"
-    holder = (
-        "import fcntl,json,sys,time; f=open(sys.argv[1],'r+'); fcntl.flock(f,fcntl.LOCK_EX);"
-        "json.dump({'command':'check','pid':1,'since':'2020-01-01T00:00:00+00:00'},f); f.flush();"
-        "print('held',flush=True); time.sleep(60)"
-    )
-    lock.touch()
-    with subprocess.Popen([sys.executable, "-c", holder, str(lock)], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        project.metrics(f1=0.78)
-        done = [project.run("check") for _ in range(2)]
-        process.kill()
-    assert [each.returncode for each in done] == [75, 75]
-    assert "has held the lock for" in done[0].stderr
-    assert done[1].stderr == ""
+    """A training that outlives its killed controller and its own time limit: exit 75, told once, with its holder."""
+    project.configure(training={"timeout": "1s", "grace": "1s"})
+    project.train("touch started; while [ ! -e go ]; do sleep 0.05; done; touch ended")
+    project.metrics(f1=0.78)
+    process = project.start("check")
+    until((project.root / "started").exists)
+    end(process, signal.SIGKILL)
+    stuck = []
+
+    def is_loud() -> bool:
+        stuck.append(project.run("check"))
+        return stuck[-1].returncode == 75
+
+    until(is_loud)
+    assert f"process {process.pid}" in stuck[-1].stderr
+    assert "has held the lock for" in stuck[-1].stderr
+    assert {done.returncode for done in stuck[:-1]} <= {0}
+    again = project.run("check")
+    assert (again.returncode, again.stderr) == (75, "")
+    (project.root / "go").touch()
+    until((project.root / "ended").exists)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
