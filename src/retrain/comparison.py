@@ -7,6 +7,7 @@ from pathlib import Path
 from retrain.context import Context
 from retrain.core.events import Judged
 from retrain.core.judge import judge
+from retrain.core.ledger import next_look
 from retrain.core.past import Past
 from retrain.core.records import Tally
 from retrain.core.words import short
@@ -110,7 +111,7 @@ def judged_on(case: Case, pair: Pair) -> Judged:
     stamp = stamp_of(holdout)
     known = journal.recorded_for_file(stamp, pair.champion, pair.challenger, asked)
     if known is not None:
-        return replace(known, repeated=True, dry_run=dry_run, source=pair.source)
+        return replace(known, repeated=True, dry_run=dry_run, source=pair.source, sketch=())
     tally = _score(case, pair)
     if stamp_of(holdout) != stamp:
         raise RetrainError(f"{holdout}: was changed while the models were scored on it; try again")
@@ -118,8 +119,9 @@ def judged_on(case: Case, pair: Pair) -> Judged:
     champion = None if any(cell.champion is None for cell in tally.cells) else pair.champion
     known = journal.recorded(tally.holdout, champion, pair.challenger, asked)
     if known is not None:
-        return replace(known, file=stamp, repeated=True, dry_run=dry_run, source=pair.source)
-    verdict = judge(tally, context.config.gate, journal.looks(tally.holdout) + 1)
+        return replace(known, file=stamp, repeated=True, dry_run=dry_run, source=pair.source, sketch=())
+    history = list(journal.judgements())
+    verdict = judge(tally, context.config.gate, next_look(tally, history))
     return Judged(
         challenger=pair.challenger,
         champion=champion,
@@ -129,6 +131,7 @@ def judged_on(case: Case, pair: Pair) -> Judged:
         verdict=verdict,
         dry_run=dry_run,
         source=pair.source,
+        sketch=() if any(judged.holdout == tally.holdout for judged in history) else tally.sketch,
     )
 
 

@@ -39,7 +39,7 @@ def fault(asked: Plan) -> tuple[str, str]:
 
 
 def cells(asked: Plan) -> dict[Any, int]:
-    return dict(tally(asked, lambda _: None)[0])
+    return dict(tally(asked, lambda _: None)[0].cells)
 
 
 @pytest.mark.parametrize(

@@ -87,17 +87,19 @@ def test_a_parquet_is_typed_as_a_whole(tmp_path: Path) -> None:
 
 
 def test_the_tally_does_not_depend_on_the_chunk_size(tmp_path: Path) -> None:
-    """Cells and fingerprint are the same for any chunk size."""
+    """Cells, fingerprint and sketch are the same for any chunk size."""
     path = tmp_path / "holdout.csv"
     path.write_text("label,a,t\n" + "1,3,True\n0,x,\n0,2.5,False\n1,,True\n" * 3)
     joblib.dump(Says(1), tmp_path / "model")
     answers = [tally(plan(path, size, challenger=str(tmp_path / "model")), lambda _: None) for size in (1, 5, 100)]
-    assert answers[0] == answers[1] == answers[2]
-    assert answers[0][0] == {(1, None, 1): 6, (0, None, 1): 6}
+    told = [(total.cells, total.sketch.tolist(), print_of) for total, print_of in answers]
+    assert told[0] == told[1] == told[2]
+    assert told[0][0] == {(1, None, 1): 6, (0, None, 1): 6}
+    assert len(told[0][1]) == 4, "each of the different rows once"
 
 
 def printed(frame: pd.DataFrame) -> str:
-    return fingerprint.digest(fingerprint.sums(frame), frame.columns, "label", len(frame))
+    return fingerprint.digest(fingerprint.of_rows(frame)[0], frame.columns, "label", len(frame))
 
 
 TABLE = pd.DataFrame({"label": [1, 0, 1], "a": [0.0, 2.0, None], "s": ["x", None, "1"], "t": [True, None, False]})
@@ -139,5 +141,5 @@ def test_the_fingerprint_sees_every_change_of_content(other: pd.DataFrame) -> No
 
 def test_both_lanes_of_the_fingerprint_differ_for_numbers() -> None:
     """pandas' hash key has no say in numbers; the second lane must not repeat the first."""
-    first, second = fingerprint.sums(pd.DataFrame({"label": [1, 0], "a": [1.5, 2.5]}))
+    (first, second), _ = fingerprint.of_rows(pd.DataFrame({"label": [1, 0], "a": [1.5, 2.5]}))
     assert first != second

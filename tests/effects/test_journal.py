@@ -253,11 +253,12 @@ def test_what_was_appended_outlives_a_kill(state: Path) -> None:
 # ---------------------------------------------------------------- what is asked of it
 
 
-def test_looks_are_counted_per_holdout_and_repetitions_cost_none(state: Path) -> None:
-    """A dry run looks, too: looking is what wears a holdout out."""
-    tell(state, judged(B), judged(B, repeated=True), judged(C, dry_run=True), judged(B, holdout="h2"), Rejected(B, ""))
+def test_every_look_is_told_oldest_first(state: Path) -> None:
+    """At any holdout, repetitions and dry runs included."""
+    looks = [judged(B), judged(B, repeated=True), judged(C, dry_run=True), judged(B, holdout="h2")]
+    tell(state, *looks, Rejected(B, ""))
     with open_journal(state) as journal:
-        assert [journal.looks(holdout) for holdout in ("h1", "h2", "h3")] == [2, 1, 0]
+        assert list(journal.judgements()) == looks
 
 
 def test_a_question_has_one_answer(state: Path) -> None:
@@ -293,7 +294,12 @@ def test_the_last_check_and_the_turning_points(state: Path) -> None:
 
 @pytest.mark.parametrize(
     "ask",
-    [Journal.past, Journal.last_check, lambda journal: journal.turning_points(8), lambda journal: journal.looks("h1")],
+    [
+        Journal.past,
+        Journal.last_check,
+        lambda journal: journal.turning_points(8),
+        lambda journal: list(journal.judgements()),
+    ],
 )
 def test_nothing_that_is_read_is_sorted(state: Path, ask: Callable[[Journal], object]) -> None:
     """A check costs the same after a million events: every question is answered along an index."""
@@ -315,7 +321,7 @@ def test_a_dry_run_makes_no_journal(state: Path) -> None:
     """Where there is none it is empty, and nothing at all is written, no directory either."""
     assert read(state, writable=False) == Past()
     with open_journal(state, writable=False) as journal:
-        assert (journal.looks("h1"), journal.last_check(), journal.turning_points(3)) == (0, None, [])
+        assert (list(journal.judgements()), journal.last_check(), journal.turning_points(3)) == ([], None, [])
     assert not state.exists()
     state.mkdir()
     assert read(state, writable=False) == Past()
@@ -410,7 +416,7 @@ def test_a_corrupt_journal_is_told_in_a_sentence(state: Path, damage: Callable[[
     ):
         journal.past()
         journal.turning_points(5)
-        journal.looks("h1")
+        list(journal.judgements())
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,25 @@ def test_the_same_question_is_answered_once(project: Project) -> None:
     assert project.json("promote", "fair.joblib")["look"] == 2
 
 
+def test_a_holdout_that_keeps_rows_keeps_its_count(project: Project) -> None:
+    """Dropping rows, or turning them round, is no way to a fresh budget; other rows are."""
+    project.serve(project.models.weak)
+    holdout = project.root / "data/holdout.csv"
+    header, *rows = holdout.read_text().splitlines()
+
+    def look(kept: list[str]) -> int:
+        holdout.write_text("\n".join([header, *kept]) + "\n")
+        number = project.json("promote", str(project.models.fair), "--dry-run")["look"]
+        assert isinstance(number, int)
+        return number
+
+    assert look(rows[:2000]) == 1
+    assert look(rows[1999::-1]) == 1, "the same rows: the recorded verdict"
+    assert look(rows[:1999]) == 2
+    assert look(rows[1000:]) == 3
+    assert look(rows[:900]) == 3, "these rows were not in the latest one, but in the one before"
+
+
 def test_a_dry_run_changes_nothing_but_the_record_of_its_look(project: Project) -> None:
     """Neither link nor versions move, and the challenger still waits."""
     project.serve(project.models.weak)

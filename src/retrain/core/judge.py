@@ -190,9 +190,9 @@ def _won_and_lost(tally: Tally, gate: Gate) -> str:
 def _bound(gate: Gate, alpha: float, look: int) -> str:
     chance = f"{alpha:.2g}"
     if gate.guarantee is Guarantee.PER_TEST:
-        return f"Look {look} at these rows; a challenger that is no better passes it with chance {chance} at most"
+        return f"Look {look} at this holdout; a challenger that is no better passes it with chance {chance} at most"
     return (
-        f"Look {look} at these rows, tested at {chance}: over all looks at them a challenger that is no better is"
+        f"Look {look} at this holdout, tested at {chance}: over all looks a challenger that is no better is"
         f" promoted with chance {gate.alpha:g} at most"
     )
 

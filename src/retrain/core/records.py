@@ -174,11 +174,12 @@ class Tally:
     """The holdout, counted: all that any metric of a confusion matrix needs.
 
     `champion` of every cell is None where there is no champion. `holdout` is the fingerprint of the rows'
-    content.
+    content, `sketch` the smallest of their hashes in order.
     """
 
     cells: tuple[Cell, ...]
     holdout: str
+    sketch: tuple[int, ...] = ()
 
     @property
     def rows(self) -> int:

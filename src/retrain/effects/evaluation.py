@@ -162,7 +162,7 @@ def _signal(process: Process, number: int) -> bool:
 def _tally(message: dict[str, Any]) -> Tally:
     if "error" in message:
         raise Unscorable(message["error"]["side"], message["error"]["message"])
-    return Tally(tuple(Cell(*cell) for cell in message["cells"]), message["holdout"])
+    return Tally(tuple(Cell(*cell) for cell in message["cells"]), message["holdout"], tuple(message["sketch"]))
 
 
 def _too_late(plan: Plan, at: Side | None, timeout: timedelta) -> str:

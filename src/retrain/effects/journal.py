@@ -23,12 +23,13 @@ from retrain.errors import RetrainError
 SCHEMA = 1
 BUSY_SECONDS = 10.0
 """How long another writer is waited for."""
-_TABLES = """
+_TURNING_POINT = "kind NOT IN ('Checked', 'SwapStarted')"
+_TABLES = f"""
 CREATE TABLE events (
     id INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL, body TEXT NOT NULL
 );
 CREATE INDEX events_by_subject ON events (kind, subject);
-CREATE INDEX turning_points ON events (id) WHERE kind NOT IN ('Checked', 'SwapStarted');
+CREATE INDEX turning_points ON events (id) WHERE {_TURNING_POINT};
 CREATE TABLE past (one INTEGER PRIMARY KEY CHECK (one = 1), upto INTEGER NOT NULL, body TEXT NOT NULL);
 """
 _KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
@@ -57,9 +58,12 @@ class Journal:
             self._db.execute("REPLACE INTO past VALUES (1, ?, ?)", (last, _converter.dumps(past)))
         return past
 
-    def looks(self, holdout: str) -> int:
-        """How often this holdout has been looked at."""
-        return sum(1 for judged in self._judged(holdout) if not judged.repeated)
+    def judgements(self) -> Iterator[Judged]:
+        """Every look at any holdout, oldest first, and every repetition of one."""
+        # The plus has SQLite walk the turning points in order, and sort nothing.
+        for entry in self._entries(f"WHERE {_TURNING_POINT} AND +kind = 'Judged' ORDER BY id"):
+            if isinstance(entry.event, Judged):
+                yield entry.event
 
     def recorded(self, holdout: str, champion: str | None, challenger: str, question: str) -> Judged | None:
         """The look that already answered this question about these three."""
@@ -85,7 +89,7 @@ class Journal:
 
     def turning_points(self, limit: int) -> list[Entry]:
         """The latest events other than checks and intents to swap, newest first."""
-        return list(self._entries("WHERE kind NOT IN ('Checked', 'SwapStarted') ORDER BY id DESC LIMIT ?", limit))
+        return list(self._entries(f"WHERE {_TURNING_POINT} ORDER BY id DESC LIMIT ?", limit))
 
     def _judged(self, holdout: str) -> Iterator[Judged]:
         for entry in self._entries("WHERE kind = 'Judged' AND subject = ? ORDER BY id", holdout):

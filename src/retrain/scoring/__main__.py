@@ -35,11 +35,11 @@ def _answer(request: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> 
     from retrain.scoring.plan import Plan, UnusableError
 
     try:
-        cells, fingerprint = tally(Plan(**request), tell)
+        total, fingerprint = tally(Plan(**request), tell)
     except UnusableError as error:
         return {"error": {"side": error.side, "message": error.message}}
-    rows = sorted(([*labels, count] for labels, count in cells.items()), key=json.dumps)
-    return {"cells": rows, "holdout": fingerprint}
+    rows = sorted(([*labels, count] for labels, count in total.cells.items()), key=json.dumps)
+    return {"cells": rows, "holdout": fingerprint, "sketch": total.sketch.tolist()}
 
 
 def _end_with(controller: int) -> None:

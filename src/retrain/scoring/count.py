@@ -27,13 +27,19 @@ class Part:
     rows: int = 0
     cells: Counter[Triple] = field(default_factory=Counter)
     sums: fingerprint.Sums = (0, 0)
+    sketch: fingerprint.Hashes = field(default_factory=lambda: fingerprint.NOTHING)
 
     def __add__(self, other: "Part") -> "Part":
-        return Part(self.rows + other.rows, self.cells + other.cells, fingerprint.added(self.sums, other.sums))
+        return Part(
+            self.rows + other.rows,
+            self.cells + other.cells,
+            fingerprint.added(self.sums, other.sums),
+            fingerprint.smallest(self.sketch, other.sketch),
+        )
 
 
-def tally(plan: Plan, tell: Tell) -> tuple[Counter[Triple], str]:
-    """The cells of the holdout and its fingerprint; the same for any chunk size and number of jobs.
+def tally(plan: Plan, tell: Tell) -> tuple[Part, str]:
+    """The whole holdout, counted, and its fingerprint; the same for any chunk size and number of jobs.
 
     `tell` hears which side is at work (None: workers are, on all) and the share of rows done.
     UnusableError where a side is no use.
@@ -46,7 +52,7 @@ def tally(plan: Plan, tell: Tell) -> tuple[Counter[Triple], str]:
         # A worker died. Alone, this process either has memory enough or dies at the step it told last.
         total = _total(replace(plan, jobs=1), holdout, tell)
     _check_vocabulary(plan, total.cells)
-    return total.cells, fingerprint.digest(total.sums, holdout.dtypes, plan.target, total.rows)
+    return total, fingerprint.digest(total.sums, holdout.dtypes, plan.target, total.rows)
 
 
 def _total(plan: Plan, holdout: Holdout, tell: Tell) -> Part:
@@ -84,7 +90,8 @@ def score(plan: Plan, fractional: bool, chunk: pd.DataFrame, tell: Tell = lambda
     tell({"at": "challenger"})
     challenger = models.predict("challenger", plan.challenger, features, fractional)
     tell({"at": "holdout"})
-    return Part(len(truth), Counter(zip(truth, champion, challenger, strict=True)), fingerprint.sums(chunk))
+    cells = Counter(zip(truth, champion, challenger, strict=True))
+    return Part(len(truth), cells, *fingerprint.of_rows(chunk))
 
 
 def _check_vocabulary(plan: Plan, cells: Iterable[Triple]) -> None:

@@ -18,18 +18,28 @@ import numpy.typing as npt
 import pandas as pd
 from pandas.api.types import is_numeric_dtype, is_object_dtype
 
+from retrain.core.ledger import SKETCH
+
 Hashes = npt.NDArray[np.uint64]
 Sums = tuple[int, int]
 
 _KEYS = ("0123456789abcdef", "fedcba9876543210")
 # pandas uses a key for texts only: numbers are told apart between the lanes by a salt.
 _SALTS = tuple(np.uint64(int(key, 16)) for key in _KEYS)
+NOTHING = np.array([], np.uint64)
+"""The sketch of no rows."""
 _MISSING = np.uint64(0x9E3779B97F4A7C15)
 
 
-def sums(frame: pd.DataFrame) -> Sums:
-    """The sum of the row hashes of a chunk, a lane each; those of two chunks are to be added by `added`."""
-    return _sum(frame, 0), _sum(frame, 1)
+def of_rows(frame: pd.DataFrame) -> tuple[Sums, Hashes]:
+    """The sum of the row hashes of a chunk, a lane each, and its sketch; for those of two chunks see below."""
+    one, other = _rows(frame, 0), _rows(frame, 1)
+    return (int(one.sum(dtype=np.uint64)), int(other.sum(dtype=np.uint64))), smallest(one, NOTHING)
+
+
+def smallest(one: Hashes, other: Hashes) -> Hashes:
+    """The sketch of two chunks together: the smallest hashes, each once, in order."""
+    return np.unique(np.concatenate([one, other]))[:SKETCH].astype(np.uint64, copy=False)
 
 
 def added(one: Sums, other: Sums) -> Sums:
@@ -42,9 +52,10 @@ def digest(total: Sums, columns: Iterable[str], target: str, rows: int) -> str:
     return hashlib.sha256(json.dumps([sorted(columns), target, rows, total]).encode()).hexdigest()[:32]
 
 
-def _sum(frame: pd.DataFrame, lane: int) -> int:
+def _rows(frame: pd.DataFrame, lane: int) -> Hashes:
+    """The hash of each row."""
     hashes = pd.DataFrame({name: _hashes(frame[name], lane) for name in sorted(frame.columns)})
-    return int(pd.util.hash_pandas_object(hashes, index=False).to_numpy().sum(dtype=np.uint64))
+    return np.asarray(pd.util.hash_pandas_object(hashes, index=False), np.uint64)
 
 
 def _hashes(column: "pd.Series[Any]", lane: int) -> Hashes:

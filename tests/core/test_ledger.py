@@ -1,0 +1,58 @@
+"""The count of looks: it goes on with the rows, whatever file they come in."""
+
+import random
+
+import pytest
+
+from retrain.core.events import Judged
+from retrain.core.ledger import SKETCH, next_look, shared
+from retrain.core.records import Cell, Ruling, Tally, Verdict
+
+
+def sketch(rows: range) -> tuple[int, ...]:
+    """The smallest hashes of these rows; a seeded generator hashes them."""
+    return tuple(sorted(random.Random(row).getrandbits(64) for row in rows)[:SKETCH])
+
+
+def holdout(name: str, rows: range) -> Tally:
+    return Tally((Cell(1, 1, 0, len(rows)),), name, sketch(rows))
+
+
+def looked(tally: Tally, look: int, *, first: bool = True) -> Judged:
+    verdict = Verdict(Ruling.INCONCLUSIVE, "", "f1", tally.rows, 0.8, 0.8, 0.05, look)
+    return Judged("b", "a", tally.holdout, "q", "f", verdict, sketch=tally.sketch if first else ())
+
+
+@pytest.mark.parametrize("size", [300, 1000, 20_000])
+@pytest.mark.parametrize("percent", [0, 5, 25, 50, 100])
+def test_the_share_of_rows_is_known_from_the_sketches(size: int, percent: int) -> None:
+    """Exact while the sketches hold every row; else within four standard errors of the estimate."""
+    one, other = range(size), range(size - size * percent // 100, 2 * size - size * percent // 100)
+    share = shared(sketch(one), size, sketch(other), size)
+    assert share == pytest.approx(percent / 100, abs=0 if size < SKETCH else 4 * (percent / 100 / SKETCH) ** 0.5)
+
+
+def test_the_same_rows_go_on_with_their_count() -> None:
+    """Looks at them, repetitions not counted."""
+    rows = holdout("h", range(500))
+    assert next_look(rows, []) == 1
+    assert next_look(rows, [looked(rows, 1), looked(rows, 2, first=False), looked(rows, 2, first=False)]) == 3
+
+
+def test_a_holdout_that_shares_a_tenth_of_its_rows_goes_on_with_the_count() -> None:
+    """Appending or replacing rows does not reset the budget; a fresh holdout has one of its own."""
+    first = holdout("first", range(500))
+    past = [looked(first, 1), looked(first, 2, first=False)]
+    assert next_look(holdout("one more row", range(501)), past) == 3
+    assert next_look(holdout("half renewed", range(250, 750)), past) == 3
+    assert next_look(holdout("a twentieth left", range(475, 975)), past) == 1
+    assert next_look(holdout("fresh", range(1000, 1500)), past) == 1
+
+
+def test_the_count_goes_on_along_a_chain() -> None:
+    """A holdout that rolls on week by week is looked at again and again, though its rows are all new in the end."""
+    weeks = [holdout(f"week {week}", range(100 * week, 100 * week + 500)) for week in range(12)]
+    history: list[Judged] = []
+    for week in weeks:
+        history.append(looked(week, next_look(week, history)))
+    assert history[-1].verdict.look == 12
