@@ -80,7 +80,8 @@ def _undo(context: Context, journal: Journal, intent: SwapStarted, hooked: "_Hoo
     # Whoever sent a signal wants an end, not another try.
     if intent.previous is not None and hooked.signal is None and _hook(context, intent, lock_fd).problem is not None:
         message += f"; the hook failed for {back} too, so look at the service"
-    journal.append(SwapUndone(intent.version, intent.previous, message), context.clock())
+    failed = hooked.signal is None
+    journal.append(SwapUndone(intent.version, intent.previous, message, failed), context.clock())
     if hooked.signal is not None:
         raise Stopped(hooked.signal)
     raise SwapUndoneError(message)

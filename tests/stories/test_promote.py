@@ -340,6 +340,23 @@ def test_a_reader_never_fails_during_1000_swaps(project: Project) -> None:
     assert re.fullmatch(r"\d+ \['DecisionTreeClassifier', 'LogisticRegression'\]\n", out), out
 
 
+def test_if_pending_finishes_what_a_crash_interrupted_but_repeats_no_failed_hook(project: Project) -> None:
+    """A winner that was not put in service since the controller died is; one whose hook failed waits for a person."""
+    project.serve(project.models.weak)
+    project.configure(promotion={"after": "sh -c 'touch hooked; sleep 60'"})
+    trained(project, project.models.strong)
+    process = project.start("promote", "--if-pending")
+    until((project.root / "hooked").exists)
+    assert end(process, signal.SIGTERM)[0] == 128 + signal.SIGTERM
+    project.configure(promotion={"after": "false"})
+    assert project.run("promote", "--if-pending").returncode == 1
+    quiet = project.run("promote", "--if-pending")
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+    assert "won, but the hook after the swap failed" in project.run("status").stdout
+    project.configure(promotion={"after": "true"})
+    assert project.run("promote").returncode == 0
+
+
 def test_if_pending_tells_a_failure_once(project: Project) -> None:
     """Under cron a holdout that is missing is one mail, not one an hour; the exit code is honest every time."""
     project.serve(project.models.weak)

@@ -94,11 +94,12 @@ class SwapStarted:
 
 @dataclass(frozen=True, slots=True)
 class SwapUndone:
-    """A swap that was not completed: the champion before it serves again."""
+    """A swap that was not completed: the champion before it serves. `failed`: since the hook after it failed."""
 
     version: str
     previous: str | None
     message: str
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ def advance(past: Past, event: Event, at: datetime) -> Past:
         case SwapStarted():
             return replace(past, swap=event)
         case SwapUndone():
-            return _of(replace(past, swap=None), event.version, undone=True)
+            return _of(replace(past, swap=None), event.version, undone=event.failed)
         case Promoted():
             past = _serves(replace(past, swap=None), event.version, at, disarm=True)
             return replace(_without(past, event.version), unpromoted=0)
