@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -74,6 +75,23 @@ def test_json_of_unknown_metrics_is_the_decision(project: Project) -> None:
     done = project.run("check", "--json")
     assert done.returncode == 4
     assert json.loads(done.stdout)["reason"] == "unknown"
+
+
+def shape(value: object) -> object:
+    """The keys of an object, and of the objects in it."""
+    if isinstance(value, dict):
+        return {key: shape(below) for key, below in value.items()}
+    return [shape(value[0])] if isinstance(value, list) and value else None
+
+
+def test_the_json_of_the_readme_is_what_the_commands_say(project: Project) -> None:
+    """Other programs are written against it: every key of both objects, at every depth."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    told = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", readme, re.S)]
+    project.serve(project.models.weak)
+    project.metrics(f1=0.5, drift=0.9)
+    assert shape(project.json("check")) == shape(told[0])
+    assert shape(project.json("promote")) == shape(told[1])
 
 
 def test_wrong_configuration_lists_everything_at_once(project: Project) -> None:
