@@ -134,6 +134,13 @@ def test_without_a_champion_the_floor_decides(project: Project) -> None:
     assert served(project)
 
 
+def test_another_floor_is_another_question(project: Project) -> None:
+    """A recorded verdict answers only what was asked."""
+    assert project.run("promote", str(project.models.weak)).returncode == 10
+    project.configure(triggers={"performance_threshold": 0.7})
+    assert project.run("promote", str(project.models.weak)).returncode == 0
+
+
 def test_the_same_bytes_are_refused(project: Project) -> None:
     """Champion and challenger are one file: nothing to compare, exit 1, no look."""
     project.serve(project.models.weak)

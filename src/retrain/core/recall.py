@@ -46,8 +46,10 @@ def advance(past: Past, event: Event, at: datetime) -> Past:
             return _trained(past, event, at)
         case Judged():
             told = {each: since for each, since in past.told.items() if each != PROMOTION}
+            if event.dry_run:
+                return replace(past, told=told)
             past = replace(past, told=told, admitted=_last(past.admitted, event.challenger))
-            return past if event.dry_run else _of(past, event.challenger, ruling=event.verdict.ruling)
+            return _of(past, event.challenger, ruling=event.verdict.ruling)
         case NotJudged():
             return _told(past, PROMOTION, at)
         case Rejected():

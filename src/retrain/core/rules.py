@@ -107,4 +107,5 @@ class Gate:
     def question(self) -> str:
         """What is asked of a pair and a holdout; the same question of the same three has one answer."""
         scope = f"{self.average}:{self.positive!r}" if self.average is Average.BINARY else self.average
-        return f"{self.metric} {scope} > {self.min_improvement:+} floor {self.floor} at {self.alpha} {self.guarantee}"
+        floors = f"floor {self.floor}, {self.unopposed_floor} unopposed"
+        return f"{self.metric} {scope} > {self.min_improvement:+}, {floors}, at {self.alpha} {self.guarantee}"
