@@ -35,7 +35,7 @@ def status(context: Context, limit: int) -> Report:
     with open_journal(config.state, writable=False) as journal:
         past, last = journal.past(), journal.last_check()
         events = journal.turning_points(limit)
-    serving = registry.served(config.models)
+    serving, kept = registry.served(config.models), set(registry.kept(config.models))
     held = barrier(past, config.triggers, now)
     screen = {
         "champion": _champion(serving, past, now),
@@ -48,7 +48,7 @@ def status(context: Context, limit: int) -> Report:
     text += ["lately", *(f"  {line}" for line in lately)] if lately else []
     data = {
         "champion": None if serving is None else {"version": serving.version, "since": _iso(_since(serving, past))},
-        "previous": [version for version in past.lineage[::-1] if version in registry.kept(config.models)],
+        "previous": [version for version in past.lineage[::-1] if version in kept],
         "challenger": past.challenger
         and {"version": past.challenger.version, "since": iso(past.challenger.at), "judged": past.challenger.settled},
         "last_check": None if last is None else {"at": iso(last.at), **_decision(last.event)},

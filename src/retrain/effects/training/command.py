@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retrain.config.schema import Training
-from retrain.errors import RetrainError
+from retrain.effects.training.log import Follower, opened, tail
 
 _OUTER_MAKE = frozenset({"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"})
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -22,9 +21,6 @@ _SAME_REQUEST = 0.2
 """Seconds. timeout(1), systemd and a closing terminal send two signals at once and mean one."""
 _REAPING = 5.0
 """Seconds that a process may take to vanish after SIGKILL before it is left to the kernel."""
-_TAIL_LINES, _TAIL_WIDTH, _TAIL_BYTES = 5, 300, 8 * 1024
-_ECHO_BYTES = 1024**2
-_ESCAPE = re.compile(r"\x1b\].*?(?:\x07|\x1b\\)|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[ -/]*[0-~]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +68,7 @@ def run(
     Raises RetrainError if the log cannot be written.
     """
     began = time.monotonic()
-    with _opened(log) as output:
+    with opened(log) as output:
         start = os.fstat(output).st_size
         with _recorded_signals() as received:
             try:
@@ -89,7 +85,7 @@ def run(
             except (OSError, ValueError) as error:
                 why = _why_not_started(training, environment, error)
                 return Ended(None, time.monotonic() - began, False, received.first, (), why)
-            follower = _Follower(output, start, echo)
+            follower = Follower(output, start, echo)
             try:
                 timed_out = _wait(process.pid, training, received, follower)
             finally:
@@ -98,21 +94,7 @@ def run(
             while follower.more():
                 pass
         seconds = time.monotonic() - began
-        return Ended(exit_code, seconds, timed_out, received.first, _tail(output, start), None)
-
-
-@contextmanager
-def _opened(log: Path) -> Iterator[int]:
-    try:
-        descriptor = os.open(log, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise RetrainError(
-            f"{log}: the log of the training cannot be written: {error.strerror} (mend the directory or change `state`)"
-        ) from error
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+        return Ended(exit_code, seconds, timed_out, received.first, tail(output, start), None)
 
 
 # ---------------------------------------------------------------- signals to the controller
@@ -157,7 +139,7 @@ def _recorded_signals() -> Iterator[_Received]:
 # ---------------------------------------------------------------- the process group
 
 
-def _wait(group: int, training: Training, received: _Received, follower: "_Follower") -> bool:
+def _wait(group: int, training: Training, received: _Received, follower: Follower) -> bool:
     """Whether the time limit was reached. On return the command has ended or has used up its grace."""
     limit = training.timeout.total_seconds()
     in_time = _until(lambda: _ended(group) or received.first is not None, limit, follower)
@@ -169,7 +151,7 @@ def _wait(group: int, training: Training, received: _Received, follower: "_Follo
     return not in_time
 
 
-def _until(condition: Callable[[], bool], seconds: float, follower: "_Follower") -> bool:
+def _until(condition: Callable[[], bool], seconds: float, follower: Follower) -> bool:
     """Whether the condition came true within so many seconds; what is new in the log is shown meanwhile."""
     deadline, pause = time.monotonic() + seconds, 0.001
     while not condition():
@@ -210,43 +192,6 @@ def _kill(group: int) -> None:
     deadline = time.monotonic() + _REAPING
     while not _alone(group) and time.monotonic() < deadline:
         time.sleep(0.01)
-
-
-# ---------------------------------------------------------------- the log
-
-
-class _Follower:
-    """Shows what is new in the log."""
-
-    def __init__(self, log: int, position: int, echo: Callable[[bytes], None] | None) -> None:
-        self.log, self.position, self.echo = log, position, echo
-
-    def more(self) -> bool:
-        """Whether there was anything new to show."""
-        if self.echo is None:
-            return False
-        new = os.pread(self.log, _ECHO_BYTES, self.position)
-        self.position += len(new)
-        try:
-            if new:
-                self.echo(new)
-        except OSError:  # the terminal is gone, the training is not
-            self.echo = None
-        return bool(new)
-
-
-def _tail(log: int, start: int) -> tuple[str, ...]:
-    """The last lines of the log as a terminal would show them, without colours and control characters."""
-    begin = max(start, os.fstat(log).st_size - _TAIL_BYTES)
-    text = os.pread(log, _TAIL_BYTES, begin).decode(errors="replace")
-    # A progress bar overwrites itself after each carriage return.
-    shown = (_plain(line.rstrip("\r").rpartition("\r")[2]) for line in text.split("\n"))
-    return tuple(line[:_TAIL_WIDTH] for line in shown if line)[-_TAIL_LINES:]
-
-
-def _plain(line: str) -> str:
-    text = _ESCAPE.sub("", line).expandtabs()
-    return "".join(character for character in text if character.isprintable()).rstrip()
 
 
 def _why_not_started(training: Training, environment: Mapping[str, str], error: OSError | ValueError) -> str:
