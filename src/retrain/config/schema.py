@@ -16,6 +16,8 @@ Size = NewType("Size", int)
 """Bytes."""
 Command = NewType("Command", tuple[str, ...])
 """A command and its arguments, split like a shell would; run without a shell."""
+Columns = NewType("Columns", tuple[str, ...])
+"""Names of columns; none is a list, too."""
 Url = NewType("Url", str)
 """An http, https or file URL."""
 
@@ -74,6 +76,7 @@ class Training:
     timeout: timedelta = timedelta(hours=6)
     grace: timedelta = timedelta(seconds=30)
     environment: Mapping[str, str] = field(default_factory=dict)
+    data: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +103,12 @@ class Promotion:
     alpha: Level = Level(0.05)
     guarantee: Guarantee = Guarantee.LIFETIME
     holdout_uses: Positive = Positive(10)
+    slices: Columns = Columns(())
+    max_leakage: Share = Share(0.0)
     timeout: timedelta = timedelta(hours=1)
     jobs: Positive = Positive(1)
     after: Command | None = None
+    probation: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +181,13 @@ def conflicts(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
             yield keys, "is 0; it needs a length"
     if normpath(config.models.champion) == normpath(config.models.challenger):
         yield ("models", "challenger"), "is the champion's own path; training would overwrite what the service loads"
-    tables = {("promotion", "holdout"): config.promotion.holdout, ("monitor", "log"): config.monitor.log}
+    tables = {
+        ("promotion", "holdout"): config.promotion.holdout,
+        ("training", "data"): config.training.data,
+        ("monitor", "log"): config.monitor.log,
+    }
     for keys, path in tables.items():
-        if path.suffix not in (".csv", ".parquet"):
+        if path is not None and path.suffix not in (".csv", ".parquet"):
             yield keys, "must end in .csv or .parquet"
 
 

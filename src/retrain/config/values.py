@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import cattrs
 from cattrs.errors import IterableValidationError, IterableValidationNote
 
-from retrain.config.schema import Command, MonitorType, ObservedAt, Size, Url
+from retrain.config.schema import Columns, Command, MonitorType, ObservedAt, Size, Url
 from retrain.core.records import Label
 from retrain.core.rules import (
     Amount,
@@ -50,6 +50,7 @@ def converter() -> cattrs.Converter:
         Size: lambda value, _: _size(value),
         Url: lambda value, _: _url(value),
         Command: lambda value, _: _command(value),
+        Columns: lambda value, _: () if value == [] else _names(value),
         Share: lambda value, _: _number(value, 0, 1, "a number from 0 to 1"),
         Amount: lambda value, _: _number(value, 0, sys.float_info.max, "a number, 0 or more"),
         Difference: lambda value, _: _number(value, -1, 1, "a number from -1 to 1"),

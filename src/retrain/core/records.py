@@ -53,6 +53,14 @@ class Snapshot:
     """What the monitor says of a signal besides its number, e.g. {"drift": "feature=age"}."""
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One look at the metrics that was written down, and the version that served then (None: it is not known)."""
+
+    snapshot: Snapshot
+    served: str | None = None
+
+
 class State(StrEnum):
     """What one reading says of its signal."""
 
@@ -170,16 +178,35 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
+class Slice:
+    """The holdout rows that have this value in this column, counted; None is the missing value."""
+
+    column: str
+    value: Label | None
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaked:
+    """How many holdout rows occur in the data that each side was trained on; None where that is not known."""
+
+    challenger: int | None = None
+    champion: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Tally:
     """The holdout, counted: all that any metric of a confusion matrix needs.
 
     `champion` of every cell is None where there is no champion. `holdout` is the fingerprint of the rows'
-    content, `sketch` the smallest of their hashes in order.
+    content, `sketch` the smallest of their hashes in order, `slices` the same rows by the columns that were asked for.
     """
 
     cells: tuple[Cell, ...]
     holdout: str
     sketch: tuple[int, ...] = ()
+    slices: tuple[Slice, ...] = ()
+    leaked: Leaked = Leaked()
 
     @property
     def rows(self) -> int:
