@@ -1,21 +1,21 @@
-"""`retrain check`: fetch the metrics, decide, and train if the decision is to train. The command of cron."""
+"""`retrain check`: fetch the metrics, decide, and train or roll back if that is the decision. The command of cron."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
 from retrain.context import Context
-from retrain.core import recall
+from retrain.core import evidence, recall
 from retrain.core.assess import assess
 from retrain.core.decide import decide
-from retrain.core.events import Checked
+from retrain.core.events import Checked, Swap, SwapStarted
 from retrain.core.past import PROMOTION, TRAINING, Past
 from retrain.core.records import Action, Assessment, Decision, Outcome, Reason, Run, Snapshot, State
-from retrain.core.words import duration, iso, moment
+from retrain.core.words import duration, iso, moment, short
 from retrain.effects import lock, monitoring, notify, registry
 from retrain.effects.journal import Journal, open_journal
-from retrain.errors import BusyError, Exit
-from retrain.handover import settle
+from retrain.errors import BusyError, Exit, RetrainError
+from retrain.handover import hand_over, settle
 from retrain.report import Report
 from retrain.train import train
 
@@ -38,12 +38,18 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """What one check saw and decided; `served` is the version that the metrics are about."""
+    """What one check saw and decided; `served` is the version that the metrics are about.
+
+    `evidence` is the score of the evidence rule in words, empty without that rule. `before` is the champion that a
+    rollback puts back.
+    """
 
     snapshot: Snapshot
     assessments: tuple[Assessment, ...]
     decision: Decision
     served: str | None
+    evidence: str = ""
+    before: str | None = None
 
 
 def check(context: Context, order: Order) -> Report:
@@ -53,7 +59,7 @@ def check(context: Context, order: Order) -> Report:
         try:
             report = _check(context, journal, order)
         except StuckError as error:
-            report = _stuck(context, journal, str(error))
+            report = _told_once(context, journal, error, Reason.BUSY, "stuck")
     if config.notifications.heartbeat is not None and not order.dry_run:
         notify.heartbeat(config.notifications.heartbeat)
     return report
@@ -71,7 +77,7 @@ def _check(context: Context, journal: Journal, order: Order) -> Report:
     if view.decision.action is Action.HOLD:
         report = _hold(context, journal, view, order)
     else:
-        report = _train_if_free(context, journal, view, order)
+        report = _act_if_free(context, journal, view, order)
     return _after(settled, report)
 
 
@@ -99,7 +105,8 @@ def _complain_if_stuck(context: Context, error: lock.HeldError) -> None:
     if holder is None:
         return
     # A promotion scores, and its hook may run twice.
-    longest = training.timeout + training.grace if holder.command == "check" else 3 * promotion.timeout
+    reading = promotion.timeout if training.data is not None else timedelta()
+    longest = training.timeout + training.grace + reading if holder.command == "check" else 3 * promotion.timeout
     held = context.clock() - holder.since
     if held > longest + min(LOCK_SLACK, longest / 10):
         raise StuckError(
@@ -108,12 +115,12 @@ def _complain_if_stuck(context: Context, error: lock.HeldError) -> None:
         ) from error
 
 
-def _stuck(context: Context, journal: Journal, message: str) -> Report:
-    """The report of a check that could do nothing, because the lock has been held for too long."""
-    now = context.clock()
-    news = journal.past().is_news("stuck", now, context.config.notifications.repeat_after)
-    journal.append(Checked(Action.HOLD, Reason.BUSY, message, None, (), "stuck", news), now)
-    return Report(message, {"error": message, "exit_code": Exit.BUSY}, Exit.BUSY, news)
+def _told_once(context: Context, journal: Journal, error: RetrainError, reason: Reason, incident: str) -> Report:
+    """The report of a check that could not do what it should; cron asks again, and is told once."""
+    now, message = context.clock(), str(error)
+    news = journal.past().is_news(incident, now, context.config.notifications.repeat_after)
+    journal.append(Checked(Action.HOLD, reason, message, None, (), incident, news), now)
+    return Report(message, {"error": message, "exit_code": error.exit_code}, error.exit_code, news)
 
 
 def _decide(context: Context, past: Past, snapshot: Snapshot, order: Order) -> _View:
@@ -121,10 +128,16 @@ def _decide(context: Context, past: Past, snapshot: Snapshot, order: Order) -> _
     version = serving.version if serving is not None else None
     now, triggers = context.clock(), context.config.triggers
     past = recall.as_of(past, version, now)
-    assessments = assess(snapshot, triggers, past.took_over_at)
+    assessments = assess(snapshot, triggers, past)
     made_at = serving.made_at if serving is not None else None
-    decision = decide(past, assessments, triggers, now, champion_made_at=made_at, forced=order.forced)
-    return _View(snapshot, assessments, decision, version)
+    probation = context.config.promotion.probation
+    decision = decide(
+        past, assessments, triggers, now, champion_made_at=made_at, probation=probation, forced=order.forced
+    )
+    gathered = ""
+    if triggers.evidence is not None:
+        gathered = evidence.told(recall.watch(past, assessments).evidence, triggers)
+    return _View(snapshot, assessments, decision, version, gathered, past.trial.before if past.trial else None)
 
 
 def _hold(context: Context, journal: Journal, view: _View, order: Order) -> Report:
@@ -149,26 +162,41 @@ def _incident(view: _View) -> str | None:
     return reason if reason in (Reason.NEEDS_A_PERSON, Reason.NOT_REARMED) else None
 
 
-def _train_if_free(context: Context, journal: Journal, view: _View, order: Order) -> Report:
-    """Take the lock, decide again on what the journal says now, and train if that still is the decision."""
+def _act_if_free(context: Context, journal: Journal, view: _View, order: Order) -> Report:
+    """Take the lock, decide again on what the journal says now, and act if that still is the decision."""
     try:
         with lock.hold(context.config.state, "check", context.clock()) as lock_fd:
             settled = settle(context, journal, lock_fd)
             view = _decide(context, journal.past(), view.snapshot, order)
             if view.decision.action is Action.HOLD:
                 return _after(settled, _hold(context, journal, view, order))
+            if view.decision.action is Action.ROLLBACK:
+                return _after(settled, _roll_back(context, journal, view, order, lock_fd))
             run, news = train(context, journal, _checked(view), lock_fd, order.echo)
     except lock.HeldError as error:
         if order.forced is not None:
             raise
         _complain_if_stuck(context, error)
-        due = view.decision.message.removeprefix("training: ")
+        due = view.decision.message.removeprefix("training: ").removeprefix("rolling back: ")
         message = f"held: {due}, but {error.holder or 'another run'} holds the lock (the next check looks again)"
         busy = replace(view.decision, action=Action.HOLD, reason=Reason.BUSY, message=message)
         return _hold(context, journal, replace(view, decision=busy), order)
     then = " waits (retrain promote)" if run.outcome is Outcome.SUCCEEDED else ""
     view = replace(view, decision=replace(view.decision, message=f"{view.decision.message}; {run.message}{then}"))
     return _after(settled, _report(view, order, news=news, run=run))
+
+
+def _roll_back(context: Context, journal: Journal, view: _View, order: Order, lock_fd: int) -> Report:
+    """Put the champion before this one back: what serves now has failed its probation."""
+    decision, before = view.decision, view.before or ""
+    why = decision.message.removeprefix("rolling back: ")
+    journal.append(_checked(view), context.clock())
+    try:
+        hand_over(context, journal, SwapStarted(Swap.ROLLBACK, before, view.served, why), lock_fd)
+    except RetrainError as error:
+        return _told_once(context, journal, error, Reason.PROBATION, Reason.PROBATION)
+    message = f"rolled back: {short(before)} serves again, {short(view.served or '')} is out of service: {why}"
+    return _report(replace(view, decision=replace(decision, message=message)), order)
 
 
 def _checked(view: _View, incident: str | None = None, *, news: bool = False) -> Checked:
@@ -193,7 +221,8 @@ def _report(view: _View, order: Order, *, news: bool = True, run: Run | None = N
         "breaches": [asdict(breach) for breach in decision.breaches],
         "run": _run_data(run) if run is not None else None,
     }
-    return Report(decision.message, data, exit_code, news, details=tuple(map(_detail, view.assessments)))
+    details = (*map(_detail, view.assessments), *((view.evidence,) if view.evidence else ()))
+    return Report(decision.message, data, exit_code, news, details)
 
 
 def _detail(reading: Assessment) -> str:

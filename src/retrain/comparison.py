@@ -6,7 +6,7 @@ from pathlib import Path
 
 from retrain.context import Context
 from retrain.core.events import Judged
-from retrain.core.judge import judge
+from retrain.core.judge import judge, leakage
 from retrain.core.ledger import next_look
 from retrain.core.past import Past
 from retrain.core.records import Tally
@@ -14,6 +14,9 @@ from retrain.core.words import short
 from retrain.effects import evaluation, registry
 from retrain.effects.journal import Journal
 from retrain.errors import RetrainError
+
+TRAINED = "training "
+"""How the source of a challenger begins that a training left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +55,21 @@ class Pair:
     champion_file: Path | None
     source: str
 
+    @property
+    def was_trained_here(self) -> bool:
+        """Whether a training of this journal left the challenger, and nobody named it by hand."""
+        return self.source.startswith(TRAINED)
+
 
 def pair_of(case: Case) -> Pair:
     """The challenger that was ordered and the champion that serves. RetrainError where there is nothing to compare."""
     past, order, models = case.journal.past(), case.order, case.context.config.models
     challenger, challenger_file, source = _challenger(case.context, past, order)
+    if challenger in past.banned and order.forced is None:
+        raise RetrainError(
+            f"{short(challenger)} was promoted before and rolled back (retrain status says when), so it is not promoted"
+            " again; promote --force --reason TEXT does it all the same"
+        )
     serving = registry.served(models)
     if serving is None:
         if past.served is not None and order.forced is None:
@@ -101,7 +114,7 @@ def _trained_challenger(context: Context, past: Past) -> tuple[str, Path, str]:
             f"{models.challenger} is not what training {run} left: it is {short(found)} and was {short(version)}."
             f" Name the file or {short(version)} to judge one of them"
         )
-    return version, registry.verify(models, version), f"training {run}"
+    return version, registry.verify(models, version), f"{TRAINED}{run}"
 
 
 def judged_on(case: Case, pair: Pair) -> Judged:
@@ -120,8 +133,12 @@ def judged_on(case: Case, pair: Pair) -> Judged:
     known = journal.recorded(tally.holdout, champion, pair.challenger, asked)
     if known is not None:
         return replace(known, file=stamp, repeated=True, dry_run=dry_run, source=pair.source, sketch=())
+    leaks = _leakage(case, pair, tally)
+    if leaks and case.order.forced is not None:
+        asked += "; past leakage by force"  # an answer to this person only
     history = list(journal.judgements())
     verdict = judge(tally, context.config.gate, next_look(tally, history))
+    verdict = replace(verdict, message=". ".join((verdict.message, *leaks)))
     return Judged(
         challenger=pair.challenger,
         champion=champion,
@@ -135,14 +152,47 @@ def judged_on(case: Case, pair: Pair) -> Judged:
     )
 
 
+def _leakage(case: Case, pair: Pair, tally: Tally) -> list[str]:
+    """What is to be told of holdout rows that a training has seen. Raises RetrainError where that forbids a verdict."""
+    config, order, known = case.context.config, case.order, tally.leaked
+    if config.training.data is None:
+        return []
+    leaked = leakage(known, tally.rows, config.promotion.max_leakage)
+    if leaked is not None and order.forced is None:
+        raise RetrainError(f"refused: {leaked}")
+    if known.challenger is None and pair.was_trained_here and order.forced is None:
+        raise RetrainError(
+            f"refused: it is not known on which rows challenger {short(pair.challenger)} was trained (training.data was"
+            " not set, or could not be read, when its training ended), so the holdout may be among them: train anew"
+        )
+    sides = {"challenger": known.challenger, "champion": known.champion if pair.champion is not None else 0}
+    unknown = [side for side, rows in sides.items() if rows is None]
+    told = [f"Mind that {leaked}"] if leaked is not None else []
+    if unknown:
+        told.append(f"Leakage was not checked for the {' and the '.join(unknown)}, whose training rows are not known")
+    return told
+
+
+def _known_rows(case: Case, pair: Pair) -> dict[str, Path | None]:
+    """The hashes of the rows that each side was trained on, where leakage is checked and they are known."""
+    models = case.context.config.models
+    if case.context.config.training.data is None:
+        return {}
+    champion = registry.rows_of(models, pair.champion) if pair.champion is not None else None
+    return {"known_challenger": registry.rows_of(models, pair.challenger), "known_champion": champion}
+
+
 def _score(case: Case, pair: Pair) -> Tally:
     """Both models on the holdout. Only a person's --force goes past a champion that cannot be scored."""
     order, models = case.order, case.context.config.models
     promotion, directory = case.context.config.promotion, case.context.config.training.directory
+    known = _known_rows(case, pair)
     try:
         if pair.champion is not None and not order.dry_run:
             registry.verify(models, pair.champion)
-        tally = evaluation.compare(pair.champion_file, pair.challenger_file, promotion, directory, order.progress)
+        tally = evaluation.compare(
+            pair.champion_file, pair.challenger_file, promotion, directory, order.progress, **known
+        )
     except RetrainError as error:
         of_another = isinstance(error, evaluation.Unscorable) and error.side != "champion"
         if order.forced is None or pair.champion is None or of_another:
@@ -155,8 +205,10 @@ def _score(case: Case, pair: Pair) -> Tally:
 
 def question(context: Context) -> str:
     """All that shapes the answer besides the two models and the rows."""
-    promotion = context.config.promotion
-    return f"{context.config.gate.question}; target {promotion.target}; dtypes {sorted(promotion.dtypes.items())}"
+    promotion, leaks = context.config.promotion, context.config.training.data is not None
+    asked = f"{context.config.gate.question}; target {promotion.target}; dtypes {sorted(promotion.dtypes.items())}"
+    asked += f"; slices {', '.join(promotion.slices)}" if promotion.slices else ""
+    return asked + (f"; leakage up to {promotion.max_leakage}" if leaks else "")
 
 
 def stamp_of(holdout: Path) -> str:

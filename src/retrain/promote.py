@@ -117,7 +117,11 @@ def _report(pair: Pair, judged: Judged, order: Order, message: str, *, promoted:
         "alpha": verdict.alpha,
         "look": verdict.look,
         "detectable": verdict.detectable,
-        "slices": [],
+        "slices": [
+            {"column": each.column, "value": each.value, "rows": each.rows}
+            | {"difference": each.difference, "worse": each.worse}
+            for each in verdict.slices
+        ],
     }
     wins = promoted or (order.dry_run and order.forced is not None)
     return Report(message, data, Exit.DONE if wins else EXIT[verdict.ruling])

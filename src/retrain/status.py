@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from retrain.config import Config
 from retrain.context import Context
+from retrain.core import evidence
 from retrain.core.decide import barrier, overdue, stands
 from retrain.core.events import (
     Adopted,
@@ -23,7 +25,7 @@ from retrain.core.events import (
 from retrain.core.past import Past
 from retrain.core.records import Assessment, Ruling, Signal, Verdict
 from retrain.core.rules import Triggers
-from retrain.core.words import duration, iso, moment, short
+from retrain.core.words import counted, duration, iso, moment, short
 from retrain.effects import lock, registry
 from retrain.effects.journal import open_journal
 from retrain.report import Report
@@ -40,11 +42,13 @@ def status(context: Context, limit: int) -> Report:
     screen = {
         "champion": _champion(serving, past, now),
         "challenger": _challenger(past),
+        "evidence": _evidence(past, config.triggers),
+        "probation": _probation(past, config, now),
         "last check": _last_check(last, now),
         "next check": _next(context, past, last, serving),
     }
     lately = [f"{moment(entry.at)}  {tell(entry.event)}" for entry in events]
-    text = [f"{heading:<12}{line}" for heading, line in screen.items()]
+    text = [f"{heading:<12}{line}" for heading, line in screen.items() if line]
     text += ["lately", *(f"  {line}" for line in lately)] if lately else []
     data = {
         "champion": None if serving is None else {"version": serving.version, "since": _iso(_since(serving, past))},
@@ -52,6 +56,14 @@ def status(context: Context, limit: int) -> Report:
         "challenger": past.challenger
         and {"version": past.challenger.version, "since": iso(past.challenger.at), "judged": past.challenger.settled},
         "last_check": None if last is None else {"at": iso(last.at), **_decision(last.event)},
+        "evidence": config.triggers.evidence
+        and {
+            "score": evidence.gathered(past.evidence, config.triggers),
+            "bar": evidence.bar(past.evidence, config.triggers),
+        },
+        "probation": _on_probation(past, config, now)
+        and past.trial
+        and {"f1": past.trial.f1, "before": past.trial.before, "windows_below": len(past.trial.below)},
         "held_back": held and {"reason": held.reason, "message": held.sentence, "until": _iso(held.until)},
         "unpromoted": past.unpromoted,
         "failures": past.failures,
@@ -133,6 +145,28 @@ def _challenger(past: Past) -> str:
     return f"{name} was judged: {waiting.ruling} (a fresh holdout can judge it anew)"
 
 
+def _evidence(past: Past, triggers: Triggers) -> str:
+    """How far the evidence rule has come; empty without it."""
+    return evidence.told(past.evidence, triggers).removeprefix("evidence ") if triggers.evidence is not None else ""
+
+
+def _on_probation(past: Past, config: Config, now: datetime) -> bool:
+    """Whether the champion can still fail its probation."""
+    probation = config.promotion.probation
+    return probation is not None and past.trial is not None and now < past.trial.since + probation
+
+
+def _probation(past: Past, config: Config, now: datetime) -> str:
+    """What the new champion must keep up, and how it does; empty where none is on probation."""
+    trial, probation, needed = past.trial, config.promotion.probation, config.triggers.consecutive
+    if trial is None or probation is None or not _on_probation(past, config, now):
+        return ""
+    return (
+        f"until {moment(trial.since + probation)} the next check rolls back after {counted(needed, 'window')} in a row"
+        f" with F1 below {trial.f1:.3f}, which {short(trial.before)} showed last; so far {len(trial.below)}"
+    )
+
+
 def _last_check(last: Entry | None, now: datetime) -> str:
     if last is None:
         return "never (is retrain check in the crontab?)"
@@ -164,8 +198,14 @@ def _ready(past: Past, seen: Sequence[Assessment], triggers: Triggers, now: date
     if all(triggers.threshold(signal) is None for signal in Signal):
         yield "trains when the champion is too old (max_model_age)"
         return
-    more = triggers.consecutive - max((past.streak(each.signal).count for each in seen), default=0)
-    yield "trains on a new window in breach" if more <= 1 else f"trains after {more} more windows in breach"
+    counting, of = [each.signal for each in seen], ""
+    if triggers.evidence is not None:
+        yield f"trains when the evidence reaches {evidence.bar(past.evidence, triggers):.1f}"
+        counting, of = [Signal.DRIFT], " of drift"
+    if triggers.evidence is None or triggers.drift_threshold is not None:
+        more = triggers.consecutive - max((past.streak(signal).count for signal in counting), default=0)
+        windows = f"on a new window{of}" if more <= 1 else f"after {more} more windows{of}"
+        yield f"trains {windows} in breach"
     settled_at = past.took_over_at + triggers.settle if past.took_over_at is not None else now
     if now < settled_at:
         yield f"only windows observed after {moment(settled_at)} count, when the champion has settled"

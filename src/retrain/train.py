@@ -1,6 +1,7 @@
 """One training, recorded: the intent before it, the outcome after it."""
 
 import secrets
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -12,7 +13,7 @@ from retrain.core.events import Checked, TrainingFinished, TrainingStarted
 from retrain.core.past import TRAINING
 from retrain.core.records import Outcome, Run
 from retrain.core.words import duration, short
-from retrain.effects import registry, training
+from retrain.effects import evaluation, registry, training
 from retrain.effects.journal import Journal
 from retrain.errors import RetrainError, Stopped
 
@@ -79,8 +80,22 @@ def _judge(context: Context, run_id: str, ended: training.Ended, served: str | N
         message = f"training failed: {' '.join(config.training.command)} {what}{quoted} (log: {log})"
         return Run(run_id, outcome, ended.exit_code, ended.seconds, None, str(log), message)
     took = duration(timedelta(seconds=ended.seconds))
-    message = f"trained in {took}, challenger {short(challenger or '')}"
+    message = f"trained in {took}, challenger {short(challenger or '')}{_rows_remembered(config, challenger or '')}"
     return Run(run_id, Outcome.SUCCEEDED, ended.exit_code, ended.seconds, challenger, str(log), message)
+
+
+def _rows_remembered(config: Config, version: str) -> str:
+    """Keep the hashes of the training rows with the version; what is to be told if that cannot be done."""
+    if config.training.data is None:
+        return ""
+    try:
+        with tempfile.TemporaryDirectory(prefix="retrain-") as directory:
+            hashes = Path(directory) / "rows.parquet"
+            evaluation.known_rows(config.training.data, config.promotion, hashes, config.training.directory)
+            registry.keep_rows(config.models, version, hashes)
+    except RetrainError as error:
+        return f" (its training rows are not known, so promote will refuse it: {error})"
+    return ""
 
 
 def _admitted(config: Config, served: str | None) -> tuple[str | None, tuple[Outcome, str] | None]:

@@ -37,7 +37,7 @@ class Story:
         """The decision on this snapshot; a training, if there is one, ends at once with `outcome`."""
         snapshot = replace(snapshot, fetched_at=self.now)
         past = as_of(self.past, self.past.served, self.now)
-        assessments = assess(snapshot, self.triggers, past.took_over_at)
+        assessments = assess(snapshot, self.triggers, past)
         decision = decide(past, assessments, self.triggers, self.now, **how)
         self.tell(Checked(decision.action, decision.reason, decision.message, past.served, assessments))
         if decision.action is Action.TRAIN:

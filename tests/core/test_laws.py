@@ -117,7 +117,7 @@ def test_nothing_trains_without_enough_distinct_windows_in_breach(rules: Trigger
     """A training needs a known breach now, and unknown readings alone never train."""
     for step, decision, before, now in live(rules, life)[1]:
         snapshot = Snapshot(now, f1=step.f1, drift=step.drift, window=f"w{step.window}")
-        states = {each.state for each in assess(snapshot, rules, before.took_over_at)}
+        states = {each.state for each in assess(snapshot, rules, before)}
         if decision.action is Action.TRAIN:
             assert State.BREACH in states
             assert decision.breaches
@@ -143,5 +143,5 @@ def test_the_decision_is_total(rules: Triggers, f1: float | Unknown, drift: floa
     """Whatever the monitor says, there is a decision with a sentence."""
     snapshot = Snapshot(T0, f1=odd if isinstance(f1, Unknown) else f1, drift=drift, samples=odd, positives=odd)
     past = as_of(Past(), None, T0)
-    decision = decide(past, assess(snapshot, rules, None), rules, T0)
+    decision = decide(past, assess(snapshot, rules, past), rules, T0)
     assert decision.message

@@ -10,7 +10,19 @@ from typing import NewType
 from urllib.parse import urlsplit
 
 from retrain.core.records import Label
-from retrain.core.rules import Average, Difference, Gate, Guarantee, Level, Metric, Natural, Positive, Share, Triggers
+from retrain.core.rules import (
+    Average,
+    Difference,
+    EvidenceRule,
+    Gate,
+    Guarantee,
+    Level,
+    Metric,
+    Natural,
+    Positive,
+    Share,
+    Triggers,
+)
 
 Size = NewType("Size", int)
 """Bytes."""
@@ -179,6 +191,12 @@ def conflicts(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
     for keys, span in spans.items():
         if span == timedelta():
             yield keys, "is 0; it needs a length"
+    probation = config.promotion.probation
+    if probation is not None:
+        if config.triggers.performance_threshold is None:
+            yield ("promotion", "probation"), "needs F1: set triggers.performance_threshold"
+        if probation <= config.triggers.settle:
+            yield ("promotion", "probation"), "ends before triggers.settle does, so no window would ever count"
     if normpath(config.models.champion) == normpath(config.models.challenger):
         yield ("models", "challenger"), "is the champion's own path; training would overwrite what the service loads"
     tables = {
@@ -205,8 +223,26 @@ def _unmonitored(triggers: Triggers, monitoring: Monitoring | None) -> Iterator[
     for name, key in wanted.items():
         if monitoring is None or getattr(monitoring, name) is None:
             yield ("monitoring", name), f"is required, since triggers.{key} is set (or set that to null)"
+    if triggers.evidence is not None:
+        yield from _no_evidence(triggers.evidence, triggers.performance_threshold, monitoring)
     if monitoring is not None and triggers.min_samples and monitoring.samples is None:
         yield ("monitoring", "samples"), "is required, since triggers.min_samples is set"
+
+
+def _no_evidence(
+    rule: EvidenceRule, threshold: Share | None, monitoring: Monitoring | None
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What keeps the evidence rule from carrying its bound."""
+    keys = ("triggers", "evidence")
+    if threshold is None:
+        yield keys, "needs triggers.performance_threshold: evidence is gathered for a drop of F1 below it"
+    elif threshold >= 1:
+        yield keys, "needs a performance_threshold below 1: at 1 a single error is a proof"
+    elif not 0 < rule.min_drop < threshold:
+        yield (*keys, "min_drop"), f"is not above 0 and below performance_threshold ({threshold:g})"
+    if monitoring is not None and monitoring.counts is None and monitoring.positives is None:
+        also = "from F1 and the number of samples alone no bound on false trainings exists"
+        yield keys, f"needs monitoring.counts (or, more conservative, monitoring.positives): {also}"
 
 
 def _not_http(keys: tuple[str, ...], url: Url | None) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -27,6 +27,7 @@ from retrain.core.rules import (
     Metric,
     Natural,
     Positive,
+    Rate,
     Share,
     Side,
 )
@@ -55,6 +56,7 @@ def converter() -> cattrs.Converter:
         Amount: lambda value, _: _number(value, 0, sys.float_info.max, "a number, 0 or more"),
         Difference: lambda value, _: _number(value, -1, 1, "a number from -1 to 1"),
         Level: lambda value, _: _level(value),
+        Rate: lambda value, _: _rate(value),
         Natural: lambda value, _: _integer(value, 0),
         Positive: lambda value, _: _integer(value, 1),
         Label: lambda value, _: _label(value),
@@ -162,6 +164,13 @@ def _level(value: object) -> float:
     if level in (0, 0.5):
         raise ValueError("is not a number above 0 and below 0.5")
     return level
+
+
+def _rate(value: object) -> float:
+    rate = _number(value, 0, sys.float_info.max, "a number above 0")
+    if not rate:
+        raise ValueError("is not a number above 0")
+    return rate
 
 
 def _integer(value: object, low: int) -> int:

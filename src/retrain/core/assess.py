@@ -1,7 +1,10 @@
 """One look at the monitor → each signal healthy, in breach, too small to judge, or unknown with its reason."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+from retrain.core.evidence import weigh
+from retrain.core.past import Past, Streak
 from retrain.core.records import Assessment, Counts, Signal, Snapshot, State, Unknown
 from retrain.core.rules import Side, Triggers
 from retrain.core.words import apart, duration, moment
@@ -17,16 +20,16 @@ BY_NUMBERS = "the numbers"
 NAMES = {Signal.F1: "F1", Signal.DRIFT: "drift"}
 
 
-def assess(snapshot: Snapshot, triggers: Triggers, took_over_at: datetime | None) -> tuple[Assessment, ...]:
+def assess(snapshot: Snapshot, triggers: Triggers, past: Past) -> tuple[Assessment, ...]:
     """An assessment of every signal that has a threshold, F1 first.
 
-    `took_over_at` is when the present champion took over from another.
+    `past` tells when the present champion took over from another, and what was read of a window before.
     """
     wanted = [signal for signal in Signal if triggers.threshold(signal) is not None]
-    return tuple(_assess(signal, snapshot, triggers, took_over_at) for signal in wanted)
+    return tuple(_assess(signal, snapshot, triggers, past) for signal in wanted)
 
 
-def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, took_over_at: datetime | None) -> Assessment:
+def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, past: Past) -> Assessment:
     is_f1 = signal is Signal.F1
     value = snapshot.f1 if is_f1 else snapshot.drift
     observed_at = snapshot.f1_observed_at if is_f1 else snapshot.drift_observed_at
@@ -44,7 +47,7 @@ def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, took_over_at
     state, sentence = _against(signal, value, threshold, snapshot, triggers)
     dated = isinstance(observed_at, datetime)
     seen_at = observed_at if isinstance(observed_at, datetime) else snapshot.fetched_at
-    return Assessment(
+    assessed = Assessment(
         signal,
         state,
         sentence,
@@ -53,8 +56,29 @@ def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, took_over_at
         window=_window(signal, snapshot, seen_at if dated else None),
         observed_at=seen_at,
         dated=dated,
-        settling=took_over_at is not None and seen_at < took_over_at + triggers.settle,
+        settling=past.took_over_at is not None and seen_at < past.took_over_at + triggers.settle,
     )
+    return _with_labels(assessed, snapshot, triggers, past.f1) if is_f1 else assessed
+
+
+def _with_labels(f1: Assessment, snapshot: Snapshot, triggers: Triggers, streak: Streak) -> Assessment:
+    """The assessment with what the monitor counted; unknown where a window has lost labels since it was read."""
+    samples, positives = _float(snapshot.samples), _float(snapshot.positives)
+    counts = snapshot.counts if isinstance(snapshot.counts, Counts) else None
+    weight = weigh(f1.value or 0.0, counts, positives, triggers)
+    assessed = replace(f1, samples=samples, positives=positives, counts=counts, weight=weight)
+    had, has = streak.labelled, assessed.labelled
+    if had is None or has is None or has >= had or streak.seen[-1:] != (assessed.window,):
+        return assessed
+    why = (
+        f"its window has {has:g} labels and had {had:g} when it was read before; labels do not go away."
+        " Was the log cut or the monitor restarted?"
+    )
+    return replace(assessed, state=State.UNKNOWN, sentence=f"F1 is unknown: {why}", kind="contradiction", weight=None)
+
+
+def _float(value: float | Unknown | None) -> float | None:
+    return value if isinstance(value, float) else None
 
 
 def _no_number(signal: Signal, value: float | Unknown | None, triggers: Triggers) -> Unknown | None:

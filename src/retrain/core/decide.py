@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from retrain.core import evidence
 from retrain.core.assess import BY_NUMBERS
 from retrain.core.past import Past
 from retrain.core.recall import watch
 from retrain.core.records import Action, Assessment, Breach, Decision, Reason, Ruling, Signal, State
 from retrain.core.rules import Triggers
-from retrain.core.words import counted, duration, moment, short
+from retrain.core.words import apart, counted, duration, moment, short
 
 LONGEST_BACKOFF = timedelta(days=1)
 
@@ -31,12 +32,14 @@ def decide(  # noqa: PLR0913  (the decision's whole world is its arguments)
     now: datetime,
     *,
     champion_made_at: datetime | None = None,
+    probation: timedelta | None = None,
     forced: str | None = None,
 ) -> Decision:
     """The decision of one check.
 
     `past` is what the journal said before this check's readings, `champion_made_at` when the served artifact was
-    made (None: not known), `forced` the reason of a person who skips the rules.
+    made (None: not known), `probation` how long a promotion is on trial, `forced` the reason of a person who skips
+    the rules.
     """
     watched = watch(past, assessments)
     breaches = tuple(
@@ -46,8 +49,10 @@ def decide(  # noqa: PLR0913  (the decision's whole world is its arguments)
     )
     if forced is not None:
         return Decision(Action.TRAIN, Reason.FORCED, f"training, forced: {forced}", breaches)
+    if fails_probation(watched, assessments, triggers, probation, now):
+        return Decision(Action.ROLLBACK, Reason.PROBATION, _why_rolled_back(watched, assessments, probation), breaches)
     standing = [each for each in assessments if stands(watched, each, triggers)]
-    why = "; ".join(each.sentence for each in standing)
+    why = "; ".join(_why(watched, each, triggers) for each in standing)
     reason = Reason.BREACH
     if not standing:
         age = overdue(watched, champion_made_at, triggers, now)
@@ -63,11 +68,49 @@ def decide(  # noqa: PLR0913  (the decision's whole world is its arguments)
 
 
 def stands(past: Past, assessment: Assessment, triggers: Triggers) -> bool:
-    """Whether this breach is due for a training: its window is of a streak that is long enough, and armed."""
+    """Whether this breach is due for a training: its window is of a streak that is long enough, and armed.
+
+    Under the evidence rule the score must have reached its bar instead.
+    """
     streak = past.streak(assessment.signal)
-    armed = assessment.signal is Signal.F1 or streak.armed
-    in_streak = assessment.state is State.BREACH and assessment.window in streak.counted
-    return in_streak and armed and streak.count >= triggers.consecutive
+    if assessment.state is not State.BREACH or assessment.window not in streak.counted:
+        return False
+    if _by_evidence(assessment, triggers):
+        return evidence.reached(past.evidence, triggers)
+    return (assessment.signal is Signal.F1 or streak.armed) and streak.count >= triggers.consecutive
+
+
+def fails_probation(
+    past: Past, assessments: Sequence[Assessment], triggers: Triggers, probation: timedelta | None, now: datetime
+) -> bool:
+    """Whether the new champion has shown, in enough windows in a row, a lower F1 than the one before it showed last."""
+    trial = past.trial
+    if trial is None or probation is None or now >= trial.since + probation or len(trial.below) < triggers.consecutive:
+        return False
+    return any(each.signal is Signal.F1 and each.window in trial.below[-1:] for each in assessments)
+
+
+def _by_evidence(assessment: Assessment, triggers: Triggers) -> bool:
+    return assessment.signal is Signal.F1 and triggers.evidence is not None
+
+
+def _why(past: Past, standing: Assessment, triggers: Triggers) -> str:
+    """The sentence of a breach that stands."""
+    if not _by_evidence(standing, triggers):
+        return standing.sentence
+    return f"{standing.sentence}, and the windows together show it: {evidence.told(past.evidence, triggers)}"
+
+
+def _why_rolled_back(past: Past, assessments: Sequence[Assessment], probation: timedelta | None) -> str:
+    trial, f1 = past.trial, next(each.value for each in assessments if each.signal is Signal.F1)
+    if trial is None or probation is None or f1 is None:
+        raise ValueError("nothing is on trial")
+    shown, bar = apart(f1, trial.f1)
+    in_a_row = f" in {len(trial.below)} windows in a row" if len(trial.below) > 1 else ""
+    return (
+        f"rolling back: F1 {shown} is below the {bar} that {short(trial.before)} showed before it was replaced"
+        f"{in_a_row}, within the probation of {duration(probation)}"
+    )
 
 
 def barrier(past: Past, triggers: Triggers, now: datetime) -> Barrier | None:
@@ -160,7 +203,13 @@ def _nothing_due(
     )
 
 
-_ORDER = (Reason.NOT_REARMED, Reason.SETTLING, Reason.CONFIRMING, Reason.SAME_WINDOW)
+_ORDER = (
+    Reason.NOT_REARMED,
+    Reason.SETTLING,
+    Reason.CONFIRMING,
+    Reason.GATHERING_EVIDENCE,
+    Reason.SAME_WINDOW,
+)
 
 
 def _why_not_yet(before: Past, after: Past, breach: Assessment, triggers: Triggers) -> tuple[Reason, str]:
@@ -181,12 +230,20 @@ def _why_not_yet(before: Past, after: Past, breach: Assessment, triggers: Trigge
             " drift_threshold"
         )
     progress = f"window {streak.count} of {triggers.consecutive} in breach"
+    early = Reason.CONFIRMING
+    if _by_evidence(breach, triggers):
+        progress, early = evidence.told(after.evidence, triggers), Reason.GATHERING_EVIDENCE
+    if before.streak(breach.signal).is_behind(breach):
+        return Reason.SAME_WINDOW, (
+            f"{told}, but its window ({_named(breach)}) ended before one that was read already: windows do not go"
+            " backwards, so it does not count"
+        )
     if before.streak(breach.signal).has_seen(breach):
         return Reason.SAME_WINDOW, (
-            f"{told}, but its window ({_named(breach)}) was read before, or is older than one that was: it counts once"
+            f"{told}, but its window ({_named(breach)}) was read before and counts once"
             + (f": {progress}" if streak.count else "; a new one must come after the last training")
         )
-    return Reason.CONFIRMING, f"{told}: {progress}, so it is not acted on yet"
+    return early, f"{told}: {progress}, so it is not acted on yet"
 
 
 def _named(assessment: Assessment) -> str:

@@ -1,21 +1,16 @@
 """Does the challenger deserve it? A pure function of the tally, the rules and the number of the look."""
 
-from collections import Counter
-from dataclasses import dataclass
-from math import ceil, ldexp, log2, sqrt
-from statistics import NormalDist
+from collections.abc import Sequence
+from dataclasses import replace
+from math import ldexp
 from sys import float_info
-from typing import Literal
 
-from retrain.core.metrics import Score, UndefinedMetricError, score
-from retrain.core.records import Label, Ruling, Tally, Verdict
+from retrain.core.account import cannot_tell, listed, name_of, of_looks, of_slices, won_and_lost
+from retrain.core.metrics import UndefinedMetricError
+from retrain.core.paired import Paired, compare, fewest, score_of
+from retrain.core.records import Cell, Leaked, Ruling, SliceVerdict, Tally, Verdict
 from retrain.core.rules import Average, Gate, Guarantee, Metric
 from retrain.core.words import counted
-
-POWER = 0.84
-"""The normal quantile of power 0.8."""
-FEWEST_DISCORDANT = 10
-"""Below this many rows on which the models differ no interval works."""
 
 
 def alpha_of(gate: Gate, look: int) -> float:
@@ -29,98 +24,103 @@ def alpha_of(gate: Gate, look: int) -> float:
     return max(ldexp(gate.alpha / gate.holdout_uses, -halvings), float_info.min)
 
 
-@dataclass(frozen=True, slots=True)
-class _Comparison:
-    """Two scores on the same rows. `error` is the standard error of their difference, `low` and `high` its bounds."""
-
-    new: float
-    old: float
-    error: float
-    z: float
-    discordant: int
-
-    @property
-    def difference(self) -> float:
-        return self.new - self.old
-
-    @property
-    def low(self) -> float:
-        return self.difference - self.z * self.error
-
-    @property
-    def high(self) -> float:
-        return self.difference + self.z * self.error
-
-
 def judge(tally: Tally, gate: Gate, look: int) -> Verdict:
-    """The verdict on a tally at its `look`-th look: promote, reject or inconclusive, with its sentence."""
+    """The verdict on a tally at its `look`-th look: promote, reject or inconclusive, with its sentence.
+
+    Where the metric has no value nothing was compared and no score is shown: then it was no look, and the count
+    stays where it was.
+    """
     alpha = alpha_of(gate, look)
-    missing = _missing_class(tally, gate)
+    missing = _missing_class(tally.cells, gate)
     if missing is not None:
-        return _undefined(tally, gate, alpha, look, missing)
+        return _undefined(tally, gate, alpha, look - 1, missing)
     try:
         if all(cell.champion is None for cell in tally.cells):
-            return _unopposed(tally, gate, _score(tally, gate, "challenger").value, alpha, look)
-        compared = _compare(tally, gate, alpha)
+            return _unopposed(tally, gate, score_of(tally.cells, gate, "challenger").value, alpha, look)
+        paired = compare(tally.cells, gate)
     except UndefinedMetricError as error:
-        return _undefined(tally, gate, alpha, look, str(error))
-    ruling, because = _rule(compared, gate, alpha)
-    scores = (
-        f"{_name(gate)} {compared.new:.3f} against the champion's {compared.old:.3f} on {counted(tally.rows, 'row')}"
-    )
+        return _undefined(tally, gate, alpha, look - 1, str(error))
+    slices = _slices(tally, gate)
+    ruling, because = _rule(paired, gate, alpha, tally.rows)
+    if any(each.worse for each in slices):
+        ruling, because = Ruling.REJECT, f"{because}. No slice may be worse"
+    sentences = [
+        f"{name_of(gate)} {paired.new:.3f} against the champion's {paired.old:.3f} on {counted(tally.rows, 'row')}",
+        won_and_lost(tally, gate),
+        because,
+        *([of_slices(slices)] if slices else []),
+        of_looks(paired, gate, alpha, alpha_of(gate, 1), look),
+    ]
     return Verdict(
         ruling=ruling,
-        message=f"{scores}. {_won_and_lost(tally, gate)}. {because}. {_bound(gate, alpha, look)}",
+        message=". ".join(sentences),
         metric=gate.metric,
         rows=tally.rows,
-        challenger_score=compared.new,
-        champion_score=compared.old,
+        challenger_score=paired.new,
+        champion_score=paired.old,
         alpha=alpha,
         look=look,
-        discordant=compared.discordant,
-        difference=compared.difference,
-        standard_error=compared.error,
-        interval=(compared.low, compared.high),
-        detectable=_detectable(compared, gate),
+        discordant=paired.discordant,
+        difference=paired.difference,
+        standard_error=paired.error,
+        interval=paired.interval(alpha),
+        detectable=paired.detectable(alpha, gate.min_improvement),
+        slices=slices,
     )
 
 
-def _compare(tally: Tally, gate: Gate, alpha: float) -> _Comparison:
-    """The paired comparison: SE = sqrt(sum T * psi^2), psi the difference of the slopes (the delta method)."""
-    new, old = _score(tally, gate, "challenger"), _score(tally, gate, "champion")
-    variance = 0.0
-    for cell in tally.cells:
-        moved = new.slope(cell.truth, cell.challenger) - old.slope(cell.truth, _label(cell.champion))
-        variance += cell.rows * moved**2
-    discordant = sum(cell.rows for cell in tally.cells if cell.champion != cell.challenger)
-    return _Comparison(new.value, old.value, sqrt(variance), -NormalDist().inv_cdf(alpha), discordant)
+def leakage(leaked: Leaked, rows: int, max_leakage: float) -> str | None:
+    """The sentence of a holdout whose rows a training has seen; None where no more of them leaked than may."""
+    for side, count in (("challenger", leaked.challenger), ("champion", leaked.champion)):
+        if count is not None and count > max_leakage * rows:
+            return (
+                f"the {side} was trained on {count:,} of the {counted(rows, 'holdout row')} ({count / rows:.1%};"
+                f" promotion.max_leakage is {max_leakage:.1%}): it has seen the answers, so its score here proves"
+                " nothing. Keep the holdout out of the training data and train anew, or take a fresh holdout"
+            )
+    return None
 
 
-def _rule(compared: _Comparison, gate: Gate, alpha: float) -> tuple[Ruling, str]:
+def _rule(paired: Paired, gate: Gate, alpha: float, rows: int) -> tuple[Ruling, str]:
     """The ruling and its reason; degenerate cases come before the arithmetic."""
-    enough = max(FEWEST_DISCORDANT, ceil(-log2(alpha)))
+    enough = fewest(alpha)
     than = "than the champion" if not gate.min_improvement else f"than the champion by {gate.min_improvement:+.3f}"
-    gain = f"The gain is {compared.difference:+.3f}"
-    if gate.floor is not None and compared.new < gate.floor:
+    gain = f"The gain is {paired.difference:+.3f}"
+    low, high = paired.interval(alpha)
+    if gate.floor is not None and paired.new < gate.floor:
         return Ruling.REJECT, f"{gain}, but the challenger is below the floor of {gate.floor:.3f}"
-    if compared.discordant == 0:
+    if paired.discordant == 0:
         return Ruling.INCONCLUSIVE, "The two predict the same on every row, so nothing tells them apart"
-    if compared.discordant < enough:
-        differ = f"The two differ on {counted(compared.discordant, 'row')}"
+    if paired.discordant < enough:
+        differ = f"The two differ on {counted(paired.discordant, 'row')}"
         return Ruling.INCONCLUSIVE, f"{differ} only, and a comparison needs {enough}"
-    if compared.low > gate.min_improvement:
-        return Ruling.PROMOTE, f"{gain}, at least {compared.low:+.3f}: better {than}"
-    if compared.high <= gate.min_improvement:
-        return Ruling.REJECT, f"{gain}, at most {compared.high:+.3f}: not better {than}"
-    return Ruling.INCONCLUSIVE, (
-        f"{gain}, but it may be anything from {compared.low:+.3f} to {compared.high:+.3f}: this holdout cannot tell"
-        f" (it would show a gain of {_detectable(compared, gate):+.3f})"
-    )
+    if low > gate.min_improvement:
+        return Ruling.PROMOTE, f"{gain}, and at least {low:+.3f} when luck is taken off: better {than}"
+    if high <= gate.min_improvement:
+        return Ruling.REJECT, f"{gain}, and at most {high:+.3f} when bad luck is taken off: not better {than}"
+    return Ruling.INCONCLUSIVE, cannot_tell(paired, gate, alpha, alpha_of(gate, 1), rows)
 
 
-def _detectable(compared: _Comparison, gate: Gate) -> float:
-    """The gain that this holdout shows with power 0.8."""
-    return gate.min_improvement + (compared.z + POWER) * compared.error
+def _slices(tally: Tally, gate: Gate) -> tuple[SliceVerdict, ...]:
+    """Each slice, compared on its own at alpha divided by their number."""
+    if not tally.slices:
+        return ()
+    alpha = gate.alpha / len(tally.slices)
+    verdicts = []
+    for each in tally.slices:
+        rows = sum(cell.rows for cell in each.cells)
+        verdict = SliceVerdict(each.column, each.value, rows)
+        try:
+            paired = compare(each.cells, gate) if _has_positive(each.cells, gate) else None
+        except UndefinedMetricError:
+            paired = None
+        if paired is not None:
+            _, high = paired.interval(alpha)
+            tested = paired.discordant >= fewest(alpha)
+            worse = tested and high < min(0.0, gate.min_improvement)
+            verdict = replace(verdict, difference=paired.difference, tested=tested, worse=worse)
+        verdicts.append(verdict)
+    return tuple(verdicts)
 
 
 def _unopposed(tally: Tally, gate: Gate, value: float, alpha: float, look: int) -> Verdict:
@@ -133,14 +133,14 @@ def _unopposed(tally: Tally, gate: Gate, value: float, alpha: float, look: int) 
         because = f"there is no champion to beat, and it reaches the floor of {floor:.3f}"
     else:
         because = f"there is no champion to beat, but it is below the floor of {floor:.3f}"
-    message = f"{_name(gate)} {value:.3f} on {counted(tally.rows, 'row')}; {because}"
+    message = f"{name_of(gate)} {value:.3f} on {counted(tally.rows, 'row')}; {because}"
     return Verdict(ruling, message, gate.metric, tally.rows, value, None, alpha, look)
 
 
 def _undefined(tally: Tally, gate: Gate, alpha: float, look: int, why: str) -> Verdict:
     return Verdict(
         Ruling.INCONCLUSIVE,
-        f"the holdout cannot tell: {why}. Give promotion.holdout rows of every class, at least a few dozen each",
+        f"the holdout cannot tell: {why}",
         gate.metric,
         tally.rows,
         None,
@@ -150,68 +150,34 @@ def _undefined(tally: Tally, gate: Gate, alpha: float, look: int, why: str) -> V
     )
 
 
-def _missing_class(tally: Tally, gate: Gate) -> str | None:
-    """Which class the metric needs and the holdout does not have."""
-    truths = {cell.truth for cell in tally.cells}
-    if gate.average is Average.BINARY and gate.metric in (Metric.F1, Metric.PRECISION, Metric.RECALL):
+def _has_positive(cells: Sequence[Cell], gate: Gate) -> bool:
+    """Whether a metric of one class has a row of it here."""
+    return not _is_of_one_class(gate) or any(cell.truth == gate.positive for cell in cells)
+
+
+def _is_of_one_class(gate: Gate) -> bool:
+    return gate.average is Average.BINARY and gate.metric in (Metric.F1, Metric.PRECISION, Metric.RECALL)
+
+
+def _missing_class(cells: Sequence[Cell], gate: Gate) -> str | None:
+    """Which class the metric needs and the holdout does not have, and how to mend that."""
+    give = "Give promotion.holdout rows of every class, at least a few dozen each"
+    truths = {cell.truth for cell in cells}
+    if _is_of_one_class(gate):
         if gate.positive not in truths:
-            known = ", ".join(repr(truth) for truth in sorted(truths, key=str)[:5])
             return (
-                f"no row has the positive label {gate.positive!r}; the labels are {known}"
-                " (promotion.positive; YAML reads an unquoted yes or no as a truth value)"
+                f"no row has the positive label {gate.positive!r}; the labels are {listed(sorted(truths, key=str))}"
+                f" (promotion.positive; YAML reads an unquoted yes or no as a truth value). {give}"
             )
         if len(truths) > 2:
             return f"{len(truths)} classes and average: binary; set promotion.average to macro, weighted or micro"
-        return None if len(truths) == 2 else f"every row is of class {gate.positive!r}"
-    predicted = {label for cell in tally.cells for label in (cell.champion, cell.challenger) if label is not None}
+        if len(truths) < 2:
+            return f"every row is of class {gate.positive!r}. {give}"
+    predicted = {cell.challenger for cell in cells}
+    if not _is_of_one_class(gate):
+        predicted |= {cell.champion for cell in cells if cell.champion is not None}
     absent = sorted(predicted - truths, key=str)
     if absent:
-        return f"no row is of class {', '.join(map(repr, absent[:5]))}, which a model predicts"
+        who = "which the challenger predicts" if _is_of_one_class(gate) else "which a model predicts"
+        return f"no row is of class {listed(absent)}, {who}. {give}, or mend the model"
     return None
-
-
-def _won_and_lost(tally: Tally, gate: Gate) -> str:
-    """The exact account of the difference, in rows (for a binary F1, STATISTICS §1's identity)."""
-    won: Counter[bool] = Counter()
-    lost: Counter[bool] = Counter()
-    for cell in tally.cells:
-        if cell.champion != cell.challenger:
-            positive = cell.truth == gate.positive
-            won[positive] += cell.rows * (cell.challenger == cell.truth)
-            lost[positive] += cell.rows * (cell.champion == cell.truth)
-    if gate.average is Average.BINARY and len({cell.truth for cell in tally.cells}) == 2:
-        return (
-            f"It finds {counted(won[True], 'more positive')} and loses {lost[True]:,},"
-            f" removes {counted(won[False], 'false alarm')} and adds {lost[False]:,}"
-        )
-    return f"It is right on {won.total()} rows where the champion is wrong, and wrong on {lost.total()} it got right"
-
-
-def _bound(gate: Gate, alpha: float, look: int) -> str:
-    chance = f"{alpha:.2g}"
-    if gate.guarantee is Guarantee.PER_TEST:
-        return f"Look {look} at this holdout; a challenger that is no better passes it with chance {chance} at most"
-    return (
-        f"Look {look} at this holdout, tested at {chance}: over all looks a challenger that is no better is"
-        f" promoted with chance {gate.alpha:g} at most"
-    )
-
-
-def _name(gate: Gate) -> str:
-    own = {Metric.F1: "F1", Metric.MCC: "MCC"}.get(gate.metric, gate.metric.replace("_", " "))
-    averaged = gate.metric in (Metric.F1, Metric.PRECISION, Metric.RECALL) and gate.average is not Average.BINARY
-    return f"{gate.average} {own}" if averaged else own
-
-
-def _score(tally: Tally, gate: Gate, side: Literal["champion", "challenger"]) -> Score:
-    matrix: Counter[tuple[Label, Label]] = Counter()
-    for cell in tally.cells:
-        matrix[cell.truth, _label(getattr(cell, side))] += cell.rows
-    return score(matrix, gate.metric, gate.average, gate.positive)
-
-
-def _label(label: Label | None) -> Label:
-    """The prediction of a model that made one; unopposed tallies never come here."""
-    if label is None:
-        raise ValueError("a tally mixes rows with and without a champion")
-    return label

@@ -15,22 +15,53 @@ TRAINING, PROMOTION = "training", "promotion"
 class Streak:
     """A signal's distinct windows in breach, in a row, since the last training that succeeded.
 
-    `in_breach` is what the last judged window said; `armed` is False for drift that stood at the last
+    `in_breach` and `value` are what the last judged window said; `armed` is False for drift that stood at the last
     promotion and was not seen healthy since; `seen` and `latest` tell the windows that count no more, `counted`
-    those that make up the streak.
+    those that make up the streak. `labelled` is how many labels the window had that was read last.
     """
 
     count: int = 0
     counted: tuple[str, ...] = ()
     in_breach: bool = False
+    value: float | None = None
     armed: bool = True
     seen: tuple[str, ...] = ()
     latest: datetime | None = None
+    labelled: float | None = None
 
     def has_seen(self, assessment: Assessment) -> bool:
         """Whether this window was read before, or ended before one that was."""
-        backwards = assessment.dated and earlier(assessment.observed_at, self.latest)
-        return backwards or assessment.window in self.seen
+        return self.is_behind(assessment) or assessment.window in self.seen
+
+    def is_behind(self, assessment: Assessment) -> bool:
+        """Whether this window ended before one that was read."""
+        return assessment.dated and earlier(assessment.observed_at, self.latest)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The score of the evidence rule, and what is known of the windows: their number (up to a cap), their mean
+    TP + FP + FN (`trials`), the mean seconds between two (`gap`) and the end of the latest."""
+
+    rule: str = ""
+    score: float = 0.0
+    windows: int = 0
+    trials: float = 0.0
+    gap: float = 0.0
+    latest: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A promotion on trial: `before` served until `since` and showed `f1` last.
+
+    `below` are the windows of the new champion in a row, up to the last, that showed less.
+    """
+
+    before: str
+    f1: float
+    since: datetime
+    below: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +96,15 @@ class Past:
     """All of the journal that the decisions need.
 
     `run` and `swap` were started and not recorded as ended. `lineage` are the champions before the present one,
-    oldest first; `champions` all that served, by the last time they did; `admitted` the challengers that were kept.
+    oldest first; `champions` all that served, by the last time they did; `admitted` the challengers that were kept;
+    `banned` those that were rolled back. `trial` is the latest promotion's, where the champion before it showed an F1.
     `took_over_at` is when the present champion took over from another. `told` are the incidents that were told and
     have not ended, with when they were told.
     """
 
     f1: Streak = field(default_factory=Streak)
     drift: Streak = field(default_factory=Streak)
+    evidence: Evidence = field(default_factory=Evidence)
     run: OpenRun | None = None
     swap: SwapStarted | None = None
     trained_at: datetime | None = None
@@ -85,6 +118,8 @@ class Past:
     lineage: tuple[str, ...] = ()
     champions: tuple[str, ...] = ()
     admitted: tuple[str, ...] = ()
+    banned: tuple[str, ...] = ()
+    trial: Trial | None = None
     told: Mapping[str, datetime] = field(default_factory=dict)
 
     def streak(self, signal: Signal) -> Streak:

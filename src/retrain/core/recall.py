@@ -20,9 +20,11 @@ from retrain.core.events import (
     TrainingFinished,
     TrainingStarted,
 )
-from retrain.core.past import PROMOTION, TRAINING, Challenger, OpenRun, Past, Streak, earlier
+from retrain.core.evidence import gather, spent
+from retrain.core.past import PROMOTION, TRAINING, Challenger, OpenRun, Past, Streak, Trial, earlier
 from retrain.core.records import Action, Assessment, Outcome, Reason, Signal, State
 
+_JUDGED = (State.HEALTHY, State.BREACH)
 REMEMBERED = 128
 """How many windows without a time are remembered as seen, and how many champions."""
 
@@ -59,12 +61,14 @@ def advance(past: Past, event: Event, at: datetime) -> Past:
         case SwapUndone():
             return _of(replace(past, swap=None), event.version, undone=event.failed)
         case Promoted():
+            trial = Trial(event.previous, past.f1.value, at) if event.previous and past.f1.value is not None else None
             past = _serves(replace(past, swap=None), event.version, at, disarm=True)
-            return replace(_without(past, event.version), unpromoted=0)
+            return replace(_without(past, event.version), unpromoted=0, trial=trial)
         case RolledBack():
             before = past.lineage[: past.lineage.index(event.version)] if event.version in past.lineage else None
             past = _serves(replace(past, swap=None), event.version, at, disarm=True)
-            return past if before is None else replace(past, lineage=before)
+            banned = past.banned if event.previous is None else _last(past.banned, event.previous)
+            return replace(past, banned=banned, lineage=past.lineage if before is None else before)
         case Adopted():
             return as_of(past, event.version, at)
 
@@ -82,19 +86,42 @@ def as_of(past: Past, version: str | None, at: datetime) -> Past:
 def watch(past: Past, assessments: Iterable[Assessment]) -> Past:
     """What matters after these readings: every window counts once."""
     for assessment in assessments:
-        streak = _after(past.streak(assessment.signal), assessment)
-        past = replace(past, f1=streak) if assessment.signal is Signal.F1 else replace(past, drift=streak)
+        if assessment.signal is Signal.F1:
+            past = _with_f1(past, assessment)
+        else:
+            past = replace(past, drift=_after(past.drift, assessment))
     return past
 
 
+def _with_f1(past: Past, assessment: Assessment) -> Past:
+    """What matters after a reading of F1: besides the streak it moves the evidence and the promotion on trial."""
+    is_new = assessment.state in _JUDGED and not past.f1.has_seen(assessment)
+    past = replace(past, f1=_after(past.f1, assessment))
+    if not is_new:
+        return past
+    evidence, trial = past.evidence, past.trial
+    if assessment.weight is not None and assessment.observed_at is not None:
+        evidence = gather(evidence, assessment.weight, assessment.observed_at, counts=not assessment.settling)
+    if trial is not None and not assessment.settling and assessment.value is not None:
+        below = _last(trial.below, assessment.window) if assessment.value < trial.f1 else ()
+        trial = replace(trial, below=below)
+    return replace(past, evidence=evidence, trial=trial)
+
+
 def _after(streak: Streak, assessment: Assessment) -> Streak:
-    if assessment.state not in (State.HEALTHY, State.BREACH):
+    if assessment.state not in _JUDGED:
         return streak
     healthy = assessment.state is State.HEALTHY
     if streak.has_seen(assessment):
-        return streak
+        grown = streak.seen[-1:] == (assessment.window,) and assessment.labelled != streak.labelled
+        return replace(streak, labelled=assessment.labelled) if grown else streak
     if assessment.settling:
-        return replace(streak, armed=streak.armed or healthy, seen=_last(streak.seen, assessment.window))
+        return replace(
+            streak,
+            armed=streak.armed or healthy,
+            seen=_last(streak.seen, assessment.window),
+            labelled=assessment.labelled,
+        )
     latest = streak.latest
     if assessment.dated and not earlier(assessment.observed_at, latest):
         latest = assessment.observed_at
@@ -102,9 +129,11 @@ def _after(streak: Streak, assessment: Assessment) -> Streak:
         count=0 if healthy else streak.count + 1,
         counted=() if healthy else _last(streak.counted, assessment.window),
         in_breach=not healthy,
+        value=assessment.value,
         armed=streak.armed or healthy,
         seen=_last(streak.seen, assessment.window),
         latest=latest,
+        labelled=assessment.labelled,
     )
 
 
@@ -112,7 +141,7 @@ def _checked(past: Past, event: Checked, at: datetime) -> Past:
     past = watch(as_of(past, event.served, at), event.assessments)
     if event.incident is not None:
         return _told(past, event.incident, at) if event.news else past
-    if event.action is Action.TRAIN or event.reason is Reason.BUSY:
+    if event.action is not Action.HOLD or event.reason is Reason.BUSY:
         return past
     return replace(past, told={each: since for each, since in past.told.items() if each == PROMOTION})
 
@@ -126,6 +155,7 @@ def _trained(past: Past, event: TrainingFinished, at: datetime) -> Past:
         past,
         f1=replace(past.f1, count=0, counted=()),
         drift=replace(past.drift, count=0, counted=()),
+        evidence=spent(past.evidence),
         trained_at=at,
         failed_at=None,
         failures=0,
@@ -144,6 +174,9 @@ def _serves(past: Past, version: str, at: datetime, *, disarm: bool) -> Past:
         past,
         f1=Streak(),
         drift=Streak(armed=not disarm or (past.drift.armed and not past.drift.in_breach)),
+        evidence=spent(past.evidence),
+        banned=tuple(each for each in past.banned if each != version),
+        trial=None,
         served=version,
         served_since=at,
         took_over_at=at if past.served is not None else None,
@@ -184,6 +217,8 @@ def _clamp(past: Past, now: datetime) -> Past:
         past,
         f1=replace(past.f1, latest=cap(past.f1.latest)),
         drift=replace(past.drift, latest=cap(past.drift.latest)),
+        evidence=replace(past.evidence, latest=cap(past.evidence.latest)),
+        trial=past.trial and replace(past.trial, since=min(past.trial.since, now)),
         run=past.run and replace(past.run, at=min(past.run.at, now)),
         trained_at=cap(past.trained_at),
         failed_at=cap(past.failed_at),

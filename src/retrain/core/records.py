@@ -71,13 +71,26 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Weight:
+    """What one window adds to the evidence for a drop of F1.
+
+    `score` is the log of how much likelier its counts are after the drop, `trials` the TP + FP + FN it was computed
+    from, `rule` names the drop that was looked for.
+    """
+
+    score: float
+    trials: float
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
 class Assessment:
     """One signal of one snapshot, judged against its threshold.
 
     `window` identifies the window the value was measured on, `observed_at` is its end (the time of the
     fetch where the monitor does not say; `dated` tells which), `settling` says that the window is still
     (partly) about the champion before this one, `kind` names the cause of an unknown. `sentence` says it all
-    to a person.
+    to a person. `samples`, `positives`, `counts` and `weight` are those of F1, where the monitor gives them.
     """
 
     signal: Signal
@@ -90,6 +103,17 @@ class Assessment:
     dated: bool = False
     settling: bool = False
     kind: str = ""
+    samples: float | None = None
+    positives: float | None = None
+    counts: Counts | None = None
+    weight: Weight | None = None
+
+    @property
+    def labelled(self) -> float | None:
+        """How many labels the window has, as far as the monitor says."""
+        if self.samples is not None or self.positives is not None:
+            return self.samples if self.samples is not None else self.positives
+        return self.counts.tp + self.counts.fn if self.counts is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +133,19 @@ class Action(StrEnum):
 
     TRAIN = "train"
     HOLD = "hold"
+    ROLLBACK = "rollback"
 
 
 class Reason(StrEnum):
-    """Why a check trains or holds; the closed list of the contract."""
+    """Why a check trains, holds or rolls back; a closed list."""
 
     BREACH = "breach"
     FORCED = "forced"
     MODEL_AGE = "model_age"
+    PROBATION = "probation"
     HEALTHY = "healthy"
     CONFIRMING = "confirming"
+    GATHERING_EVIDENCE = "gathering_evidence"
     SAME_WINDOW = "same_window"
     TOO_FEW_SAMPLES = "too_few_samples"
     CHALLENGER_WAITING = "challenger_waiting"
@@ -223,6 +250,22 @@ class Ruling(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class SliceVerdict:
+    """What the comparison says of one slice of `rows` rows.
+
+    `difference` is the gain there, None where the metric has no value; `tested` says whether the models differ on
+    enough of its rows, `worse` whether the challenger is significantly worse there.
+    """
+
+    column: str
+    value: Label | None
+    rows: int
+    difference: float | None = None
+    tested: bool = False
+    worse: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The ruling on a challenger, the sentence for a person, and the numbers behind it.
 
@@ -243,3 +286,4 @@ class Verdict:
     standard_error: float | None = None
     interval: tuple[float, float] | None = None
     detectable: float | None = None
+    slices: tuple[SliceVerdict, ...] = ()

@@ -13,6 +13,8 @@ Level = NewType("Level", float)
 """An error bound: above 0, below 0.5."""
 Amount = NewType("Amount", float)
 """A finite number, not negative."""
+Rate = NewType("Rate", float)
+"""A finite number above 0."""
 Natural = NewType("Natural", int)
 """A whole number, 0 or more."""
 Positive = NewType("Positive", int)
@@ -37,6 +39,14 @@ class MaxAge:
 
 
 @dataclass(frozen=True, slots=True)
+class EvidenceRule:
+    """Train when the windows together show that F1 has dropped by `min_drop`, and seldom by chance."""
+
+    min_drop: Share
+    false_retrains_per_year: Rate
+
+
+@dataclass(frozen=True, slots=True)
 class Triggers:
     """When `check` may train."""
 
@@ -52,6 +62,7 @@ class Triggers:
     challenger_ttl: timedelta = timedelta(days=7)
     max_unpromoted: Positive = Positive(3)
     max_model_age: timedelta | None = None
+    evidence: EvidenceRule | None = None
 
     def threshold(self, signal: Signal) -> float | None:
         """The threshold of a signal; None where the signal is not looked at."""

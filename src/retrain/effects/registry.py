@@ -15,7 +15,9 @@ from retrain.core.words import short
 from retrain.errors import RetrainError
 
 _CHUNK = 1 << 20
-_VERSION_FILE = re.compile(r"([0-9a-f]{64})\.(joblib|reference\.parquet)")
+_ARTIFACT, _REFERENCE, _ROWS = "joblib", "reference.parquet", "rows.parquet"
+"""What is kept of a version: the model, a sample of its training rows, the hashes of all of them."""
+_VERSION_FILE = re.compile(rf"([0-9a-f]{{64}})\.({'|'.join(map(re.escape, (_ARTIFACT, _REFERENCE, _ROWS)))})")
 _INCOMING = ".incoming-"
 
 
@@ -55,11 +57,22 @@ def identify(path: Path) -> str:
 
 def admit(models: Models, artifact: Path) -> str:
     """The version of this artifact; its bytes are now kept, and the reference that lies beside it with them."""
-    version = _copy(models, artifact, None)
+    version = _copy(models, artifact, None, _ARTIFACT)
     reference = reference_beside(artifact)
     if reference.is_file():
-        _copy(models, reference, version)
+        _copy(models, reference, version, _REFERENCE)
     return version
+
+
+def keep_rows(models: Models, version: str, hashes: Path) -> None:
+    """Keep the hashes of the rows that this version was trained on with it."""
+    _copy(models, hashes, version, _ROWS)
+
+
+def rows_of(models: Models, version: str) -> Path | None:
+    """The hashes of the rows that this version was trained on; None where they are not known."""
+    path = _file(models, version, _ROWS)
+    return path if path.is_file() else None
 
 
 def adopt(models: Models) -> str | None:
@@ -161,12 +174,12 @@ def _directory(models: Models) -> Path:
     return models.champion.parent / "versions"
 
 
-def _file(models: Models, version: str) -> Path:
-    return _directory(models) / f"{version}.joblib"
+def _file(models: Models, version: str, kind: str = _ARTIFACT) -> Path:
+    return _directory(models) / f"{version}.{kind}"
 
 
-def _copy(models: Models, source: Path, version: str | None) -> str:
-    """The version under which `source` is kept: its own digest, or `version`, whose reference it then is.
+def _copy(models: Models, source: Path, version: str | None, kind: str) -> str:
+    """The version under which `source` is kept: its own digest, or `version`, to which it then belongs.
 
     Written beside, synced and renamed, so that no half of it is ever seen.
     """
@@ -181,12 +194,9 @@ def _copy(models: Models, source: Path, version: str | None) -> str:
         fresh.unlink(missing_ok=True)
         try:
             digest = _write_out(file, fresh)
-            if version is None:
-                version, target = digest, _file(models, digest)
-                is_kept = target.exists() and identify(target) == digest
-            else:
-                target, is_kept = directory / f"{version}.reference.parquet", False
-            if not is_kept:
+            is_artifact, version = version is None, version or digest
+            target = _file(models, version, kind)
+            if not (is_artifact and target.exists() and identify(target) == digest):
                 fresh.replace(target)
         finally:
             fresh.unlink(missing_ok=True)

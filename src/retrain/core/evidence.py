@@ -1,0 +1,131 @@
+"""The evidence rule: a score on counts (CUSUM) that trains when the windows together show a drop of F1.
+
+With U = TP + FP + FN and J = F1 / (2 − F1), TP given U is exactly Binomial(U, J). Every window adds the log of how
+much likelier its counts are at the lower F1 than at the threshold; the sum never falls below 0 (Page 1954). The bar
+is solved from the tolerated number of false trainings a year (Siegmund 1985; STATISTICS §2).
+"""
+
+from dataclasses import replace
+from datetime import datetime
+from math import log, log1p, sqrt
+
+from retrain.core.past import Evidence
+from retrain.core.records import Counts, Weight
+from retrain.core.rules import Triggers
+
+ESTIMATED = 8
+"""From so many windows on, their size and frequency are known well enough to be used."""
+REMEMBERED = 128
+"""The running means forget: a window counts as one in so many at least."""
+FASTEST = 525_600.0
+"""Windows a year while their frequency is not known: one a minute, as often as cron can look."""
+LOWEST_BAR = 0.5
+YEAR = 365.25 * 86400
+
+
+def weigh(f1: float, counts: Counts | None, positives: float | None, triggers: Triggers) -> Weight | None:
+    """What a window with this F1 adds to the evidence; None without an evidence rule or something to count.
+
+    Without counts, the positives stand in for U. They are fewer, so the evidence is less than it could be.
+    """
+    if triggers.evidence is None or triggers.performance_threshold is None:
+        return None
+    if counts is not None:
+        trials, hits = counts.tp + counts.fp + counts.fn, counts.tp
+    elif positives is not None:
+        trials, hits = positives, positives * _jaccard(f1)
+    else:
+        return None
+    healthy, dropped = _shares(triggers)
+    score = hits * log(dropped / healthy) + (trials - hits) * (log1p(-dropped) - log1p(-healthy))
+    return Weight(score, trials, told_rule(triggers))
+
+
+def gather(evidence: Evidence, weight: Weight, at: datetime, *, counts: bool) -> Evidence:
+    """The evidence after one more window, observed `at`; `counts` is False where it is about another champion.
+
+    Under another rule than before the score starts anew.
+    """
+    windows = min(evidence.windows + 1, REMEMBERED)
+    gap = evidence.gap
+    if evidence.latest is not None:
+        passed = max(0.0, (at - evidence.latest).total_seconds())
+        gap += (passed - gap) / max(1, windows - 1)
+    score = evidence.score if evidence.rule == weight.rule else 0.0
+    return Evidence(
+        rule=weight.rule,
+        score=max(0.0, score + weight.score) if counts else score,
+        windows=windows,
+        trials=evidence.trials + (weight.trials - evidence.trials) / windows,
+        gap=gap,
+        latest=at,
+    )
+
+
+def spent(evidence: Evidence) -> Evidence:
+    """The evidence after a training, or about another champion: what is known of the windows stays."""
+    return replace(evidence, score=0.0)
+
+
+def bar(evidence: Evidence, triggers: Triggers) -> float:
+    """How high the score must be to train.
+
+    Solves e^x − x − 1 = A·I0 with A windows a false training and I0 the information in a window, and takes off what
+    the score overshoots. Until 8 windows are known it is ln A, which holds whatever the windows are.
+    """
+    if triggers.evidence is None:
+        return float("inf")
+    a_year = YEAR / evidence.gap if evidence.gap else FASTEST
+    apart = max(1.0, a_year / triggers.evidence.false_retrains_per_year)
+    if evidence.windows < ESTIMATED:
+        return max(LOWEST_BAR, log(apart))
+    healthy, dropped = _shares(triggers)
+    divergence = healthy * log(healthy / dropped) + (1 - healthy) * (log1p(-healthy) - log1p(-dropped))
+    information = evidence.trials * divergence
+    return max(LOWEST_BAR, _solved(apart * information) - 1.166 * sqrt(2 * information))
+
+
+def reached(evidence: Evidence, triggers: Triggers) -> bool:
+    """Whether the score, gathered under this very rule, has reached the bar."""
+    return gathered(evidence, triggers) >= bar(evidence, triggers)
+
+
+def gathered(evidence: Evidence, triggers: Triggers) -> float:
+    """The score; 0 where it was gathered under another rule."""
+    return evidence.score if evidence.rule == told_rule(triggers) else 0.0
+
+
+def told(evidence: Evidence, triggers: Triggers) -> str:
+    """The score and its bar: `evidence 2.1 of 5.3 (F1 0.85 → 0.82)`."""
+    score, wanted = gathered(evidence, triggers), bar(evidence, triggers)
+    shown = min(score, wanted - 0.1) if score < wanted else score  # 5.27 of 5.31 is not `5.3 of 5.3`
+    return f"evidence {max(0.0, shown):.1f} of {wanted:.1f} ({told_rule(triggers)})"
+
+
+def told_rule(triggers: Triggers) -> str:
+    """Which drop the rule looks for: `F1 0.85 → 0.82`."""
+    if triggers.evidence is None or triggers.performance_threshold is None:
+        return ""
+    return f"F1 {triggers.performance_threshold:.10g} → {_dropped(triggers):.10g}"
+
+
+def _dropped(triggers: Triggers) -> float:
+    drop = triggers.evidence.min_drop if triggers.evidence is not None else 0.0
+    return (triggers.performance_threshold or 0.0) - drop
+
+
+def _shares(triggers: Triggers) -> tuple[float, float]:
+    """J at the threshold and after the drop."""
+    return _jaccard(triggers.performance_threshold or 0.0), _jaccard(_dropped(triggers))
+
+
+def _jaccard(f1: float) -> float:
+    return f1 / (2 - f1)
+
+
+def _solved(total: float) -> float:
+    """The x above 0 with e^x − x − 1 = total: x = ln(1 + x + total), whose repetition closes in on it from below."""
+    x = sqrt(2 * total) if total < 1 else log(total)
+    for _ in range(100):
+        x = log1p(x + total)
+    return x
