@@ -129,14 +129,13 @@ def _decide(context: Context, past: Past, snapshot: Snapshot, order: Order) -> _
     now, triggers = context.clock(), context.config.triggers
     past = recall.as_of(past, version, now)
     assessments = assess(snapshot, triggers, past)
+    watched = recall.watch(past, assessments)
     made_at = serving.made_at if serving is not None else None
     probation = context.config.promotion.probation
     decision = decide(
-        past, assessments, triggers, now, champion_made_at=made_at, probation=probation, forced=order.forced
+        past, watched, assessments, triggers, now, champion_made_at=made_at, probation=probation, forced=order.forced
     )
-    gathered = ""
-    if triggers.evidence is not None:
-        gathered = evidence.told(recall.watch(past, assessments).evidence, triggers)
+    gathered = evidence.told(watched.evidence, triggers) if triggers.evidence is not None else ""
     return _View(snapshot, assessments, decision, version, gathered, past.trial.before if past.trial else None)
 
 

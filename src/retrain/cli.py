@@ -138,6 +138,32 @@ def status(context: Context, face: Face, limit: int) -> Report:
 
 
 @retrain.command()
+@click.argument("history")
+@click.option("--rule", "rules", multiple=True, help="A rule to try beside it, e.g. 'consecutive: 3'. Repeatable.")
+@click.option("--every", default="5m", show_default=True, help="The time between two looks, for a span of Prometheus.")
+@common
+def backtest(context: Context, face: Face, history: str, rules: tuple[str, ...], every: str) -> Report:
+    """Replay recorded metrics: when would the configured rule have trained, and when would others?
+
+    HISTORY is a CSV or JSON lines with the names of `monitoring` (at, f1, drift, tp, fp, fn, ...), a journal
+    (state/journal.db), or a span such as 90d to ask the configured Prometheus for.
+    """
+    from retrain.backtest import backtest as story
+
+    return story(context, history, rules, every)
+
+
+@retrain.command()
+@common
+def doctor(context: Context, face: Face) -> Report:
+    """Look whether every metric is known, and whether the gate turns down challengers that know nothing."""
+    from retrain.doctor import doctor as story
+
+    with _progress(face) as progress:
+        return story(context, progress)
+
+
+@retrain.command()
 @click.option("--listen", metavar="HOST:PORT", help="Where to listen (default: monitor.listen).")
 @common
 def monitor(context: Context, face: Face, listen: str | None) -> Report:

@@ -10,7 +10,7 @@ from retrain.core.assess import assess
 from retrain.core.decide import decide
 from retrain.core.events import Checked, Judged, Promoted, Rejected, TrainingFinished, TrainingStarted
 from retrain.core.past import Past
-from retrain.core.recall import advance, as_of
+from retrain.core.recall import advance, as_of, watch
 from retrain.core.records import Action, Counts, Decision, Outcome, Reason, Ruling, Snapshot, Unknown, Verdict
 from retrain.core.rules import Amount, MaxAge, Positive, Share, Side, Triggers
 
@@ -38,7 +38,7 @@ class Story:
         snapshot = replace(snapshot, fetched_at=self.now)
         past = as_of(self.past, self.past.served, self.now)
         assessments = assess(snapshot, self.triggers, past)
-        decision = decide(past, assessments, self.triggers, self.now, **how)
+        decision = decide(past, watch(past, assessments), assessments, self.triggers, self.now, **how)
         self.tell(Checked(decision.action, decision.reason, decision.message, past.served, assessments))
         if decision.action is Action.TRAIN:
             self.trainings += 1

@@ -10,7 +10,7 @@ from retrain.core.assess import assess
 from retrain.core.decide import decide
 from retrain.core.events import Entry
 from retrain.core.past import Past
-from retrain.core.recall import as_of, fold
+from retrain.core.recall import as_of, fold, watch
 from retrain.core.records import Action, Decision, Outcome, Reason, Snapshot, State, Unknown
 from retrain.core.rules import Amount, Positive, Share, Triggers
 from tests.core.test_decide import T0, Story
@@ -143,5 +143,6 @@ def test_the_decision_is_total(rules: Triggers, f1: float | Unknown, drift: floa
     """Whatever the monitor says, there is a decision with a sentence."""
     snapshot = Snapshot(T0, f1=odd if isinstance(f1, Unknown) else f1, drift=drift, samples=odd, positives=odd)
     past = as_of(Past(), None, T0)
-    decision = decide(past, assess(snapshot, rules, past), rules, T0)
+    assessments = assess(snapshot, rules, past)
+    decision = decide(past, watch(past, assessments), assessments, rules, T0)
     assert decision.message

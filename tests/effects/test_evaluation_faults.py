@@ -13,13 +13,13 @@ import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from retrain.scoring.count import tally
-from retrain.scoring.plan import Plan, UnusableError
+from retrain.scoring.plan import Comparison, UnusableError
 from tests.effects.toy_models import Raises, RaisesOnLoading, Returns, Says, Sign, Vandal
 
 FRAME = pd.DataFrame({"a": [-1.0, 2.0, -3.0, 4.0], "b": [1, 2, 3, 4], "label": [0, 1, 0, 1]})
 
 
-def plan(here: Path, challenger: Any = None, holdout: str | pd.DataFrame = FRAME, **changes: Any) -> Plan:
+def plan(here: Path, challenger: Any = None, holdout: str | pd.DataFrame = FRAME, **changes: Any) -> Comparison:
     """A plan in which everything is right but what is given."""
     table = here / "holdout.csv"
     if isinstance(holdout, str):
@@ -28,17 +28,17 @@ def plan(here: Path, challenger: Any = None, holdout: str | pd.DataFrame = FRAME
         holdout.to_csv(table, index=False)
     joblib.dump(Says(1) if challenger is None else challenger, here / "challenger")
     given = {"champion": None, "challenger": str(here / "challenger"), "holdout": str(table)}
-    return Plan(**{**given, "target": "label", "dtypes": {}, "jobs": 1, **changes})
+    return Comparison(**{**given, "target": "label", "dtypes": {}, "jobs": 1, **changes})
 
 
-def fault(asked: Plan) -> tuple[str, str]:
+def fault(asked: Comparison) -> tuple[str, str]:
     """The side at fault and the sentence."""
     with pytest.raises(UnusableError) as caught:
         tally(asked, lambda _: None)
     return caught.value.side, caught.value.message
 
 
-def cells(asked: Plan) -> dict[Any, int]:
+def cells(asked: Comparison) -> dict[Any, int]:
     return dict(tally(asked, lambda _: None)[0].cells)
 
 

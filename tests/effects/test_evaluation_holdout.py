@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from retrain.scoring import fingerprint
 from retrain.scoring.count import tally
 from retrain.scoring.holdout import chunks, survey
-from retrain.scoring.plan import Plan
+from retrain.scoring.plan import Comparison
 from tests.effects.toy_models import Says
 
 
-def plan(path: Path, chunk: int, **changes: Any) -> Plan:
+def plan(path: Path, chunk: int, **changes: Any) -> Comparison:
     given: dict[str, Any] = {
         "champion": None,
         "challenger": "",
@@ -28,10 +28,10 @@ def plan(path: Path, chunk: int, **changes: Any) -> Plan:
         "dtypes": {},
         "jobs": 1,
     }
-    return Plan(**{**given, "chunk": chunk, **changes})
+    return Comparison(**{**given, "chunk": chunk, **changes})
 
 
-def whole(asked: Plan) -> pd.DataFrame:
+def whole(asked: Comparison) -> pd.DataFrame:
     """The chunks put together, after a look at the dtypes of each."""
     frames = list(chunks(survey(asked), asked.chunk))
     assert all((frame.dtypes == frames[0].dtypes).all() for frame in frames)
@@ -137,6 +137,14 @@ def test_the_fingerprint_sees_every_change_of_content(other: pd.DataFrame) -> No
     """A row more (even a copy), a value, a type or a name that differs changes it."""
     assert printed(other) != printed(TABLE)
     assert len(printed(other)) == 32
+
+
+def test_a_moment_is_the_same_beside_others() -> None:
+    """pandas writes a day without its time only where all moments of a chunk are days: the fingerprint must not."""
+    moments = pd.to_datetime(pd.Series(["2024-01-01 00:00:00", "2024-01-01 10:30:00", None]))
+    together, alone = fingerprint.of_values(moments), fingerprint.of_values(moments[:1])
+    assert together[0] == alone[0]
+    assert together.tolist() == fingerprint.of_values(moments.astype(object)).tolist()
 
 
 def test_both_lanes_of_the_fingerprint_differ_for_numbers() -> None:

@@ -97,6 +97,7 @@ def test_an_interrupted_controller_ends_the_child(here: Path, listener: socket.s
     """An exception in the controller ends the child and its workers, and goes on."""
     joblib.dump(Calls(listener.getsockname()[1]), here / "challenger")
     plan: dict[str, Any] = {
+        "job": "compare",
         "champion": None,
         "challenger": str(here / "challenger"),
         "holdout": str(here / "holdout.csv"),

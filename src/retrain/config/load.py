@@ -5,15 +5,18 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+import yaml
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 
 from retrain.config.document import Keys, Problem, read
-from retrain.config.schema import Config, conflicts
+from retrain.config.schema import Config, conflicts, contradictions
 from retrain.config.values import converter
+from retrain.core.rules import Triggers
 from retrain.errors import ConfigError
 
 _VARIABLE = re.compile(r"(\\)?\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\})?")
@@ -53,6 +56,40 @@ def load(path: Path, environ: Mapping[str, str]) -> tuple[Config, Secrets]:
     if config is None or problems:
         raise ConfigError(document.tell(problems))
     return config, Secrets(_secret_values(config, variables, environ), variables)
+
+
+def parse_rule(text: str, base: Triggers) -> Triggers:
+    """These triggers, with those changed that the text names: `consecutive: 3, cooldown: 1h`, as YAML in braces or not.
+
+    Raises ConfigError that lists every problem.
+    """
+    try:
+        values = yaml.safe_load(text if text.lstrip().startswith("{") else f"{{{text}}}")
+    except (yaml.YAMLError, RecursionError):
+        values = None
+    if not isinstance(values, dict) or not values:
+        raise ConfigError(f"--rule {text!r}: is not a list of triggers such as 'consecutive: 3, cooldown: 1h'")
+    try:
+        parsed = converter().structure(values, Triggers)
+    except (ClassValidationError, IterableValidationError) as error:
+        problems = "\n".join(f"--rule: {'.'.join(keys)}: {sentence}" for keys, sentence in _explain(error, ()))
+        raise ConfigError(problems) from error
+    rule = replace(base, **{str(name): getattr(parsed, str(name)) for name in values})
+    problems = "\n".join(f"--rule: {'.'.join(keys)} {sentence}" for keys, sentence in contradictions(rule))
+    if problems:
+        raise ConfigError(problems)
+    return rule
+
+
+def parse_span(name: str, text: str) -> timedelta:
+    """The length of time that the text of this flag says, above 0. Raises ConfigError."""
+    try:
+        span: timedelta = converter().structure(text, timedelta)
+    except ValueError as error:
+        raise ConfigError(f"{name} {text!r} {error}") from error
+    if not span:
+        raise ConfigError(f"{name} is 0; it needs a length")
+    return span
 
 
 def _with_environment(values: Any, environ: Mapping[str, str]) -> tuple[Any, frozenset[str], list[Problem]]:

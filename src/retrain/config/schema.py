@@ -13,7 +13,6 @@ from retrain.core.records import Label
 from retrain.core.rules import (
     Average,
     Difference,
-    EvidenceRule,
     Gate,
     Guarantee,
     Level,
@@ -216,33 +215,35 @@ def _unmonitored(triggers: Triggers, monitoring: Monitoring | None) -> Iterator[
         "drift": ("drift_threshold", triggers.drift_threshold),
     }
     wanted = {name: key for name, (key, value) in thresholds.items() if value is not None}
-    if not wanted and triggers.max_model_age is None:
-        yield ("triggers",), "nothing can trigger a training: set performance_threshold, drift_threshold or both"
+    for keys, sentence in contradictions(triggers):
+        yield ("triggers", *keys), sentence
     if wanted and monitoring is None:
         yield ("monitoring", "url"), "is required"
     for name, key in wanted.items():
         if monitoring is None or getattr(monitoring, name) is None:
             yield ("monitoring", name), f"is required, since triggers.{key} is set (or set that to null)"
-    if triggers.evidence is not None:
-        yield from _no_evidence(triggers.evidence, triggers.performance_threshold, monitoring)
+    countless = monitoring is not None and monitoring.counts is None and monitoring.positives is None
+    if triggers.evidence is not None and countless:
+        also = "from F1 and the number of samples alone no bound on false trainings exists"
+        needed = "monitoring.counts (or, more conservative, monitoring.positives)"
+        yield ("triggers", "evidence"), f"needs {needed}: {also}"
     if monitoring is not None and triggers.min_samples and monitoring.samples is None:
         yield ("monitoring", "samples"), "is required, since triggers.min_samples is set"
 
 
-def _no_evidence(
-    rule: EvidenceRule, threshold: Share | None, monitoring: Monitoring | None
-) -> Iterator[tuple[tuple[str, ...], str]]:
-    """What keeps the evidence rule from carrying its bound."""
-    keys = ("triggers", "evidence")
+def contradictions(triggers: Triggers) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What the triggers get wrong together: (path of the key below `triggers`, sentence)."""
+    threshold, rule = triggers.performance_threshold, triggers.evidence
+    if threshold is None and triggers.drift_threshold is None and triggers.max_model_age is None:
+        yield (), "nothing can trigger a training: set performance_threshold, drift_threshold or both"
+    if rule is None:
+        return
     if threshold is None:
-        yield keys, "needs triggers.performance_threshold: evidence is gathered for a drop of F1 below it"
+        yield ("evidence",), "needs performance_threshold: evidence is gathered for a drop of F1 below it"
     elif threshold >= 1:
-        yield keys, "needs a performance_threshold below 1: at 1 a single error is a proof"
+        yield ("evidence",), "needs a performance_threshold below 1: at 1 a single error is a proof"
     elif not 0 < rule.min_drop < threshold:
-        yield (*keys, "min_drop"), f"is not above 0 and below performance_threshold ({threshold:g})"
-    if monitoring is not None and monitoring.counts is None and monitoring.positives is None:
-        also = "from F1 and the number of samples alone no bound on false trainings exists"
-        yield keys, f"needs monitoring.counts (or, more conservative, monitoring.positives): {also}"
+        yield ("evidence", "min_drop"), f"is not above 0 and below performance_threshold ({threshold:g})"
 
 
 def _not_http(keys: tuple[str, ...], url: Url | None) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -47,6 +47,8 @@ def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, past: Past) 
     state, sentence = _against(signal, value, threshold, snapshot, triggers)
     dated = isinstance(observed_at, datetime)
     seen_at = observed_at if isinstance(observed_at, datetime) else snapshot.fetched_at
+    positives = _float(snapshot.positives) if is_f1 else None
+    counts = snapshot.counts if is_f1 and isinstance(snapshot.counts, Counts) else None
     assessed = Assessment(
         signal,
         state,
@@ -57,24 +59,24 @@ def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, past: Past) 
         observed_at=seen_at,
         dated=dated,
         settling=past.took_over_at is not None and seen_at < past.took_over_at + triggers.settle,
+        samples=_float(snapshot.samples) if is_f1 else None,
+        positives=positives,
+        counts=counts,
+        weight=weigh(value, counts, positives, triggers) if is_f1 else None,
     )
-    return _with_labels(assessed, snapshot, triggers, past.f1) if is_f1 else assessed
+    lost = _lost_labels(assessed, past.streak(signal))
+    return assessed if lost is None else replace(assessed, state=State.UNKNOWN, sentence=lost, kind="contradiction")
 
 
-def _with_labels(f1: Assessment, snapshot: Snapshot, triggers: Triggers, streak: Streak) -> Assessment:
-    """The assessment with what the monitor counted; unknown where a window has lost labels since it was read."""
-    samples, positives = _float(snapshot.samples), _float(snapshot.positives)
-    counts = snapshot.counts if isinstance(snapshot.counts, Counts) else None
-    weight = weigh(f1.value or 0.0, counts, positives, triggers)
-    assessed = replace(f1, samples=samples, positives=positives, counts=counts, weight=weight)
+def _lost_labels(assessed: Assessment, streak: Streak) -> str | None:
+    """The sentence of a window that has fewer labels now than when it was read before."""
     had, has = streak.labelled, assessed.labelled
     if had is None or has is None or has >= had or streak.seen[-1:] != (assessed.window,):
-        return assessed
-    why = (
-        f"its window has {has:g} labels and had {had:g} when it was read before; labels do not go away."
-        " Was the log cut or the monitor restarted?"
+        return None
+    return (
+        f"F1 is unknown: its window has {has:g} labels and had {had:g} when it was read before; labels do not go away."
+        " Was the log cut, or the monitor pointed at another?"
     )
-    return replace(assessed, state=State.UNKNOWN, sentence=f"F1 is unknown: {why}", kind="contradiction", weight=None)
 
 
 def _float(value: float | Unknown | None) -> float | None:

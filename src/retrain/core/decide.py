@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from retrain.core import evidence
 from retrain.core.assess import BY_NUMBERS
 from retrain.core.past import Past
-from retrain.core.recall import watch
 from retrain.core.records import Action, Assessment, Breach, Decision, Reason, Ruling, Signal, State
 from retrain.core.rules import Triggers
 from retrain.core.words import apart, counted, duration, moment, short
@@ -26,6 +25,7 @@ class Barrier:
 
 
 def decide(  # noqa: PLR0913  (the decision's whole world is its arguments)
+    before: Past,
     past: Past,
     assessments: Sequence[Assessment],
     triggers: Triggers,
@@ -37,11 +37,11 @@ def decide(  # noqa: PLR0913  (the decision's whole world is its arguments)
 ) -> Decision:
     """The decision of one check.
 
-    `past` is what the journal said before this check's readings, `champion_made_at` when the served artifact was
+    `before` is what the journal said before this check's readings and `past` what it says with them (`recall.watch`),
+    `champion_made_at` when the served artifact was
     made (None: not known), `probation` how long a promotion is on trial, `forced` the reason of a person who skips
     the rules.
     """
-    watched = watch(past, assessments)
     breaches = tuple(
         Breach(each.signal, each.value, each.threshold)
         for each in assessments
@@ -49,19 +49,19 @@ def decide(  # noqa: PLR0913  (the decision's whole world is its arguments)
     )
     if forced is not None:
         return Decision(Action.TRAIN, Reason.FORCED, f"training, forced: {forced}", breaches)
-    if fails_probation(watched, assessments, triggers, probation, now):
-        return Decision(Action.ROLLBACK, Reason.PROBATION, _why_rolled_back(watched, assessments, probation), breaches)
-    standing = [each for each in assessments if stands(watched, each, triggers)]
-    why = "; ".join(_why(watched, each, triggers) for each in standing)
+    if fails_probation(past, assessments, triggers, probation, now):
+        return Decision(Action.ROLLBACK, Reason.PROBATION, _why_rolled_back(past, assessments, probation), breaches)
+    standing = [each for each in assessments if stands(past, each, triggers)]
+    why = "; ".join(_why(past, each, triggers) for each in standing)
     reason = Reason.BREACH
     if not standing:
-        age = overdue(watched, champion_made_at, triggers, now)
+        age = overdue(past, champion_made_at, triggers, now)
         if age is None:
-            return _nothing_due(past, watched, assessments, triggers, breaches)
+            return _nothing_due(before, past, assessments, triggers, breaches)
         why, reason = age, Reason.MODEL_AGE
-    held = barrier(watched, triggers, now)
+    held = barrier(past, triggers, now)
     if held is not None and reason is Reason.MODEL_AGE and any(each.state is State.UNKNOWN for each in assessments):
-        return _nothing_due(past, watched, assessments, triggers, breaches)
+        return _nothing_due(before, past, assessments, triggers, breaches)
     if held is not None:
         return Decision(Action.HOLD, held.reason, f"held: {why}, but {held.sentence} ({held.remedy})", breaches)
     return Decision(Action.TRAIN, reason, f"training: {why}", breaches)

@@ -122,6 +122,15 @@ class Past:
     trial: Trial | None = None
     told: Mapping[str, datetime] = field(default_factory=dict)
 
+    @property
+    def newest(self) -> datetime | None:
+        """The latest of all remembered times."""
+        times = [self.f1.latest, self.drift.latest, self.evidence.latest, *self.told.values()]
+        times += [self.trained_at, self.failed_at, self.served_since, self.took_over_at]
+        times += [self.run.at if self.run else None, self.challenger.at if self.challenger else None]
+        times += [self.trial.since if self.trial else None]
+        return max((at for at in times if at is not None), default=None)
+
     def streak(self, signal: Signal) -> Streak:
         """The streak of this signal."""
         return self.f1 if signal is Signal.F1 else self.drift

@@ -21,12 +21,14 @@ from retrain.core.events import (
     TrainingStarted,
 )
 from retrain.core.evidence import gather, spent
-from retrain.core.past import PROMOTION, TRAINING, Challenger, OpenRun, Past, Streak, Trial, earlier
+from retrain.core.past import PROMOTION, TRAINING, Challenger, Evidence, OpenRun, Past, Streak, Trial, earlier
 from retrain.core.records import Action, Assessment, Outcome, Reason, Signal, State
 
 _JUDGED = (State.HEALTHY, State.BREACH)
 REMEMBERED = 128
 """How many windows without a time are remembered as seen, and how many champions."""
+DATED = 8
+"""How many windows with a time are: a clock that was set back must not bring the last ones back."""
 
 
 def fold(past: Past, entries: Iterable[Entry]) -> Past:
@@ -50,7 +52,7 @@ def advance(past: Past, event: Event, at: datetime) -> Past:
             told = {each: since for each, since in past.told.items() if each != PROMOTION}
             if event.dry_run:
                 return replace(past, told=told)
-            past = replace(past, told=told, admitted=_last(past.admitted, event.challenger))
+            past = replace(past, told=told, admitted=_appended(past.admitted, event.challenger))
             return _of(past, event.challenger, ruling=event.verdict.ruling)
         case NotJudged():
             return _told(past, PROMOTION, at)
@@ -67,7 +69,7 @@ def advance(past: Past, event: Event, at: datetime) -> Past:
         case RolledBack():
             before = past.lineage[: past.lineage.index(event.version)] if event.version in past.lineage else None
             past = _serves(replace(past, swap=None), event.version, at, disarm=True)
-            banned = past.banned if event.previous is None else _last(past.banned, event.previous)
+            banned = past.banned if event.previous is None else _appended(past.banned, event.previous)
             return replace(past, banned=banned, lineage=past.lineage if before is None else before)
         case Adopted():
             return as_of(past, event.version, at)
@@ -79,33 +81,37 @@ def as_of(past: Past, version: str | None, at: datetime) -> Past:
     if version is None or version == past.served:
         return past
     if past.served is None:
-        return replace(past, served=version, served_since=at, champions=_last(past.champions, version))
+        return replace(past, served=version, served_since=at, champions=_appended(past.champions, version))
     return _serves(past, version, at, disarm=False)
 
 
 def watch(past: Past, assessments: Iterable[Assessment]) -> Past:
     """What matters after these readings: every window counts once."""
+    f1, drift, evidence, trial = past.f1, past.drift, past.evidence, past.trial
     for assessment in assessments:
-        if assessment.signal is Signal.F1:
-            past = _with_f1(past, assessment)
-        else:
-            past = replace(past, drift=_after(past.drift, assessment))
-    return past
-
-
-def _with_f1(past: Past, assessment: Assessment) -> Past:
-    """What matters after a reading of F1: besides the streak it moves the evidence and the promotion on trial."""
-    is_new = assessment.state in _JUDGED and not past.f1.has_seen(assessment)
-    past = replace(past, f1=_after(past.f1, assessment))
-    if not is_new:
+        if assessment.signal is Signal.DRIFT:
+            drift = _after(drift, assessment)
+            continue
+        if assessment.state in _JUDGED and not f1.has_seen(assessment):
+            evidence, trial = _weighed(evidence, assessment), _tried(trial, assessment)
+        f1 = _after(f1, assessment)
+    if f1 is past.f1 and drift is past.drift:
         return past
-    evidence, trial = past.evidence, past.trial
-    if assessment.weight is not None and assessment.observed_at is not None:
-        evidence = gather(evidence, assessment.weight, assessment.observed_at, counts=not assessment.settling)
-    if trial is not None and not assessment.settling and assessment.value is not None:
-        below = _last(trial.below, assessment.window) if assessment.value < trial.f1 else ()
-        trial = replace(trial, below=below)
-    return replace(past, evidence=evidence, trial=trial)
+    return replace(past, f1=f1, drift=drift, evidence=evidence, trial=trial)
+
+
+def _weighed(evidence: Evidence, f1: Assessment) -> Evidence:
+    """The evidence after a new window."""
+    if f1.weight is None or f1.observed_at is None:
+        return evidence
+    return gather(evidence, f1.weight, f1.observed_at, counts=not f1.settling)
+
+
+def _tried(trial: Trial | None, f1: Assessment) -> Trial | None:
+    """The promotion on trial after a new window."""
+    if trial is None or f1.settling or f1.value is None:
+        return trial
+    return replace(trial, below=_last(trial.below, f1) if f1.value < trial.f1 else ())
 
 
 def _after(streak: Streak, assessment: Assessment) -> Streak:
@@ -115,26 +121,27 @@ def _after(streak: Streak, assessment: Assessment) -> Streak:
     if streak.has_seen(assessment):
         grown = streak.seen[-1:] == (assessment.window,) and assessment.labelled != streak.labelled
         return replace(streak, labelled=assessment.labelled) if grown else streak
+    armed, seen = streak.armed or healthy, _last(streak.seen, assessment)
     if assessment.settling:
-        return replace(
-            streak,
-            armed=streak.armed or healthy,
-            seen=_last(streak.seen, assessment.window),
-            labelled=assessment.labelled,
-        )
+        return replace(streak, armed=armed, seen=seen, labelled=assessment.labelled)
     latest = streak.latest
     if assessment.dated and not earlier(assessment.observed_at, latest):
         latest = assessment.observed_at
     return Streak(
         count=0 if healthy else streak.count + 1,
-        counted=() if healthy else _last(streak.counted, assessment.window),
+        counted=() if healthy else _last(streak.counted, assessment),
         in_breach=not healthy,
         value=assessment.value,
-        armed=streak.armed or healthy,
-        seen=_last(streak.seen, assessment.window),
+        armed=armed,
+        seen=seen,
         latest=latest,
         labelled=assessment.labelled,
     )
+
+
+def _last(windows: tuple[str, ...], assessment: Assessment) -> tuple[str, ...]:
+    """The windows with this one at the end; of dated ones few are kept, since older ones are known by their dates."""
+    return _appended(windows, assessment.window, DATED if assessment.dated else REMEMBERED)
 
 
 def _checked(past: Past, event: Checked, at: datetime) -> Past:
@@ -160,7 +167,7 @@ def _trained(past: Past, event: TrainingFinished, at: datetime) -> Past:
         failed_at=None,
         failures=0,
         challenger=Challenger(event.challenger, event.run, at),
-        admitted=_last(past.admitted, event.challenger),
+        admitted=_appended(past.admitted, event.challenger),
         unpromoted=past.unpromoted + 1,
         told={},
     )
@@ -168,7 +175,7 @@ def _trained(past: Past, event: TrainingFinished, at: datetime) -> Past:
 
 def _serves(past: Past, version: str, at: datetime, *, disarm: bool) -> Past:
     """Another champion serves: the old one's windows say nothing about it."""
-    lineage = past.lineage if past.served is None else _last(past.lineage, past.served)
+    lineage = past.lineage if past.served is None else _appended(past.lineage, past.served)
     lineage = tuple(each for each in lineage if each != version)
     return replace(
         past,
@@ -181,7 +188,7 @@ def _serves(past: Past, version: str, at: datetime, *, disarm: bool) -> Past:
         served_since=at,
         took_over_at=at if past.served is not None else None,
         lineage=lineage,
-        champions=_last(past.champions, version),
+        champions=_appended(past.champions, version),
     )
 
 
@@ -202,13 +209,15 @@ def _told(past: Past, incident: str, at: datetime) -> Past:
     return replace(past, told={**past.told, incident: at})
 
 
-def _last(items: tuple[str, ...], item: str) -> tuple[str, ...]:
+def _appended(items: tuple[str, ...], item: str, most: int = REMEMBERED) -> tuple[str, ...]:
     """The items with this one moved to the end, the oldest forgotten."""
-    return (*(each for each in items if each != item), item)[-REMEMBERED:]
+    return (*[each for each in items if each != item], item)[-most:]
 
 
 def _clamp(past: Past, now: datetime) -> Past:
     """No remembered time lies in the future: after a clock was set back, every wait counts from now."""
+    if past.newest is None or past.newest <= now:
+        return past
 
     def cap(at: datetime | None) -> datetime | None:
         return now if at is not None and at > now else at

@@ -87,6 +87,10 @@ class Journal:
         # The plus keeps SQLite from sorting every check there ever was: the latest is among the last few events.
         return next(self._entries("WHERE +kind = 'Checked' ORDER BY id DESC LIMIT 1"), None)
 
+    def checks(self) -> Iterator[Entry]:
+        """Every check, oldest first."""
+        yield from self._entries("WHERE +kind = 'Checked' ORDER BY id")
+
     def turning_points(self, limit: int) -> list[Entry]:
         """The latest events other than checks and intents to swap, newest first."""
         return list(self._entries(f"WHERE {_TURNING_POINT} ORDER BY id DESC LIMIT ?", limit))
@@ -102,9 +106,9 @@ class Journal:
 
 
 @contextmanager
-def open_journal(state: Path, *, writable: bool = True) -> Iterator[Journal]:
+def open_journal(state: Path, *, writable: bool = True, name: str = "journal.db") -> Iterator[Journal]:
     """The journal in this state directory; made if it is missing. Not writable: an absent one is empty."""
-    path = state / "journal.db"
+    path = state / name
     try:
         with closing(_connect(path, writable)) as connection:
             yield Journal(connection)

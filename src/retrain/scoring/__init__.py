@@ -1,7 +1,14 @@
-"""The child process that scores two models on a holdout: `python -P -m retrain.scoring`.
+"""The child process that loads models and reads rows for the controller: `python -P -m retrain.scoring`.
 
 An artifact is a program, so nothing else of retrain imports this package or loads a model. On standard
-input: one line of JSON, a `Plan` and the descriptor for `result`; the end of that input is the end of the
-controller. On `result`, JSON lines: {"at": side or null} before each step, {"progress": share}, and at last
-{"cells": [[truth, champion, challenger, rows], …], "holdout": fingerprint} or {"error": {"side", "message"}}.
+input: one line of JSON, the name of a `job`, the fields of its plan (see `plan`) and the descriptor for
+`result`; the end of that input is the end of the controller. On `result`, JSON lines: {"at": side or null}
+before each step, {"progress": share}, and at last {"error": {"side", "message"}} or the answer:
+
+- "compare" scores two models on a holdout: {"cells": [[truth, champion, challenger, rows], …],
+  "holdout": fingerprint, "sketch": [hash, …], "slices": [[column, value or null, cells], …],
+  "leaked": {"challenger": rows or null, "champion": rows or null}}
+- "rows" remembers the rows of training data in a file: {"rows": number read}
+- "controls" scores a champion against challengers whose worth is known: {"controls": {name: cells},
+  "holdout": fingerprint}
 """

@@ -12,7 +12,7 @@ from typing import Any
 
 
 def main() -> None:
-    """Score what standard input asks for, tell the result, and die with the controller."""
+    """Do what standard input asks for, tell the result, and die with the controller."""
     controller = os.dup(sys.stdin.fileno())
     os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())  # a model that asks for input gets none
     with open(controller, "rb", buffering=0, closefd=False) as lines:
@@ -31,15 +31,13 @@ def main() -> None:
 
 def _answer(request: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     # Here, and not above: these imports take a second, in which the controller may already have ended.
-    from retrain.scoring.count import tally
-    from retrain.scoring.plan import Plan, UnusableError
+    from retrain.scoring import jobs
+    from retrain.scoring.plan import UnusableError
 
     try:
-        total, fingerprint = tally(Plan(**request), tell)
+        return jobs.done(request, tell)
     except UnusableError as error:
         return {"error": {"side": error.side, "message": error.message}}
-    rows = sorted(([*labels, count] for labels, count in total.cells.items()), key=json.dumps)
-    return {"cells": rows, "holdout": fingerprint, "sketch": total.sketch.tolist()}
 
 
 def _end_with(controller: int) -> None:

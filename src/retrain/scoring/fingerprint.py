@@ -8,7 +8,7 @@ else as its text, and one missing value is like another. It finds accidents; it 
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from numbers import Real
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pandas.api.types import is_numeric_dtype, is_object_dtype
+from pandas.api.types import is_numeric_dtype, is_object_dtype, is_string_dtype
 
 from retrain.core.ledger import SKETCH
 
@@ -33,7 +33,7 @@ _MISSING = np.uint64(0x9E3779B97F4A7C15)
 
 def of_rows(frame: pd.DataFrame) -> tuple[Sums, Hashes]:
     """The sum of the row hashes of a chunk, a lane each, and its sketch; for those of two chunks see below."""
-    one, other = _rows(frame, 0), _rows(frame, 1)
+    one, other = (of_each({str(name): of_values(frame[name], lane) for name in frame.columns}) for lane in (0, 1))
     return (int(one.sum(dtype=np.uint64)), int(other.sum(dtype=np.uint64))), smallest(one, NOTHING)
 
 
@@ -52,26 +52,26 @@ def digest(total: Sums, columns: Iterable[str], target: str, rows: int) -> str:
     return hashlib.sha256(json.dumps([sorted(columns), target, rows, total]).encode()).hexdigest()[:32]
 
 
-def _rows(frame: pd.DataFrame, lane: int) -> Hashes:
-    """The hash of each row."""
-    hashes = pd.DataFrame({name: _hashes(frame[name], lane) for name in sorted(frame.columns)})
+def of_each(columns: Mapping[str, Hashes]) -> Hashes:
+    """The hash of each row, from the hashes of its values."""
+    hashes = pd.DataFrame({name: columns[name] for name in sorted(columns)})
     return np.asarray(pd.util.hash_pandas_object(hashes, index=False), np.uint64)
 
 
-def _hashes(column: "pd.Series[Any]", lane: int) -> Hashes:
+def of_values(column: "pd.Series[Any]", lane: int = 0) -> Hashes:
     """The hash of each value, by what it is and not by the dtype that happens to hold it."""
     if isinstance(column.dtype, pd.CategoricalDtype):
-        categories = np.append(_hashes(column.cat.categories.to_series(), lane), _MISSING)
+        categories = np.append(of_values(column.cat.categories.to_series(), lane), _MISSING)
         return categories[column.cat.codes]  # a missing value has the code -1
     missing = column.isna().to_numpy()
     hashes = np.full(len(column), _MISSING)
     present = column[~missing]
     if is_numeric_dtype(column.dtype):
         hashes[~missing] = _of_numbers(present.to_numpy("float64"), lane)
-    elif is_object_dtype(column.dtype):
-        hashes[~missing] = _of_objects(present.to_numpy(), lane)
-    else:
-        hashes[~missing] = _of_texts(present.astype(str).to_numpy(object), lane)
+    elif is_string_dtype(column.dtype) and not is_object_dtype(column.dtype):
+        hashes[~missing] = _of_texts(present.to_numpy(object), lane)
+    else:  # one by one: pandas writes a moment as its neighbours in the chunk need it
+        hashes[~missing] = _of_objects(present.to_numpy(object), lane)
     return hashes
 
 

@@ -1,14 +1,16 @@
-"""The holdout, read in chunks: memory does not grow with its rows."""
+"""The holdout, typed as a whole and read in chunks."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet
-from pandas.api.types import is_object_dtype, pandas_dtype
+from pandas.api.types import is_object_dtype
 
+from retrain.core.records import Label
+from retrain.scoring import tables
 from retrain.scoring.dtypes import Dtype, inferred, joined, kinds, with_sorted_categories
+from retrain.scoring.labels import canonical
 from retrain.scoring.plan import Plan, UnusableError, brief
 
 
@@ -29,12 +31,14 @@ class Holdout:
 
 def survey(plan: Plan) -> Holdout:
     """The holdout, typed as pandas would type it reading the whole file. UnusableError where it is no use."""
-    configured = _checked(plan)
+    named = {plan.target: "promotion.target"} | dict.fromkeys(plan.dtypes, "promotion.dtypes")
+    tables.columns("holdout", plan.holdout, named)
+    configured = tables.configured("holdout", plan.holdout, plan.dtypes)
     guesses = plan.holdout.endswith(".csv")
     found: dict[str, Any] = {}
     rows = unlabelled = 0
     fractional = False
-    for frame in _read(plan.holdout, configured, plan.chunk):
+    for frame in tables.read("holdout", plan.holdout, configured, plan.chunk):
         rows += len(frame)
         target = frame[plan.target]
         unlabelled += int(target.isna().sum())
@@ -55,58 +59,14 @@ def survey(plan: Plan) -> Holdout:
 
 def chunks(holdout: Holdout, size: int) -> Iterator[pd.DataFrame]:
     """The rows in file order, at most `size` at a time, each chunk with the dtypes of the whole."""
-    return _read(holdout.path, holdout.dtypes, size, holdout.mixed)
+    explicit = {name: dtype for name, dtype in holdout.dtypes.items() if name not in holdout.mixed}
+    for frame in tables.read("holdout", holdout.path, explicit, size):
+        yield frame.astype(dict.fromkeys(holdout.mixed, object))
 
 
-def _checked(plan: Plan) -> dict[str, Dtype]:
-    """The configured dtypes. UnusableError where they or the target do not fit the file's columns."""
-    columns = _columns(plan.holdout)
-    twice = sorted({name for name in columns if columns.count(name) > 1})
-    if twice:
-        raise UnusableError("holdout", plan.holdout, f"has more than one column {', '.join(map(repr, twice))}")
-    named = {plan.target: "promotion.target"} | dict.fromkeys(plan.dtypes, "promotion.dtypes")
-    for name, key in named.items():
-        if name not in columns:
-            shown = ", ".join(columns[:20]) + (", …" if len(columns) > 20 else "")
-            raise UnusableError("holdout", plan.holdout, f"has no column {name!r}, which {key} names; it has {shown}")
-    dtypes = {}
-    for name, text in plan.dtypes.items():
-        try:
-            dtypes[name] = pandas_dtype(text)
-        except Exception as error:
-            problem = f"cannot be read: promotion.dtypes gives {name!r} the dtype {text!r}, which pandas does not know"
-            raise UnusableError("holdout", plan.holdout, problem) from error
-    return dtypes
-
-
-def _columns(path: str) -> list[str]:
+def truth_of(plan: Plan, chunk: pd.DataFrame) -> list[Label]:
+    """The label of each row. UnusableError where a value is none."""
     try:
-        if path.endswith(".csv"):
-            return list(map(str, pd.read_csv(path, nrows=0).columns))
-        return list(map(str, pyarrow.parquet.read_schema(path).empty_table().to_pandas().columns))
-    except Exception as error:
-        raise UnusableError("holdout", path, f"cannot be read: {brief(error)}") from error
-
-
-def _read(
-    path: str, dtypes: Mapping[str, Dtype], size: int, mixed: frozenset[str] = frozenset()
-) -> Iterator[pd.DataFrame]:
-    try:
-        yield from _csv(path, dtypes, size, mixed) if path.endswith(".csv") else _parquet(path, dtypes, size)
-    except Exception as error:
-        hint = f" (promotion.dtypes: {', '.join(dtypes)})" if dtypes else ""
-        raise UnusableError("holdout", path, f"cannot be read: {brief(error)}{hint}") from error
-
-
-def _csv(path: str, dtypes: Mapping[str, Dtype], size: int, mixed: frozenset[str]) -> Iterator[pd.DataFrame]:
-    explicit = {name: dtype for name, dtype in dtypes.items() if name not in mixed}
-    # Without low_memory=False pandas would infer dtypes for pieces of a chunk.
-    with pd.read_csv(path, dtype=explicit, chunksize=size, low_memory=False) as frames:
-        for frame in frames:
-            yield frame.astype(dict.fromkeys(mixed, object))
-
-
-def _parquet(path: str, dtypes: Mapping[str, Dtype], size: int) -> Iterator[pd.DataFrame]:
-    with pyarrow.parquet.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=size):
-            yield batch.to_pandas().astype(dict(dtypes))
+        return canonical(chunk[plan.target])
+    except (ValueError, TypeError) as error:
+        raise UnusableError("holdout", plan.holdout, f"is no use, column {plan.target!r}: {brief(error)}") from error

@@ -2,6 +2,7 @@
 
 import functools
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import joblib
@@ -10,8 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from retrain.core.records import Label
-from retrain.scoring.labels import canonical
-from retrain.scoring.plan import Side, UnusableError, brief
+from retrain.scoring.labels import Triple, canonical, quoted
+from retrain.scoring.plan import Plan, Side, UnusableError, brief
 
 
 def predict(side: Side, path: str, features: pd.DataFrame, fractional: bool) -> list[Label]:
@@ -33,6 +34,18 @@ def predict(side: Side, path: str, features: pd.DataFrame, fractional: bool) -> 
     except BaseException as error:
         raise UnusableError(side, path, f"cannot predict {len(features)} holdout rows: {brief(error)}") from error
     return _labels(side, path, values, len(features), fractional)
+
+
+def check_vocabulary(side: Side, path: str, plan: Plan, cells: Iterable[Triple]) -> None:
+    """UnusableError where the model speaks of other labels than the holdout: '1' is not 1."""
+    truths, champions, challengers = map(set[Any], zip(*cells, strict=True))
+    labels = champions if side == "champion" else challengers
+    if not labels & truths:
+        problem = (
+            f"predicts {quoted(labels)}, but column {plan.target!r} of {plan.holdout} has {quoted(truths)}: "
+            f"train it on the holdout's labels, or read those as another type with promotion.dtypes"
+        )
+        raise UnusableError(side, path, problem)
 
 
 @functools.cache

@@ -1,22 +1,47 @@
 """What the child is asked to do, and who may be at fault when it cannot."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Side = Literal["champion", "challenger", "holdout"]
+Side = Literal["champion", "challenger", "holdout", "training data", "known rows"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Two models and a holdout. Paths are absolute, `chunk` is in rows."""
+    """The holdout, and how it is read. Paths are absolute, `chunk` is in rows."""
+
+    holdout: str
+    target: str
+    dtypes: Mapping[str, str]
+    chunk: int = 50_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison(Plan):
+    """Two models; the columns whose values slice the holdout; the files of rows that each side was trained on."""
 
     champion: str | None
     challenger: str
-    holdout: str
-    target: str
-    dtypes: dict[str, str]
     jobs: int
-    chunk: int = 50_000
+    slices: Sequence[str] = ()
+    known_challenger: str | None = None
+    known_champion: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownRows(Plan):
+    """Training data whose rows are to be remembered in a file."""
+
+    data: str
+    into: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Controls(Plan):
+    """One model, against which challengers are made up whose worth is known."""
+
+    champion: str | None
 
 
 class UnusableError(Exception):

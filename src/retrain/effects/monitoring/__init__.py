@@ -1,5 +1,6 @@
-"""The latest metrics → Snapshot. Whatever the endpoint does is a value: a number, or Unknown and why."""
+"""The metrics, the latest or recorded ones → Snapshots. Whatever was said is a value: a number, or Unknown and why."""
 
+from retrain.effects.monitoring.prometheus_range import record
 from retrain.effects.monitoring.snapshot import fetch
 
-__all__ = ["fetch"]
+__all__ = ["fetch", "record"]

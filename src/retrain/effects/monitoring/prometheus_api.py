@@ -1,7 +1,7 @@
 """The HTTP API of Prometheus: one PromQL instant query for every number, all evaluated at one instant."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
@@ -10,15 +10,15 @@ from retrain.effects.monitoring.bodies import json_of
 from retrain.effects.monitoring.readings import Answer, Reading, Trouble
 from retrain.effects.monitoring.selector import series
 
-_PATH = "/api/v1/query"
+INSTANT, RANGE = "/api/v1/query", "/api/v1/query_range"
+"""Where the API answers the two kinds of query."""
 _SHOWN = 3
 
 
-def endpoint(url: str) -> str:
-    """The URL of instant queries; `url` is the server's, with the prefix it is served below."""
+def endpoint(url: str, path: str = INSTANT) -> str:
+    """The URL of one kind of query; `url` is the server's, with the prefix it is served below."""
     parts = urlsplit(url)
-    path = parts.path.rstrip("/")
-    return urlunsplit(parts._replace(path=path if path.endswith(_PATH) else path + _PATH))
+    return urlunsplit(parts._replace(path=parts.path.rstrip("/").removesuffix(INSTANT) + path))
 
 
 def ask(
@@ -37,7 +37,8 @@ def ask(
     gone: Unknown | None = None
     for query in queries:
         about = f" (query: {query})"
-        body = gone or get(_question(url, query, instant), where + about)
+        time = {} if instant is None else {"time": repr(instant)}
+        body = gone or get(question(url, {"query": query} | time), where + about)
         if isinstance(body, Unknown):
             if body.kind == Trouble.UNREACHABLE:
                 body = gone = replace(body, why=body.why.replace(about, ""))
@@ -47,9 +48,10 @@ def ask(
         instant = told if instant is None else instant
 
 
-def _question(url: str, query: str, instant: float | None) -> str:
+def question(url: str, parameters: Mapping[str, str]) -> str:
+    """The URL that asks with these parameters, besides those that it has."""
     parts = urlsplit(url)
-    asked = urlencode({"query": query} | ({} if instant is None else {"time": repr(instant)}))
+    asked = urlencode(parameters)
     return urlunsplit(parts._replace(query=f"{parts.query}&{asked}" if parts.query else asked))
 
 
@@ -67,30 +69,50 @@ def read(body: bytes, query: str, where: str) -> tuple[Answer, float | None]:
         case {"status": "success", "data": {"resultType": str(kind)}}:
             hint = "a single number is needed: an instant vector of one series, or a scalar"
             return Unknown(Trouble.NOT_A_NUMBER, f"{what} is a {kind}; {hint}"), None
+    return foreign(where), None
+
+
+def foreign(where: str) -> Unknown:
+    """The answer is JSON of somebody else."""
     hint = "is this the URL of a Prometheus server, and monitoring.type: prometheus meant?"
-    return Unknown(Trouble.UNPARSEABLE, f"{where} is not an answer of the Prometheus HTTP API; {hint}"), None
+    return Unknown(Trouble.UNPARSEABLE, f"{where} is not an answer of the Prometheus HTTP API; {hint}")
 
 
 def _one(found: list[object], query: str, where: str) -> tuple[Answer, float | None]:
     what = f"{query} at {where}"
     match found:
         case []:
-            hint = "the name or a label is wrong, or nothing was scraped or pushed lately"
-            return Unknown(Trouble.MISSING, f"no series matches {what}; {hint}"), None
+            return missing(what), None
         case [{"metric": dict(labels), "value": [instant, str(value)]}]:
             return _reading(value, labels, what), _finite(instant)
         case [_]:
             return Unknown(Trouble.NOT_A_NUMBER, f"{what} is a series without a single value (a histogram?)"), None
+    return ambiguous(found, what), None
+
+
+def missing(what: str) -> Unknown:
+    """No series has a value."""
+    hint = "the name or a label is wrong, or nothing was scraped or pushed lately"
+    return Unknown(Trouble.MISSING, f"no series matches {what}; {hint}")
+
+
+def ambiguous(found: Sequence[object], what: str) -> Unknown:
+    """Several series have one."""
     listed = ", ".join(_series(item) for item in found[:_SHOWN])
     hint = "name one by its labels, or aggregate them, for instance with max(...)"
-    return Unknown(Trouble.AMBIGUOUS, f"{len(found)} series match {what}; {hint}: {listed}"), None
+    return Unknown(Trouble.AMBIGUOUS, f"{len(found)} series match {what}; {hint}: {listed}")
 
 
 def _reading(value: str, labels: Mapping[object, object], what: str) -> Answer:
     try:
-        return Reading(float(value), {str(label): str(text) for label, text in labels.items()})
+        return Reading(float(value), texts(labels))
     except ValueError:
         return Unknown(Trouble.NOT_A_NUMBER, f"{what} is not a number: {value}")
+
+
+def texts(labels: Mapping[object, object]) -> dict[str, str]:
+    """The labels of a series."""
+    return {str(label): str(text) for label, text in labels.items()}
 
 
 def _finite(instant: object) -> float | None:
@@ -100,6 +122,6 @@ def _finite(instant: object) -> float | None:
 def _series(item: object) -> str:
     match item:
         case {"metric": dict(labels)}:
-            named = {str(label): str(text) for label, text in labels.items()}
+            named = texts(labels)
             return series(named.pop("__name__", ""), named) or "{}"
     return "?"

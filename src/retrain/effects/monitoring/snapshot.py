@@ -39,13 +39,19 @@ def fetch(monitoring: Monitoring, secrets: Secrets, now: datetime) -> Snapshot:
         work = _work(monitoring, url, where)
     except ConfigError as error:
         raise ConfigError("\n".join(map(clean, str(error).splitlines()))) from None
-    answers = _answers(monitoring, work)
-    late = too_late(where, monitoring)
+    answers = dict.fromkeys(queries(monitoring).values(), too_late(where, monitoring)) | _answers(monitoring, work)
+    return snapshot_of(monitoring, answers, now, where, clean)
+
+
+def snapshot_of(
+    monitoring: Monitoring, answers: Mapping[str, Answer], now: datetime, where: str, clean: Callable[[str], str]
+) -> Snapshot:
+    """What the answers are worth, one to every configured query; `clean` is for what the endpoint says."""
 
     def value(query: str | None, convert: Callable[[Answer, str], T | Unknown]) -> T | Unknown | None:
         if query is None:
             return None
-        converted = convert(answers.get(query, late), f"{query} at {where}")
+        converted = convert(answers[query], f"{query} at {where}")
         return replace(converted, why=clean(converted.why)) if isinstance(converted, Unknown) else converted
 
     counts, window = monitoring.counts, value(monitoring.window, identifier)
@@ -58,12 +64,12 @@ def fetch(monitoring: Monitoring, secrets: Secrets, now: datetime) -> Snapshot:
         window=clean(window) if isinstance(window, str) else window,
         samples=value(monitoring.samples, number),
         positives=value(monitoring.positives, number),
-        counts=_counts([value(query, number) for query in (counts.tp, counts.fp, counts.fn)]) if counts else None,
+        counts=counts_of([value(query, number) for query in (counts.tp, counts.fp, counts.fn)]) if counts else None,
         labels=_labels(monitoring, answers, clean),
     )
 
 
-def _queries(monitoring: Monitoring) -> dict[str, str]:
+def queries(monitoring: Monitoring) -> dict[str, str]:
     """Every configured query by its path in the configuration, the signals first."""
     counts = monitoring.counts
     every = {
@@ -83,16 +89,16 @@ def _queries(monitoring: Monitoring) -> dict[str, str]:
 
 def _work(monitoring: Monitoring, url: str, where: str) -> Work:
     """How the answers are had from this type of endpoint. Raises ConfigError for a query it cannot be asked."""
-    queries = _queries(monitoring)
+    asked = queries(monitoring)
     match monitoring.type:
         case MonitorType.PROMETHEUS:
-            distinct = tuple(dict.fromkeys(queries.values()))
+            distinct = tuple(dict.fromkeys(asked.values()))
             return lambda client, answers: prometheus_api.ask(client.get, url, where, distinct, answers)
         case MonitorType.METRICS:
-            selectors = _compiled(queries, selector.parse)
+            selectors = _compiled(asked, selector.parse)
             return _document(url, where, selectors, lambda body: prometheus_text.read(body, selectors, where))
         case MonitorType.JSON:
-            expressions = _compiled(queries, json_document.parse)
+            expressions = _compiled(asked, json_document.parse)
             return _document(url, where, expressions, lambda body: json_document.read(body, expressions, where))
 
 
@@ -134,7 +140,8 @@ def _answers(monitoring: Monitoring, work: Work) -> dict[str, Answer]:
     return dict(answers)
 
 
-def _counts(numbers: Iterable[float | Unknown | None]) -> Counts | Unknown:
+def counts_of(numbers: Iterable[float | Unknown | None]) -> Counts | Unknown:
+    """The counts of three numbers, or the first of them that is Unknown."""
     unknown = next((each for each in numbers if isinstance(each, Unknown)), None)
     return unknown or Counts(*(each for each in numbers if isinstance(each, float)))
 

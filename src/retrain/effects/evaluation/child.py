@@ -1,4 +1,4 @@
-"""Two models and a holdout → a Tally, made in a child process that may crash, hang or print as it likes.
+"""The child process that loads models and reads rows: it may crash, hang or print as it likes.
 
 A model is a program: only the child (`retrain.scoring`) loads one. It has a session of its own, so that it
 can be ended together with its workers, and it ends by itself when its standard input does.
@@ -18,11 +18,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
-from retrain.config.schema import Promotion
-from retrain.core.records import Cell, Tally
 from retrain.errors import RetrainError
 
-Side = Literal["champion", "challenger", "holdout"]
+Side = Literal["champion", "challenger", "holdout", "training data", "known rows"]
 Process = subprocess.Popen[bytes]
 Plan = Mapping[str, Any]
 
@@ -30,39 +28,15 @@ _GRACE_SECONDS = 3.0
 
 
 class Unscorable(RetrainError):  # noqa: N818 (an adjective, like Unknown)
-    """One side of the comparison is no use; `side` says which."""
+    """One side of the work is no use; `side` says which."""
 
     def __init__(self, side: Side, message: str) -> None:
         super().__init__(message)
         self.side = side
 
 
-def compare(
-    champion: Path | None,
-    challenger: Path,
-    promotion: Promotion,
-    directory: Path,
-    progress: Callable[[float], None],
-) -> Tally:
-    """The tally of both models on the configured holdout; `champion` is None where nothing is served yet.
-
-    `directory` is where the models' own modules are importable from. `progress` is called with the share of
-    rows done. Raises Unscorable where the champion, the challenger or the holdout is no use, and
-    RetrainError where the scoring cannot start or does not end within `promotion.timeout`.
-    """
-    plan = {
-        "champion": None if champion is None else str(champion.absolute()),
-        "challenger": str(challenger.absolute()),
-        "holdout": str(promotion.holdout.absolute()),
-        "target": promotion.target,
-        "dtypes": dict(promotion.dtypes),
-        "jobs": promotion.jobs,
-    }
-    return carry_out(plan, directory, promotion.timeout, progress)
-
-
-def carry_out(plan: Plan, directory: Path, timeout: timedelta, progress: Callable[[float], None]) -> Tally:
-    """The tally of a plan, whose keys are those of `retrain.scoring.plan.Plan`."""
+def carry_out(plan: Plan, directory: Path, timeout: timedelta, progress: Callable[[float], None]) -> dict[str, Any]:
+    """The child's answer; `retrain.scoring` says what it may be asked."""
     deadline = time.monotonic() + timeout.total_seconds()
     at: Side | None = None
     with tempfile.TemporaryFile() as printed, _child(plan, directory, printed) as (process, results):
@@ -75,7 +49,7 @@ def carry_out(plan: Plan, directory: Path, timeout: timedelta, progress: Callabl
                 raise RetrainError(_too_late(plan, at, timeout))
             else:
                 _end(process, ask=0)
-                return _tally(message)
+                return _answer(message)
         words = _last_words(printed)
         _end(process, ask=0)
         raise _crash(plan, at, process.wait(), words)
@@ -159,19 +133,20 @@ def _signal(process: Process, number: int) -> bool:
     return True
 
 
-def _tally(message: dict[str, Any]) -> Tally:
+def _answer(message: dict[str, Any]) -> dict[str, Any]:
     if "error" in message:
         raise Unscorable(message["error"]["side"], message["error"]["message"])
-    return Tally(tuple(Cell(*cell) for cell in message["cells"]), message["holdout"], tuple(message["sketch"]))
+    return message
 
 
 def _too_late(plan: Plan, at: Side | None, timeout: timedelta) -> str:
-    """A slow comparison is nobody's proven fault, so the sentence says only where it stood."""
-    where = f", while it was busy with the {at} {plan[at]}" if at else ""
-    return (
-        f"scoring on {plan['holdout']} was ended after promotion.timeout ({timeout.total_seconds():g} s){where}: "
-        "raise promotion.timeout or promotion.jobs, or repair a model that hangs"
-    )
+    """Slow work is nobody's proven fault, so the sentence says only where it stood."""
+    where = f", while it was busy with the {at} {_path(plan, at)}" if at else ""
+    late = f"was ended after promotion.timeout ({timeout.total_seconds():g} s){where}: raise promotion.timeout"
+    if plan["job"] == "rows":
+        return f"remembering the rows of {plan['data']} {late}"
+    hint = " or promotion.jobs" if plan["job"] == "compare" else ""
+    return f"scoring on {plan['holdout']} {late}{hint}, or repair a model that hangs"
 
 
 def _crash(plan: Plan, at: Side | None, code: int, words: str) -> RetrainError:
@@ -180,8 +155,13 @@ def _crash(plan: Plan, at: Side | None, code: int, words: str) -> RetrainError:
     said = f"; it last printed: {words}" if words else ""
     if at is None:
         return RetrainError(f"the scoring process ended {how}{hint}, at whose fault cannot be told{said}")
-    act = "was read" if at == "holdout" else "was loaded or predicted"
-    return Unscorable(at, f"the {at} {plan[at]} is no use: the scoring process ended {how}{hint} while it {act}{said}")
+    act = "was loaded or predicted" if at in ("champion", "challenger") else "was read"
+    ended = f"the scoring process ended {how}{hint} while it {act}{said}"
+    return Unscorable(at, f"the {at} {_path(plan, at)} is no use: {ended}")
+
+
+def _path(plan: Plan, at: Side) -> str:
+    return str(plan["data" if at == "training data" else at])
 
 
 def _last_words(printed: IO[bytes]) -> str:

@@ -1,0 +1,50 @@
+"""The gate on controls: challengers of which it is known that none deserves to be promoted."""
+
+from collections.abc import Mapping
+
+from retrain.core.account import name_of
+from retrain.core.judge import judge
+from retrain.core.records import Finding, Ruling, Tally
+from retrain.core.rules import Gate
+
+ITSELF, SHUFFLED, ALWAYS = "itself", "shuffled", "always "
+"""The names of the controls: the champion, its predictions in another order, one label for every row."""
+
+
+def rule_on(tallies: Mapping[str, Tally], gate: Gate) -> tuple[Finding, ...]:
+    """What the gate says to each control, by the name of its tally, at the first and so most generous look.
+
+    A gate that would promote one is broken: it, the holdout or the champion is not what it is taken for.
+    """
+    return tuple(_rule_on(name, tally, gate) for name, tally in tallies.items())
+
+
+def _rule_on(name: str, tally: Tally, gate: Gate) -> Finding:
+    verdict = judge(tally, gate, 1)
+    who = _who(name)
+    scores = "" if verdict.challenger_score is None else f"{name_of(gate)} {verdict.challenger_score:.3f}"
+    scores += "" if verdict.champion_score is None else f" against the champion's {verdict.champion_score:.3f}"
+    if verdict.ruling is not Ruling.PROMOTE:
+        ruling = "is rejected" if verdict.ruling is Ruling.REJECT else "is not promoted"
+        return Finding("gate", True, f"{who} {ruling}" + (f" ({scores})" if scores else ""))
+    return Finding("gate", False, f"{who} would be promoted ({scores}): {_mend(verdict.champion_score, gate)}")
+
+
+def _who(name: str) -> str:
+    if name == ITSELF:
+        return "the champion as its own challenger"
+    if name == SHUFFLED:
+        return "the champion with its predictions shuffled"
+    return f"a dummy that always says {name.removeprefix(ALWAYS)}"
+
+
+def _mend(champion_score: float | None, gate: Gate) -> str:
+    """What to look at where a control gets through."""
+    if champion_score is None:
+        return "without a champion the floor alone decides; raise promotion.floor above what knowing nothing reaches"
+    if gate.min_improvement < 0:
+        return f"promotion.min_improvement {gate.min_improvement:+g} lets too much through; raise it"
+    return (
+        "the champion does worse on this holdout than knowing nothing. Are promotion.positive, promotion.target and the"
+        " labels of the holdout right?"
+    )

@@ -1,0 +1,230 @@
+"""The evidence rule: what a window weighs, how high the bar is, and what the decision makes of both."""
+
+import math
+import random
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from retrain.core import evidence
+from retrain.core.events import Promoted, TrainingFinished
+from retrain.core.past import Evidence
+from retrain.core.records import Action, Counts, Outcome, Reason, Snapshot
+from retrain.core.rules import EvidenceRule, Positive, Rate, Share, Triggers
+from tests.core.test_decide import DAY, HOUR, T0, Story
+
+RULE = EvidenceRule(Share(0.03), Rate(1.0))
+TRIGGERS = Triggers(
+    performance_threshold=Share(0.85), evidence=RULE, settle=timedelta(), cooldown=timedelta(), challenger_ttl=DAY * 0
+)
+
+
+def jaccard(f1: float) -> float:
+    return f1 / (2 - f1)
+
+
+def counts(f1: float, trials: int = 400) -> Counts:
+    """Counts of a window that shows about this F1."""
+    hits = round(trials * jaccard(f1))
+    return Counts(hits, (trials - hits) // 2, trials - hits - (trials - hits) // 2)
+
+
+def f1_of(said: Counts) -> float:
+    return 2 * said.tp / (2 * said.tp + said.fp + said.fn)
+
+
+class Gathering(Story):
+    """A story whose windows have counts, a day apart."""
+
+    def __init__(self, **changes: Any) -> None:
+        super().__init__(TRIGGERS, **changes)
+
+    def window(self, f1: float, trials: int = 400) -> Snapshot:
+        said = counts(f1, trials)
+        return self.later(DAY).see(f1_of(said), None, counts=said)
+
+    def tell_trained(self) -> None:
+        self.tell(TrainingFinished("r0", Outcome.SUCCEEDED, "", challenger="d" * 64))
+
+    def tell_promoted(self) -> None:
+        self.tell(Promoted("c" * 64, self.past.served))
+
+    @property
+    def score(self) -> float:
+        return self.past.evidence.score
+
+
+@given(st.integers(0, 300), st.integers(0, 300), st.integers(0, 300))
+def test_a_window_weighs_the_logarithm_of_the_likelihood_ratio(tp: int, fp: int, fn: int) -> None:
+    """TP of TP + FP + FN is binomial with J = F1/(2 − F1): the weight is log P(counts | 0.82) / P(counts | 0.85)."""
+    weight = evidence.weigh(0.8, Counts(tp, fp, fn), None, TRIGGERS)
+    assert weight is not None
+    high, low = jaccard(0.85), jaccard(0.82)
+    expected = tp * math.log(low / high) + (fp + fn) * math.log((1 - low) / (1 - high))
+    assert weight.score == pytest.approx(expected, abs=1e-9)
+    assert weight.trials == tp + fp + fn
+
+
+@given(st.integers(0, 500), st.integers(0, 500), st.integers(0, 500))
+def test_positives_alone_weigh_less_than_counts(tp: int, fp: int, fn: int) -> None:
+    """Where only F1 and the positives are known, they stand in for TP + FP + FN: the same way, never further."""
+    assume(tp + fn > 0)
+    said = Counts(tp, fp, fn)
+    known = evidence.weigh(f1_of(said), said, None, TRIGGERS)
+    guessed = evidence.weigh(f1_of(said), None, float(tp + fn), TRIGGERS)
+    assert known is not None
+    assert guessed is not None
+    assert known.score * guessed.score >= -1e-9
+    assert abs(guessed.score) <= abs(known.score) + 1e-9
+    assert guessed.trials <= known.trials
+
+
+def test_the_bar_solves_its_equation() -> None:
+    """e^x − x − 1 = A·I0 and h = x − 1.166·sqrt(2·I0), with A windows a false training (STATISTICS §2)."""
+    gathered = Evidence(windows=100, trials=300.0, gap=86400.0)
+    bar = evidence.bar(gathered, TRIGGERS)
+    high, low = jaccard(0.85), jaccard(0.82)
+    information = 300 * (high * math.log(high / low) + (1 - high) * math.log((1 - high) / (1 - low)))
+    x = bar + 1.166 * math.sqrt(2 * information)
+    assert math.exp(x) - x - 1 == pytest.approx(365.25 * information, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("known", "a_year"),
+    [(Evidence(), 525_600), (Evidence(windows=1), 525_600), (Evidence(windows=7, trials=9.0, gap=86400.0), 365.25)],
+)
+def test_before_eight_windows_the_bar_is_the_logarithm(known: Evidence, a_year: float) -> None:
+    """ln A holds whatever the windows are; while their frequency is not known they may come every minute."""
+    assert evidence.bar(known, TRIGGERS) == pytest.approx(math.log(a_year))
+
+
+def test_the_bar_rises_with_the_patience_that_is_asked_for() -> None:
+    """Fewer tolerated false trainings a year mean a higher bar, and it never falls below its floor."""
+    known = Evidence(windows=100, trials=300.0, gap=86400.0)
+
+    def bar(rate: float) -> float:
+        rule = EvidenceRule(RULE.min_drop, Rate(rate))
+        return evidence.bar(known, Triggers(performance_threshold=Share(0.85), evidence=rule))
+
+    bars = [bar(rate) for rate in (0.01, 0.1, 1, 10, 100, 100_000)]
+    assert bars == sorted(bars, reverse=True)
+    assert bars[-1] == 0.5
+
+
+def test_healthy_windows_never_add_up() -> None:
+    """At or above the threshold the score stays at 0, however long it lasts."""
+    story = Gathering()
+    for _ in range(50):
+        assert story.check(story.window(0.86)).action is Action.HOLD
+        assert story.score == 0
+
+
+def test_a_drop_trains_when_the_windows_together_show_it() -> None:
+    """Low windows are held with the score in the sentence, as gathering_evidence, until one reaches the bar."""
+    story = Gathering()
+    for _ in range(20):
+        story.check(story.window(0.86))
+    held = story.check(story.window(0.83))
+    assert held.reason is Reason.GATHERING_EVIDENCE
+    assert "evidence 0." in held.message
+    assert "(F1 0.85 → 0.82)" in held.message
+    decisions = [story.check(story.window(0.80)) for _ in range(6)]
+    assert Action.TRAIN in [each.action for each in decisions]
+    trained = next(each for each in decisions if each.action is Action.TRAIN)
+    assert "the windows together show it" in trained.message
+
+
+def test_a_training_spends_the_evidence_and_a_failed_one_does_not() -> None:
+    """S = 0 after a training that succeeded; what was gathered stands until then."""
+    story = Gathering(failure_backoff=timedelta())
+    low = [story.window(0.6) for _ in range(3)]
+    assert story.check(low[-1], Outcome.FAILED).action is Action.TRAIN
+    assert story.score > 0
+    assert story.later(HOUR).check(low[-1]).action is Action.TRAIN
+    assert story.score == 0
+    assert story.later(HOUR).check(low[-1]).reason is Reason.SAME_WINDOW
+
+
+def test_reading_a_window_twice_adds_nothing() -> None:
+    """Evidence is gathered once per window, however often cron reads it."""
+    story = Gathering()
+    snapshot = story.window(0.83)
+    story.check(snapshot)
+    before = story.past.evidence
+    for _ in range(10):
+        assert story.later(HOUR).check(snapshot).reason is Reason.SAME_WINDOW
+    assert story.past.evidence == before
+
+
+def test_a_breach_held_back_stays_due_until_a_healthy_window_comes() -> None:
+    """A cooldown does not use the evidence up; a healthy window ends what is due, and takes its share off."""
+    story = Gathering(cooldown=10 * DAY)
+    story.tell_trained()
+    assert story.check(story.window(0.6)).reason is Reason.COOLING_DOWN
+    assert story.check(story.window(0.83)).reason is Reason.COOLING_DOWN
+    high = story.score
+    assert story.check(story.window(0.87)).reason is Reason.HEALTHY
+    assert story.score < high
+
+
+def test_another_rule_begins_anew() -> None:
+    """A score is about one drop; a changed threshold or min_drop starts at 0, and what is known of windows stays."""
+    story = Gathering()
+    story.check(story.window(0.83))
+    story.triggers = Triggers(
+        performance_threshold=Share(0.85), evidence=EvidenceRule(Share(0.05), Rate(1.0)), settle=timedelta()
+    )
+    assert evidence.gathered(story.past.evidence, story.triggers) == 0
+    story.check(story.window(0.86))
+    assert story.past.evidence.windows == 2
+
+
+def test_another_champion_starts_at_zero_and_its_first_windows_do_not_count() -> None:
+    """Evidence is about one champion; windows within `settle` tell the monitor's frequency and nothing else."""
+    story = Gathering(settle=2 * DAY)
+    story.check(story.window(0.83))
+    assert story.score > 0
+    story.tell_promoted()
+    assert story.score == 0
+    assert story.check(story.window(0.6)).reason is Reason.SETTLING
+    assert story.score == 0
+    assert story.past.evidence.windows == 2
+
+
+def test_drift_keeps_its_own_rule() -> None:
+    """`consecutive` still governs drift."""
+    story = Gathering(drift_threshold=0.2, consecutive=Positive(2))
+    assert story.later(DAY).check(story.see(0.9, 0.5, counts=Counts(90, 10, 10))).reason is Reason.CONFIRMING
+    assert story.later(DAY).check(story.see(0.9, 0.5, counts=Counts(90, 10, 10))).action is Action.TRAIN
+
+
+@given(st.lists(st.tuples(st.integers(0, 200), st.integers(0, 50), st.integers(1, 50)), min_size=1, max_size=40))
+def test_the_score_is_pages_recursion(windows: list[tuple[int, int, int]]) -> None:
+    """S ← max(0, S + weight), one step a window."""
+    gathered, expected, at = Evidence(), 0.0, T0
+    for tp, fp, fn in windows:
+        weight = evidence.weigh(0.5, Counts(tp, fp, fn), None, TRIGGERS)
+        assert weight is not None
+        gathered, at = evidence.gather(gathered, weight, at, counts=True), at + HOUR
+        expected = max(0.0, expected + weight.score)
+        assert gathered.score == pytest.approx(expected)
+    assert gathered.windows == len(windows)
+    assert gathered.trials == pytest.approx(sum(map(sum, windows)) / len(windows))
+    if len(windows) > 1:
+        assert gathered.gap == pytest.approx(3600)
+
+
+def test_the_means_follow_a_monitor_that_changes() -> None:
+    """Old windows are forgotten: a service that has grown tenfold is known by its present size."""
+    gathered, at, dice = Evidence(), T0, random.Random(1)
+    for number in range(1500):
+        at += DAY if number < 500 else HOUR
+        size = dice.randint(80, 120) * (10 if number >= 500 else 1)
+        weight = evidence.weigh(0.9, Counts(size, 0, 0), None, TRIGGERS)
+        assert weight is not None
+        gathered = evidence.gather(gathered, weight, at, counts=True)
+    assert gathered.trials == pytest.approx(1000, rel=0.1)
+    assert gathered.gap == pytest.approx(3600, rel=0.1)
