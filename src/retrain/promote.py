@@ -1,5 +1,6 @@
 """`retrain promote`: compare challenger and champion on the holdout; swap only if the challenger is really better."""
 
+import re
 from dataclasses import replace
 
 from retrain.comparison import Case, Order, Pair, judged_on, pair_of, question, stamp_of
@@ -124,4 +125,9 @@ def _report(pair: Pair, judged: Judged, order: Order, message: str, *, promoted:
         ],
     }
     wins = promoted or (order.dry_run and order.forced is not None)
-    return Report(message, data, Exit.DONE if wins else EXIT[verdict.ruling])
+    return Report(_a_line_a_sentence(message), data, Exit.DONE if wins else EXIT[verdict.ruling])
+
+
+def _a_line_a_sentence(message: str) -> str:
+    """The message as a person reads it on a screen or in a mail."""
+    return re.sub(r"\. (?=[A-Z])", ".\n  ", message)

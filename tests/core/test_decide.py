@@ -325,6 +325,47 @@ def test_an_f1_that_cannot_be_trusted_is_unknown_and_trains_nothing(fields: dict
     assert words in decision.message
 
 
+def test_a_window_that_goes_backwards_counts_for_nothing_and_says_so() -> None:
+    """One that ended before another that was read neither lengthens a streak nor trains."""
+    story = Story(consecutive=2)
+    old = story.see(0.5)
+    story.later(HOUR).check(story.see(0.5))
+    decision = story.check(old)
+    assert decision.reason is Reason.SAME_WINDOW
+    assert "windows do not go backwards" in decision.message
+    assert story.past.f1.count == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"samples": 400.0}, {"samples": 399.0}),
+        ({"positives": 90.0}, {"positives": 10.0}),
+        ({"counts": Counts(80, 20, 20)}, {"counts": Counts(60, 15, 15)}),
+    ],
+)
+def test_a_window_that_has_lost_labels_is_unknown(before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Labels do not go away: a count that shrinks is a broken monitor, and no reason to train. More may come."""
+    story = Story(cooldown=timedelta(), consecutive=2)
+    end = story.now
+    story.check(story.see(0.8, **before, f1_observed_at=end, drift_observed_at=end))
+    decision = story.later(HOUR).check(story.see(0.8, **after, f1_observed_at=end, drift_observed_at=end))
+    assert decision.reason is Reason.UNKNOWN
+    assert "labels do not go away" in decision.message
+    again = story.later(HOUR).check(story.see(0.8, **before, f1_observed_at=end, drift_observed_at=end))
+    assert again.reason is Reason.SAME_WINDOW
+    assert story.later(HOUR).check(story.see(0.8, **after)).action is Action.TRAIN, "another window may be smaller"
+
+
+def test_a_window_that_gains_labels_counts_once() -> None:
+    """Late labels are no new window, and what came later may not go away either."""
+    story = Story(consecutive=2)
+    end: dict[str, Any] = {"f1_observed_at": story.now, "drift_observed_at": story.now}
+    story.check(story.see(0.8, samples=300.0, **end))
+    assert story.later(HOUR).check(story.see(0.8, samples=400.0, **end)).reason is Reason.SAME_WINDOW
+    assert story.later(HOUR).check(story.see(0.8, samples=350.0, **end)).reason is Reason.UNKNOWN
+
+
 def test_counts_that_agree_with_f1_after_rounding_are_accepted() -> None:
     """Monitors round F1 to two decimals."""
     story = Story()

@@ -3,6 +3,7 @@
 import itertools
 import math
 import random
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain.core.judge import alpha_of, judge
+from retrain.core.judge import alpha_of, judge, leakage
 from retrain.core.metrics import UndefinedMetricError, score
-from retrain.core.records import Cell, Label, Ruling, Tally
+from retrain.core.records import Cell, Label, Leaked, Ruling, Tally
 from retrain.core.rules import Average, Difference, Gate, Guarantee, Level, Metric, Positive, Share
 
 ALL = [(metric, average) for metric in Metric for average in Average]
@@ -195,6 +196,76 @@ def test_the_detectable_gain_is_that_of_power_080() -> None:
     assert verdict.standard_error is not None
     z = NormalDist().inv_cdf(1 - verdict.alpha)
     assert verdict.detectable == pytest.approx((z + 0.84) * verdict.standard_error)
+
+
+def test_a_binary_challenger_that_speaks_of_an_unknown_label_is_not_promoted() -> None:
+    """It is named; a champion that does so only loses those rows."""
+    cells = [(1, 1, 1, 50), (0, 0, 0, 50), (1, 0, 1, 40)]
+    verdict = judge(tally([*cells, (0, 0, 2, 5)]), Gate(), 1)
+    assert verdict.ruling is Ruling.INCONCLUSIVE
+    assert "no row is of class 2, which the challenger predicts" in verdict.message
+    assert judge(tally([*cells, (0, 2, 0, 5)]), Gate(), 1).ruling is Ruling.PROMOTE
+
+
+def test_where_nothing_can_be_compared_no_look_is_used() -> None:
+    """A wrong `positive` shows no score, so it spends nothing of the holdout's budget."""
+    assert judge(tally([(0, 0, 0, 50), (0, 1, 0, 50)]), Gate(), 3).look == 2
+
+
+def test_an_inconclusive_verdict_says_how_many_rows_would_tell() -> None:
+    """A holdout of that size shows the gain, were it real, with power 0.8 at a first look (and a fifth to spare)."""
+    verdict = judge(binary(won=40, lost=28), Gate(), 1)
+    assert verdict.ruling is Ruling.INCONCLUSIVE
+    found = re.search(r"needs about ([\d,]+) rows", verdict.message)
+    assert found is not None
+    needed = int(found[1].replace(",", ""))
+    assert verdict.standard_error is not None
+    assert verdict.difference is not None
+    z = NormalDist().inv_cdf(1 - alpha_of(Gate(), 1))
+    error = verdict.standard_error * math.sqrt(verdict.rows / needed * 1.2)
+    assert (z + 0.84) * error == pytest.approx(verdict.difference, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("gate", "look", "words"),
+    [
+        (Gate(), 1, "Look 1 at this holdout, which shows gains from about"),
+        (Gate(), 10, "Look 10 at this holdout, which shows gains from about"),
+        (Gate(), 23, "Look 23 at this holdout, which wears it out: it can now only show a gain above"),
+        (Gate(guarantee=Guarantee.PER_TEST), 1, "gets through this look with chance 0.05 at most"),
+        (Gate(guarantee=Guarantee.PER_TEST), 7, "of the 7 looks so far, one or more with chance 0.35"),
+    ],
+)
+def test_the_verdict_says_how_worn_the_holdout_is(gate: Gate, look: int, words: str) -> None:
+    """What it can still show, and what the looks together may let through."""
+    assert words in judge(binary(won=30, lost=28), gate, look).message
+
+
+def test_a_worn_holdout_is_compared_with_a_fresh_one() -> None:
+    """The gain that one of the same size could show at its first look."""
+    rows, fresh = binary(won=30, lost=28), judge(binary(won=30, lost=28), Gate(), 1)
+    worn = judge(rows, Gate(), 23)
+    assert worn.detectable is not None
+    assert fresh.detectable is not None
+    assert (
+        f"above {worn.detectable:+.3f}; a fresh one of the same size could show {fresh.detectable:+.3f}" in worn.message
+    )
+
+
+@pytest.mark.parametrize(
+    ("leaked", "most", "words"),
+    [
+        (Leaked(), 0.0, None),
+        (Leaked(0, 0), 0.0, None),
+        (Leaked(1, 0), 0.0, "the challenger was trained on 1 of the 1,000 holdout rows (0.1%"),
+        (Leaked(0, 52), 0.05, "the champion was trained on 52 of the 1,000 holdout rows (5.2%"),
+        (Leaked(50, None), 0.05, None),
+    ],
+)
+def test_leakage_above_its_limit_is_refused_for_either_side(leaked: Leaked, most: float, words: str | None) -> None:
+    """Equality with max_leakage is allowed; what is not known is none."""
+    said = leakage(leaked, 1000, most)
+    assert said is None if words is None else said is not None and words in said
 
 
 def test_undefined_is_said_not_guessed() -> None:

@@ -44,5 +44,8 @@ def test_it_names_every_key(key: str) -> None:
     """The sample is the reference of the configuration, so no key of the schema may be missing in it."""
     section = yaml.safe_load(SAMPLE.read_text())
     for step in key.split("."):
+        if section is None:  # what is off is shown in the comment beside it
+            assert f"{step}: " in SAMPLE.read_text(), f"config.yaml does not mention {key}"
+            return
         assert step in section, f"config.yaml does not mention {key}"
         section = section[step]

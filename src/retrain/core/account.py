@@ -42,29 +42,27 @@ def won_and_lost(tally: Tally, gate: Gate) -> str:
 
 def of_looks(paired: Paired, gate: Gate, alpha: float, fresh_alpha: float, look: int) -> str:
     """Which look this was, what the holdout can still show, and what the looks together may do by luck."""
-    shows = paired.detectable(alpha, gate.min_improvement)
-    at = f"Look {look} at this holdout"
-    if gate.guarantee is Guarantee.PER_TEST:
-        together = f", and one of {look} such with chance {min(1.0, look * alpha):.2g} at most" if look > 1 else ""
-        return (
-            f"{at}, which can show a gain of {shows:+.3f}. A challenger that is no better passes with chance"
-            f" {alpha:.2g} at most{together}"
+    at, shows = f"Look {look} at this holdout", paired.detectable(alpha, gate.min_improvement)
+    if shows is not None and gate.guarantee is Guarantee.LIFETIME and look > gate.holdout_uses:
+        fresh = paired.detectable(fresh_alpha, gate.min_improvement) or shows
+        at += (
+            f", which wears it out: it can now only show a gain above {shows:+.3f}; a fresh one of the same size could"
+            f" show {fresh:+.3f}"
         )
-    bound = f"over all looks a challenger that is no better is promoted with chance {gate.alpha:g} at most"
-    if look <= gate.holdout_uses:
-        return f"{at}, which can show a gain of {shows:+.3f}; {bound}"
-    fresh = paired.detectable(fresh_alpha, gate.min_improvement)
-    return (
-        f"{at}, and looking has worn it: it can now only show a gain above {shows:+.3f}, a fresh one of the same size"
-        f" {fresh:+.3f}; {bound}"
-    )
+    elif shows is not None:
+        at += f", which shows gains from about {shows:+.3f} on"
+    if gate.guarantee is Guarantee.LIFETIME:
+        bound = f"a challenger that is no better gets through with chance {gate.alpha:g} at most"
+        return f"{at}. However often you look, {bound}"
+    together = f"; of the {look} looks so far, one or more with chance {min(1.0, look * alpha):.2g}" if look > 1 else ""
+    return f"{at}. A challenger that is no better gets through this look with chance {alpha:.2g} at most{together}"
 
 
 def cannot_tell(paired: Paired, gate: Gate, alpha: float, fresh_alpha: float, rows: int) -> str:
     """Why the rows do not decide, and how many would."""
     low, high = paired.interval(alpha)
     told = (
-        f"The gain is {paired.difference:+.3f}, but chance alone may have made it: the true one can be anything from"
+        f"The gain is {paired.difference:+.3f}, but by luck it may look so: the true one can be anything from"
         f" {low:+.3f} to {high:+.3f}, so this holdout cannot tell"
     )
     above = paired.difference - gate.min_improvement
@@ -87,14 +85,14 @@ def of_slices(slices: Sequence[SliceVerdict]) -> str:
     untested = [each for each in slices if not each.tested]
     if worse:
         listed = "; ".join(f"{where(each)} ({each.difference:+.3f} on {counted(each.rows, 'row')})" for each in worse)
-        said = f"It is significantly worse where {listed}"
+        said = f"But it is worse, more than bad luck explains, where {listed}; no slice may be (promotion.slices)"
     else:
-        said = f"No slice is significantly worse ({len(slices) - len(untested)} of {len(slices)} tested)"
+        said = f"None of the {counted(len(slices) - len(untested), 'slice')} tested is worse"
     if not untested:
         return said
     listed = ", ".join(f"{where(each)} ({counted(each.rows, 'row')})" for each in untested[:_SHOWN])
     more = f" and {len(untested) - _SHOWN} more" if len(untested) > _SHOWN else ""
-    return f"{said}; not protected, since the models differ on too few of their rows: {listed}{more}"
+    return f"{said}. Not tested, since the models differ on too few of the rows there: {listed}{more}"
 
 
 def listed(labels: Sequence[Label]) -> str:

@@ -43,10 +43,10 @@ def judge(tally: Tally, gate: Gate, look: int) -> Verdict:
     slices = _slices(tally, gate)
     ruling, because = _rule(paired, gate, alpha, tally.rows)
     if any(each.worse for each in slices):
-        ruling, because = Ruling.REJECT, f"{because}. No slice may be worse"
+        ruling = Ruling.REJECT
     sentences = [
         f"{name_of(gate)} {paired.new:.3f} against the champion's {paired.old:.3f} on {counted(tally.rows, 'row')}",
-        won_and_lost(tally, gate),
+        *([won_and_lost(tally, gate)] if paired.discordant else []),
         because,
         *([of_slices(slices)] if slices else []),
         of_looks(paired, gate, alpha, alpha_of(gate, 1), look),
@@ -95,9 +95,9 @@ def _rule(paired: Paired, gate: Gate, alpha: float, rows: int) -> tuple[Ruling, 
         differ = f"The two differ on {counted(paired.discordant, 'row')}"
         return Ruling.INCONCLUSIVE, f"{differ} only, and a comparison needs {enough}"
     if low > gate.min_improvement:
-        return Ruling.PROMOTE, f"{gain}, and at least {low:+.3f} when luck is taken off: better {than}"
+        return Ruling.PROMOTE, f"{gain}, at least {low:+.3f} even if luck helped it: better {than}"
     if high <= gate.min_improvement:
-        return Ruling.REJECT, f"{gain}, and at most {high:+.3f} when bad luck is taken off: not better {than}"
+        return Ruling.REJECT, f"{gain}, at most {high:+.3f} even if luck was against it: not better {than}"
     return Ruling.INCONCLUSIVE, cannot_tell(paired, gate, alpha, alpha_of(gate, 1), rows)
 
 

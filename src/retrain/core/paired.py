@@ -36,8 +36,13 @@ class Paired:
         z = quantile(alpha)
         return self.difference - z * self.error, self.difference + z * self.error
 
-    def detectable(self, alpha: float, above: float) -> float:
-        """The gain that these rows show, at this level, to be more than `above` with power 0.8."""
+    def detectable(self, alpha: float, above: float) -> float | None:
+        """The gain that these rows show, at this level, to be more than `above` with power 0.8.
+
+        None where the models differ on too few rows to show any.
+        """
+        if self.discordant < fewest(alpha):
+            return None
         return above + (quantile(alpha) + POWER) * self.error
 
 

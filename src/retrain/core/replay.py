@@ -44,8 +44,8 @@ def replay(looks: Iterable[Recorded], triggers: Triggers) -> Replay:
         past = watch(before, assessments)
         decision = decide(before, past, assessments, triggers, now, champion_made_at=made_at)
         reasons[decision.reason] += 1
-        for signal in Signal:
-            windows[signal] += past.streak(signal).seen[-1:] != before.streak(signal).seen[-1:]
+        windows[Signal.F1] += past.f1 is not before.f1 and past.f1.seen[-1:] != before.f1.seen[-1:]
+        windows[Signal.DRIFT] += past.drift is not before.drift and past.drift.seen[-1:] != before.drift.seen[-1:]
         if decision.action is Action.TRAIN:
             trainings.append((now, decision.message.removeprefix("training: ")))
             ended = TrainingFinished(f"{len(trainings)}", Outcome.SUCCEEDED, "", challenger=f"{len(trainings)}")

@@ -62,6 +62,8 @@ def tour() -> None:
         wait_for(monitor)
         say("This is what cron runs, there without -v, and so in silence while all is well.")
         run(retrain, "check", "-v")
+        say("A gate is worth what it turns down, so it is tried on challengers that know nothing.")
+        run(retrain, "doctor")
         say("Now the lamp fades and dirt gets on the glass. The next day passes.")
         run(*world, "drift")
         run(*world, "day")
@@ -83,11 +85,13 @@ def say_goodbye(retrain: str) -> None:
     say("That was the whole loop. It left its files for you to look at, and no process behind. You can go on with")
     for command, meaning in (
         ("status", "what is served, what waits, what happened lately"),
-        ("promote models/challenger.joblib", "put the challenger back in service; its verdict stands"),
+        ("promote --force --reason TEXT models/challenger.joblib", "put back what was rolled back"),
+        ("doctor", "whether the metrics come, and whether the gate can say no"),
+        ("backtest state/journal.db", "when other rules would have trained"),
         ("monitor &", "start the monitor again, and then"),
         ("check -v", "what the next check would say"),
     ):
-        print(f"  {retrain} {command:34}# {meaning}")
+        print(f"  {retrain} {command:57}# {meaning}")
     print(f"To clean up, stop the monitor (kill %1) and: rm -r {' '.join(map(str, OWN))}")
 
 

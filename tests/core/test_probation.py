@@ -1,0 +1,105 @@
+"""A promotion on trial: the new champion that does worse live than the old one did is rolled back, and stays out."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from retrain.core.events import Promoted, RolledBack
+from retrain.core.records import Action, Reason
+from retrain.core.rules import Positive
+from tests.core.test_decide import BOTH, DAY, HOUR, LOST, Story
+
+WEEK = 7 * DAY
+OLD, NEW = "a" * 64, "b" * 64
+
+
+class OnTrial(Story):
+    """A champion that showed F1 0.80 was replaced an hour ago."""
+
+    def __init__(self, last: float | None = 0.80, **changes: Any) -> None:
+        super().__init__(BOTH, **{"cooldown": timedelta(), "challenger_ttl": timedelta()} | changes)
+        if last is not None:
+            self.check(self.see(last))
+        self.later(HOUR).tell(Promoted(NEW, OLD))
+
+    def look(self, f1: Any = 0.9, wait: timedelta = HOUR, **how: Any) -> Any:
+        return self.later(wait).check(self.see(f1), probation=WEEK, **how)
+
+
+def test_a_window_below_what_the_old_champion_showed_rolls_back_instead_of_training() -> None:
+    """The sentence has both numbers, the old champion and the period."""
+    decision = OnTrial().look(0.75)
+    assert (decision.action, decision.reason) == (Action.ROLLBACK, Reason.PROBATION)
+    assert "F1 0.750 is below the 0.800 that aaaaaaaaaaaa showed before it was replaced" in decision.message
+    assert "probation of 7 d" in decision.message
+
+
+def test_a_breach_that_is_better_than_the_old_champion_trains() -> None:
+    """Below the threshold but above what the old one showed: no reason to go back."""
+    assert OnTrial().look(0.82).action is Action.TRAIN
+
+
+def test_equal_is_not_worse() -> None:
+    """As good as the old one was is good enough."""
+    assert OnTrial().look(0.80).action is Action.TRAIN
+
+
+def test_it_takes_consecutive_distinct_windows_in_a_row() -> None:
+    """A better window between starts anew, an unknown one neither counts nor resets, and a window counts once."""
+    story = OnTrial(consecutive=Positive(2))
+    low = story.later(HOUR).see(0.7)
+    for _ in range(3):
+        assert story.check(low, probation=WEEK).action is Action.HOLD
+    assert story.look(0.95).action is Action.HOLD
+    assert story.look(0.7).action is Action.HOLD
+    assert story.look(LOST).reason is Reason.UNKNOWN
+    assert story.look(0.7).action is Action.ROLLBACK
+
+
+def test_what_was_due_is_still_due_when_the_same_window_is_read_again() -> None:
+    """A lock that was held, or a hook that failed, does not use it up."""
+    story = OnTrial()
+    low = story.later(HOUR).see(0.7)
+    assert story.check(low, probation=WEEK).action is Action.ROLLBACK
+    assert story.later(HOUR).check(low, probation=WEEK).action is Action.ROLLBACK
+
+
+@pytest.mark.parametrize("wait", [WEEK, 30 * DAY])
+def test_after_the_period_it_trains(wait: timedelta) -> None:
+    """The probation is over."""
+    assert OnTrial().look(0.7, wait).action is Action.TRAIN
+
+
+def test_without_a_probation_nothing_is_rolled_back() -> None:
+    """It is off by default."""
+    story = OnTrial()
+    assert story.later(HOUR).check(story.see(0.7)).action is Action.TRAIN
+
+
+def test_windows_that_are_partly_about_the_old_champion_do_not_count() -> None:
+    """`settle` holds here, too."""
+    story = OnTrial(settle=2 * DAY)
+    assert story.look(0.1).reason is Reason.SETTLING
+    assert story.look(0.1, 3 * DAY).action is Action.ROLLBACK
+
+
+def test_where_the_old_champion_showed_nothing_there_is_nothing_to_compare_with() -> None:
+    """A first F1 below the threshold trains."""
+    assert OnTrial(last=None).look(0.1).action is Action.TRAIN
+
+
+def test_a_person_may_train_during_it() -> None:
+    """--force skips the rules of the decision, this one too."""
+    assert OnTrial().look(0.7, forced="new labels").reason is Reason.FORCED
+
+
+def test_a_rollback_ends_it_and_bans_the_version_until_it_serves_again() -> None:
+    """It is not rolled back twice; a version that a person puts back in service is banned no more."""
+    story = OnTrial()
+    story.look(0.7)
+    story.tell(RolledBack(OLD, NEW))
+    assert story.past.banned == (NEW,)
+    assert story.look(0.7).action is Action.TRAIN
+    story.later(DAY).tell(Promoted(NEW, OLD, forced=True))
+    assert not story.past.banned

@@ -1,0 +1,80 @@
+"""No slice may be worse: the veto of `promotion.slices`, and what the verdict says of slices."""
+
+from typing import Any
+
+import pytest
+
+from retrain.core.judge import judge
+from retrain.core.records import Cell, Ruling, Slice, Tally
+from retrain.core.rules import Difference, Gate
+
+GOOD = [(1, 1, 1, 500), (0, 0, 0, 500), (1, 0, 1, 80), (0, 1, 0, 80)]
+"""A challenger that wins 160 rows and loses none."""
+
+
+def cells(rows: list[Any]) -> tuple[Cell, ...]:
+    return tuple(Cell(*row) for row in rows)
+
+
+def worse(lost: int) -> list[Any]:
+    """A slice in which it loses rows and wins none."""
+    return [(1, 1, 1, 100), (0, 0, 0, 100), (1, 1, 0, lost), (0, 0, 1, lost)]
+
+
+def tally(**slices: list[Any]) -> Tally:
+    return Tally(cells(GOOD), "h", slices=tuple(Slice("region", name, cells(rows)) for name, rows in slices.items()))
+
+
+def test_a_slice_that_is_significantly_worse_vetoes_a_challenger_that_is_better_overall() -> None:
+    """Reject, and the sentence names the slice, the loss and its rows."""
+    verdict = judge(tally(north=GOOD, south=worse(25)), Gate(), 1)
+    assert verdict.ruling is Ruling.REJECT
+    assert "better than the champion. But it is worse" in verdict.message
+    assert "region = south (-0.200 on 250 rows)" in verdict.message
+    assert [(each.value, each.worse, each.tested) for each in verdict.slices] == [
+        ("north", False, True),
+        ("south", True, True),
+    ]
+
+
+def test_a_slice_that_may_be_worse_by_bad_luck_vetoes_nothing() -> None:
+    """Only what chance does not explain counts; a slice that did not get worse counts for nothing either."""
+    balanced = [(1, 1, 1, 100), (0, 0, 0, 100), (1, 1, 0, 9), (1, 0, 1, 7)]
+    verdict = judge(tally(north=GOOD, south=balanced), Gate(), 1)
+    assert verdict.ruling is Ruling.PROMOTE
+    assert verdict.slices[1].difference is not None
+    assert verdict.slices[1].difference < 0
+    assert "None of the 2 slices tested is worse" in verdict.message
+
+
+def test_slices_too_small_to_test_are_listed() -> None:
+    """They are not protected, and a person is told which they are."""
+    verdict = judge(tally(north=GOOD, south=worse(2), east=[(0, 0, 0, 30)]), Gate(), 1)
+    assert verdict.ruling is Ruling.PROMOTE
+    assert [each.tested for each in verdict.slices] == [True, False, False]
+    assert verdict.slices[2].difference is None, "a slice without a positive has no F1"
+    assert "Not tested" in verdict.message
+    assert "region = south (204 rows), region = east (30 rows)" in verdict.message
+
+
+def test_the_level_is_shared_by_the_slices() -> None:
+    """alpha / (number of slices): what convicts one slice alone does not among forty."""
+    doubtful = [(1, 1, 1, 100), (0, 0, 0, 100), (1, 1, 0, 12), (1, 0, 1, 3)]
+    assert judge(tally(south=doubtful), Gate(), 1).slices[0].worse
+    many = {f"s{number}": GOOD for number in range(39)} | {"south": doubtful}
+    assert not judge(tally(**many), Gate(), 1).slices[-1].worse
+
+
+def test_a_loss_that_is_accepted_overall_is_accepted_in_a_slice() -> None:
+    """With a negative min_improvement a slice must be worse by more than that."""
+    slightly = [(1, 1, 1, 1000), (0, 0, 0, 1000), (1, 1, 0, 40)]
+    assert judge(tally(south=slightly), Gate(), 1).slices[0].worse
+    assert not judge(tally(south=slightly), Gate(min_improvement=Difference(-0.05)), 1).slices[0].worse
+
+
+@pytest.mark.parametrize("value", [None, 3, "x"])
+def test_a_slice_is_named_by_its_value(value: Any) -> None:
+    """The missing value is a slice, too."""
+    rows = Tally(cells(GOOD), "h", slices=(Slice("group", value, cells(worse(30))),))
+    named = "(missing)" if value is None else str(value)
+    assert f"group = {named}" in judge(rows, Gate(), 1).message

@@ -1,0 +1,289 @@
+"""Evidence, slices, leakage, probation and the ban, through the installed command."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from tests.stories.project import CHAMPION, Project
+
+COPY = "import pandas as pd; pd.read_csv({!r}){}.to_{}({!r}, index=False)"
+
+
+def promoted(project: Project, model: Path) -> None:
+    """Serve `weak`, let a check train this model, and promote it whatever the verdict."""
+    project.serve(project.models.weak)
+    trained(project, model)
+    assert project.run("promote", "--force", "--reason", "test").returncode == 0
+
+
+def trained(project: Project, model: Path, f1: float = 0.8) -> dict[str, Any]:
+    """What a check says that trains this model."""
+    project.train(f"cp {model} $(RETRAIN_CHALLENGER)")
+    project.configure(triggers={"cooldown": "0s", "challenger_ttl": "0s", "max_unpromoted": 99})
+    project.metrics(f1=f1)
+    said = project.json("check")
+    assert said["action"] == "train", said
+    return said
+
+
+def counted(project: Project, tp: int, fp: int, fn: int) -> None:
+    """Let the monitor report a window with these counts."""
+    project.metrics(f1=2 * tp / (2 * tp + fp + fn), drift=0.1, tp=tp, fp=fp, fn=fn)
+
+
+# ---------------------------------------------------------------- evidence
+
+
+def test_evidence_is_shown_and_trains_when_it_is_enough(project: Project) -> None:
+    """Held as gathering_evidence, with the score in `check -v` and `status`, until the windows together show it."""
+    project.configure(
+        triggers={"evidence": {"min_drop": 0.03, "false_retrains_per_year": 1}, "drift_threshold": None},
+        monitoring={"counts": {"tp": "tp", "fp": "fp", "fn": "fn"}},
+    )
+    counted(project, 150, 32, 32)
+    first = project.run("check", "-v")
+    assert first.returncode == 0
+    assert "evidence 0." in first.stderr
+    assert "of 13.2 (F1 0.85 → 0.82)" in first.stderr
+    assert project.json("check")["reason"] == "same_window"
+    reasons = []
+    for _ in range(9):
+        counted(project, 110, 60, 60)
+        reasons.append(project.json("check")["reason"])
+        if reasons[-1] == "breach":
+            break
+        status = project.run("status").stdout
+        assert "evidence    " in status
+        assert "trains when the evidence reaches" in status
+    assert reasons[0] == "gathering_evidence"
+    assert reasons[-1] == "breach"
+    assert project.json("status")["evidence"]["score"] == 0
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"monitoring": {"samples": "n"}}, "from F1 and the number of samples alone no bound"),
+        ({"triggers": {"performance_threshold": None}}, "needs performance_threshold"),
+        ({"triggers": {"evidence": {"min_drop": 0.9, "false_retrains_per_year": 1}}}, "is not above 0 and below"),
+        ({"triggers": {"evidence": {"min_drop": 0.1, "false_retrains_per_year": 0}}}, "is not a number above 0"),
+        ({"triggers": {"evidence": {"min_drop": 0.1}}}, "false_retrains_per_year: is required"),
+    ],
+)
+def test_evidence_that_cannot_carry_its_bound_is_refused(
+    project: Project, sections: dict[str, Any], words: str
+) -> None:
+    """Exit 2, with the sentence that says why."""
+    project.configure(triggers={"evidence": {"min_drop": 0.03, "false_retrains_per_year": 1}})
+    project.configure(**sections)
+    done = project.run("check")
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
+# ---------------------------------------------------------------- slices
+
+
+def test_a_slice_that_is_worse_vetoes_the_promotion(project: Project) -> None:
+    """Exit 10; JSON tells every slice; without `slices` the same challenger is promoted."""
+    rows = pd.read_csv(project.models.holdout)
+    south = rows.index % 10 == 0
+    rows["region"] = ["south" if each else "north" for each in south]
+    rows.loc[south, "y"] = (rows["a"] > 0).astype(int)[south]
+    rows.to_csv(project.root / "data/holdout.csv", index=False)
+    project.serve(project.models.weak)
+    project.configure(promotion={"slices": ["region"]})
+    said = project.json("promote", str(project.models.strong))
+    assert said["verdict"] == "reject"
+    assert "where region = south" in said["message"]
+    assert [set(each) for each in said["slices"]] == [{"column", "value", "rows", "difference", "worse"}] * 2
+    assert [(each["value"], each["rows"], each["worse"]) for each in said["slices"]] == [
+        ("north", 2700, False),
+        ("south", 300, True),
+    ]
+    assert project.run("promote", str(project.models.strong)).returncode == 10
+    project.configure(promotion={"slices": []})
+    assert project.run("promote", str(project.models.strong)).returncode == 0
+
+
+# ---------------------------------------------------------------- leakage
+
+
+def with_training_data(project: Project, pick: str, kind: str = "csv") -> None:
+    """Let training leave as its data what `pick` makes of the holdout's rows."""
+    into = f"data/training.{kind}"
+    copy = shlex.quote(COPY.format("data/holdout.csv", pick, kind, into))
+    project.configure(training={"data": into})
+    project.train(f"{sys.executable} -c {copy}", f"cp {project.models.strong} $(RETRAIN_CHALLENGER)")
+    project.configure(triggers={"cooldown": "0s", "challenger_ttl": "0s"})
+    project.metrics(f1=0.5)
+    assert project.json("check")["run"]["outcome"] == "succeeded"
+
+
+OTHER_ROWS = ".assign(a=lambda rows: rows.a + 100)"
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_challenger_that_was_trained_on_holdout_rows_is_refused(project: Project, kind: str) -> None:
+    """Exit 1 with the share, no look used, the champion stays; a person may go past it, and is told."""
+    project.serve(project.models.weak)
+    with_training_data(project, ".iloc[::20]", kind)
+    done = project.run("promote")
+    assert done.returncode == 1
+    assert "the challenger was trained on 150 of the 3,000 holdout rows (5.0%" in done.stderr
+    assert (project.root / CHAMPION).read_bytes() == project.models.weak.read_bytes()
+    forced = project.json("promote", "--force", "--reason", "I know")
+    assert (forced["promoted"], forced["look"]) == (True, 1)
+    assert "Mind that the challenger was trained on 150" in forced["message"]
+
+
+def test_rows_that_may_leak_are_configured(project: Project) -> None:
+    """At `max_leakage` a share of the rows may occur in both: coarse rows repeat by chance."""
+    project.serve(project.models.weak)
+    with_training_data(project, ".iloc[::20]")
+    project.configure(promotion={"max_leakage": 0.05})
+    assert project.run("promote").returncode == 0
+
+
+def test_a_champion_that_has_seen_the_holdout_is_told_apart(project: Project) -> None:
+    """The rows of both are compared: a fresh training does not hide what the champion knows."""
+    with_training_data(project, OTHER_ROWS)
+    assert project.run("promote").returncode == 0
+    seen = pd.read_csv(project.root / "data/training.csv").head(300)
+    pd.concat([pd.read_csv(project.models.holdout), seen]).to_csv(project.root / "data/holdout.csv", index=False)
+    done = project.run("promote", str(project.models.fair))
+    assert done.returncode == 1
+    assert "the champion was trained on 300 of the 3,300 holdout rows" in done.stderr
+
+
+def test_what_is_not_known_is_said_and_a_training_without_known_rows_is_refused(project: Project) -> None:
+    """Of a file named by hand nobody knows the rows: the verdict says so. Training must have left them."""
+    project.serve(project.models.weak)
+    project.configure(training={"data": "data/gone.csv"})
+    said = trained(project, project.models.strong)
+    assert "its training rows are not known" in said["message"]
+    refused = project.run("promote")
+    assert refused.returncode == 1
+    assert "it is not known on which rows" in refused.stderr
+    done = project.run("promote", str(project.models.strong))
+    assert done.returncode == 0
+    assert "Leakage was not checked for the challenger and the champion" in done.stdout
+
+
+def test_the_known_rows_are_kept_and_forgotten_with_their_version(project: Project) -> None:
+    """They lie beside the artifact, read-only."""
+    project.serve(project.models.weak)
+    with_training_data(project, OTHER_ROWS)
+    kept = list((project.root / "models/versions").glob("*.rows.parquet"))
+    assert len(kept) == 1
+    assert kept[0].name.partition(".")[0] == project.json("status")["challenger"]["version"]
+    assert not kept[0].stat().st_mode & 0o222
+
+
+# ---------------------------------------------------------------- probation and the ban
+
+
+def on_probation(project: Project) -> None:
+    """Promote `strong` in the place of `weak`, which showed F1 0.8 last."""
+    project.configure(promotion={"probation": "7d"})
+    promoted(project, project.models.strong)
+
+
+def test_a_new_champion_that_does_worse_live_is_rolled_back_by_the_next_check(project: Project) -> None:
+    """One line on standard output, no training, and the version stays out without --force."""
+    on_probation(project)
+    assert "below 0.800" in project.run("status").stdout
+    project.metrics(f1=0.75)
+    dry = project.json("check", "--dry-run")
+    assert (dry["action"], dry["reason"], dry["run"]) == ("rollback", "probation", None)
+    done = project.run("check")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("rolled back: ")
+    assert done.stdout.count("\n") == 1
+    assert (project.root / CHAMPION).read_bytes() == project.models.weak.read_bytes()
+    assert "rolled back to" in project.run("status").stdout
+    refused = project.run("promote", str(project.models.strong))
+    assert refused.returncode == 1
+    assert "was promoted before and rolled back" in refused.stderr
+    again = project.run("promote", str(project.models.strong), "--force", "--reason", "it was the data")
+    assert again.returncode == 0
+
+
+def test_a_new_champion_that_does_as_well_stays(project: Project) -> None:
+    """A breach above what the old one showed trains as ever."""
+    on_probation(project)
+    project.metrics(f1=0.82)
+    assert project.json("check")["action"] == "train"
+    assert (project.root / CHAMPION).read_bytes() == project.models.strong.read_bytes()
+
+
+def test_a_rollback_whose_hook_fails_is_told_once_and_tried_again(project: Project) -> None:
+    """Exit 1 each time, the new champion serves, one line for the incident."""
+    on_probation(project)
+    project.configure(promotion={"after": "false"})
+    project.metrics(f1=0.75)
+    done = [project.run("check") for _ in range(3)]
+    assert [each.returncode for each in done] == [1, 1, 1]
+    assert "the rollback of" in done[0].stderr
+    assert [each.stderr for each in done[1:]] == ["", ""]
+    assert (project.root / CHAMPION).read_bytes() == project.models.strong.read_bytes()
+    project.configure(promotion={"after": None})
+    assert project.json("check")["action"] == "rollback"
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"promotion": {"probation": "12h"}, "triggers": {"settle": "24h"}}, "no window would ever count"),
+        ({"promotion": {"probation": "7d"}, "triggers": {"performance_threshold": None}}, "needs F1"),
+    ],
+)
+def test_a_probation_that_could_never_act_is_refused(project: Project, sections: dict[str, Any], words: str) -> None:
+    """Exit 2."""
+    project.configure(**sections)
+    done = project.run("check")
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
+# ---------------------------------------------------------------- the gate
+
+
+def test_doctor_proves_that_the_gate_can_say_no(project: Project) -> None:
+    """Exit 0 and a line a control; nothing is written, and no look is used."""
+    project.serve(project.models.weak)
+    before = project.files()
+    said = project.json("doctor")
+    assert project.files() == before
+    assert all(each["ok"] for each in said["findings"])
+    gate = [each["message"] for each in said["findings"] if each["what"] == "gate"]
+    assert len(gate) == 4
+    assert project.run("doctor").returncode == 0
+    assert project.json("promote", str(project.models.strong), "--dry-run")["look"] == 1
+
+
+def test_doctor_finds_a_broken_gate(project: Project) -> None:
+    """A holdout with its labels turned round: shuffled predictions do better than the champion. Exit 1, and why."""
+    project.serve(project.models.strong)
+    rows = pd.read_csv(project.models.holdout)
+    rows.assign(y=1 - rows["y"]).to_csv(project.root / "data/holdout.csv", index=False)
+    done = project.run("doctor")
+    assert done.returncode == 1
+    assert "BROKEN  gate: the champion with its predictions shuffled would be promoted" in done.stderr
+    assert "promotion.target" in done.stderr
+
+
+def test_doctor_tells_what_keeps_the_gate_from_being_tried(project: Project) -> None:
+    """No holdout, an unknown metric: each is a finding."""
+    (project.root / "data/holdout.csv").unlink()
+    project.metrics(f1=None)
+    done = project.run("doctor", "--json")
+    assert done.returncode == 1
+    broken = {each["what"]: each["message"] for each in json.loads(done.stdout)["findings"] if not each["ok"]}
+    assert set(broken) == {"metrics", "gate"}
+    assert "holdout.csv" in broken["gate"]
