@@ -83,7 +83,9 @@ def _check(context: Context, journal: Journal, order: Order) -> Report:
 
 def _after(settled: tuple[str, ...], report: Report) -> Report:
     """The report, with what had to be settled before."""
-    return replace(report, news=True, message="; ".join((*settled, report.message))) if settled else report
+    if not settled:
+        return report
+    return replace(report, news=True, message=f"{report.message} (before that, {'; '.join(settled)})")
 
 
 def _settle_if_free(context: Context, journal: Journal) -> tuple[str, ...]:
@@ -135,7 +137,9 @@ def _decide(context: Context, past: Past, snapshot: Snapshot, order: Order) -> _
     decision = decide(
         past, watched, assessments, triggers, now, champion_made_at=made_at, probation=probation, forced=order.forced
     )
-    gathered = evidence.told(watched.evidence, triggers) if triggers.evidence is not None else ""
+    gathered = ""
+    if triggers.evidence is not None:
+        gathered = f"{evidence.told(watched.evidence, triggers)}: {evidence.meaning(triggers)}"
     return _View(snapshot, assessments, decision, version, gathered, past.trial.before if past.trial else None)
 
 
@@ -194,7 +198,10 @@ def _roll_back(context: Context, journal: Journal, view: _View, order: Order, lo
         hand_over(context, journal, SwapStarted(Swap.ROLLBACK, before, view.served, why), lock_fd)
     except RetrainError as error:
         return _told_once(context, journal, error, Reason.PROBATION, Reason.PROBATION)
-    message = f"rolled back: {short(before)} serves again, {short(view.served or '')} is out of service: {why}"
+    message = (
+        f"rolled back: {short(before)} serves again, {short(view.served or '')} is out of service: {why}."
+        " On the holdout it was better, so see whether that still looks like live traffic"
+    )
     return _report(replace(view, decision=replace(decision, message=message)), order)
 
 

@@ -15,8 +15,8 @@ from retrain.effects import evaluation, registry
 from retrain.effects.journal import Journal
 from retrain.errors import RetrainError
 
-TRAINED = "training "
-"""How the source of a challenger begins that a training left."""
+TRAINED, KEPT = "training ", "versions"
+"""How the source of a challenger begins that a training left; that of one which was kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def pair_of(case: Case) -> Pair:
     if challenger in past.banned and order.forced is None:
         raise RetrainError(
             f"{short(challenger)} was promoted before and rolled back (retrain status says when), so it is not promoted"
-            " again; promote --force --reason TEXT does it all the same"
+            " again; promote --force --reason TEXT promotes it anyway"
         )
     serving = registry.served(models)
     if serving is None:
@@ -94,7 +94,7 @@ def _challenger(context: Context, past: Past, order: Order) -> tuple[str, Path, 
     path = Path(order.challenger)
     if not path.exists():
         version = registry.find(models, order.challenger)
-        return version, registry.verify(models, version), "versions"
+        return version, registry.verify(models, version), KEPT
     if order.dry_run:
         return registry.identify(path), path, str(path)
     version = registry.admit(models, path)

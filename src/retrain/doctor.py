@@ -16,7 +16,8 @@ def doctor(context: Context, progress: Callable[[float], None]) -> Report:
     """The report of all that was looked at; exit code 1 where something is broken. It changes nothing."""
     findings = [*_metrics(context), *_gate(context, progress)]
     broken = [each for each in findings if not each.ok]
-    lines = [f"{'ok' if each.ok else 'BROKEN':<8}{each.what}: {each.sentence}" for each in findings]
+    lines = [f"{'ok' if each.ok else 'BROKEN':<8}{each.what:<9}{each.sentence}" for each in findings]
+    lines.append(f"{len(broken)} of {len(findings)} broken" if broken else f"all {len(findings)} ok")
     data = {
         "findings": [{"what": each.what, "ok": each.ok, "message": each.sentence} for each in findings],
         "message": "\n".join(lines),
@@ -33,7 +34,8 @@ def _metrics(context: Context) -> Iterator[Finding]:
         past = journal.past()
     snapshot = monitoring.fetch(config.monitoring, context.secrets, context.clock())
     for each in assess(snapshot, config.triggers, past):
-        yield Finding("metrics", each.state is not State.UNKNOWN, each.sentence)
+        known = each.state is not State.UNKNOWN
+        yield Finding("metrics", known, f"known: {each.sentence}" if known else each.sentence)
 
 
 def _gate(context: Context, progress: Callable[[float], None]) -> tuple[Finding, ...]:

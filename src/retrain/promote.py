@@ -2,13 +2,14 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
-from retrain.comparison import Case, Order, Pair, judged_on, pair_of, question, stamp_of
+from retrain.comparison import KEPT, Case, Order, Pair, judged_on, pair_of, question, stamp_of
 from retrain.context import Context
 from retrain.core.events import Judged, NotJudged, Rejected, Swap, SwapStarted
 from retrain.core.past import PROMOTION, Challenger
 from retrain.core.records import Ruling
-from retrain.core.words import short
+from retrain.core.words import duration, short
 from retrain.effects import lock, registry
 from retrain.effects.journal import Journal, open_journal
 from retrain.errors import BusyError, Exit, RetrainError
@@ -55,7 +56,8 @@ def _promote(context: Context, journal: Journal, order: Order) -> Report:
         judged = judged_on(case, pair)
         journal.append(judged, context.clock())
         report = _act(case, pair, judged)
-    return replace(report, message="; ".join((*settled, report.message)))
+    told = (report.message, *(f"(before that, {each})" for each in settled))
+    return replace(report, message=(" " if order.if_pending else "\n  ").join(told))
 
 
 def _is_pending(context: Context, journal: Journal, challenger: Challenger) -> bool:
@@ -79,7 +81,7 @@ def _reject(context: Context, journal: Journal, reason: str) -> Report:
 
 def _act(case: Case, pair: Pair, judged: Judged) -> Report:
     """Swap or leave it, and the report of that."""
-    verdict, order, name = judged.verdict, case.order, short(pair.challenger)
+    verdict, order, name = judged.verdict, case.order, _name(pair)
     by_force = f" by force ({order.forced})" if order.forced is not None else ""
     wins = verdict.ruling is Ruling.PROMOTE or order.forced is not None
     why = f"recorded verdict: {verdict.message}" if judged.repeated else verdict.message
@@ -88,14 +90,33 @@ def _act(case: Case, pair: Pair, judged: Judged) -> Report:
     ruling = "rejected" if verdict.ruling is Ruling.REJECT else verdict.ruling
     if order.dry_run:
         would = f"would be promoted{by_force}" if wins else f"would not be promoted ({ruling})"
-        return _report(pair, judged, order, f"dry run, {name} {would}: {why}")
+        counts = "" if judged.repeated else ". Nothing was changed, but the look counts; promote will not need another"
+        return _report(pair, judged, order, f"dry run, {name} {would}: {why}{counts}")
     if not wins:
         stays = "the champion stays" if pair.champion is not None else "nothing serves yet"
-        return _report(pair, judged, order, f"{ruling}, {stays}: {why}")
+        return _report(pair, judged, order, f"{ruling} {name}, {stays}: {why}")
     reason, forced = order.forced or verdict.message, order.forced is not None
     intent = SwapStarted(Swap.PROMOTION, pair.challenger, pair.champion, reason, forced)
     hand_over(case.context, case.journal, intent, case.lock_fd)
-    return _report(pair, judged, order, f"promoted {name}{by_force}: {why}", promoted=True)
+    trial = _on_trial(case)
+    return _report(pair, judged, order, f"promoted {name}{by_force}: {why}{trial}", promoted=True)
+
+
+def _name(pair: Pair) -> str:
+    """The challenger's version, and the file's name where a person gave one."""
+    given = f" ({Path(pair.source).name})" if pair.source != KEPT and not pair.was_trained_here else ""
+    return f"{short(pair.challenger)}{given}"
+
+
+def _on_trial(case: Case) -> str:
+    """The sentence of the probation that begins; empty without one."""
+    probation, trial = case.context.config.promotion.probation, case.journal.past().trial
+    if probation is None or trial is None:
+        return ""
+    return (
+        f". It is on probation for {duration(probation)}: if its live F1 falls below the {trial.f1:.3f} that"
+        f" {short(trial.before)} showed last, retrain check rolls back"
+    )
 
 
 def _report(pair: Pair, judged: Judged, order: Order, message: str, *, promoted: bool = False) -> Report:
@@ -125,9 +146,11 @@ def _report(pair: Pair, judged: Judged, order: Order, message: str, *, promoted:
         ],
     }
     wins = promoted or (order.dry_run and order.forced is not None)
-    return Report(_a_line_a_sentence(message), data, Exit.DONE if wins else EXIT[verdict.ruling])
+    text = message if order.if_pending else _a_line_a_sentence(message)  # cron's mail has one line a change
+    return Report(text, data, Exit.DONE if wins else EXIT[verdict.ruling])
 
 
 def _a_line_a_sentence(message: str) -> str:
-    """The message as a person reads it on a screen or in a mail."""
-    return re.sub(r"\. (?=[A-Z])", ".\n  ", message)
+    """The message as a person reads it on a screen."""
+    text = re.sub(r"\. (?=[A-Z0-9])", ".\n  ", message)
+    return f"{text}." if "\n" in text else text

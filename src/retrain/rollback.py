@@ -23,7 +23,8 @@ def rollback(context: Context, to: str | None, reason: str) -> Report:
             raise RetrainError(f"{short(version)} is the champion already")
         hand_over(context, journal, SwapStarted(Swap.ROLLBACK, version, current, reason), lock_fd)
     gone = f", {short(current)} is out of service" if current is not None else ""
-    message = "; ".join((*settled, f"rolled back: {short(version)} serves again{gone}"))
+    before = f" (before that, {'; '.join(settled)})" if settled else ""
+    message = f"rolled back: {short(version)} serves again{gone}{before}"
     return Report(message, {"champion": version, "previous": current, "reason": reason, "message": message})
 
 

@@ -49,7 +49,7 @@ def status(context: Context, limit: int) -> Report:
     }
     lately = [f"{moment(entry.at)}  {tell(entry.event)}" for entry in events]
     text = [f"{heading:<12}{line}" for heading, line in screen.items() if line]
-    text += ["lately", *(f"  {line}" for line in lately)] if lately else []
+    text += ["lately (newest first)", *(f"  {line}" for line in lately)] if lately else []
     data = {
         "champion": None if serving is None else {"version": serving.version, "since": _iso(_since(serving, past))},
         "previous": [version for version in past.lineage[::-1] if version in kept],
@@ -198,14 +198,14 @@ def _ready(past: Past, seen: Sequence[Assessment], triggers: Triggers, now: date
     if all(triggers.threshold(signal) is None for signal in Signal):
         yield "trains when the champion is too old (max_model_age)"
         return
-    counting, of = [each.signal for each in seen], ""
+    counting, of, ways = [each.signal for each in seen], "", []
     if triggers.evidence is not None:
-        yield f"trains when the evidence reaches {evidence.bar(past.evidence, triggers):.1f}"
+        ways.append(f"when the evidence reaches {evidence.bar(past.evidence, triggers):.1f}")
         counting, of = [Signal.DRIFT], " of drift"
     if triggers.evidence is None or triggers.drift_threshold is not None:
         more = triggers.consecutive - max((past.streak(signal).count for signal in counting), default=0)
-        windows = f"on a new window{of}" if more <= 1 else f"after {more} more windows{of}"
-        yield f"trains {windows} in breach"
+        ways.append(f"on a new window{of} in breach" if more <= 1 else f"after {more} more windows{of} in breach")
+    yield f"trains {' or '.join(ways)}"
     settled_at = past.took_over_at + triggers.settle if past.took_over_at is not None else now
     if now < settled_at:
         yield f"only windows observed after {moment(settled_at)} count, when the champion has settled"

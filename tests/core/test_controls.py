@@ -22,10 +22,19 @@ BAD_CHAMPION = {"always 1": tally((1, 0, 1, 90), (1, 1, 1, 10), (0, 0, 1, 50), (
 def test_a_gate_that_says_no_to_all_of_them_is_sound() -> None:
     """Each control has its line, with both scores."""
     found = rule_on(GOOD_CHAMPION, Gate())
-    assert [each.ok for each in found] == [True] * 3
-    assert "the champion as its own challenger is not promoted" in found[0].sentence
-    assert "its predictions shuffled is rejected (F1 0.462 against the champion's 0.923)" in found[1].sentence
-    assert "a dummy that always says 1 is rejected" in found[2].sentence
+    assert [each.ok for each in found] == [True] * 4
+    assert found[0].sentence.startswith("turns down the champion itself")
+    assert "its predictions shuffled (F1 0.462 against the champion's 0.923)" in found[1].sentence
+    assert "turns down a dummy that always says 1" in found[2].sentence
+    assert found[3].sentence == "would promote a challenger that knows every label"
+
+
+def test_a_gate_that_can_say_yes_to_nobody_says_so() -> None:
+    """A champion with next to no errors leaves nothing to win: no fault, and worth knowing before a training."""
+    nearly = {"itself": tally((1, 1, 1, 100), (0, 0, 0, 100), (0, 1, 1, 4))}
+    found = rule_on(nearly, Gate())[-1]
+    assert found.ok
+    assert "would promote nobody" in found.sentence
 
 
 @pytest.mark.parametrize(

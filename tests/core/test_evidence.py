@@ -3,6 +3,7 @@
 import math
 import random
 from datetime import timedelta
+from statistics import NormalDist
 from typing import Any
 
 import pytest
@@ -83,12 +84,15 @@ def test_positives_alone_weigh_less_than_counts(tp: int, fp: int, fn: int) -> No
 
 
 def test_the_bar_solves_its_equation() -> None:
-    """e^x − x − 1 = A·I0 and h = x − 1.166·sqrt(2·I0), with A windows a false training (STATISTICS §2)."""
+    """e^x − x − 1 = A·I0 and h = x + 2·ln ν(s), with A windows a false training and s = sqrt(2·I0)."""
     gathered = Evidence(windows=100, trials=300.0, gap=86400.0)
     bar = evidence.bar(gathered, TRIGGERS)
     high, low = jaccard(0.85), jaccard(0.82)
     information = 300 * (high * math.log(high / low) + (1 - high) * math.log((1 - high) / (1 - low)))
-    x = bar + 1.166 * math.sqrt(2 * information)
+    s, normal = math.sqrt(2 * information), NormalDist()
+    nu = 2 / s * (normal.cdf(s / 2) - 0.5) / (s / 2 * normal.cdf(s / 2) + normal.pdf(s / 2))
+    assert math.log(nu) == pytest.approx(-0.583 * s, rel=0.05), "Siegmund's constant, for small windows"
+    x = bar - 2 * math.log(nu)
     assert math.exp(x) - x - 1 == pytest.approx(365.25 * information, rel=1e-6)
 
 

@@ -90,8 +90,9 @@ def test_the_sentence_of_a_binary_f1_is_exact(rows: list[int]) -> None:
     positive = sum(rows for (truth, _, _), rows in count.items() if truth == 1)
     f = verdict.champion_score
     assert verdict.difference == pytest.approx(((2 - f) * (b1 - c1) + f * (b0 - c0)) / (predicted + positive))
-    found, alarms = "more positive" + "s" * (b1 != 1), "false alarm" + "s" * (b0 != 1)
-    assert f"finds {b1} {found} and loses {c1}, removes {b0} {alarms} and adds {c0}" in verdict.message
+    found, alarms = "positive" + "s" * (b1 != 1), "false alarm" + "s" * (b0 != 1)
+    assert f"finds {b1} {found} that the champion misses and misses {c1} that the champion finds" in verdict.message
+    assert f"avoids {b0} {alarms} of the champion and raises {c0} new" in verdict.message
 
 
 def test_the_standard_error_is_that_of_a_bootstrap() -> None:
@@ -216,7 +217,7 @@ def test_an_inconclusive_verdict_says_how_many_rows_would_tell() -> None:
     """A holdout of that size shows the gain, were it real, with power 0.8 at a first look (and a fifth to spare)."""
     verdict = judge(binary(won=40, lost=28), Gate(), 1)
     assert verdict.ruling is Ruling.INCONCLUSIVE
-    found = re.search(r"needs about ([\d,]+) rows", verdict.message)
+    found = re.search(r"a fresh holdout of about ([\d,]+) rows", verdict.message)
     assert found is not None
     needed = int(found[1].replace(",", ""))
     assert verdict.standard_error is not None
@@ -229,16 +230,17 @@ def test_an_inconclusive_verdict_says_how_many_rows_would_tell() -> None:
 @pytest.mark.parametrize(
     ("gate", "look", "words"),
     [
-        (Gate(), 1, "Look 1 at this holdout, which shows gains from about"),
-        (Gate(), 10, "Look 10 at this holdout, which shows gains from about"),
-        (Gate(), 23, "Look 23 at this holdout, which wears it out: it can now only show a gain above"),
-        (Gate(guarantee=Guarantee.PER_TEST), 1, "gets through this look with chance 0.05 at most"),
-        (Gate(guarantee=Guarantee.PER_TEST), 7, "of the 7 looks so far, one or more with chance 0.35"),
+        (Gate(), 1, "This was look 1 at the holdout; for two models such as these it can show a gain of about"),
+        (Gate(), 10, "This was look 10 at the holdout; for two models such as these it can show a gain of about"),
+        (Gate(), 23, "look 23 at the holdout, and each raises the bar: for two models such as these it can now only"),
+        (Gate(), 23, "ever lets one through that is no better is 5 in 100 at most, however many are tried"),
+        (Gate(guarantee=Guarantee.PER_TEST), 1, "a look lets one through that is no better is 5 in 100 at most"),
+        (Gate(guarantee=Guarantee.PER_TEST), 7, "5 in 100 at most, and that one of 7 looks does, 35 in 100"),
     ],
 )
 def test_the_verdict_says_how_worn_the_holdout_is(gate: Gate, look: int, words: str) -> None:
     """What it can still show, and what the looks together may let through."""
-    assert words in judge(binary(won=30, lost=28), gate, look).message
+    assert words in judge(binary(won=80, lost=8), gate, look).message
 
 
 def test_a_worn_holdout_is_compared_with_a_fresh_one() -> None:

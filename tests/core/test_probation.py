@@ -31,7 +31,7 @@ def test_a_window_below_what_the_old_champion_showed_rolls_back_instead_of_train
     """The sentence has both numbers, the old champion and the period."""
     decision = OnTrial().look(0.75)
     assert (decision.action, decision.reason) == (Action.ROLLBACK, Reason.PROBATION)
-    assert "F1 0.750 is below the 0.800 that aaaaaaaaaaaa showed before it was replaced" in decision.message
+    assert "live F1 0.750 is below the 0.800 that aaaaaaaaaaaa showed last" in decision.message
     assert "probation of 7 d" in decision.message
 
 

@@ -43,7 +43,7 @@ def test_it_shows_the_configured_rule_beside_others(project: Project, history: P
     """The table, the dates and the reasons; `consecutive: 1` is the configured rule, so it is not shown twice."""
     done = project.run("backtest", str(history))
     assert done.returncode == 0, done.stderr
-    assert "30 looks from 2026-01-01 00:00 UTC to 2026-01-30 00:00 UTC" in done.stdout
+    assert "30 readings from 2026-01-01 00:00 UTC to 2026-01-30 00:00 UTC" in done.stdout
     assert "2026-01-11 00:00 UTC  F1 0.845 is below 0.850" in done.stdout
     answer = project.json("backtest", str(history))
     assert by_rule(answer) == {
@@ -106,7 +106,7 @@ def test_the_projects_own_journal_is_a_history(project: Project) -> None:
     answer = project.json("backtest", "state/journal.db")
     assert trained == 2
     assert by_rule(answer)["as configured"] == 2
-    assert answer["looks"] == 5
+    assert answer["readings"] == 5
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_prometheus_is_asked_for_what_it_remembers(project: Project) -> None:
             until(lambda: project.json("check", "--dry-run")["metrics"]["f1"] == 0.8)
             time.sleep(2)
             answer = project.json("backtest", "1h", "--every", "1s")
-    assert answer["looks"] >= 2
+    assert answer["readings"] >= 2
     assert by_rule(answer)["as configured"] == 1, "without a date a window is its numbers, which never change here"
 
 

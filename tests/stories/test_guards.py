@@ -262,7 +262,7 @@ def test_doctor_proves_that_the_gate_can_say_no(project: Project) -> None:
     assert project.files() == before
     assert all(each["ok"] for each in said["findings"])
     gate = [each["message"] for each in said["findings"] if each["what"] == "gate"]
-    assert len(gate) == 4
+    assert len(gate) == 5
     assert project.run("doctor").returncode == 0
     assert project.json("promote", str(project.models.strong), "--dry-run")["look"] == 1
 
@@ -274,7 +274,7 @@ def test_doctor_finds_a_broken_gate(project: Project) -> None:
     rows.assign(y=1 - rows["y"]).to_csv(project.root / "data/holdout.csv", index=False)
     done = project.run("doctor")
     assert done.returncode == 1
-    assert "BROKEN  gate: the champion with its predictions shuffled would be promoted" in done.stderr
+    assert "BROKEN  gate     would promote the champion with its predictions shuffled" in done.stderr
     assert "promotion.target" in done.stderr
 
 

@@ -32,37 +32,43 @@ def won_and_lost(tally: Tally, gate: Gate) -> str:
             lost[positive] += cell.rows * (cell.champion == cell.truth)
     if gate.average is Average.BINARY and len({cell.truth for cell in tally.cells}) == 2:
         return (
-            f"It finds {counted(won[True], 'more positive')} and loses {lost[True]:,},"
-            f" removes {counted(won[False], 'false alarm')} and adds {lost[False]:,}"
+            f"It finds {counted(won[True], 'positive')} that the champion misses and misses {lost[True]:,} that the"
+            f" champion finds, avoids {counted(won[False], 'false alarm')} of the champion and raises"
+            f" {lost[False]:,} new"
         )
-    return (
-        f"It is right on {won.total():,} rows where the champion is wrong, and wrong on {lost.total():,} it got right"
-    )
+    return f"It is right on {won.total():,} rows that the champion gets wrong, wrong on {lost.total():,} it gets right"
 
 
 def of_looks(paired: Paired, gate: Gate, alpha: float, fresh_alpha: float, look: int) -> str:
-    """Which look this was, what the holdout can still show, and what the looks together may do by luck."""
-    at, shows = f"Look {look} at this holdout", paired.detectable(alpha, gate.min_improvement)
-    if shows is not None and gate.guarantee is Guarantee.LIFETIME and look > gate.holdout_uses:
+    """Which look this was, and what the holdout can still show."""
+    at, shows = f"This was look {look} at the holdout", paired.detectable(alpha, gate.min_improvement)
+    if shows is None:
+        return at
+    if gate.guarantee is Guarantee.LIFETIME and look > gate.holdout_uses:
         fresh = paired.detectable(fresh_alpha, gate.min_improvement) or shows
-        at += (
-            f", which wears it out: it can now only show a gain above {shows:+.3f}; a fresh one of the same size could"
-            f" show {fresh:+.3f}"
+        return (
+            f"{at}, and each raises the bar: for two models such as these it can now only show a gain above"
+            f" {shows:+.3f}; a fresh one of the same size could show {fresh:+.3f}"
         )
-    elif shows is not None:
-        at += f", which shows gains from about {shows:+.3f} on"
+    return f"{at}; for two models such as these it can show a gain of about {shows:+.3f} or more"
+
+
+def of_luck(gate: Gate, alpha: float, look: int) -> str:
+    """What may be promoted by luck, over all looks or each."""
     if gate.guarantee is Guarantee.LIFETIME:
-        bound = f"a challenger that is no better gets through with chance {gate.alpha:g} at most"
-        return f"{at}. However often you look, {bound}"
-    together = f"; of the {look} looks so far, one or more with chance {min(1.0, look * alpha):.2g}" if look > 1 else ""
-    return f"{at}. A challenger that is no better gets through this look with chance {alpha:.2g} at most{together}"
+        chance = (
+            f"The chance that this holdout ever lets one through that is no better is {_percent(gate.alpha)} at most"
+        )
+        return f"{chance}, however many are tried"
+    together = f", and that one of {look} looks does, {_percent(min(1.0, look * alpha))}" if look > 1 else ""
+    return f"The chance that a look lets one through that is no better is {_percent(alpha)} at most{together}"
 
 
 def cannot_tell(paired: Paired, gate: Gate, alpha: float, fresh_alpha: float, rows: int) -> str:
     """Why the rows do not decide, and how many would."""
     low, high = paired.interval(alpha)
     told = (
-        f"The gain is {paired.difference:+.3f}, but by luck it may look so: the true one can be anything from"
+        f"The gain is {paired.difference:+.3f} here, but on so few rows that differ the real one can be anything from"
         f" {low:+.3f} to {high:+.3f}, so this holdout cannot tell"
     )
     above = paired.difference - gate.min_improvement
@@ -71,7 +77,8 @@ def cannot_tell(paired: Paired, gate: Gate, alpha: float, fresh_alpha: float, ro
     needed = rows * ((quantile(fresh_alpha) + POWER) * paired.error / above) ** 2 * FRESH_MARGIN
     if needed > 1e9:
         return told
-    return f"{told}. To show a gain of this size, a fresh holdout needs about {_rounded(max(needed, rows)):,} rows"
+    wanted = f"about {_rounded(max(needed, rows)):,} rows, none of these among them"
+    return f"{told}. To show a gain of this size, take a fresh holdout of {wanted}"
 
 
 def where(verdict: SliceVerdict) -> str:
@@ -80,24 +87,33 @@ def where(verdict: SliceVerdict) -> str:
 
 
 def of_slices(slices: Sequence[SliceVerdict]) -> str:
-    """What the slices say: those that are worse, else how many were tested; and those too small to protect."""
-    worse = [each for each in slices if each.worse]
+    """What the slices say: whether any is worse, and which are too small to protect."""
     untested = [each for each in slices if not each.tested]
-    if worse:
-        listed = "; ".join(f"{where(each)} ({each.difference:+.3f} on {counted(each.rows, 'row')})" for each in worse)
-        said = f"But it is worse, more than bad luck explains, where {listed}; no slice may be (promotion.slices)"
-    else:
-        said = f"None of the {counted(len(slices) - len(untested), 'slice')} tested is worse"
+    said = f"{len(slices) - len(untested)} of {counted(len(slices), 'slice')} could be tested"
+    if not any(each.worse for each in slices):
+        said += ", and none is worse than bad luck explains"
     if not untested:
         return said
     listed = ", ".join(f"{where(each)} ({counted(each.rows, 'row')})" for each in untested[:_SHOWN])
     more = f" and {len(untested) - _SHOWN} more" if len(untested) > _SHOWN else ""
-    return f"{said}. Not tested, since the models differ on too few of the rows there: {listed}{more}"
+    return f"{said}; not those on whose rows the models differ too seldom: {listed}{more}"
+
+
+def of_worse_slices(slices: Sequence[SliceVerdict]) -> str:
+    """The sentence of a veto."""
+    worse = [each for each in slices if each.worse]
+    listed = "; ".join(f"{where(each)} ({each.difference:+.3f} on {counted(each.rows, 'row')})" for each in worse)
+    return f"worse where {listed}, more than bad luck explains, and no slice may be (promotion.slices)"
 
 
 def listed(labels: Sequence[Label]) -> str:
     """The first labels, as Python writes them."""
     return ", ".join(map(repr, labels[:_SHOWN]))
+
+
+def _percent(chance: float) -> str:
+    """`5 in 100`."""
+    return f"{100 * chance:.3g} in 100"
 
 
 def _rounded(rows: float) -> int:

@@ -1,6 +1,7 @@
 """The gate on controls: challengers of which it is known that none deserves to be promoted."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from retrain.core.account import name_of
 from retrain.core.judge import judge
@@ -14,9 +15,23 @@ ITSELF, SHUFFLED, ALWAYS = "itself", "shuffled", "always "
 def rule_on(tallies: Mapping[str, Tally], gate: Gate) -> tuple[Finding, ...]:
     """What the gate says to each control, by the name of its tally, at the first and so most generous look.
 
-    A gate that would promote one is broken: it, the holdout or the champion is not what it is taken for.
+    A gate that would promote one is broken: it, the holdout or the champion is not what it is taken for. The last
+    finding is about a challenger that knows every label, and says whether there is anything left to promote.
     """
-    return tuple(_rule_on(name, tally, gate) for name, tally in tallies.items())
+    found = [_rule_on(name, tally, gate) for name, tally in tallies.items()]
+    knowing = judge(_knowing(next(iter(tallies.values()))), gate, 1)
+    sentence = "would promote a challenger that knows every label"
+    if knowing.ruling is not Ruling.PROMOTE:
+        sentence = (
+            "would promote nobody, not even a challenger that knows every label: either this champion has next to"
+            " nothing left to win here, or the holdout is too small"
+        )
+    return (*found, Finding("gate", True, sentence))
+
+
+def _knowing(tally: Tally) -> Tally:
+    """The tally of a challenger that knows every label."""
+    return replace(tally, cells=tuple(replace(cell, challenger=cell.truth) for cell in tally.cells))
 
 
 def _rule_on(name: str, tally: Tally, gate: Gate) -> Finding:
@@ -25,14 +40,13 @@ def _rule_on(name: str, tally: Tally, gate: Gate) -> Finding:
     scores = "" if verdict.challenger_score is None else f"{name_of(gate)} {verdict.challenger_score:.3f}"
     scores += "" if verdict.champion_score is None else f" against the champion's {verdict.champion_score:.3f}"
     if verdict.ruling is not Ruling.PROMOTE:
-        ruling = "is rejected" if verdict.ruling is Ruling.REJECT else "is not promoted"
-        return Finding("gate", True, f"{who} {ruling}" + (f" ({scores})" if scores else ""))
-    return Finding("gate", False, f"{who} would be promoted ({scores}): {_mend(verdict.champion_score, gate)}")
+        return Finding("gate", True, f"turns down {who}" + (f" ({scores})" if scores else ""))
+    return Finding("gate", False, f"would promote {who} ({scores}): {_mend(verdict.champion_score, gate)}")
 
 
 def _who(name: str) -> str:
     if name == ITSELF:
-        return "the champion as its own challenger"
+        return "the champion itself"
     if name == SHUFFLED:
         return "the champion with its predictions shuffled"
     return f"a dummy that always says {name.removeprefix(ALWAYS)}"

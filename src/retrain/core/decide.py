@@ -98,7 +98,7 @@ def _why(past: Past, standing: Assessment, triggers: Triggers) -> str:
     """The sentence of a breach that stands."""
     if not _by_evidence(standing, triggers):
         return standing.sentence
-    return f"{standing.sentence}, and the windows together show it: {evidence.told(past.evidence, triggers)}"
+    return f"{standing.sentence}, and the windows together show it: {evidence.told_reached(past.evidence, triggers)}"
 
 
 def _why_rolled_back(past: Past, assessments: Sequence[Assessment], probation: timedelta | None) -> str:
@@ -108,8 +108,8 @@ def _why_rolled_back(past: Past, assessments: Sequence[Assessment], probation: t
     shown, bar = apart(f1, trial.f1)
     in_a_row = f" in {len(trial.below)} windows in a row" if len(trial.below) > 1 else ""
     return (
-        f"rolling back: F1 {shown} is below the {bar} that {short(trial.before)} showed before it was replaced"
-        f"{in_a_row}, within the probation of {duration(probation)}"
+        f"rolling back: live F1 {shown} is below the {bar} that {short(trial.before)} showed last{in_a_row}, within the"
+        f" probation of {duration(probation)}"
     )
 
 

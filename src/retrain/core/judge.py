@@ -5,7 +5,16 @@ from dataclasses import replace
 from math import ldexp
 from sys import float_info
 
-from retrain.core.account import cannot_tell, listed, name_of, of_looks, of_slices, won_and_lost
+from retrain.core.account import (
+    cannot_tell,
+    listed,
+    name_of,
+    of_looks,
+    of_luck,
+    of_slices,
+    of_worse_slices,
+    won_and_lost,
+)
 from retrain.core.metrics import UndefinedMetricError
 from retrain.core.paired import Paired, compare, fewest, score_of
 from retrain.core.records import Cell, Leaked, Ruling, SliceVerdict, Tally, Verdict
@@ -42,14 +51,18 @@ def judge(tally: Tally, gate: Gate, look: int) -> Verdict:
         return _undefined(tally, gate, alpha, look - 1, str(error))
     slices = _slices(tally, gate)
     ruling, because = _rule(paired, gate, alpha, tally.rows)
-    if any(each.worse for each in slices):
-        ruling = Ruling.REJECT
+    scores = f"{name_of(gate)} {paired.new:.3f} against the champion's {paired.old:.3f}"
+    vetoed = any(each.worse for each in slices)
+    if vetoed:
+        ruling, scores = Ruling.REJECT, f"Overall, {scores}"
     sentences = [
-        f"{name_of(gate)} {paired.new:.3f} against the champion's {paired.old:.3f} on {counted(tally.rows, 'row')}",
+        *([of_worse_slices(slices)] if vetoed else []),
+        f"{scores} on {counted(tally.rows, 'holdout row')}",
         *([won_and_lost(tally, gate)] if paired.discordant else []),
         because,
         *([of_slices(slices)] if slices else []),
         of_looks(paired, gate, alpha, alpha_of(gate, 1), look),
+        *([of_luck(gate, alpha, look)] if ruling is Ruling.PROMOTE else []),
     ]
     return Verdict(
         ruling=ruling,
@@ -96,6 +109,9 @@ def _rule(paired: Paired, gate: Gate, alpha: float, rows: int) -> tuple[Ruling, 
         return Ruling.INCONCLUSIVE, f"{differ} only, and a comparison needs {enough}"
     if low > gate.min_improvement:
         return Ruling.PROMOTE, f"{gain}, at least {low:+.3f} even if luck helped it: better {than}"
+    if not gate.min_improvement and high <= 0:
+        lower = f"It is {-paired.difference:.3f} lower, and still {-high:.3f} lower if luck was against it"
+        return Ruling.REJECT, f"{lower}: not better {than}"
     if high <= gate.min_improvement:
         return Ruling.REJECT, f"{gain}, at most {high:+.3f} even if luck was against it: not better {than}"
     return Ruling.INCONCLUSIVE, cannot_tell(paired, gate, alpha, alpha_of(gate, 1), rows)
@@ -133,7 +149,7 @@ def _unopposed(tally: Tally, gate: Gate, value: float, alpha: float, look: int) 
         because = f"there is no champion to beat, and it reaches the floor of {floor:.3f}"
     else:
         because = f"there is no champion to beat, but it is below the floor of {floor:.3f}"
-    message = f"{name_of(gate)} {value:.3f} on {counted(tally.rows, 'row')}; {because}"
+    message = f"{name_of(gate)} {value:.3f} on {counted(tally.rows, 'holdout row')}; {because}"
     return Verdict(ruling, message, gate.metric, tally.rows, value, None, alpha, look)
 
 
