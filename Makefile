@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help train-model setup demo test lint lock
+.PHONY: help train-model setup demo test lint simulations lock
 
 # ---------------------------------------------------------------------------
 # YOUR TRAINING GOES HERE. `retrain check` runs `make train-model` when a
@@ -37,6 +37,9 @@ lint: setup ## ruff, mypy (strict), import-linter
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports
+
+simulations: setup ## Print the figures of the README, seeded
+	$(PYTHON) -m tests.simulations
 
 lock: ## Renew requirements.lock (needs uv)
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --group dev \

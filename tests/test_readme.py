@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from math import floor, log10
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import yaml
 
 from retrain.config import load
 from retrain.errors import Exit
+from tests import simulations
 from tests.conftest import real
 
 ROOT = Path(__file__).parent.parent
@@ -108,12 +110,37 @@ def test_make_demo_runs_as_the_readme_shows(tmp_path: Path) -> None:
             assert line in said, line
 
 
+def test_the_backtest_of_the_readme_is_what_it_prints(tmp_path: Path) -> None:
+    """The seeded history, replayed with the shipped configuration, to the letter."""
+    history = tmp_path / "history.csv"
+    with history.open("w") as file:
+        subprocess.run([sys.executable, "-m", "tests.simulations.history"], cwd=ROOT, stdout=file, check=True)
+    shutil.copy(ROOT / "config.yaml", tmp_path)
+    said = subprocess.run(
+        [RETRAIN, "backtest", "history.csv"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert blocks("console")[1] == f"$ retrain backtest history.csv\n{said.stdout}"
+
+
+def test_the_figures_of_the_readme_are_those_of_the_simulations() -> None:
+    """Each is within the Monte Carlo error of a faster run of the same simulation (`make simulations` has them all)."""
+    tables = [simulations.triggers.table(next(iter(simulations.triggers.MONITORS)), 0.1)]
+    tables.append(simulations.promotions.table(0.1))
+    rows = {row: list(figures.values()) for table in tables for row, figures in table.items()}
+    for row, figures in rows.items():
+        (line,) = re.findall(rf"^\| {re.escape(row)} \| (.+) \|$", README, re.M)
+        for cell, figure in zip(line.split(" | "), figures, strict=True):
+            shown = float(cell.replace(",", ""))
+            rounding = 0.5 * 10 ** (floor(log10(shown)) - 2)  # three digits are shown
+            assert abs(shown - figure.value) <= 2 * figure.half + rounding, (row, cell, figure)
+
+
 def masked(text: str) -> str:
     """The text without what differs from run to run or machine to machine: versions, numbers, paths of programs."""
     return re.sub(r"\d+", "#", re.sub(r"\b[0-9a-f]{12}\b", "VERSION", text.replace(".venv/bin/", "")))
 
 
-@pytest.mark.parametrize("words", ["make demo", "make test", "make lint"])
+@pytest.mark.parametrize("words", ["make demo", "make test", "make lint", "make simulations"])
 def test_the_makes_of_the_readme_exist(words: str) -> None:
     """Each is a target that `make help` lists."""
     assert words in "\n".join(blocks("sh"))

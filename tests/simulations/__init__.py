@@ -1,0 +1,41 @@
+"""Seeded simulations of the rules that decide: the figures of the README.
+
+`python -m tests.simulations` prints them, `figures()` has them as numbers.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tests.simulations import delta, grid, promotions, triggers
+from tests.simulations.tables import Table
+
+RATIOS, DELAYS = (
+    "False trainings over the tolerated number, at F1 = threshold",
+    "Delay over that of the fastest rule with as many false trainings",
+)
+PROMOTIONS, DELTA = "Fifty challengers that are no better", "The one-sided error of a single comparison"
+
+
+class Section(NamedTuple):
+    """A table, what its rows are, and the sentences below it."""
+
+    rows: str
+    table: Table
+    notes: tuple[str, ...] = ()
+
+
+def figures(effort: float = 1.0, progress: Callable[[str], object] = lambda _: None) -> dict[str, Section]:
+    """Title → section; a smaller effort is faster, and the half widths of its intervals are larger."""
+    sections = {}
+    for monitor in triggers.MONITORS:
+        progress(monitor)
+        sections[monitor] = Section("rule, threshold 0.85", triggers.table(monitor, effort))
+    measured, waited = grid.measure(effort, progress)
+    sections[RATIOS] = Section("information in a window (I0)", grid.of_ratios(measured))
+    sections[DELAYS] = Section("real drop", grid.of_delays(waited), grid.missed(measured, waited))
+    progress(PROMOTIONS)
+    sections[PROMOTIONS] = Section("rule", promotions.table(effort))
+    progress(DELTA)
+    met = delta.measure(effort)
+    sections[DELTA] = Section("nominal", delta.table(met), delta.told(met))
+    return sections
