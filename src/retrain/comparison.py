@@ -149,6 +149,7 @@ def judged_on(case: Case, pair: Pair) -> Judged:
         dry_run=dry_run,
         source=pair.source,
         sketch=() if any(judged.holdout == tally.holdout for judged in history) else tally.sketch,
+        classes=tally.classes,
     )
 
 

@@ -50,8 +50,8 @@ class Judged:
     """A look at the holdout, or the repetition of a recorded one (`repeated`: it costs no look).
 
     `question` is what was asked besides the three (metric, average, margin, level); `file` is the holdout
-    file's inode, size and time, so that an unchanged file need not be read again. `sketch` is that of the rows,
-    at the first look at them.
+    file's inode, size and time, so that an unchanged file need not be read again. `classes` counts its rows by their
+    label, and `sketch` is that of the rows, at the first look at them.
     """
 
     challenger: str
@@ -64,6 +64,7 @@ class Judged:
     dry_run: bool = False
     source: str = ""
     sketch: tuple[int, ...] = ()
+    classes: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

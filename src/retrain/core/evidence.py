@@ -7,8 +7,7 @@ is solved from the tolerated number of false trainings a year (Siegmund 1985; it
 
 from dataclasses import replace
 from datetime import datetime
-from math import log, log1p, sqrt
-from statistics import NormalDist
+from math import erf, exp, log, log1p, pi, sqrt
 
 from retrain.core.past import Evidence
 from retrain.core.records import Counts, Weight
@@ -144,9 +143,9 @@ def _overshoot(step: float) -> float:
     """
     if step < 1e-6:
         return 0.0
-    normal = NormalDist()
-    nu = 2 / step * (normal.cdf(step / 2) - 0.5) / (step / 2 * normal.cdf(step / 2) + normal.pdf(step / 2))
-    return -log(nu)
+    half = step / 2
+    below, density = (1 + erf(half / sqrt(2))) / 2, exp(-(half**2) / 2) / sqrt(2 * pi)  # of the normal distribution
+    return -log((below - 0.5) / half / (half * below + density))
 
 
 def _solved(total: float) -> float:

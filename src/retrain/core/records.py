@@ -240,6 +240,12 @@ class Tally:
         """Number of holdout rows."""
         return sum(cell.rows for cell in self.cells)
 
+    @property
+    def classes(self) -> tuple[tuple[str, int], ...]:
+        """Each label with its number of holdout rows."""
+        labels = sorted({str(cell.truth) for cell in self.cells})
+        return tuple((each, sum(cell.rows for cell in self.cells if str(cell.truth) == each)) for each in labels)
+
 
 class Ruling(StrEnum):
     """The outcome of a comparison."""
