@@ -162,7 +162,7 @@ def _incident(view: _View) -> str | None:
         return "unknown:" + ",".join(sorted({each.kind for each in view.assessments if each.state is State.UNKNOWN}))
     if reason is Reason.BACKING_OFF:
         return TRAINING
-    return reason if reason in (Reason.NEEDS_A_PERSON, Reason.NOT_REARMED) else None
+    return reason if reason in (Reason.NEEDS_A_PERSON, Reason.NOT_REARMED, Reason.PROBATION) else None
 
 
 def _act_if_free(context: Context, journal: Journal, view: _View, order: Order) -> Report:

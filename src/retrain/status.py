@@ -6,7 +6,7 @@ from datetime import datetime
 from retrain.config import Config
 from retrain.context import Context
 from retrain.core import evidence
-from retrain.core.decide import barrier, overdue, stands
+from retrain.core.decide import barrier, fails_probation, overdue, stands
 from retrain.core.events import (
     Adopted,
     Checked,
@@ -61,9 +61,9 @@ def status(context: Context, limit: int) -> Report:
             "score": evidence.gathered(past.evidence, config.triggers),
             "bar": evidence.bar(past.evidence, config.triggers),
         },
-        "probation": _on_probation(past, config, now)
-        and past.trial
-        and {"f1": past.trial.f1, "before": past.trial.before, "windows_below": len(past.trial.below)},
+        "probation": {"f1": past.trial.f1, "before": past.trial.before, "windows_below": past.trial.count}
+        if past.trial is not None and _on_probation(past, config, now)
+        else None,
         "held_back": held and {"reason": held.reason, "message": held.sentence, "until": _iso(held.until)},
         "unpromoted": past.unpromoted,
         "failures": past.failures,
@@ -163,7 +163,7 @@ def _probation(past: Past, config: Config, now: datetime) -> str:
         return ""
     return (
         f"until {moment(trial.since + probation)} the next check rolls back after {counted(needed, 'window')} in a row"
-        f" with F1 below {trial.f1:.3f}, which {short(trial.before)} showed last; so far {len(trial.below)}"
+        f" with F1 below {trial.f1:.3f}, which {short(trial.before)} showed last; so far {trial.count}"
     )
 
 
@@ -181,6 +181,9 @@ def _next(context: Context, past: Past, last: Entry | None, serving: registry.Se
         holder = lock.holder(context.config.state)
         return f"finds {what} under way, by {holder}" if holder else f"settles {what}, which was interrupted"
     seen = last.event.assessments if last is not None and isinstance(last.event, Checked) else ()
+    failed = fails_probation(past, seen, triggers, context.config.promotion.probation, now)
+    if failed is not None:
+        return f"rolls back, if this still stands: {failed}"
     due = [each.sentence for each in seen if stands(past, each, triggers)]
     age = overdue(past, serving.made_at if serving is not None else None, triggers, now)
     due += [age] if age is not None else []

@@ -305,6 +305,8 @@ def test_too_few_labelled_samples_are_not_judged() -> None:
         ({"counts": Counts(80, 10, 10)}, "give 0.8889"),
         ({"counts": Counts(-1, 10, 10)}, "not whole numbers"),
         ({"counts": Counts(1.5, 10, 10)}, "not whole numbers"),
+        ({"counts": Counts(1e308, 1e308, 1e308)}, "not whole numbers"),
+        ({"positives": 1e300}, "counts nothing"),
         ({"counts": Counts(0, 0, 0)}, "no positive"),
         ({"counts": LOST}, "no series matches"),
         ({"positives": 0.0}, "no labelled positive"),

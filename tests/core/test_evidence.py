@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 from datetime import timedelta
 from statistics import NormalDist
 from typing import Any
@@ -205,7 +206,7 @@ def test_drift_keeps_its_own_rule() -> None:
     assert story.later(DAY).check(story.see(0.9, 0.5, counts=Counts(90, 10, 10))).action is Action.TRAIN
 
 
-@given(st.lists(st.tuples(st.integers(0, 200), st.integers(0, 50), st.integers(1, 50)), min_size=1, max_size=40))
+@given(st.lists(st.tuples(st.integers(100, 200), st.integers(0, 50), st.integers(1, 50)), min_size=1, max_size=40))
 def test_the_score_is_pages_recursion(windows: list[tuple[int, int, int]]) -> None:
     """S ← max(0, S + weight), one step a window."""
     gathered, expected, at = Evidence(), 0.0, T0
@@ -219,6 +220,50 @@ def test_the_score_is_pages_recursion(windows: list[tuple[int, int, int]]) -> No
     assert gathered.trials == pytest.approx(sum(map(sum, windows)) / len(windows))
     if len(windows) > 1:
         assert gathered.gap == pytest.approx(3600)
+
+
+def test_a_rule_that_was_off_begins_anew() -> None:
+    """A score of then says nothing about later; windows in between had no weight."""
+    story = Gathering()
+    story.check(story.window(0.83))
+    assert story.score > 0
+    rule, story.triggers = story.triggers, replace(story.triggers, evidence=None)
+    story.check(story.window(0.86))
+    story.triggers = rule
+    assert story.score == 0
+
+
+def test_an_outage_or_a_backlog_does_not_lower_the_bar_at_one_stroke() -> None:
+    """One pause of a year, or one window a thousand times as large, moves a settled bar by a few per cent."""
+    gathered, at = Evidence(), T0
+    for number in range(100):
+        weight = evidence.weigh(0.86, counts(0.86, 300), None, TRIGGERS)
+        assert weight is not None
+        at += DAY * (365 if number == 90 else 1)
+        gathered = evidence.gather(gathered, replace(weight, trials=300.0), at, counts=True)
+    settled = evidence.bar(Evidence(windows=100, trials=300.0, gap=86400.0), TRIGGERS)
+    assert evidence.bar(gathered, TRIGGERS) == pytest.approx(settled, rel=0.02)
+    weight = evidence.weigh(0.86, counts(0.86, 300_000), None, TRIGGERS)
+    assert weight is not None
+    assert evidence.bar(evidence.gather(gathered, weight, at + DAY, counts=True), TRIGGERS) > 0.97 * settled
+
+
+def test_a_window_that_is_read_again_for_another_champion_is_no_other_window() -> None:
+    """After a swap the last window of the champion before is new to the streak, and tells nothing about frequency."""
+    gathered, at = Evidence(), T0
+    weight = evidence.weigh(0.86, counts(0.86), None, TRIGGERS)
+    assert weight is not None
+    for _ in range(3):
+        at += DAY
+        gathered = evidence.gather(gathered, weight, at, counts=True)
+    assert evidence.gather(gathered, weight, at, counts=False) == gathered
+
+
+def test_two_windows_far_apart_are_no_frequency() -> None:
+    """Before eight are known, at least one a day is reckoned with."""
+    assert evidence.bar(Evidence(windows=2, trials=300.0, gap=60 * 86400.0), TRIGGERS) == pytest.approx(
+        math.log(365.25)
+    )
 
 
 def test_the_means_follow_a_monitor_that_changes() -> None:

@@ -259,8 +259,8 @@ def test_a_worn_holdout_is_compared_with_a_fresh_one() -> None:
     [
         (Leaked(), 0.0, None),
         (Leaked(0, 0), 0.0, None),
-        (Leaked(1, 0), 0.0, "the challenger was trained on 1 of the 1,000 holdout rows (0.1%"),
-        (Leaked(0, 52), 0.05, "the champion was trained on 52 of the 1,000 holdout rows (5.2%"),
+        (Leaked(1, 0), 0.0, "the challenger was trained on 1 of the 1,000 holdout rows (0.10%"),
+        (Leaked(0, 52), 0.05, "the champion was trained on 52 of the 1,000 holdout rows (5.20%"),
         (Leaked(50, None), 0.05, None),
     ],
 )

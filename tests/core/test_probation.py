@@ -1,13 +1,15 @@
 """A promotion on trial: the new champion that does worse live than the old one did is rolled back, and stays out."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from retrain.core.events import Promoted, RolledBack
+from retrain.core.events import Promoted, RolledBack, Swap, SwapStarted, SwapUndone
+from retrain.core.recall import as_of
 from retrain.core.records import Action, Reason
-from retrain.core.rules import Positive
+from retrain.core.rules import Natural, Positive, Share
 from tests.core.test_decide import BOTH, DAY, HOUR, LOST, Story
 
 WEEK = 7 * DAY
@@ -63,6 +65,61 @@ def test_what_was_due_is_still_due_when_the_same_window_is_read_again() -> None:
     low = story.later(HOUR).see(0.7)
     assert story.check(low, probation=WEEK).action is Action.ROLLBACK
     assert story.later(HOUR).check(low, probation=WEEK).action is Action.ROLLBACK
+
+
+def test_a_window_that_is_better_when_it_is_read_again_rolls_nothing_back() -> None:
+    """Labels came late: what it says now counts. Nor does one that is not judged any more."""
+    story = OnTrial()
+    low = story.later(HOUR).see(0.7, samples=100.0)
+    assert story.check(low, probation=WEEK).action is Action.ROLLBACK
+    assert story.later(HOUR).check(replace(low, f1=0.95, samples=400.0), probation=WEEK).action is Action.HOLD
+    story.triggers = replace(story.triggers, min_samples=Natural(500))
+    assert story.check(low, probation=WEEK).action is Action.HOLD
+
+
+def test_many_windows_in_a_row_can_be_asked_for() -> None:
+    """`consecutive` above what is remembered of windows."""
+    story = OnTrial(consecutive=Positive(12), performance_threshold=Share(0.1))
+    actions = [story.look(0.5).action for _ in range(12)]
+    assert actions == [Action.HOLD] * 11 + [Action.ROLLBACK]
+
+
+def test_a_check_while_the_hook_after_the_swap_runs_keeps_the_trial() -> None:
+    """It sees the link moved already; that is no swap by hand."""
+    story = Story(BOTH)
+    story.check(story.see(0.8, 0.5))
+    story.tell(SwapStarted(Swap.PROMOTION, NEW, OLD))
+    story.past = as_of(story.past, NEW, story.later(HOUR).now)
+    assert story.past.served == OLD
+    story.tell(Promoted(NEW, OLD))
+    assert story.past.trial is not None
+    assert story.past.trial.f1 == 0.8
+    assert not story.past.drift.armed, "drift that stood stays disarmed"
+    story.tell(SwapStarted(Swap.ROLLBACK, OLD, NEW))
+    story.past = as_of(story.past, OLD, story.later(HOUR).now)
+    story.tell(RolledBack(OLD, NEW))
+    assert story.past.lineage == ()
+
+
+def test_a_champion_that_came_by_hand_shows_nothing_of_the_one_before() -> None:
+    """What another champion showed last is no bar for the next."""
+    story = Story(BOTH)
+    story.check(story.see(0.8))
+    story.later(HOUR).tell(Promoted(NEW, "c" * 64))
+    assert story.past.trial is None
+
+
+def test_after_a_hook_that_failed_the_rollback_waits_for_the_back_off() -> None:
+    """The link does not move there and back at every check."""
+    story = OnTrial()
+    low = story.later(HOUR).see(0.7)
+    assert story.check(low, probation=WEEK).action is Action.ROLLBACK
+    story.tell(SwapStarted(Swap.ROLLBACK, OLD, NEW))
+    story.tell(SwapUndone(OLD, NEW, "the hook failed", failed=True))
+    held = story.later(HOUR / 2).check(low, probation=WEEK)
+    assert (held.action, held.reason) == (Action.HOLD, Reason.PROBATION)
+    assert "next try in 30 min" in held.message
+    assert story.later(HOUR / 2).check(low, probation=WEEK).action is Action.ROLLBACK
 
 
 @pytest.mark.parametrize("wait", [WEEK, 30 * DAY])

@@ -6,7 +6,7 @@ import pytest
 
 from retrain.core.judge import judge
 from retrain.core.records import Cell, Ruling, Slice, Tally
-from retrain.core.rules import Difference, Gate
+from retrain.core.rules import Average, Difference, Gate, Metric
 
 GOOD = [(1, 1, 1, 500), (0, 0, 0, 500), (1, 0, 1, 80), (0, 1, 0, 80)]
 """A challenger that wins 160 rows and loses none."""
@@ -78,3 +78,22 @@ def test_a_slice_is_named_by_its_value(value: Any) -> None:
     rows = Tally(cells(GOOD), "h", slices=(Slice("group", value, cells(worse(30))),))
     named = "(missing)" if value is None else str(value)
     assert f"group = {named}" in judge(rows, Gate(), 1).message
+
+
+MACRO = Gate(average=Average.MACRO)
+
+
+@pytest.mark.parametrize("gate", [MACRO, Gate(metric=Metric.BALANCED_ACCURACY)])
+def test_a_label_that_one_model_brings_into_a_slice_neither_hides_nor_makes_a_loss(gate: Gate) -> None:
+    """A class that no row of the slice has is not averaged over: it is a wrong prediction and no more."""
+    elsewhere = [*GOOD, (2, 2, 2, 100), (2, 1, 2, 5)]
+    lost = [(0, 0, 0, 100), (1, 1, 1, 100), (0, 0, 1, 40), (1, 1, 0, 40)]
+    won = [(0, 0, 0, 100), (1, 1, 1, 100), (0, 1, 0, 12), (1, 0, 1, 12)]
+
+    def judged(rows: list[Any]) -> Any:
+        return judge(Tally(cells(elsewhere), "h", slices=(Slice("s", "x", cells(rows)),)), gate, 1)
+
+    assert judged([*lost, (0, 2, 0, 1)]).slices[0].worse
+    assert judged([*lost, (0, 2, 0, 1)]).ruling is Ruling.REJECT
+    assert judged([*won, (0, 0, 2, 1)]).slices[0].difference > 0
+    assert judged([*won, (0, 0, 2, 1)]).ruling is Ruling.PROMOTE

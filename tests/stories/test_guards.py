@@ -135,7 +135,7 @@ def test_a_challenger_that_was_trained_on_holdout_rows_is_refused(project: Proje
     with_training_data(project, ".iloc[::20]", kind)
     done = project.run("promote")
     assert done.returncode == 1
-    assert "the challenger was trained on 150 of the 3,000 holdout rows (5.0%" in done.stderr
+    assert "the challenger was trained on 150 of the 3,000 holdout rows (5.00%" in done.stderr
     assert (project.root / CHAMPION).read_bytes() == project.models.weak.read_bytes()
     forced = project.json("promote", "--force", "--reason", "I know")
     assert (forced["promoted"], forced["look"]) == (True, 1)

@@ -14,6 +14,9 @@ CLOCK_SLACK = timedelta(minutes=5)
 F1_ROUNDING = 0.005
 """How far F1 may be from its counts: monitors round to two decimals."""
 
+MOST = 1e15
+"""More than any window can count; beyond it floats miss whole numbers."""
+
 BY_NUMBERS = "the numbers"
 """How a window without name or date is called."""
 
@@ -70,12 +73,14 @@ def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, past: Past) 
 
 def _lost_labels(assessed: Assessment, streak: Streak) -> str | None:
     """The sentence of a window that has fewer labels now than when it was read before."""
-    had, has = streak.labelled, assessed.labelled
-    if had is None or has is None or has >= had or streak.seen[-1:] != (assessed.window,):
+    if streak.labelled is None or assessed.labelled is None or streak.seen[-1:] != (assessed.window,):
+        return None
+    (kind, had), (now_kind, has) = streak.labelled, assessed.labelled
+    if now_kind != kind or has >= had:
         return None
     return (
-        f"F1 is unknown: its window has {has:g} labels and had {had:g} when it was read before; labels do not go away."
-        " Was the log cut, or the monitor pointed at another?"
+        f"F1 is unknown: its window has {has:g} labelled {kind} and had {had:g} when it was read before; labels do not"
+        " go away. Was the log cut, or the monitor pointed at another?"
     )
 
 
@@ -134,7 +139,7 @@ def _no_f1(snapshot: Snapshot, triggers: Triggers) -> Unknown | None:
 def _contradiction(counts: Counts, f1: float | Unknown | None) -> Unknown | None:
     shown = f"TP {counts.tp:g}, FP {counts.fp:g}, FN {counts.fn:g}"
     if not all(map(_is_count, (counts.tp, counts.fp, counts.fn))):
-        return Unknown("contradiction", f"the counts are not whole numbers, 0 or more: {shown}")
+        return Unknown("contradiction", f"the counts are not whole numbers from 0 to {MOST:g}: {shown}")
     if counts.tp + counts.fp + counts.fn == 0:
         return Unknown("no_positives", "the counts are all 0: the window has no positive, so it has no F1")
     implied = 2 * counts.tp / (2 * counts.tp + counts.fp + counts.fn)
@@ -144,7 +149,7 @@ def _contradiction(counts: Counts, f1: float | Unknown | None) -> Unknown | None
 
 
 def _is_count(value: float) -> bool:
-    return value >= 0 and value == int(value)
+    return 0 <= value <= MOST and value == int(value)
 
 
 def _against(

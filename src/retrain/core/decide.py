@@ -49,8 +49,9 @@ def decide(  # noqa: PLR0913  (the decision's whole world is its arguments)
     )
     if forced is not None:
         return Decision(Action.TRAIN, Reason.FORCED, f"training, forced: {forced}", breaches)
-    if fails_probation(past, assessments, triggers, probation, now):
-        return Decision(Action.ROLLBACK, Reason.PROBATION, _why_rolled_back(past, assessments, probation), breaches)
+    failed = fails_probation(past, assessments, triggers, probation, now)
+    if failed is not None:
+        return _rolling_back(past, failed, triggers, now, breaches)
     standing = [each for each in assessments if stands(past, each, triggers)]
     why = "; ".join(_why(past, each, triggers) for each in standing)
     reason = Reason.BREACH
@@ -82,12 +83,36 @@ def stands(past: Past, assessment: Assessment, triggers: Triggers) -> bool:
 
 def fails_probation(
     past: Past, assessments: Sequence[Assessment], triggers: Triggers, probation: timedelta | None, now: datetime
-) -> bool:
-    """Whether the new champion has shown, in enough windows in a row, a lower F1 than the one before it showed last."""
+) -> str | None:
+    """Why the new champion must go: in enough windows in a row it showed a lower F1 than the one before it did last."""
     trial = past.trial
-    if trial is None or probation is None or now >= trial.since + probation or len(trial.below) < triggers.consecutive:
-        return False
-    return any(each.signal is Signal.F1 and each.window in trial.below[-1:] for each in assessments)
+    if trial is None or probation is None or now >= trial.since + probation or trial.count < triggers.consecutive:
+        return None
+    for each in assessments:
+        of_trial = each.signal is Signal.F1 and each.window == trial.window
+        if (
+            of_trial
+            and each.state in (State.HEALTHY, State.BREACH)
+            and each.value is not None
+            and each.value < trial.f1
+        ):
+            shown, bar = apart(each.value, trial.f1)
+            in_a_row = f" in {trial.count} windows in a row" if trial.count > 1 else ""
+            return (
+                f"live F1 {shown} is below the {bar} that {short(trial.before)} showed last{in_a_row}, within the"
+                f" probation of {duration(probation)}"
+            )
+    return None
+
+
+def _rolling_back(past: Past, failed: str, triggers: Triggers, now: datetime, breaches: tuple[Breach, ...]) -> Decision:
+    """Roll back, unless the hook after it failed a short time ago."""
+    failed_at = past.trial.failed_at if past.trial is not None else None
+    if failed_at is not None and now < failed_at + triggers.failure_backoff:
+        wait = duration(failed_at + triggers.failure_backoff - now)
+        held = f"but the hook after the rollback failed {duration(now - failed_at)} ago (next try in {wait})"
+        return Decision(Action.HOLD, Reason.PROBATION, f"held: {failed}, {held}", breaches)
+    return Decision(Action.ROLLBACK, Reason.PROBATION, f"rolling back: {failed}", breaches)
 
 
 def _by_evidence(assessment: Assessment, triggers: Triggers) -> bool:
@@ -99,18 +124,6 @@ def _why(past: Past, standing: Assessment, triggers: Triggers) -> str:
     if not _by_evidence(standing, triggers):
         return standing.sentence
     return f"{standing.sentence}, and the windows together show it: {evidence.told_reached(past.evidence, triggers)}"
-
-
-def _why_rolled_back(past: Past, assessments: Sequence[Assessment], probation: timedelta | None) -> str:
-    trial, f1 = past.trial, next(each.value for each in assessments if each.signal is Signal.F1)
-    if trial is None or probation is None or f1 is None:
-        raise ValueError("nothing is on trial")
-    shown, bar = apart(f1, trial.f1)
-    in_a_row = f" in {len(trial.below)} windows in a row" if len(trial.below) > 1 else ""
-    return (
-        f"rolling back: live F1 {shown} is below the {bar} that {short(trial.before)} showed last{in_a_row}, within the"
-        f" probation of {duration(probation)}"
-    )
 
 
 def barrier(past: Past, triggers: Triggers, now: datetime) -> Barrier | None:

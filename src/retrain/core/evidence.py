@@ -19,6 +19,8 @@ REMEMBERED = 128
 """The running means forget: a window counts as one in so many at least."""
 FASTEST = 525_600.0
 """Windows a year while their frequency is not known: one a minute, as often as cron can look."""
+DAILY = 365.25
+"""As many at least before eight are known: a pause between the first two says nothing about the others."""
 LOWEST_BAR = 0.5
 YEAR = 365.25 * 86400
 
@@ -46,20 +48,27 @@ def gather(evidence: Evidence, weight: Weight, at: datetime, *, counts: bool) ->
 
     Under another rule than before the score starts anew.
     """
-    windows = min(evidence.windows + 1, REMEMBERED)
-    gap = evidence.gap
-    if evidence.latest is not None:
-        passed = max(0.0, (at - evidence.latest).total_seconds())
-        gap += (passed - gap) / max(1, windows - 1)
     score = evidence.score if evidence.rule == weight.rule else 0.0
-    return Evidence(
-        rule=weight.rule,
-        score=max(0.0, score + weight.score) if counts else score,
-        windows=windows,
-        trials=evidence.trials + (weight.trials - evidence.trials) / windows,
-        gap=gap,
-        latest=at,
-    )
+    score = max(0.0, score + weight.score) if counts else score
+    if at == evidence.latest:  # the last window of the champion before
+        return replace(evidence, rule=weight.rule, score=score)
+    windows, gap = min(evidence.windows + 1, REMEMBERED), evidence.gap
+    if evidence.latest is not None:
+        gap = _mean(gap, max(0.0, (at - evidence.latest).total_seconds()), windows - 1)
+    return Evidence(weight.rule, score, windows, _mean(evidence.trials, weight.trials, windows), gap, at)
+
+
+def _mean(mean: float, value: float, number: int) -> float:
+    """The running mean with the value that is its `number`-th.
+
+    An outage, or a window of a whole backlog, counts as four at most: it must not lower the bar at one stroke.
+    """
+    return mean + ((min(value, 4 * mean) if number > 1 else value) - mean) / max(1, number)
+
+
+def forgotten(evidence: Evidence) -> Evidence:
+    """The evidence where no rule gathers any: a score of then says nothing about later."""
+    return replace(evidence, rule="", score=0.0) if evidence.rule else evidence
 
 
 def spent(evidence: Evidence) -> Evidence:
@@ -77,6 +86,8 @@ def bar(evidence: Evidence, triggers: Triggers) -> float:
     if triggers.evidence is None:
         return float("inf")
     a_year = YEAR / evidence.gap if evidence.gap else FASTEST
+    if evidence.windows < ESTIMATED:
+        a_year = max(a_year, DAILY)
     apart = max(1.0, a_year / triggers.evidence.false_retrains_per_year)
     if evidence.windows < ESTIMATED:
         return max(LOWEST_BAR, log(apart))

@@ -85,10 +85,10 @@ def judge(tally: Tally, gate: Gate, look: int) -> Verdict:
 def leakage(leaked: Leaked, rows: int, max_leakage: float) -> str | None:
     """The sentence of a holdout whose rows a training has seen; None where no more of them leaked than may."""
     for side, count in (("challenger", leaked.challenger), ("champion", leaked.champion)):
-        if count is not None and count > max_leakage * rows:
+        if count is not None and count / rows > max_leakage:
             return (
-                f"the {side} was trained on {count:,} of the {counted(rows, 'holdout row')} ({count / rows:.1%};"
-                f" promotion.max_leakage is {max_leakage:.1%}): it has seen the answers, so its score here proves"
+                f"the {side} was trained on {count:,} of the {counted(rows, 'holdout row')} ({count / rows:.2%};"
+                f" promotion.max_leakage is {max_leakage:.2%}): it has seen the answers, so its score here proves"
                 " nothing. Keep the holdout out of the training data and train anew, or take a fresh holdout"
             )
     return None
@@ -127,7 +127,9 @@ def _slices(tally: Tally, gate: Gate) -> tuple[SliceVerdict, ...]:
         rows = sum(cell.rows for cell in each.cells)
         verdict = SliceVerdict(each.column, each.value, rows)
         try:
-            paired = compare(each.cells, gate) if _has_positive(each.cells, gate) else None
+            # A label that one model alone brings in is a wrong prediction here, and no class of its own.
+            classes = {cell.truth for cell in each.cells}
+            paired = compare(each.cells, gate, classes) if _has_positive(each.cells, gate) else None
         except UndefinedMetricError:
             paired = None
         if paired is not None:

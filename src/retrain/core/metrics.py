@@ -5,7 +5,7 @@ standard error follows from its partial derivatives (the delta method, STATISTIC
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from math import sqrt
 
@@ -29,9 +29,14 @@ class Score:
     slope: Slope
 
 
-def score(matrix: Matrix, metric: Metric, average: Average, positive: Label) -> Score:
-    """The score of a confusion matrix. Raises UndefinedMetricError where it is 0/0."""
-    totals = _Totals(matrix)
+def score(
+    matrix: Matrix, metric: Metric, average: Average, positive: Label, classes: Collection[Label] | None = None
+) -> Score:
+    """The score of a confusion matrix. Raises UndefinedMetricError where it is 0/0.
+
+    `classes` are those that a mean over classes is taken over; None: all that are or are predicted.
+    """
+    totals = _Totals(matrix, classes)
     match metric:
         case Metric.ACCURACY:
             return _accuracy(totals)
@@ -48,9 +53,9 @@ def score(matrix: Matrix, metric: Metric, average: Average, positive: Label) -> 
 
 
 class _Totals:
-    """The margins of a matrix: rows by truth, by prediction, on the diagonal."""
+    """The margins of a matrix: rows by truth, by prediction, on the diagonal; `classes` to take a mean over."""
 
-    def __init__(self, matrix: Matrix) -> None:
+    def __init__(self, matrix: Matrix, classes: Collection[Label] | None) -> None:
         self.truth: Counter[Label] = Counter()
         self.predicted: Counter[Label] = Counter()
         self.hit: Counter[Label] = Counter()
@@ -61,6 +66,7 @@ class _Totals:
                 self.hit[truth] += rows
         self.rows = sum(self.truth.values())
         self.labels = sorted({*self.truth, *self.predicted}, key=str)
+        self.classes = self.labels if classes is None else sorted(classes, key=str)
 
 
 def _accuracy(totals: _Totals) -> Score:
@@ -90,7 +96,7 @@ def _averaged(totals: _Totals, metric: Metric, average: Average) -> Score:
     A class that no row is of, or is predicted as, scores 0 where its own metric is 0/0, as in scikit-learn.
     """
     classes = {}
-    for label in totals.labels:
+    for label in totals.classes:
         try:
             classes[label] = _of_class(totals, metric, label)
         except UndefinedMetricError:
@@ -102,7 +108,7 @@ def _averaged(totals: _Totals, metric: Metric, average: Average) -> Score:
     value = sum(weights[label] * each.value for label, each in classes.items())
 
     def slope(truth: Label, prediction: Label) -> float:
-        touched = {truth, prediction}
+        touched = {truth, prediction} & classes.keys()
         moved = sum(weights[label] * classes[label].slope(truth, prediction) for label in touched)
         if average is Average.WEIGHTED:
             moved += (classes[truth].value - value) / totals.rows

@@ -1,7 +1,7 @@
 """Two models on the same rows: the difference of their scores, and how far chance may have moved it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import ceil, log2, sqrt
 from statistics import NormalDist
@@ -56,12 +56,13 @@ def fewest(alpha: float) -> int:
     return max(FEWEST_DISCORDANT, ceil(-log2(alpha)))
 
 
-def compare(cells: Sequence[Cell], gate: Gate) -> Paired:
+def compare(cells: Sequence[Cell], gate: Gate, classes: Collection[Label] | None = None) -> Paired:
     """The paired comparison: SE = sqrt(sum T * psi^2), psi the difference of the slopes (the delta method).
 
-    Raises UndefinedMetricError where the metric has no value for one of the models.
+    `classes` are those that a mean over classes is taken over, for both models. Raises UndefinedMetricError where the
+    metric has no value for one of the models.
     """
-    new, old = score_of(cells, gate, "challenger"), score_of(cells, gate, "champion")
+    new, old = score_of(cells, gate, "challenger", classes), score_of(cells, gate, "champion", classes)
     variance = 0.0
     for cell in cells:
         moved = new.slope(cell.truth, cell.challenger) - old.slope(cell.truth, _label(cell.champion))
@@ -70,12 +71,17 @@ def compare(cells: Sequence[Cell], gate: Gate) -> Paired:
     return Paired(new.value, old.value, sqrt(variance), discordant)
 
 
-def score_of(cells: Sequence[Cell], gate: Gate, side: Literal["champion", "challenger"]) -> Score:
+def score_of(
+    cells: Sequence[Cell],
+    gate: Gate,
+    side: Literal["champion", "challenger"],
+    classes: Collection[Label] | None = None,
+) -> Score:
     """The score of one of the two. Raises UndefinedMetricError."""
     matrix: Counter[tuple[Label, Label]] = Counter()
     for cell in cells:
         matrix[cell.truth, _label(getattr(cell, side))] += cell.rows
-    return score(matrix, gate.metric, gate.average, gate.positive)
+    return score(matrix, gate.metric, gate.average, gate.positive, classes)
 
 
 def _label(label: Label | None) -> Label:

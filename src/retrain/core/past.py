@@ -17,7 +17,7 @@ class Streak:
 
     `in_breach` and `value` are what the last judged window said; `armed` is False for drift that stood at the last
     promotion and was not seen healthy since; `seen` and `latest` tell the windows that count no more, `counted`
-    those that make up the streak. `labelled` is how many labels the window had that was read last.
+    those that make up the streak. `labelled` is how many labels of which kind the window had that was read last.
     """
 
     count: int = 0
@@ -27,7 +27,7 @@ class Streak:
     armed: bool = True
     seen: tuple[str, ...] = ()
     latest: datetime | None = None
-    labelled: float | None = None
+    labelled: tuple[str, float] | None = None
 
     def has_seen(self, assessment: Assessment) -> bool:
         """Whether this window was read before, or ended before one that was."""
@@ -40,8 +40,11 @@ class Streak:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The score of the evidence rule, and what is known of the windows: their number (up to a cap), their mean
-    TP + FP + FN (`trials`), the mean seconds between two (`gap`) and the end of the latest."""
+    """The score of the evidence rule under `rule`, and what is known of the windows.
+
+    That is their number (up to a cap), their mean TP + FP + FN (`trials`), the mean seconds between two (`gap`) and
+    the end of the latest.
+    """
 
     rule: str = ""
     score: float = 0.0
@@ -55,13 +58,16 @@ class Evidence:
 class Trial:
     """A promotion on trial: `before` served until `since` and showed `f1` last.
 
-    `below` are the windows of the new champion in a row, up to the last, that showed less.
+    `count` windows of the new champion in a row showed less, `window` was the last of them. `failed_at` is when the
+    hook after the rollback failed.
     """
 
     before: str
     f1: float
     since: datetime
-    below: tuple[str, ...] = ()
+    count: int = 0
+    window: str = ""
+    failed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +134,7 @@ class Past:
         times = [self.f1.latest, self.drift.latest, self.evidence.latest, *self.told.values()]
         times += [self.trained_at, self.failed_at, self.served_since, self.took_over_at]
         times += [self.run.at if self.run else None, self.challenger.at if self.challenger else None]
-        times += [self.trial.since if self.trial else None]
+        times += [self.trial.since, self.trial.failed_at] if self.trial else []
         return max((at for at in times if at is not None), default=None)
 
     def streak(self, signal: Signal) -> Streak:

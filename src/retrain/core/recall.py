@@ -15,12 +15,13 @@ from retrain.core.events import (
     Promoted,
     Rejected,
     RolledBack,
+    Swap,
     SwapStarted,
     SwapUndone,
     TrainingFinished,
     TrainingStarted,
 )
-from retrain.core.evidence import gather, spent
+from retrain.core.evidence import forgotten, gather, spent
 from retrain.core.past import PROMOTION, TRAINING, Challenger, Evidence, OpenRun, Past, Streak, Trial, earlier
 from retrain.core.records import Action, Assessment, Outcome, Reason, Signal, State
 
@@ -61,12 +62,14 @@ def advance(past: Past, event: Event, at: datetime) -> Past:
         case SwapStarted():
             return replace(past, swap=event)
         case SwapUndone():
-            return _of(replace(past, swap=None), event.version, undone=event.failed)
+            return _undone(past, event, at)
         case Promoted():
+            past = as_of(past, event.previous, at)
             trial = Trial(event.previous, past.f1.value, at) if event.previous and past.f1.value is not None else None
             past = _serves(replace(past, swap=None), event.version, at, disarm=True)
             return replace(_without(past, event.version), unpromoted=0, trial=trial)
         case RolledBack():
+            past = as_of(past, event.previous, at)
             before = past.lineage[: past.lineage.index(event.version)] if event.version in past.lineage else None
             past = _serves(replace(past, swap=None), event.version, at, disarm=True)
             banned = past.banned if event.previous is None else _appended(past.banned, event.previous)
@@ -78,7 +81,8 @@ def advance(past: Past, event: Event, at: datetime) -> Past:
 def as_of(past: Past, version: str | None, at: datetime) -> Past:
     """What matters at this time, with `version` seen in service, whoever put it there."""
     past = _clamp(past, at)
-    if version is None or version == past.served:
+    under_way = past.swap is not None and past.swap.version == version  # its hook runs; it may be undone
+    if version is None or version == past.served or under_way:
         return past
     if past.served is None:
         return replace(past, served=version, served_since=at, champions=_appended(past.champions, version))
@@ -103,7 +107,7 @@ def watch(past: Past, assessments: Iterable[Assessment]) -> Past:
 def _weighed(evidence: Evidence, f1: Assessment) -> Evidence:
     """The evidence after a new window."""
     if f1.weight is None or f1.observed_at is None:
-        return evidence
+        return forgotten(evidence)
     return gather(evidence, f1.weight, f1.observed_at, counts=not f1.settling)
 
 
@@ -111,7 +115,8 @@ def _tried(trial: Trial | None, f1: Assessment) -> Trial | None:
     """The promotion on trial after a new window."""
     if trial is None or f1.settling or f1.value is None:
         return trial
-    return replace(trial, below=_last(trial.below, f1) if f1.value < trial.f1 else ())
+    below = f1.value < trial.f1
+    return replace(trial, count=trial.count + 1 if below else 0, window=f1.window if below else "")
 
 
 def _after(streak: Streak, assessment: Assessment) -> Streak:
@@ -151,6 +156,14 @@ def _checked(past: Past, event: Checked, at: datetime) -> Past:
     if event.action is not Action.HOLD or event.reason is Reason.BUSY:
         return past
     return replace(past, told={each: since for each, since in past.told.items() if each == PROMOTION})
+
+
+def _undone(past: Past, event: SwapUndone, at: datetime) -> Past:
+    was_rollback = past.swap is not None and past.swap.swap is Swap.ROLLBACK
+    past = replace(past, swap=None)
+    if event.failed and was_rollback and past.trial is not None:
+        return replace(past, trial=replace(past.trial, failed_at=at))
+    return _of(past, event.version, undone=event.failed)
 
 
 def _trained(past: Past, event: TrainingFinished, at: datetime) -> Past:
@@ -227,7 +240,7 @@ def _clamp(past: Past, now: datetime) -> Past:
         f1=replace(past.f1, latest=cap(past.f1.latest)),
         drift=replace(past.drift, latest=cap(past.drift.latest)),
         evidence=replace(past.evidence, latest=cap(past.evidence.latest)),
-        trial=past.trial and replace(past.trial, since=min(past.trial.since, now)),
+        trial=past.trial and replace(past.trial, since=min(past.trial.since, now), failed_at=cap(past.trial.failed_at)),
         run=past.run and replace(past.run, at=min(past.run.at, now)),
         trained_at=cap(past.trained_at),
         failed_at=cap(past.failed_at),

@@ -1,5 +1,6 @@
 """The nouns, frozen. Times are aware datetimes in UTC; a version is the SHA-256 of an artifact's bytes in hex."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -109,11 +110,13 @@ class Assessment:
     weight: Weight | None = None
 
     @property
-    def labelled(self) -> float | None:
-        """How many labels the window has, as far as the monitor says."""
-        if self.samples is not None or self.positives is not None:
-            return self.samples if self.samples is not None else self.positives
-        return self.counts.tp + self.counts.fn if self.counts is not None else None
+    def labelled(self) -> tuple[str, float] | None:
+        """How many labels of which kind the window has, as far as the monitor says."""
+        if self.samples is not None:
+            return "samples", self.samples
+        if self.positives is not None:
+            return "positives", self.positives
+        return ("positives", self.counts.tp + self.counts.fn) if self.counts is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +246,10 @@ class Tally:
     @property
     def classes(self) -> tuple[tuple[str, int], ...]:
         """Each label with its number of holdout rows."""
-        labels = sorted({str(cell.truth) for cell in self.cells})
-        return tuple((each, sum(cell.rows for cell in self.cells if str(cell.truth) == each)) for each in labels)
+        rows: Counter[str] = Counter()
+        for cell in self.cells:
+            rows[str(cell.truth)] += cell.rows
+        return tuple(sorted(rows.items()))
 
 
 class Ruling(StrEnum):
