@@ -11,6 +11,7 @@ from pathlib import Path
 
 from retrain.config.load import parse_rule, parse_span
 from retrain.context import Context
+from retrain.core.assess import NAMES
 from retrain.core.evidence import YEAR, told_rule
 from retrain.core.records import Reason, Recorded, Signal
 from retrain.core.replay import Replay, recorded, replay
@@ -26,19 +27,20 @@ CONFIGURED = "as configured"
 _LONG = 20_000
 """Looks from which on it pays to start workers."""
 _LISTED = 5
-_NAMES = {Signal.F1: "F1", Signal.DRIFT: "drift"}
+_MOST = 1_000_000
+"""Readings that a Prometheus is asked for."""
 
 
 def backtest(context: Context, history: str, rules: Sequence[str], every: str) -> Report:
     """The report of the replay: a table of rules, and the configured rule's trainings."""
-    looks = _looks(context, history, every)
+    looks, notes = _looks(context, history, every)
     triggers, lacking = _without_the_unrecorded(context.config.triggers, looks)
     others = {text: parse_rule(text, triggers) for text in rules} if rules else _others(triggers, looks)
     every_rule = {CONFIGURED: triggers, **others}
     for name, rule in every_rule.items():
-        _refuse_without_counts(name, rule, looks, history)
-    replays = _replays(looks, list(every_rule.values()))
-    return _report(looks, triggers, dict(zip(every_rule, replays, strict=True)), lacking)
+        _refuse_what_cannot_be_replayed(name, rule, looks, history)
+    replays = dict(zip(every_rule, _replays(looks, list(every_rule.values())), strict=True))
+    return _report(looks, triggers, replays, [*notes, *lacking])
 
 
 def _replays(looks: Sequence[Recorded], rules: Sequence[Triggers]) -> list[Replay]:
@@ -65,39 +67,63 @@ def _replay(rule: Triggers) -> Replay:
     return replay(_taken[0], rule)
 
 
-def _looks(context: Context, history: str, every: str) -> list[Recorded]:
-    """What was recorded: in a file, in a journal, or, for a span such as 90d, in the configured Prometheus."""
-    path = Path(history)
+def _looks(context: Context, history: str, every: str) -> tuple[list[Recorded], list[str]]:
+    """What was recorded: in a file, in a journal, or, for a span such as 90d, in the configured Prometheus.
+
+    And what is to be told of the record.
+    """
+    path, notes = Path(history), []
     if not path.exists() and re.fullmatch(r"[\d.]+[smhd]", history):
-        if context.config.monitoring is None:
-            raise ConfigError("monitoring.url: is required to ask for a span of recorded metrics")
-        now = context.clock()
-        span, step = parse_span("HISTORY", history), parse_span("--every", every)
-        looks = monitoring.record(context.config.monitoring, context.secrets, now - span, now, step)
+        looks = _asked_for(context, parse_span("HISTORY", history), parse_span("--every", every))
     elif path.suffix == ".db":
-        if not path.exists():
+        if not path.is_file():
             raise RetrainError(f"{path}: there is no such journal")
         with open_journal(path.parent, writable=False, name=path.name) as journal:
             looks = [look for entry in journal.checks() if (look := recorded(entry)) is not None]
     else:
-        looks = read(path).looks
+        found = read(path)
+        looks = found.looks
+        if found.skipped:
+            notes.append(f"{counted(found.skipped, 'check')} without metrics or without a time left out")
     if not looks:
         raise RetrainError(f"{history}: holds no reading of the metrics")
-    return looks
+    if not any(map(_is_named, looks)):
+        notes.append("no observed_at was recorded, so readings of equal numbers in a row are one window")
+    return looks, notes
+
+
+def _is_named(look: Recorded) -> bool:
+    """Whether the record tells one window from another of equal numbers."""
+    seen = look.snapshot
+    return not (seen.f1_observed_at is None and seen.drift_observed_at is None and seen.window is None)
+
+
+def _asked_for(context: Context, span: timedelta, step: timedelta) -> list[Recorded]:
+    if context.config.monitoring is None:
+        raise ConfigError("monitoring.url: is required to ask for a span of recorded metrics")
+    if span / step > _MOST:
+        raise ConfigError(f"HISTORY and --every: more than {_MOST:,} readings; take a longer --every")
+    now = context.clock()
+    return monitoring.record(context.config.monitoring, context.secrets, now - span, now, step)
 
 
 def _without_the_unrecorded(triggers: Triggers, looks: Sequence[Recorded]) -> tuple[Triggers, list[str]]:
-    """The rule without the signals that nobody recorded, and their names."""
-    has_f1 = any(look.snapshot.f1 is not None for look in looks)
-    has_drift = any(look.snapshot.drift is not None for look in looks)
-    lacking = []
-    if triggers.performance_threshold is not None and not has_f1:
+    """The rule without the signals that nobody recorded, and a sentence for each."""
+    lacking = _unrecorded(triggers, looks)
+    if Signal.F1 in lacking:
         triggers = replace(triggers, performance_threshold=None, evidence=None)
-        lacking.append("F1")
-    if triggers.drift_threshold is not None and not has_drift:
+    if Signal.DRIFT in lacking:
         triggers = replace(triggers, drift_threshold=None)
-        lacking.append("drift")
-    return triggers, lacking
+    return triggers, [f"{NAMES[each]} was not recorded, so it is left out" for each in lacking]
+
+
+def _unrecorded(triggers: Triggers, looks: Sequence[Recorded]) -> list[Signal]:
+    """The signals that the rule looks at and nobody recorded."""
+    has = {
+        Signal.F1: any(look.snapshot.f1 is not None for look in looks),
+        Signal.DRIFT: any(look.snapshot.drift is not None for look in looks),
+    }
+    return [signal for signal in Signal if triggers.threshold(signal) is not None and not has[signal]]
 
 
 def _others(triggers: Triggers, looks: Sequence[Recorded]) -> dict[str, Triggers]:
@@ -117,7 +143,12 @@ def _has_counts(looks: Sequence[Recorded]) -> bool:
     return any(look.snapshot.counts is not None or look.snapshot.positives is not None for look in looks)
 
 
-def _refuse_without_counts(name: str, rule: Triggers, looks: Sequence[Recorded], history: str) -> None:
+def _refuse_what_cannot_be_replayed(name: str, rule: Triggers, looks: Sequence[Recorded], history: str) -> None:
+    """Raise ConfigError for a rule that this record could only seem to answer."""
+    if lacking := _unrecorded(rule, looks):
+        raise ConfigError(f"{name}: looks at {NAMES[lacking[0]]}, which {history} has not recorded")
+    if all(rule.threshold(signal) is None for signal in Signal) and rule.max_model_age is None:
+        raise ConfigError(f"{name}: looks at nothing that {history} has recorded (--rule 'drift_threshold: 0.2', say)")
     if rule.evidence is not None and not _has_counts(looks):
         raise ConfigError(
             f"{name}: the evidence rule needs tp, fp and fn (or positives) of every window, and {history} has none"
@@ -128,20 +159,18 @@ def _refuse_without_counts(name: str, rule: Triggers, looks: Sequence[Recorded],
 # ---------------------------------------------------------------- its face
 
 
-def _report(
-    looks: Sequence[Recorded], triggers: Triggers, tried: Mapping[str, Replay], lacking: Sequence[str]
-) -> Report:
+def _report(looks: Sequence[Recorded], triggers: Triggers, tried: Mapping[str, Replay], notes: Sequence[str]) -> Report:
     first, last = looks[0].snapshot.fetched_at, looks[-1].snapshot.fetched_at
     span, configured = last - first, tried[CONFIGURED]
     windows = ", ".join(
-        f"{counted(count, 'window')} of {_NAMES[signal]}" for signal, count in configured.windows.items() if count
+        f"{counted(count, 'window')} of {NAMES[signal]}" for signal, count in configured.windows.items() if count
     )
     seen = f"{counted(len(looks), 'reading')} from {moment(first)} to {moment(last)} ({duration(span)})"
     lines = [f"{seen}, {windows}" if windows else seen]
     unknown = configured.reasons.get(Reason.UNKNOWN, 0)
     if unknown:
         lines.append(f"at {counted(unknown, 'reading')} a metric was unknown, and nothing else stood")
-    lines += [f"{name} was not recorded, so it is left out" for name in lacking]
+    lines += notes
     lines += ["", *_ASSUMED, *(_OF_EVIDENCE if any("evidence: {" in name for name in tried) else ()), ""]
     lines += [*_table(tried, span), "", *_trainings(triggers, configured.trainings)]
     data = {

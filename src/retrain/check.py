@@ -108,7 +108,11 @@ def _complain_if_stuck(context: Context, error: lock.HeldError) -> None:
         return
     # A promotion scores, and its hook may run twice.
     reading = promotion.timeout if training.data is not None else timedelta()
-    longest = training.timeout + training.grace + reading if holder.command == "check" else 3 * promotion.timeout
+    swapping = 3 * promotion.timeout
+    longest = swapping
+    if holder.command == "check":
+        longest = training.timeout + training.grace + reading
+        longest = max(longest, swapping) if promotion.probation is not None else longest
     held = context.clock() - holder.since
     if held > longest + min(LOCK_SLACK, longest / 10):
         raise StuckError(

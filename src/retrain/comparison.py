@@ -9,7 +9,7 @@ from retrain.core.events import Judged
 from retrain.core.judge import judge, leakage
 from retrain.core.ledger import next_look
 from retrain.core.past import Past
-from retrain.core.records import Tally
+from retrain.core.records import Leaked, Tally
 from retrain.core.words import short
 from retrain.effects import evaluation, registry
 from retrain.effects.journal import Journal
@@ -56,9 +56,9 @@ class Pair:
     source: str
 
     @property
-    def was_trained_here(self) -> bool:
-        """Whether a training of this journal left the challenger, and nobody named it by hand."""
-        return self.source.startswith(TRAINED)
+    def file_given(self) -> str | None:
+        """The name of the challenger's file, where a person gave one."""
+        return None if self.source == KEPT or self.source.startswith(TRAINED) else Path(self.source).name
 
 
 def pair_of(case: Case) -> Pair:
@@ -67,7 +67,7 @@ def pair_of(case: Case) -> Pair:
     challenger, challenger_file, source = _challenger(case.context, past, order)
     if challenger in past.banned and order.forced is None:
         raise RetrainError(
-            f"{short(challenger)} was promoted before and rolled back (retrain status says when), so it is not promoted"
+            f"{short(challenger)} was in service and was rolled back (retrain status says when), so it is not promoted"
             " again; promote --force --reason TEXT promotes it anyway"
         )
     serving = registry.served(models)
@@ -117,86 +117,120 @@ def _trained_challenger(context: Context, past: Past) -> tuple[str, Path, str]:
     return version, registry.verify(models, version), f"{TRAINED}{run}"
 
 
-def judged_on(case: Case, pair: Pair) -> Judged:
-    """The verdict: a recorded one where the same question was asked before, else that of a new look."""
+def judged_on(case: Case, pair: Pair) -> tuple[Judged, list[str]]:
+    """The verdict, a recorded one where the same question was asked before, else that of a new look; and what is to be
+    told of leakage.
+
+    Raises RefusedError where a training has seen too many of the rows.
+    """
     context, journal, dry_run = case.context, case.journal, case.order.dry_run
     asked, holdout = question(context), context.config.promotion.holdout
-    stamp = stamp_of(holdout)
+    stamp, rows = stamp_of(holdout), known_rows(context, pair.challenger, pair.champion)
     known = journal.recorded_for_file(stamp, pair.champion, pair.challenger, asked)
-    if known is not None:
-        return replace(known, repeated=True, dry_run=dry_run, source=pair.source, sketch=())
-    tally = _score(case, pair)
+    if known is not None and rows.are_counted(known.leaked):
+        told = told_of_leakage(case, pair, known.leaked, known.verdict.rows, stamp)
+        return replace(known, repeated=True, dry_run=dry_run, source=pair.source, sketch=()), told
+    tally = _score(case, pair, rows)
     if stamp_of(holdout) != stamp:
         raise RetrainError(f"{holdout}: was changed while the models were scored on it; try again")
+    told = told_of_leakage(case, pair, tally.leaked, tally.rows, stamp)
     # A champion that could not be scored was not compared: this must never be taken for a win over it.
     champion = None if any(cell.champion is None for cell in tally.cells) else pair.champion
     known = journal.recorded(tally.holdout, champion, pair.challenger, asked)
     if known is not None:
-        return replace(known, file=stamp, repeated=True, dry_run=dry_run, source=pair.source, sketch=())
-    leaks = _leakage(case, pair, tally)
-    if leaks and case.order.forced is not None:
-        asked += "; past leakage by force"  # an answer to this person only
+        again = replace(known, file=stamp, repeated=True, dry_run=dry_run, source=pair.source, sketch=())
+        return replace(again, leaked=tally.leaked), told
     history = list(journal.judgements())
-    verdict = judge(tally, context.config.gate, next_look(tally, history))
-    verdict = replace(verdict, message=". ".join((verdict.message, *leaks)))
-    return Judged(
+    judged = Judged(
         challenger=pair.challenger,
         champion=champion,
         holdout=tally.holdout,
         question=asked,
         file=stamp,
-        verdict=verdict,
+        verdict=judge(tally, context.config.gate, next_look(tally, history)),
         dry_run=dry_run,
         source=pair.source,
         sketch=() if any(judged.holdout == tally.holdout for judged in history) else tally.sketch,
         classes=tally.classes,
+        leaked=tally.leaked,
     )
+    return judged, told
 
 
-def _leakage(case: Case, pair: Pair, tally: Tally) -> list[str]:
-    """What is to be told of holdout rows that a training has seen. Raises RetrainError where that forbids a verdict."""
-    config, order, known = case.context.config, case.order, tally.leaked
+class RefusedError(RetrainError):
+    """A training has seen the holdout, or nobody knows whether it has; `holdout` is the stamp of the file."""
+
+    def __init__(self, message: str, version: str, holdout: str) -> None:
+        super().__init__(f"refused: {message}")
+        self.version, self.holdout = version, holdout
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRows:
+    """The hashes of the rows that each side was trained on, where leakage is checked and they are known."""
+
+    challenger: Path | None = None
+    champion: Path | None = None
+
+    def are_counted(self, leaked: Leaked) -> bool:
+        """Whether a recorded count is about all the rows that are known now."""
+        lacking = (self.challenger and leaked.challenger is None) or (self.champion and leaked.champion is None)
+        return not lacking
+
+
+def known_rows(context: Context, challenger: str, champion: str | None) -> KnownRows:
+    """The files of the rows that both were trained on."""
+    models = context.config.models
+    if context.config.training.data is None:
+        return KnownRows()
+    of_champion = registry.rows_of(models, champion) if champion is not None else None
+    return KnownRows(registry.rows_of(models, challenger), of_champion)
+
+
+def told_of_leakage(case: Case, pair: Pair, leaked: Leaked, rows: int, stamp: str) -> list[str]:
+    """What is to be told of holdout rows that a training has seen. Raises RefusedError where that forbids a verdict."""
+    config, forced = case.context.config, case.order.forced is not None
     if config.training.data is None:
         return []
-    leaked = leakage(known, tally.rows, config.promotion.max_leakage)
-    if leaked is not None and order.forced is None:
-        raise RetrainError(f"refused: {leaked}")
-    if known.challenger is None and pair.was_trained_here and order.forced is None:
-        raise RetrainError(
-            f"refused: it is not known on which rows challenger {short(pair.challenger)} was trained (training.data was"
-            " not set, or could not be read, when its training ended), so the holdout may be among them: train anew"
+    too_much = leakage(leaked, rows, config.promotion.max_leakage)
+    if too_much is not None and not forced:
+        raise RefusedError(too_much, pair.challenger, stamp)
+    waiting = case.journal.past().challenger
+    if leaked.challenger is None and waiting is not None and waiting.version == pair.challenger and not forced:
+        why = (
+            f"it is not known on which rows challenger {short(pair.challenger)} was trained (training.data was not set,"
+            " or could not be read, when its training ended), so the holdout may be among them: train anew"
         )
-    sides = {"challenger": known.challenger, "champion": known.champion if pair.champion is not None else 0}
-    unknown = [side for side, rows in sides.items() if rows is None]
-    told = [f"Mind that {leaked}"] if leaked is not None else []
+        raise RefusedError(why, pair.challenger, stamp)
+    sides = {"challenger": leaked.challenger, "champion": leaked.champion if pair.champion is not None else 0}
+    unknown = [side for side, count in sides.items() if count is None]
+    told = [f"Mind that {too_much}"] if too_much is not None else []
     if unknown:
         told.append(f"Leakage was not checked for the {' and the '.join(unknown)}, whose training rows are not known")
     return told
 
 
-def _known_rows(case: Case, pair: Pair) -> dict[str, Path | None]:
-    """The hashes of the rows that each side was trained on, where leakage is checked and they are known."""
-    models = case.context.config.models
-    if case.context.config.training.data is None:
-        return {}
-    champion = registry.rows_of(models, pair.champion) if pair.champion is not None else None
-    return {"known_challenger": registry.rows_of(models, pair.challenger), "known_champion": champion}
-
-
-def _score(case: Case, pair: Pair) -> Tally:
+def _score(case: Case, pair: Pair, rows: KnownRows) -> Tally:
     """Both models on the holdout. Only a person's --force goes past a champion that cannot be scored."""
     order, models = case.order, case.context.config.models
     promotion, directory = case.context.config.promotion, case.context.config.training.directory
-    known = _known_rows(case, pair)
     try:
         if pair.champion is not None and not order.dry_run:
             registry.verify(models, pair.champion)
         tally = evaluation.compare(
-            pair.champion_file, pair.challenger_file, promotion, directory, order.progress, **known
+            pair.champion_file,
+            pair.challenger_file,
+            promotion,
+            directory,
+            order.progress,
+            known_challenger=rows.challenger,
+            known_champion=rows.champion,
         )
     except RetrainError as error:
-        of_another = isinstance(error, evaluation.Unscorable) and error.side != "champion"
-        if order.forced is None or pair.champion is None or of_another:
+        side = error.side if isinstance(error, evaluation.Unscorable) else "champion"
+        if order.forced is not None and side == "known rows":
+            return _score(case, pair, KnownRows())
+        if order.forced is None or pair.champion is None or side != "champion":
             raise
         tally = evaluation.compare(None, pair.challenger_file, promotion, directory, order.progress)
     if registry.identify(pair.challenger_file) != pair.challenger:
@@ -206,10 +240,9 @@ def _score(case: Case, pair: Pair) -> Tally:
 
 def question(context: Context) -> str:
     """All that shapes the answer besides the two models and the rows."""
-    promotion, leaks = context.config.promotion, context.config.training.data is not None
+    promotion = context.config.promotion
     asked = f"{context.config.gate.question}; target {promotion.target}; dtypes {sorted(promotion.dtypes.items())}"
-    asked += f"; slices {', '.join(promotion.slices)}" if promotion.slices else ""
-    return asked + (f"; leakage up to {promotion.max_leakage}" if leaks else "")
+    return asked + (f"; slices {', '.join(promotion.slices)}" if promotion.slices else "")
 
 
 def stamp_of(holdout: Path) -> str:

@@ -44,7 +44,7 @@ def _gate(context: Context, progress: Callable[[float], None]) -> tuple[Finding,
     try:
         serving = registry.served(config.models)
         champion = serving.path if serving is not None else None
-        controls = evaluation.controls(champion, config.promotion, config.training.directory, progress)
+        tallies = evaluation.controls(champion, config.promotion, config.training.directory, progress)
     except RetrainError as error:
         return (Finding("gate", False, f"cannot be tried: {error}"),)
-    return rule_on(controls.tallies, config.gate)
+    return rule_on(tallies, config.gate)

@@ -28,6 +28,12 @@ class ConfigError(RetrainError):
     exit_code = Exit.USAGE
 
 
+class UnreachableError(RetrainError):
+    """The metrics cannot be had."""
+
+    exit_code = Exit.UNKNOWN
+
+
 class BusyError(RetrainError):
     """Another run holds the lock."""
 

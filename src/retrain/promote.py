@@ -2,14 +2,13 @@
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
-from retrain.comparison import KEPT, Case, Order, Pair, judged_on, pair_of, question, stamp_of
+from retrain.comparison import Case, Order, Pair, RefusedError, judged_on, pair_of, question, stamp_of
 from retrain.context import Context
 from retrain.core.events import Judged, NotJudged, Rejected, Swap, SwapStarted
 from retrain.core.past import PROMOTION, Challenger
 from retrain.core.records import Ruling
-from retrain.core.words import duration, short
+from retrain.core.words import counted, duration, short
 from retrain.effects import lock, registry
 from retrain.effects.journal import Journal, open_journal
 from retrain.errors import BusyError, Exit, RetrainError
@@ -31,7 +30,7 @@ def promote(context: Context, order: Order) -> Report:
             return _promote(context, journal, order)
         except BusyError as error:
             return _failed(error, news=False)
-        except SwapUndoneError as error:
+        except (SwapUndoneError, RefusedError) as error:
             return _failed(error, news=True)
         except RetrainError as error:
             # cron will ask again and again: like a check, it tells a failure once.
@@ -53,15 +52,22 @@ def _promote(context: Context, journal: Journal, order: Order) -> Report:
             return _reject(context, journal, order.rejected)
         case = Case(context, journal, order, lock_fd)
         pair = pair_of(case)
-        judged = judged_on(case, pair)
+        try:
+            judged, leaks = judged_on(case, pair)
+        except RefusedError as refused:
+            if not order.dry_run:
+                journal.append(NotJudged(refused.version, str(refused), refused.holdout), context.clock())
+            raise
         journal.append(judged, context.clock())
-        report = _act(case, pair, judged)
+        report = _act(case, pair, judged, leaks)
     told = (report.message, *(f"(before that, {each})" for each in settled))
     return replace(report, message=(" " if order.if_pending else "\n  ").join(told))
 
 
 def _is_pending(context: Context, journal: Journal, challenger: Challenger) -> bool:
     """Whether this holdout has not judged the challenger yet, or has and was interrupted before the swap."""
+    if challenger.refused:
+        return challenger.refused != stamp_of(context.config.promotion.holdout)
     if not challenger.settled or (challenger.ruling is Ruling.PROMOTE and not challenger.undone):
         return True
     serving = registry.served(context.config.models)
@@ -79,18 +85,19 @@ def _reject(context: Context, journal: Journal, reason: str) -> Report:
     return Report(message, {"rejected": challenger.version, "message": message})
 
 
-def _act(case: Case, pair: Pair, judged: Judged) -> Report:
+def _act(case: Case, pair: Pair, judged: Judged, leaks: list[str]) -> Report:
     """Swap or leave it, and the report of that."""
     verdict, order, name = judged.verdict, case.order, _name(pair)
     by_force = f" by force ({order.forced})" if order.forced is not None else ""
     wins = verdict.ruling is Ruling.PROMOTE or order.forced is not None
-    why = f"recorded verdict: {verdict.message}" if judged.repeated else verdict.message
+    why = ". ".join((f"recorded verdict: {verdict.message}" if judged.repeated else verdict.message, *leaks))
     if pair.champion is not None and judged.champion is None:
         why = f"the champion could not be scored, so nothing was compared: {why}"
     ruling = "rejected" if verdict.ruling is Ruling.REJECT else verdict.ruling
     if order.dry_run:
         would = f"would be promoted{by_force}" if wins else f"would not be promoted ({ruling})"
-        counts = "" if judged.repeated else ". Nothing was changed, but the look counts; promote will not need another"
+        is_look = not judged.repeated and verdict.challenger_score is not None
+        counts = ". Nothing was changed, but the look counts; promote will not need another" if is_look else ""
         return _report(pair, judged, order, f"dry run, {name} {would}: {why}{counts}")
     if not wins:
         stays = "the champion stays" if pair.champion is not None else "nothing serves yet"
@@ -104,18 +111,22 @@ def _act(case: Case, pair: Pair, judged: Judged) -> Report:
 
 def _name(pair: Pair) -> str:
     """The challenger's version, and the file's name where a person gave one."""
-    given = f" ({Path(pair.source).name})" if pair.source != KEPT and not pair.was_trained_here else ""
-    return f"{short(pair.challenger)}{given}"
+    given = pair.file_given
+    return short(pair.challenger) + (f" ({given})" if given is not None else "")
 
 
 def _on_trial(case: Case) -> str:
     """The sentence of the probation that begins; empty without one."""
     probation, trial = case.context.config.promotion.probation, case.journal.past().trial
-    if probation is None or trial is None:
+    if probation is None:
         return ""
+    if trial is None:
+        return ". It is not on probation, since no live F1 of another champion is known to compare with"
+    windows = case.context.config.triggers.consecutive
+    in_a_row = f" in {counted(windows, 'window')} in a row" if windows > 1 else ""
     return (
         f". It is on probation for {duration(probation)}: if its live F1 falls below the {trial.f1:.3f} that"
-        f" {short(trial.before)} showed last, retrain check rolls back"
+        f" {short(trial.before)} showed last{in_a_row}, retrain check rolls back"
     )
 
 
@@ -140,7 +151,7 @@ def _report(pair: Pair, judged: Judged, order: Order, message: str, *, promoted:
         "look": verdict.look,
         "detectable": verdict.detectable,
         "slices": [
-            {"column": each.column, "value": each.value, "rows": each.rows}
+            {"column": each.column, "value": "" if each.value is None else str(each.value), "rows": each.rows}
             | {"difference": each.difference, "worse": each.worse}
             for each in verdict.slices
         ],

@@ -136,6 +136,8 @@ def _challenger(past: Past) -> str:
     if waiting is None:
         return "none waits"
     name = f"{short(waiting.version)} of {moment(waiting.at)}"
+    if waiting.refused:
+        return f"{name} was refused, since a training may have seen the holdout (a fresh holdout can judge it)"
     if waiting.ruling is None:
         return f"{name} waits (retrain promote judges it)"
     if waiting.undone:

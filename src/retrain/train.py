@@ -2,8 +2,9 @@
 
 import secrets
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -33,13 +34,14 @@ def train(
     before = _trace(config.models.challenger)
     ended = _run(context, run_id, checked.message, lock_fd, echo)
     is_new = _trace(config.models.challenger) not in (None, before)
-    run = _judge(context, run_id, ended, checked.served, is_new=is_new)
+    run = _judge(context, run_id, ended, checked.served, journal.past().banned, is_new=is_new)
+    run, stopped = _with_rows_remembered(config, run)
     succeeded, now = run.outcome is Outcome.SUCCEEDED, context.clock()
     news = succeeded or journal.past().is_news(TRAINING, now, config.notifications.repeat_after)
     finished = TrainingFinished(run.id, run.outcome, run.message, run.exit_code, run.seconds, run.challenger, news)
     past = journal.append(finished, now)
-    if ended.signal is not None:
-        raise Stopped(ended.signal)
+    if ended.signal is not None or stopped is not None:
+        raise Stopped(ended.signal or stopped or 0)
     if succeeded:
         with suppress(RetrainError):
             registry.forget(config.models, past.outlived(config.models.keep))
@@ -66,39 +68,56 @@ def _run(
         return training.Ended(None, 0.0, timed_out=False, signal=None, tail=(), problem=str(error))
 
 
-def _judge(context: Context, run_id: str, ended: training.Ended, served: str | None, *, is_new: bool) -> Run:
+def _judge(  # noqa: PLR0913  (what there was before, and what the command made of it)
+    context: Context,
+    run_id: str,
+    ended: training.Ended,
+    served: str | None,
+    banned: Collection[str],
+    *,
+    is_new: bool,
+) -> Run:
     """How the training ended: it has succeeded when its command exited 0 and a new challenger can be kept."""
     config, log = context.config, context.log_of(run_id)
     challenger, problem = None, _problem(config, ended)
     if problem is None and not is_new:
         problem = Outcome.NO_CHALLENGER, f"exited 0 but left no new {config.models.challenger}"
     if problem is None:
-        challenger, problem = _admitted(config, served)
+        challenger, problem = _admitted(config, served, banned)
     if problem is not None:
         outcome, what = problem
         quoted = f": {' | '.join(ended.tail)}" if ended.tail else ""
         message = f"training failed: {' '.join(config.training.command)} {what}{quoted} (log: {log})"
         return Run(run_id, outcome, ended.exit_code, ended.seconds, None, str(log), message)
     took = duration(timedelta(seconds=ended.seconds))
-    message = f"trained in {took}, challenger {short(challenger or '')}{_rows_remembered(config, challenger or '')}"
+    message = f"trained in {took}, challenger {short(challenger or '')}"
     return Run(run_id, Outcome.SUCCEEDED, ended.exit_code, ended.seconds, challenger, str(log), message)
 
 
-def _rows_remembered(config: Config, version: str) -> str:
-    """Keep the hashes of the training rows with the version; what is to be told if that cannot be done."""
-    if config.training.data is None:
-        return ""
+def _with_rows_remembered(config: Config, run: Run) -> tuple[Run, int | None]:
+    """The run, the hashes of whose training rows are now kept with its challenger, or that say why not.
+
+    And the signal that ended the reading of them: the training itself has succeeded all the same.
+    """
+    if config.training.data is None or run.challenger is None:
+        return run, None
+    stopped, why = None, ""
     try:
         with tempfile.TemporaryDirectory(prefix="retrain-") as directory:
             hashes = Path(directory) / "rows.parquet"
-            evaluation.known_rows(config.training.data, config.promotion, hashes, config.training.directory)
-            registry.keep_rows(config.models, version, hashes)
-    except RetrainError as error:
-        return f" (its training rows are not known, so promote will refuse it: {error})"
-    return ""
+            evaluation.remember_rows(config.training.data, config.promotion, hashes, config.training.directory)
+            registry.keep_rows(config.models, run.challenger, hashes)
+    except Stopped as signal:
+        stopped, why = signal.number, f"retrain was sent signal {signal.number}"
+    except (RetrainError, OSError) as error:
+        why = str(error)
+    told = f" (its training rows are not known, so promote will refuse it: {why})" if why else ""
+    return replace(run, message=run.message + told), stopped
 
 
-def _admitted(config: Config, served: str | None) -> tuple[str | None, tuple[Outcome, str] | None]:
+def _admitted(
+    config: Config, served: str | None, banned: Collection[str]
+) -> tuple[str | None, tuple[Outcome, str] | None]:
     """The version of the challenger, which is now kept, or what is wrong with it."""
     try:
         version = registry.admit(config.models, config.models.challenger)
@@ -106,6 +125,8 @@ def _admitted(config: Config, served: str | None) -> tuple[str | None, tuple[Out
         return None, (Outcome.NO_CHALLENGER, f"left a challenger that cannot be kept: {error}")
     if version == served:
         return None, (Outcome.NO_CHALLENGER, f"left the champion's own bytes, {short(version)}: nothing new")
+    if version in banned:
+        return None, (Outcome.NO_CHALLENGER, f"left the bytes of {short(version)}, which was rolled back: nothing new")
     return version, None
 
 

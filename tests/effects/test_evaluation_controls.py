@@ -36,7 +36,7 @@ def controls(here: Path, champion: Any, **changes: Any) -> dict[str, Tally]:
         joblib.dump(champion, here / "champion")
     path = None if champion is None else here / "champion"
     promotion = Promotion(holdout=here / "holdout.csv", **changes)
-    return dict(evaluation.controls(path, promotion, ROOT, lambda _: None).tallies)
+    return dict(evaluation.controls(path, promotion, ROOT, lambda _: None))
 
 
 def pairs(tally: Tally) -> Counter[Any]:

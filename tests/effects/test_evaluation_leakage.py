@@ -58,7 +58,7 @@ def rules(holdout: Path, **changes: Any) -> Promotion:
 
 def known_rows(data: Path, holdout: Path, **changes: Any) -> Path:
     into = data.with_name(f"{data.name}.rows")
-    evaluation.known_rows(data, rules(holdout, **changes), into, ROOT)
+    evaluation.remember_rows(data, rules(holdout, **changes), into, ROOT)
     return into
 
 
@@ -80,7 +80,7 @@ def found(data: Path, holdout: Path, **changes: Any) -> int | None:
 def refused(tmp_path: Path, data: Path, holdout: Path, side: str, **changes: Any) -> str:
     """The sentence of rows that cannot be remembered."""
     with pytest.raises(evaluation.Unscorable) as caught:
-        evaluation.known_rows(data, rules(holdout, **changes), tmp_path / "rows", ROOT)
+        evaluation.remember_rows(data, rules(holdout, **changes), tmp_path / "rows", ROOT)
     assert caught.value.side == side
     return str(caught.value)
 
@@ -89,7 +89,7 @@ def test_what_is_remembered(tmp_path: Path) -> None:
     """The number of rows is returned; the file has each hash once, in order, and the names of the columns."""
     frame = people(50, 1)
     data = csv(pd.concat([frame, frame]).assign(timestamp=range(100)), tmp_path / "train")
-    count = evaluation.known_rows(
+    count = evaluation.remember_rows(
         data, rules(csv(frame.assign(region="x"), tmp_path / "holdout")), tmp_path / "rows", ROOT
     )
     assert count == 100
@@ -217,7 +217,7 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     """Named, with the reason."""
     holdout = csv(people(5, 1), tmp_path / "holdout")
     with pytest.raises(evaluation.Unscorable, match=r"the known rows .*nowhere/rows cannot be written: FileNotFound"):
-        evaluation.known_rows(holdout, rules(holdout), tmp_path / "nowhere" / "rows", ROOT)
+        evaluation.remember_rows(holdout, rules(holdout), tmp_path / "nowhere" / "rows", ROOT)
 
 
 def test_the_time_limit(tmp_path: Path) -> None:
@@ -225,21 +225,24 @@ def test_the_time_limit(tmp_path: Path) -> None:
     holdout = csv(people(5, 1), tmp_path / "holdout")
     promotion = rules(holdout, timeout=timedelta(0))
     with pytest.raises(RetrainError, match=r"remembering the rows of .*holdout.csv was ended after promotion.timeout"):
-        evaluation.known_rows(holdout, promotion, tmp_path / "rows", ROOT)
+        evaluation.remember_rows(holdout, promotion, tmp_path / "rows", ROOT)
 
 
 def test_a_holdout_without_a_remembered_column(tmp_path: Path) -> None:
-    """Who remembered by which columns, which one is gone, and what renews it."""
+    """By which columns they were remembered, which one is gone, and what renews it.
+
+    No training renews what is known of the champion: its rows are as good as unknown then.
+    """
     old = people(5, 1)
     known = known_rows(csv(old, tmp_path / "train"), csv(old, tmp_path / "holdout"))
+    holdout = csv(old.drop(columns="id"), tmp_path / "holdout")
     with pytest.raises(evaluation.Unscorable) as caught:
-        leaked(csv(old.drop(columns="id"), tmp_path / "holdout"), None, known)
-    assert caught.value.side == "holdout"
-    sentence = (
-        "has no column 'id', but the rows that the champion was trained on were remembered by age, id, label, member, "
-        "note, since, spend, zip: a training with the present holdout in place renews this"
-    )
-    assert str(caught.value).endswith(sentence)
+        leaked(holdout, known)
+    assert caught.value.side == "known rows"
+    columns = "by the columns age, id, label, member, note, since, spend, zip, and the holdout"
+    assert f"of the challenger are {columns} {holdout} has no 'id'" in str(caught.value)
+    assert str(caught.value).endswith("a training with the present holdout in place renews this")
+    assert leaked(holdout, None, known) == Leaked(None, None)
 
 
 @pytest.mark.parametrize("content", [None, b"PAR1", "foreign"])

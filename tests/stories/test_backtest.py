@@ -46,13 +46,8 @@ def test_it_shows_the_configured_rule_beside_others(project: Project, history: P
     assert "30 readings from 2026-01-01 00:00 UTC to 2026-01-30 00:00 UTC" in done.stdout
     assert "2026-01-11 00:00 UTC  F1 0.845 is below 0.850" in done.stdout
     answer = project.json("backtest", str(history))
-    assert by_rule(answer) == {
-        "as configured": 11,
-        "consecutive: 3": 3,
-        "evidence: {min_drop: 0.03, false_retrains_per_year: 1}": by_rule(answer)[
-            "evidence: {min_drop: 0.03, false_retrains_per_year: 1}"
-        ],
-    }
+    by_evidence = "evidence: {min_drop: 0.03, false_retrains_per_year: 1}"
+    assert by_rule(answer) == {"as configured": 11, "consecutive: 3": 3, by_evidence: 10}
     configured = answer["rules"][0]
     assert configured["at"][0] == "2026-01-11T00:00:00Z"
     assert configured["per_year"] == pytest.approx(11 * 365.25 / 29)
@@ -68,7 +63,14 @@ def test_any_rule_can_be_tried(project: Project, history: Path) -> None:
     for wrong, words in (
         ("consecutiv: 3", "did you mean consecutive?"),
         ("consecutive: 0", "is not a whole number, 1 or more"),
-        ("[1, 2]", "is not a list of triggers"),
+        ("[1, 2]", "a key must be a plain text"),
+        ("3", "unknown key"),
+        ("", "is empty"),
+        ("consecutive: 2, consecutive: 3", "is given twice"),
+        ("cooldown: 2020-13-45", "found a value that does not fit its type"),
+        ("consecutive: 0b_", "found a value that does not fit its type"),
+        ("cooldown: !!python/object/apply:os.system [id]", "is not valid YAML"),
+        ("drift_threshold: null, performance_threshold: null", "nothing can trigger a training"),
         ("evidence: {min_drop: 0.9, false_retrains_per_year: 1}", "is not above 0 and below"),
     ):
         done = project.run("backtest", str(history), "--rule", wrong)
@@ -84,6 +86,10 @@ def test_a_history_without_counts_cannot_carry_the_evidence_rule(project: Projec
     done = project.run("backtest", str(history))
     assert "drift was not recorded, so it is left out" in done.stdout
     assert "evidence" not in done.stdout
+    assert "readings of equal numbers in a row are one window" in done.stdout
+    unrecorded = project.run("backtest", str(history), "--rule", "drift_threshold: 0.3")
+    assert unrecorded.returncode == 2
+    assert "looks at drift, which" in unrecorded.stderr
     refused = project.run("backtest", str(history), "--rule", "evidence: {min_drop: 0.03, false_retrains_per_year: 1}")
     assert refused.returncode == 2
     assert "needs tp, fp and fn" in refused.stderr
@@ -92,7 +98,7 @@ def test_a_history_without_counts_cannot_carry_the_evidence_rule(project: Projec
 def test_it_writes_nothing(project: Project, history: Path) -> None:
     """The past is read only."""
     before = project.files()
-    project.run("backtest", str(history))
+    assert project.run("backtest", str(history)).returncode == 0
     assert project.files() == before
 
 
@@ -159,3 +165,13 @@ def test_an_endpoint_that_remembers_nothing_is_told(project: Project) -> None:
     done = project.run("backtest", "30d")
     assert done.returncode == 1
     assert "remembers nothing" in done.stderr
+
+
+def test_a_prometheus_that_does_not_answer_is_unknown_metrics(project: Project) -> None:
+    """Exit 4, as for a check; a span that cannot be meant is wrong usage."""
+    project.configure(monitoring={"type": "prometheus", "url": "http://127.0.0.1:9", "retries": 0})
+    done = project.run("backtest", "1h")
+    assert done.returncode == 4
+    assert "cannot be reached" in done.stderr
+    for words in (["1h", "--every", "0s"], ["1h", "--every", "0.0001s"], ["0d"], ["3650d", "--every", "1s"]):
+        assert project.run("backtest", *words).returncode == 2, words

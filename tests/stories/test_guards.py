@@ -1,7 +1,9 @@
 """Evidence, slices, leakage, probation and the ban, through the installed command."""
 
 import json
+import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.stories.project import CHAMPION, Project
+from tests.stories.project import CHAMPION, Project, end, until
 
 COPY = "import pandas as pd; pd.read_csv({!r}){}.to_{}({!r}, index=False)"
 
@@ -170,9 +172,78 @@ def test_what_is_not_known_is_said_and_a_training_without_known_rows_is_refused(
     refused = project.run("promote")
     assert refused.returncode == 1
     assert "it is not known on which rows" in refused.stderr
-    done = project.run("promote", str(project.models.strong))
+    for words in ([], ["--dry-run"], [str(project.models.strong)], [said["run"]["challenger"][:8]]):
+        assert project.run("promote", *words).returncode == 1, "whatever it is called, it is the same challenger"
+    done = project.run("promote", str(project.models.fair))
     assert done.returncode == 0
     assert "Leakage was not checked for the challenger and the champion" in done.stdout
+
+
+def test_a_recorded_verdict_is_no_way_past_leakage(project: Project) -> None:
+    """Rows that are known only later are counted then; the look is not spent twice."""
+    project.serve(project.models.weak)
+    project.configure(training={"data": "data/training.csv"})
+    first = project.json("promote", str(project.models.strong), "--dry-run")
+    assert (first["verdict"], first["look"]) == ("promote", 1)
+    with_training_data(project, ".iloc[::20]")
+    for _ in range(2):
+        refused = project.run("promote")
+        assert refused.returncode == 1
+        assert "the challenger was trained on 150" in refused.stderr
+    forced = project.json("promote", "--force", "--reason", "I know", "--dry-run")
+    assert forced["look"] == 1
+    assert "recorded verdict" in forced["message"]
+
+
+def test_a_refused_challenger_holds_no_training_back_and_cron_is_told_once(project: Project) -> None:
+    """It was judged, in a way: training is free again, and only a fresh holdout brings it up again."""
+    project.serve(project.models.weak)
+    with_training_data(project, ".iloc[::20]")
+    first, second = project.run("promote", "--if-pending"), project.run("promote", "--if-pending")
+    assert (first.returncode, first.stdout) == (1, "")
+    assert "was trained on 150" in first.stderr
+    assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
+    assert "was refused" in project.run("status").stdout
+    project.metrics(f1=0.5)
+    assert project.json("check", "--dry-run")["action"] == "train"
+    rows = pd.read_csv(project.models.holdout)
+    rows[rows.index % 20 != 0].to_csv(project.root / "data/holdout.csv", index=False)
+    assert project.run("promote", "--if-pending").returncode == 0
+
+
+@pytest.mark.parametrize("spoil", ["garbage", "column"])
+def test_known_rows_that_are_no_use_lock_nobody_out(project: Project, spoil: str) -> None:
+    """The champion's count as unknown, which is said; the challenger's refuse it, and --force goes past them."""
+    project.serve(project.models.weak)
+    rows = pd.read_csv(project.models.holdout)
+    rows.assign(extra=1).to_csv(project.root / "data/holdout.csv", index=False)
+    with_training_data(project, OTHER_ROWS)
+    (known,) = (project.root / "models/versions").glob("*.rows.parquet")
+    if spoil == "garbage":
+        known.chmod(0o644)
+        known.write_bytes(b"PAR1")
+    rows.to_csv(project.root / "data/holdout.csv", index=False)
+    refused = project.run("promote")
+    assert refused.returncode == 1
+    assert "the known rows" in refused.stderr
+    assert project.run("promote", "--force", "--reason", "test").returncode == 0
+    done = project.run("promote", str(project.models.fair), "--dry-run")
+    assert done.returncode == 10, done.stderr
+    assert "whose training rows are not known" in done.stdout
+
+
+def test_a_signal_while_rows_are_remembered_loses_no_training(project: Project) -> None:
+    """128 + N, and the challenger waits: only its rows are not known."""
+    os.mkfifo(project.root / "data/training.csv")
+    project.configure(training={"data": "data/training.csv"})
+    project.metrics(f1=0.5)
+    process = project.start("check")
+    until((project.root / "models/versions").is_dir)
+    until(lambda: any((project.root / "models/versions").iterdir()))
+    code, _, _ = end(process)
+    assert code == 128 + signal.SIGTERM
+    assert "waits" in project.run("status").stdout
+    assert "its training rows are not known" in project.run("status").stdout
 
 
 def test_the_known_rows_are_kept_and_forgotten_with_their_version(project: Project) -> None:
@@ -209,7 +280,7 @@ def test_a_new_champion_that_does_worse_live_is_rolled_back_by_the_next_check(pr
     assert "rolled back to" in project.run("status").stdout
     refused = project.run("promote", str(project.models.strong))
     assert refused.returncode == 1
-    assert "was promoted before and rolled back" in refused.stderr
+    assert "was in service and was rolled back" in refused.stderr
     again = project.run("promote", str(project.models.strong), "--force", "--reason", "it was the data")
     assert again.returncode == 0
 
@@ -228,12 +299,41 @@ def test_a_rollback_whose_hook_fails_is_told_once_and_tried_again(project: Proje
     project.configure(promotion={"after": "false"})
     project.metrics(f1=0.75)
     done = [project.run("check") for _ in range(3)]
-    assert [each.returncode for each in done] == [1, 1, 1]
+    assert [each.returncode for each in done] == [1, 0, 0]
     assert "the rollback of" in done[0].stderr
-    assert [each.stderr for each in done[1:]] == ["", ""]
+    assert [each.stdout + each.stderr for each in done[1:]] == ["", ""], "told once, and not tried at every check"
     assert (project.root / CHAMPION).read_bytes() == project.models.strong.read_bytes()
-    project.configure(promotion={"after": None})
+    assert "rolls back, if this still stands" in project.run("status").stdout
+    project.configure(promotion={"after": None}, triggers={"failure_backoff": "0s"})
     assert project.json("check")["action"] == "rollback"
+
+
+def test_a_check_while_the_hook_runs_spoils_no_probation(project: Project) -> None:
+    """cron looks at the moved link before the promotion is recorded."""
+    project.configure(
+        promotion={"probation": "7d", "after": "sh -c 'touch hooked; while [ ! -e go ]; do sleep 0.05; done'"}
+    )
+    project.serve(project.models.weak)
+    trained(project, project.models.strong)
+    process = project.start("promote")
+    until((project.root / "hooked").exists)
+    assert project.run("check").returncode == 0
+    (project.root / "go").touch()
+    said, _ = process.communicate(timeout=60)
+    assert "It is on probation for 7 d: if its live F1 falls below the 0.800" in said
+    project.metrics(f1=0.75)
+    assert project.json("check", "--dry-run")["action"] == "rollback"
+
+
+def test_a_training_that_makes_what_was_rolled_back_has_made_nothing_new(project: Project) -> None:
+    """The same bytes again are no challenger that could be promoted."""
+    promoted(project, project.models.strong)
+    assert project.run("rollback").returncode == 0
+    project.train(f"cp {project.models.strong} $(RETRAIN_CHALLENGER)")
+    project.metrics(f1=0.5)
+    said = project.json("check")
+    assert said["run"]["outcome"] == "no_challenger"
+    assert "was rolled back: nothing new" in said["message"]
 
 
 @pytest.mark.parametrize(
@@ -276,6 +376,23 @@ def test_doctor_finds_a_broken_gate(project: Project) -> None:
     assert done.returncode == 1
     assert "BROKEN  gate     would promote the champion with its predictions shuffled" in done.stderr
     assert "promotion.target" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("promotion", "words"),
+    [
+        ({"positive": "yes"}, "no row has the positive label 'yes'"),
+        ({"slices": ["nope"]}, "has no column 'nope', which promotion.slices names"),
+        ({"slices": ["a"]}, "a slice column needs few"),
+    ],
+)
+def test_doctor_finds_a_gate_that_can_judge_nobody(project: Project, promotion: dict[str, Any], words: str) -> None:
+    """What every promote would run into."""
+    project.serve(project.models.weak)
+    project.configure(promotion=promotion)
+    done = project.run("doctor")
+    assert done.returncode == 1
+    assert words in done.stderr
 
 
 def test_doctor_tells_what_keeps_the_gate_from_being_tried(project: Project) -> None:

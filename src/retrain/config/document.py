@@ -58,7 +58,12 @@ class Document:
 
 def read(path: Path) -> Document:
     """What this file says. Raises ConfigError when it is not YAML, or no mapping of sections."""
-    document, text = Document(path), _text(path)
+    return parsed(path, _text(path), "sections (triggers:, monitoring:, ...)")
+
+
+def parsed(path: Path, text: str, what: str) -> Document:
+    """What this text says; `path` names it in a problem. Raises ConfigError when it is no YAML, or no mapping."""
+    document = Document(path)
     try:
         loader = _Loader(text)
         root = loader.get_single_node()
@@ -78,7 +83,7 @@ def read(path: Path) -> Document:
     if document.values is None:
         document.values = {}
     if not isinstance(document.values, dict):
-        raise ConfigError(f"{path}:1: is not a mapping of sections (triggers:, monitoring:, ...)")
+        raise ConfigError(f"{path}:1: is not a mapping of {what}")
     return document
 
 

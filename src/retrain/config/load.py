@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-import yaml
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 
-from retrain.config.document import Keys, Problem, read
+from retrain.config.document import Keys, Problem, parsed, read
 from retrain.config.schema import Config, conflicts, contradictions
 from retrain.config.values import converter
 from retrain.core.rules import Triggers
@@ -63,32 +62,30 @@ def parse_rule(text: str, base: Triggers) -> Triggers:
 
     Raises ConfigError that lists every problem.
     """
+    braced = text if text.lstrip().startswith("{") else f"{{{text}}}"
+    document = parsed(Path("--rule"), braced, "triggers, such as 'consecutive: 3, cooldown: 1h'")
+    if not document.values:
+        raise ConfigError("--rule is empty; it takes triggers, such as 'consecutive: 3, cooldown: 1h'")
+    rule, problems = base, list(document.problems)
     try:
-        values = yaml.safe_load(text if text.lstrip().startswith("{") else f"{{{text}}}")
-    except (yaml.YAMLError, RecursionError):
-        values = None
-    if not isinstance(values, dict) or not values:
-        raise ConfigError(f"--rule {text!r}: is not a list of triggers such as 'consecutive: 3, cooldown: 1h'")
-    try:
-        parsed = converter().structure(values, Triggers)
+        named = converter().structure(document.values, Triggers)
+        rule = replace(base, **{name: getattr(named, name) for name in document.values})
+        problems += contradictions(rule)
     except (ClassValidationError, IterableValidationError) as error:
-        problems = "\n".join(f"--rule: {'.'.join(keys)}: {sentence}" for keys, sentence in _explain(error, ()))
-        raise ConfigError(problems) from error
-    rule = replace(base, **{str(name): getattr(parsed, str(name)) for name in values})
-    problems = "\n".join(f"--rule: {'.'.join(keys)} {sentence}" for keys, sentence in contradictions(rule))
+        problems += _explain(error, ())
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(document.tell(problems))
     return rule
 
 
 def parse_span(name: str, text: str) -> timedelta:
-    """The length of time that the text of this flag says, above 0. Raises ConfigError."""
+    """The length of time that the text of this flag says, a second or more. Raises ConfigError."""
     try:
         span: timedelta = converter().structure(text, timedelta)
     except ValueError as error:
         raise ConfigError(f"{name} {text!r} {error}") from error
-    if not span:
-        raise ConfigError(f"{name} is 0; it needs a length")
+    if span < timedelta(seconds=1):
+        raise ConfigError(f"{name} {text!r} is shorter than 1s")
     return span
 
 

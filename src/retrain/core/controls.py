@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from retrain.core.account import name_of
 from retrain.core.judge import judge
-from retrain.core.records import Finding, Ruling, Tally
+from retrain.core.records import Finding, Ruling, Tally, Verdict
 from retrain.core.rules import Gate
+from retrain.core.words import counted
 
 ITSELF, SHUFFLED, ALWAYS = "itself", "shuffled", "always "
 """The names of the controls: the champion, its predictions in another order, one label for every row."""
@@ -19,14 +20,20 @@ def rule_on(tallies: Mapping[str, Tally], gate: Gate) -> tuple[Finding, ...]:
     finding is about a challenger that knows every label, and says whether there is anything left to promote.
     """
     found = [_rule_on(name, tally, gate) for name, tally in tallies.items()]
-    knowing = judge(_knowing(next(iter(tallies.values()))), gate, 1)
-    sentence = "would promote a challenger that knows every label"
-    if knowing.ruling is not Ruling.PROMOTE:
-        sentence = (
-            "would promote nobody, not even a challenger that knows every label: either this champion has next to"
-            " nothing left to win here, or the holdout is too small"
-        )
-    return (*found, Finding("gate", True, sentence))
+    return (*found, _on_knowing(judge(_knowing(next(iter(tallies.values()))), gate, 1)))
+
+
+def _on_knowing(verdict: Verdict) -> Finding:
+    nobody = "would promote nobody, not even a challenger that knows every label"
+    if verdict.ruling is Ruling.PROMOTE:
+        return Finding("gate", True, "would promote a challenger that knows every label")
+    if verdict.ruling is Ruling.REJECT or verdict.challenger_score is None:
+        return Finding("gate", False, f"{nobody}: {verdict.message}")
+    return Finding(
+        "gate",
+        True,
+        f"{nobody}: this champion has next to nothing left to win here ({counted(verdict.discordant or 0, 'error')})",
+    )
 
 
 def _knowing(tally: Tally) -> Tally:

@@ -1,10 +1,10 @@
 """What happened: the events of the journal, frozen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from retrain.core.records import Action, Assessment, Outcome, Reason, Verdict
+from retrain.core.records import Action, Assessment, Leaked, Outcome, Reason, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Judged:
 
     `question` is what was asked besides the three (metric, average, margin, level); `file` is the holdout
     file's inode, size and time, so that an unchanged file need not be read again. `classes` counts its rows by their
-    label, and `sketch` is that of the rows, at the first look at them.
+    label, and `sketch` is that of the rows, at the first look at them. `leaked` is about the data of both trainings.
     """
 
     challenger: str
@@ -65,14 +65,19 @@ class Judged:
     source: str = ""
     sketch: tuple[int, ...] = ()
     classes: tuple[tuple[str, int], ...] = ()
+    leaked: Leaked = field(default_factory=Leaked)
 
 
 @dataclass(frozen=True, slots=True)
 class NotJudged:
-    """The waiting challenger could not be judged, which was told."""
+    """The waiting challenger could not be judged, which was told.
+
+    `refused` is the holdout file (as in Judged) on which it was refused for good, since a training has seen its rows.
+    """
 
     version: str
     message: str
+    refused: str = ""
 
 
 class Swap(StrEnum):

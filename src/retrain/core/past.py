@@ -82,7 +82,8 @@ class OpenRun:
 class Challenger:
     """What the last successful training left, and the latest ruling on it.
 
-    `undone` says that it won and was put in service, but the hook after the swap failed.
+    `undone` says that it won and was put in service, but the hook after the swap failed; `refused` on which holdout
+    file it was refused, since a training has seen its rows.
     """
 
     version: str
@@ -90,11 +91,12 @@ class Challenger:
     at: datetime
     ruling: Ruling | None = None
     undone: bool = False
+    refused: str = ""
 
     @property
     def settled(self) -> bool:
-        """Whether it was judged, whatever the verdict: then it holds no training back any more."""
-        return self.ruling is not None
+        """Whether it was judged or refused: then it holds no training back any more."""
+        return self.ruling is not None or self.refused != ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,8 @@ def advance(past: Past, event: Event, at: datetime) -> Past:
             past = replace(past, told=told, admitted=_appended(past.admitted, event.challenger))
             return _of(past, event.challenger, ruling=event.verdict.ruling)
         case NotJudged():
-            return _told(past, PROMOTION, at)
+            past = _told(past, PROMOTION, at)
+            return _of(past, event.version, refused=event.refused) if event.refused else past
         case Rejected():
             return _without(past, event.version)
         case SwapStarted():

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrain.core.records import Label
-from retrain.scoring import fingerprint, models
+from retrain.scoring import fingerprint, models, slices
 from retrain.scoring.holdout import chunks, survey, truth_of
 from retrain.scoring.labels import Triple
 from retrain.scoring.plan import Controls
@@ -29,11 +29,13 @@ def made_up(plan: Controls, tell: Callable[[dict[str, Any]], None]) -> tuple[dic
     where a side is no use.
     """
     tell({"at": "holdout"})
+    slices.check(plan)
     holdout = survey(plan)
     vocabulary: dict[Label | None, int] = {}
     truths: list[Codes] = []
     champions: list[Codes] = []
     sums, rows = (0, 0), 0
+    sliced: slices.Sliced = {}
     for chunk in chunks(holdout, plan.chunk):
         truth = truth_of(plan, chunk)
         predicted: list[Label] | list[None] = [None] * len(truth)
@@ -43,6 +45,8 @@ def made_up(plan: Controls, tell: Callable[[dict[str, Any]], None]) -> tuple[dic
             tell({"at": "holdout"})
         truths.append(_codes(truth, vocabulary))
         champions.append(_codes(predicted, vocabulary))
+        sliced = slices.added(sliced, slices.sliced(plan, chunk, [(each, None, each) for each in truth]))
+        slices.check_few(plan, sliced)
         sums, rows = fingerprint.added(sums, fingerprint.of_rows(chunk)[0]), rows + len(chunk)
         tell({"progress": rows / holdout.rows})
     controls = _controls(list(vocabulary), np.concatenate(truths), np.concatenate(champions))

@@ -15,17 +15,12 @@ from retrain.scoring.rows import HASHING, hashes
 
 
 def check(plan: Comparison) -> None:
-    """UnusableError where rows were remembered by a column that the holdout lacks, or cannot be read."""
-    for side, path in _files(plan).items():
-        columns, _ = _known(side, path)
-        present = tables.columns("holdout", plan.holdout, {})
-        missing = [name for name in columns if name not in present]
-        if missing:
-            problem = (
-                f"has no column {', '.join(map(repr, missing))}, but the rows that the {side} was trained on were "
-                f"remembered by {tables.shown(columns)}: a training with the present holdout in place renews this"
-            )
-            raise UnusableError("holdout", plan.holdout, problem)
+    """UnusableError where the challenger's rows cannot be read, or were remembered by a column the holdout lacks.
+
+    No training renews what is known of the champion: where that is no use, its rows are as good as unknown.
+    """
+    if plan.known_challenger is not None:
+        _check("challenger", plan.known_challenger, plan.holdout)
 
 
 def leaked(plan: Comparison, chunk: pd.DataFrame) -> Counter[Side]:
@@ -36,14 +31,38 @@ def leaked(plan: Comparison, chunk: pd.DataFrame) -> Counter[Side]:
 
 
 def answered(plan: Comparison, total: Counter[Side]) -> dict[str, int | None]:
-    """The rows that each side has seen; None where its rows were not remembered."""
+    """The rows that each side has seen; None where its rows are not known."""
     sides: tuple[Side, ...] = ("challenger", "champion")
     return {side: total[side] if side in _files(plan) else None for side in sides}
 
 
 def _files(plan: Comparison) -> dict[Side, str]:
-    given: dict[Side, str | None] = {"challenger": plan.known_challenger, "champion": plan.known_champion}
-    return {side: path for side, path in given.items() if path is not None}
+    """The files that are of use."""
+    files: dict[Side, str] = {} if plan.known_challenger is None else {"challenger": plan.known_challenger}
+    if plan.known_champion is not None and _is_usable("champion", plan.known_champion, plan.holdout):
+        files["champion"] = plan.known_champion
+    return files
+
+
+@functools.cache
+def _is_usable(side: Side, path: str, holdout: str) -> bool:
+    try:
+        _check(side, path, holdout)
+    except UnusableError:
+        return False
+    return True
+
+
+def _check(side: Side, path: str, holdout: str) -> None:
+    columns, _ = _known(side, path)
+    present = tables.columns("holdout", holdout, {})
+    missing = [name for name in columns if name not in present]
+    if missing:
+        problem = (
+            f"of the {side} are by the columns {tables.shown(columns)}, and the holdout {holdout} has no"
+            f" {', '.join(map(repr, missing))}: a training with the present holdout in place renews this"
+        )
+        raise UnusableError("known rows", path, problem)
 
 
 def _among(known: Hashes, rows: Hashes) -> int:

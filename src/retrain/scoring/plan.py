@@ -39,9 +39,10 @@ class KnownRows(Plan):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Controls(Plan):
-    """One model, against which challengers are made up whose worth is known."""
+    """One model, against which challengers are made up whose worth is known; the columns that slice the holdout."""
 
     champion: str | None
+    slices: Sequence[str] = ()
 
 
 class UnusableError(Exception):

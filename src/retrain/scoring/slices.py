@@ -9,7 +9,7 @@ import pandas as pd
 from retrain.core.records import Label
 from retrain.scoring import tables, values
 from retrain.scoring.labels import Triple, listed
-from retrain.scoring.plan import Comparison, UnusableError
+from retrain.scoring.plan import Comparison, Controls, UnusableError
 
 MOST = 100
 """Different values of a slice column. Each one costs memory, and the judge a share of its alpha."""
@@ -18,7 +18,7 @@ Sliced = Mapping[tuple[str, Label | None], Counter[Triple]]
 """Column and value (None: missing) → the rows that have it, counted."""
 
 
-def check(plan: Comparison) -> None:
+def check(plan: Comparison | Controls) -> None:
     """UnusableError where the holdout lacks a column to slice by, or would be sliced by its label."""
     if plan.target in plan.slices:
         problem = (
@@ -29,7 +29,7 @@ def check(plan: Comparison) -> None:
     tables.columns("holdout", plan.holdout, dict.fromkeys(plan.slices, "promotion.slices"))
 
 
-def sliced(plan: Comparison, chunk: pd.DataFrame, triples: Sequence[Triple]) -> Sliced:
+def sliced(plan: Comparison | Controls, chunk: pd.DataFrame, triples: Sequence[Triple]) -> Sliced:
     """One chunk by its values, `triples` being those of its rows. UnusableError where a column has too many."""
     counts: defaultdict[tuple[str, Label | None], Counter[Triple]] = defaultdict(Counter)
     for column in dict.fromkeys(plan.slices):
@@ -45,7 +45,7 @@ def added(one: Sliced, other: Sliced) -> Sliced:
     return {key: one.get(key, Counter()) + other.get(key, Counter()) for key in one.keys() | other.keys()}
 
 
-def check_few(plan: Comparison, total: Sliced) -> None:
+def check_few(plan: Comparison | Controls, total: Sliced) -> None:
     """UnusableError where a column has too many values."""
     for column, number in Counter(column for column, value in total if value is not None).items():
         if number > MOST:

@@ -1,20 +1,12 @@
 """What the scoring child is asked: to compare two models, to remember rows, to try the gate."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from retrain.config.schema import Promotion
 from retrain.core.records import Cell, Leaked, Slice, Tally
 from retrain.effects.evaluation.child import Plan, carry_out
-
-
-@dataclass(frozen=True, slots=True)
-class Controls:
-    """Tallies of challengers made up from the champion, by name, of which it is known what the judge must say."""
-
-    tallies: Mapping[str, Tally]
 
 
 def compare(  # noqa: PLR0913 (the files of known rows belong to the versions that are compared)
@@ -30,7 +22,7 @@ def compare(  # noqa: PLR0913 (the files of known rows belong to the versions th
     """The tally of both models on the configured holdout; `champion` is None where nothing is served yet.
 
     `directory` is where the models' own modules are importable from. `progress` is called with the share of
-    rows done. `known_…` are files from `known_rows`, of the data that each side was trained on. Raises Unscorable
+    rows done. `known_…` are files from `remember_rows`, of the data that each side was trained on. Raises Unscorable
     where the champion, the challenger, the holdout or such a file is no use, and RetrainError where the scoring
     cannot start or does not end within `promotion.timeout`.
     """
@@ -47,7 +39,7 @@ def compare(  # noqa: PLR0913 (the files of known rows belong to the versions th
     return _tally(carry_out(plan, directory, promotion.timeout, progress))
 
 
-def known_rows(data: Path, promotion: Promotion, into: Path, directory: Path) -> int:
+def remember_rows(data: Path, promotion: Promotion, into: Path, directory: Path) -> int:
     """The number of rows in the training data, whose hashes are now in the file `into`, as Parquet.
 
     A row is known by the columns that the data shares with the holdout, so both are read. `compare` takes the file.
@@ -60,14 +52,15 @@ def known_rows(data: Path, promotion: Promotion, into: Path, directory: Path) ->
 
 def controls(
     champion: Path | None, promotion: Promotion, directory: Path, progress: Callable[[float], None]
-) -> Controls:
+) -> Mapping[str, Tally]:
     """Tallies against the champion of "itself", of its own predictions "shuffled" over the rows, and of "always x".
 
     There is one of the last kind for each label of the holdout, the ten most frequent at most; without a champion
     there are no others. The sketches are empty. Raises as `compare` does.
     """
-    message = carry_out(_plan("controls", promotion, champion=champion), directory, promotion.timeout, progress)
-    return Controls({name: Tally(_cells(cells), message["holdout"]) for name, cells in message["controls"].items()})
+    plan = _plan("controls", promotion, champion=champion, slices=list(promotion.slices))
+    message = carry_out(plan, directory, promotion.timeout, progress)
+    return {name: Tally(_cells(cells), message["holdout"]) for name, cells in message["controls"].items()}
 
 
 def _plan(job: str, promotion: Promotion, **fields: Any) -> Plan:

@@ -18,6 +18,8 @@ from retrain.effects.monitoring.snapshot import counts_of
 from retrain.errors import RetrainError
 
 T = TypeVar("T")
+_LAST_YEAR = 9000
+"""Nothing can be added to the last years of the calendar."""
 
 _SAYABLE = (Trouble.MISSING, Trouble.NOT_FINITE)
 """What a monitor may have said; any other trouble is a mistake in the file."""
@@ -140,6 +142,8 @@ def _times(table: Table, *observed: list[datetime | Unknown] | None) -> Iterator
         told = at if isinstance(at, datetime) else next((end for end in ends if isinstance(end, datetime)), None)
         if told is None:
             raise RetrainError(f"{table.where}:{line}: the look has no time: {' or '.join(TIMES)} is wanted")
+        if told.year > _LAST_YEAR:
+            raise RetrainError(f"{table.where}:{line}: the look was in the year {told.year}; is its time in seconds?")
         yield told
 
 

@@ -15,7 +15,7 @@ from retrain.effects.monitoring.deadline import too_late, within
 from retrain.effects.monitoring.readings import Reading, Trouble
 from retrain.effects.monitoring.snapshot import queries, snapshot_of
 from retrain.effects.monitoring.words import cleaner, shown
-from retrain.errors import RetrainError
+from retrain.errors import RetrainError, UnreachableError
 
 _LONGEST = 10_000
 """Instants in one question; Prometheus refuses more than 11,000."""
@@ -31,7 +31,7 @@ def record(monitoring: Monitoring, secrets: Secrets, start: datetime, end: datet
 
     The instants are whole multiples of `step` (a millisecond or more) since the epoch, so that they do not depend on
     `start`. What has no value at an instant is Unknown there; series that follow one another, of one
-    version after the other say, are one. Raises RetrainError where a question gets no answer within
+    version after the other say, are one. Raises UnreachableError where a question gets no answer within
     monitoring.timeout, where several series have a value at one instant, and for an endpoint that remembers nothing.
     """
     clean = cache(cleaner(secrets, monitoring.url))
@@ -53,7 +53,7 @@ def record(monitoring: Monitoring, secrets: Secrets, start: datetime, end: datet
             body = _body(monitoring, place, f"{where} (query: {query})")
             found = body if isinstance(body, Unknown) else read(body, query, where, first, last)
             if isinstance(found, Unknown):
-                raise RetrainError(clean(found.why))
+                raise UnreachableError(clean(found.why))
             points[query] = found
         signals = [points[query] for query in (monitoring.f1, monitoring.drift) if query is not None]
         for instant in sorted(set().union(*signals)):
