@@ -9,7 +9,7 @@ from retrain.core.events import Judged
 from retrain.core.judge import judge, leakage
 from retrain.core.ledger import next_look
 from retrain.core.past import Past
-from retrain.core.records import Leaked, Tally
+from retrain.core.verdicts import Leaked, Tally
 from retrain.core.words import short
 from retrain.effects import evaluation, registry
 from retrain.effects.journal import Journal

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from retrain.context import Context
 from retrain.core.assess import assess
 from retrain.core.controls import rule_on
-from retrain.core.records import Finding, State
+from retrain.core.records import State
+from retrain.core.verdicts import Finding
 from retrain.effects import evaluation, monitoring, registry
 from retrain.effects.journal import open_journal
 from retrain.errors import Exit, RetrainError

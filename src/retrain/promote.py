@@ -7,7 +7,7 @@ from retrain.comparison import Case, Order, Pair, RefusedError, judged_on, pair_
 from retrain.context import Context
 from retrain.core.events import Judged, NotJudged, Rejected, Swap, SwapStarted
 from retrain.core.past import PROMOTION, Challenger
-from retrain.core.records import Ruling
+from retrain.core.verdicts import Ruling
 from retrain.core.words import counted, duration, short
 from retrain.effects import lock, registry
 from retrain.effects.journal import Journal, open_journal

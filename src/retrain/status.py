@@ -6,7 +6,8 @@ from datetime import datetime
 from retrain.config import Config
 from retrain.context import Context
 from retrain.core import evidence
-from retrain.core.decide import barrier, fails_probation, overdue, stands
+from retrain.core.barrier import barrier
+from retrain.core.decide import overdue, stands
 from retrain.core.events import (
     Adopted,
     Checked,
@@ -23,8 +24,10 @@ from retrain.core.events import (
     TrainingStarted,
 )
 from retrain.core.past import Past
-from retrain.core.records import Assessment, Ruling, Signal, Verdict
+from retrain.core.probation import fails_probation
+from retrain.core.records import Assessment, Signal
 from retrain.core.rules import Triggers
+from retrain.core.verdicts import Ruling, Verdict
 from retrain.core.words import counted, duration, iso, moment, short
 from retrain.effects import lock, registry
 from retrain.effects.journal import open_journal

@@ -3,8 +3,8 @@
 import pytest
 
 from retrain.core.controls import rule_on
-from retrain.core.records import Cell, Tally
 from retrain.core.rules import Difference, Gate, Share
+from retrain.core.verdicts import Cell, Tally
 
 
 def tally(*cells: tuple[object, object, object, int]) -> Tally:

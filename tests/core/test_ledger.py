@@ -6,7 +6,7 @@ import pytest
 
 from retrain.core.events import Judged
 from retrain.core.ledger import SKETCH, next_look, shared
-from retrain.core.records import Cell, Ruling, Tally, Verdict
+from retrain.core.verdicts import Cell, Ruling, Tally, Verdict
 
 
 def sketch(rows: range) -> tuple[int, ...]:

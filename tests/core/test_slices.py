@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from retrain.core.judge import judge
-from retrain.core.records import Cell, Ruling, Slice, Tally
 from retrain.core.rules import Average, Difference, Gate, Metric
+from retrain.core.verdicts import Cell, Ruling, Slice, Tally
 
 GOOD = [(1, 1, 1, 500), (0, 0, 0, 500), (1, 0, 1, 80), (0, 1, 0, 80)]
 """A challenger that wins 160 rows and loses none."""

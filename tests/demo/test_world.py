@@ -14,7 +14,7 @@ from sklearn.metrics import f1_score
 
 from retrain.config import load
 from retrain.core.judge import judge
-from retrain.core.records import Cell, Ruling, Tally
+from retrain.core.verdicts import Cell, Ruling, Tally
 from retrain.demo import world
 from retrain.monitor.psi import psi
 from tests.demo.conftest import TODAY, Story

@@ -17,8 +17,8 @@ from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier
 
 from retrain.config.schema import Promotion
-from retrain.core.records import Cell, Tally
 from retrain.core.rules import Positive
+from retrain.core.verdicts import Cell, Tally
 from retrain.effects import evaluation
 from tests.effects.toy_models import Prints, Says, Sign
 

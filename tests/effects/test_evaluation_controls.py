@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from retrain.config.schema import Promotion
-from retrain.core.records import Cell, Tally
+from retrain.core.verdicts import Cell, Tally
 from retrain.effects import evaluation
 from retrain.errors import RetrainError
 from retrain.scoring import jobs

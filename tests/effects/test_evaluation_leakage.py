@@ -14,8 +14,8 @@ import pyarrow.parquet
 import pytest
 
 from retrain.config.schema import Promotion
-from retrain.core.records import Leaked
 from retrain.core.rules import Positive
+from retrain.core.verdicts import Leaked
 from retrain.effects import evaluation
 from retrain.errors import RetrainError
 from retrain.scoring import jobs

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from retrain.config.schema import Columns, Promotion
-from retrain.core.records import Cell, Slice, Tally
 from retrain.core.rules import Positive
+from retrain.core.verdicts import Cell, Slice, Tally
 from retrain.effects import evaluation
 from retrain.scoring import jobs
 from tests.effects.toy_models import Says, Sign

@@ -35,7 +35,8 @@ from retrain.core.events import (
 )
 from retrain.core.past import Past
 from retrain.core.recall import fold
-from retrain.core.records import Action, Outcome, Reason, Ruling, Verdict
+from retrain.core.records import Action, Outcome, Reason
+from retrain.core.verdicts import Ruling, Verdict
 from retrain.effects.journal import Journal, open_journal
 from retrain.errors import RetrainError
 

@@ -5,8 +5,8 @@ from itertools import product
 import numpy as np
 
 from retrain.core.judge import judge
-from retrain.core.records import Cell, Ruling, Tally
 from retrain.core.rules import Gate, Guarantee, Level
+from retrain.core.verdicts import Cell, Ruling, Tally
 from tests.simulations.tables import Figure, Table, of_share, shown
 from tests.simulations.windows import POSITIVES, Floats, Ints
 

@@ -3,8 +3,8 @@
 import numpy as np
 
 from retrain.core.judge import judge
-from retrain.core.records import Ruling
 from retrain.core.rules import Gate, Guarantee, Level, Positive
+from retrain.core.verdicts import Ruling
 from tests.simulations.delta import CELLS, scores, tally
 from tests.simulations.tables import Table, of_share
 from tests.simulations.windows import POSITIVES, Ints

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from math import floor, log10
 
 from retrain.core.paired import POWER, Paired, quantile
-from retrain.core.records import Label, SliceVerdict, Tally
+from retrain.core.records import Label
 from retrain.core.rules import Average, Gate, Guarantee, Metric
+from retrain.core.verdicts import SliceVerdict, Tally
 from retrain.core.words import counted
 
 FRESH_MARGIN = 1.2

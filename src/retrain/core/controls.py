@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from retrain.core.account import name_of
 from retrain.core.judge import judge
-from retrain.core.records import Finding, Ruling, Tally, Verdict
 from retrain.core.rules import Gate
+from retrain.core.verdicts import Finding, Ruling, Tally, Verdict
 from retrain.core.words import counted
 
 ITSELF, SHUFFLED, ALWAYS = "itself", "shuffled", "always "

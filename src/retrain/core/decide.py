@@ -1,27 +1,16 @@
 """May and must we train? A pure, total function: every outcome has its reason and its sentence."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from retrain.core import evidence
 from retrain.core.assess import BY_NUMBERS
+from retrain.core.barrier import barrier
 from retrain.core.past import Past
-from retrain.core.records import Action, Assessment, Breach, Decision, Reason, Ruling, Signal, State
+from retrain.core.probation import fails_probation, rolling_back
+from retrain.core.records import Action, Assessment, Breach, Decision, Reason, Signal, State
 from retrain.core.rules import Triggers
-from retrain.core.words import apart, counted, duration, moment, short
-
-LONGEST_BACKOFF = timedelta(days=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Barrier:
-    """What holds a due training back, until when (None: until a person acts), and the way round it."""
-
-    reason: Reason
-    sentence: str
-    until: datetime | None
-    remedy: str
+from retrain.core.words import duration, moment
 
 
 def decide(  # noqa: PLR0913  (the decision's whole world is its arguments)
@@ -38,9 +27,8 @@ def decide(  # noqa: PLR0913  (the decision's whole world is its arguments)
     """The decision of one check.
 
     `before` is what the journal said before this check's readings and `past` what it says with them (`recall.watch`),
-    `champion_made_at` when the served artifact was
-    made (None: not known), `probation` how long a promotion is on trial, `forced` the reason of a person who skips
-    the rules.
+    `champion_made_at` when the served artifact was made (None: not known), `probation` how long a promotion is on
+    trial, `forced` the reason of a person who skips the rules.
     """
     breaches = tuple(
         Breach(each.signal, each.value, each.threshold)
@@ -51,7 +39,7 @@ def decide(  # noqa: PLR0913  (the decision's whole world is its arguments)
         return Decision(Action.TRAIN, Reason.FORCED, f"training, forced: {forced}", breaches)
     failed = fails_probation(past, assessments, triggers, probation, now)
     if failed is not None:
-        return _rolling_back(past, failed, triggers, now, breaches)
+        return rolling_back(past, failed, triggers, now, breaches)
     standing = [each for each in assessments if stands(past, each, triggers)]
     why = "; ".join(_why(past, each, triggers) for each in standing)
     reason = Reason.BREACH
@@ -81,40 +69,6 @@ def stands(past: Past, assessment: Assessment, triggers: Triggers) -> bool:
     return (assessment.signal is Signal.F1 or streak.armed) and streak.count >= triggers.consecutive
 
 
-def fails_probation(
-    past: Past, assessments: Sequence[Assessment], triggers: Triggers, probation: timedelta | None, now: datetime
-) -> str | None:
-    """Why the new champion must go: in enough windows in a row it showed a lower F1 than the one before it did last."""
-    trial = past.trial
-    if trial is None or probation is None or now >= trial.since + probation or trial.count < triggers.consecutive:
-        return None
-    for each in assessments:
-        of_trial = each.signal is Signal.F1 and each.window == trial.window
-        if (
-            of_trial
-            and each.state in (State.HEALTHY, State.BREACH)
-            and each.value is not None
-            and each.value < trial.f1
-        ):
-            shown, bar = apart(each.value, trial.f1)
-            in_a_row = f" in {trial.count} windows in a row" if trial.count > 1 else ""
-            return (
-                f"live F1 {shown} is below the {bar} that {short(trial.before)} showed last{in_a_row}, within the"
-                f" probation of {duration(probation)}"
-            )
-    return None
-
-
-def _rolling_back(past: Past, failed: str, triggers: Triggers, now: datetime, breaches: tuple[Breach, ...]) -> Decision:
-    """Roll back, unless the hook after it failed a short time ago."""
-    failed_at = past.trial.failed_at if past.trial is not None else None
-    if failed_at is not None and now < failed_at + triggers.failure_backoff:
-        wait = duration(failed_at + triggers.failure_backoff - now)
-        held = f"but the hook after the rollback failed {duration(now - failed_at)} ago (next try in {wait})"
-        return Decision(Action.HOLD, Reason.PROBATION, f"held: {failed}, {held}", breaches)
-    return Decision(Action.ROLLBACK, Reason.PROBATION, f"rolling back: {failed}", breaches)
-
-
 def _by_evidence(assessment: Assessment, triggers: Triggers) -> bool:
     return assessment.signal is Signal.F1 and triggers.evidence is not None
 
@@ -124,64 +78,6 @@ def _why(past: Past, standing: Assessment, triggers: Triggers) -> str:
     if not _by_evidence(standing, triggers):
         return standing.sentence
     return f"{standing.sentence}, and the windows together show it: {evidence.told_reached(past.evidence, triggers)}"
-
-
-def barrier(past: Past, triggers: Triggers, now: datetime) -> Barrier | None:
-    """What holds a due training back now, in the contract's order; None: nothing does."""
-    waiting = past.challenger
-    if waiting is not None and not waiting.settled and now < waiting.at + triggers.challenger_ttl:
-        return Barrier(
-            Reason.CHALLENGER_WAITING,
-            f"challenger {short(waiting.version)} of {moment(waiting.at)} waits to be judged",
-            waiting.at + triggers.challenger_ttl,
-            "retrain promote judges it, promote --reject turns it down",
-        )
-    if past.unpromoted >= triggers.max_unpromoted:
-        inconclusive = waiting is not None and waiting.ruling is Ruling.INCONCLUSIVE
-        advice = (
-            "the last verdict was that the holdout cannot tell; a larger one might"
-            if inconclusive
-            else "a person should look at data, labels and training"
-        )
-        return Barrier(
-            Reason.NEEDS_A_PERSON,
-            f"{counted(past.unpromoted, 'training')} in a row brought no promotion (max_unpromoted:"
-            f" {triggers.max_unpromoted}): {advice}",
-            None,
-            "a promotion ends this; check --force --reason TEXT trains once more",
-        )
-    return _backing_off(past, triggers, now) or _cooling_down(past, triggers, now)
-
-
-def _backing_off(past: Past, triggers: Triggers, now: datetime) -> Barrier | None:
-    if past.failures == 0 or past.failed_at is None:
-        return None
-    wait = triggers.failure_backoff * 2 ** min(past.failures - 1, 30) if triggers.failure_backoff else timedelta()
-    wait = min(wait, max(LONGEST_BACKOFF, triggers.failure_backoff))
-    until = min(past.failed_at, now) + wait
-    if now >= until:
-        return None
-    failed = "training failed" if past.failures == 1 else f"{past.failures} trainings in a row failed, the last"
-    return Barrier(
-        Reason.BACKING_OFF,
-        f"{failed} {duration(now - past.failed_at)} ago and the back-off is {duration(wait)}",
-        until,
-        f"next try in {duration(until - now)}; --force trains anyway",
-    )
-
-
-def _cooling_down(past: Past, triggers: Triggers, now: datetime) -> Barrier | None:
-    if past.trained_at is None:
-        return None
-    until = min(past.trained_at, now) + triggers.cooldown
-    if now >= until:
-        return None
-    return Barrier(
-        Reason.COOLING_DOWN,
-        f"training ended {duration(now - past.trained_at)} ago and the cooldown is {duration(triggers.cooldown)}",
-        until,
-        f"next in {duration(until - now)}; --force trains anyway",
-    )
 
 
 def overdue(past: Past, made_at: datetime | None, triggers: Triggers, now: datetime) -> str | None:

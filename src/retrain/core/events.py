@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from retrain.core.records import Action, Assessment, Leaked, Outcome, Reason, Verdict
+from retrain.core.records import Action, Assessment, Outcome, Reason
+from retrain.core.verdicts import Leaked, Verdict
 
 
 @dataclass(frozen=True, slots=True)

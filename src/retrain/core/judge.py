@@ -17,8 +17,8 @@ from retrain.core.account import (
 )
 from retrain.core.metrics import UndefinedMetricError
 from retrain.core.paired import Paired, compare, fewest, score_of
-from retrain.core.records import Cell, Leaked, Ruling, SliceVerdict, Tally, Verdict
 from retrain.core.rules import Average, Gate, Guarantee, Metric
+from retrain.core.verdicts import Cell, Leaked, Ruling, SliceVerdict, Tally, Verdict
 from retrain.core.words import counted
 
 

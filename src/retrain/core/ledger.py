@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from retrain.core.events import Judged
-from retrain.core.records import Tally
+from retrain.core.verdicts import Tally
 
 SKETCH = 1024
 """How many of the smallest row hashes are kept of a holdout."""

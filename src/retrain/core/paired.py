@@ -8,8 +8,9 @@ from statistics import NormalDist
 from typing import Literal
 
 from retrain.core.metrics import Score, score
-from retrain.core.records import Cell, Label
+from retrain.core.records import Label
 from retrain.core.rules import Gate
+from retrain.core.verdicts import Cell
 
 POWER = 0.84
 """The normal quantile of power 0.8."""

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from retrain.core.events import SwapStarted
-from retrain.core.records import Assessment, Ruling, Signal
+from retrain.core.records import Assessment, Signal
+from retrain.core.verdicts import Ruling
 
 TRAINING, PROMOTION = "training", "promotion"
 """The incidents of a training and of a promotion that fail; a check has its own."""

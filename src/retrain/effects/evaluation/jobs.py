@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from retrain.config.schema import Promotion
-from retrain.core.records import Cell, Leaked, Slice, Tally
+from retrain.core.verdicts import Cell, Leaked, Slice, Tally
 from retrain.effects.evaluation.child import Plan, carry_out
 
 
