@@ -4,7 +4,11 @@ import multiprocessing
 import os
 import re
 import signal
+import threading
+import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,6 +24,7 @@ from retrain.core.words import counted, duration, iso, moment
 from retrain.effects import monitoring
 from retrain.effects.journal import open_journal
 from retrain.effects.monitoring.history import read
+from retrain.effects.registry import is_there
 from retrain.errors import ConfigError, RetrainError
 from retrain.report import Report
 
@@ -48,19 +53,30 @@ def _replays(looks: Sequence[Recorded], rules: Sequence[Triggers]) -> list[Repla
     if len(looks) < _LONG:
         return [replay(looks, rule) for rule in rules]
     # Forked, the workers have the record already; a year of it takes seconds to send.
-    with multiprocessing.get_context("fork").Pool(min(len(rules), os.cpu_count() or 1), _take, (looks,)) as workers:
-        return workers.map(_replay, rules, chunksize=1)
+    forked, cores = multiprocessing.get_context("fork"), min(len(rules), os.cpu_count() or 1)
+    try:
+        with ProcessPoolExecutor(cores, forked, _take, (looks, os.getpid())) as workers:
+            return list(workers.map(_replay, rules))
+    except BrokenProcessPool as error:
+        raise RetrainError(f"a process that replays {len(looks):,} readings was killed (out of memory?)") from error
 
 
 _taken: list[Sequence[Recorded]] = []
 """The record that a worker replays."""
 
 
-def _take(looks: Sequence[Recorded]) -> None:
-    # The controller alone answers signals; it ends its workers.
+def _take(looks: Sequence[Recorded], controller: int) -> None:
+    # The controller alone answers signals. It ends its workers, and they end when it is gone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with, args=(controller,), daemon=True).start()
     _taken[:] = [looks]
+
+
+def _end_with(controller: int) -> None:
+    while os.getppid() == controller:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 def _replay(rule: Triggers) -> Replay:
@@ -73,22 +89,26 @@ def _looks(context: Context, history: str, every: str) -> tuple[list[Recorded], 
     And what is to be told of the record.
     """
     path, notes = Path(history), []
-    if not path.exists() and re.fullmatch(r"[\d.]+[smhd]", history):
+    if not is_there(path) and re.fullmatch(r"[\d.]+[smhd]", history):
         looks = _asked_for(context, parse_span("HISTORY", history), parse_span("--every", every))
     elif path.suffix == ".db":
-        if not path.is_file():
+        if not is_there(path) or not path.is_file():
             raise RetrainError(f"{path}: there is no such journal")
         with open_journal(path.parent, writable=False, name=path.name) as journal:
-            looks = [look for entry in journal.checks() if (look := recorded(entry)) is not None]
+            found = [look for entry in journal.checks() if (look := recorded(entry)) is not None]
+        looks = sorted(found, key=lambda look: look.snapshot.fetched_at)  # a clock may have been set back
     else:
-        found = read(path)
-        looks = found.looks
-        if found.skipped:
-            notes.append(f"{counted(found.skipped, 'check')} without metrics or without a time left out")
+        recorded_file = read(path)
+        looks = recorded_file.looks
+        if recorded_file.skipped:
+            notes.append(f"{counted(recorded_file.skipped, 'check')} without metrics or without a time left out")
     if not looks:
         raise RetrainError(f"{history}: holds no reading of the metrics")
     if not any(map(_is_named, looks)):
-        notes.append("no observed_at was recorded, so readings of equal numbers in a row are one window")
+        notes.append(
+            "no observed_at was recorded: a reading whose numbers were seen before is taken for the same window, so"
+            " these may be far too few"
+        )
     return looks, notes
 
 
@@ -149,6 +169,8 @@ def _refuse_what_cannot_be_replayed(name: str, rule: Triggers, looks: Sequence[R
         raise ConfigError(f"{name}: looks at {NAMES[lacking[0]]}, which {history} has not recorded")
     if all(rule.threshold(signal) is None for signal in Signal) and rule.max_model_age is None:
         raise ConfigError(f"{name}: looks at nothing that {history} has recorded (--rule 'drift_threshold: 0.2', say)")
+    if rule.min_samples and all(look.snapshot.samples is None for look in looks):
+        raise ConfigError(f"{name}: min_samples needs the samples of every window, and {history} has none")
     if rule.evidence is not None and not _has_counts(looks):
         raise ConfigError(
             f"{name}: the evidence rule needs tp, fp and fn (or positives) of every window, and {history} has none"
@@ -244,6 +266,6 @@ def _line(training: tuple[datetime, str]) -> str:
 
 
 def _a_year(replayed: Replay, span: timedelta) -> float | None:
-    """Trainings a year; None for a record of less than a day, which says nothing about a year."""
+    """Trainings a year; None for a record of less than about a day, which says nothing about a year."""
     seconds = span.total_seconds()
-    return len(replayed.trainings) * YEAR / seconds if seconds >= 86400 else None
+    return len(replayed.trainings) * YEAR / seconds if seconds > 82800 else None

@@ -138,6 +138,8 @@ def _decide(context: Context, past: Past, snapshot: Snapshot, order: Order) -> _
     watched = recall.watch(past, assessments)
     made_at = serving.made_at if serving is not None else None
     probation = context.config.promotion.probation
+    if past.trial is not None and past.trial.before not in registry.kept(context.config.models):
+        probation = None  # there is nothing to go back to
     decision = decide(
         past, watched, assessments, triggers, now, champion_made_at=made_at, probation=probation, forced=order.forced
     )

@@ -92,7 +92,7 @@ def _challenger(context: Context, past: Past, order: Order) -> tuple[str, Path, 
     if order.challenger is None:
         return _trained_challenger(context, past)
     path = Path(order.challenger)
-    if not path.exists():
+    if not registry.is_there(path):
         version = registry.find(models, order.challenger)
         return version, registry.verify(models, version), KEPT
     if order.dry_run:
@@ -127,7 +127,7 @@ def judged_on(case: Case, pair: Pair) -> tuple[Judged, list[str]]:
     asked, holdout = question(context), context.config.promotion.holdout
     stamp, rows = stamp_of(holdout), known_rows(context, pair.challenger, pair.champion)
     known = journal.recorded_for_file(stamp, pair.champion, pair.challenger, asked)
-    if known is not None and rows.are_counted(known.leaked):
+    if known is not None and rows.stamp == known.known_rows:
         told = told_of_leakage(case, pair, known.leaked, known.verdict.rows, stamp)
         return replace(known, repeated=True, dry_run=dry_run, source=pair.source, sketch=()), told
     tally = _score(case, pair, rows)
@@ -139,7 +139,7 @@ def judged_on(case: Case, pair: Pair) -> tuple[Judged, list[str]]:
     known = journal.recorded(tally.holdout, champion, pair.challenger, asked)
     if known is not None:
         again = replace(known, file=stamp, repeated=True, dry_run=dry_run, source=pair.source, sketch=())
-        return replace(again, leaked=tally.leaked), told
+        return replace(again, leaked=tally.leaked, known_rows=rows.stamp), told
     history = list(journal.judgements())
     judged = Judged(
         challenger=pair.challenger,
@@ -153,6 +153,7 @@ def judged_on(case: Case, pair: Pair) -> tuple[Judged, list[str]]:
         sketch=() if any(judged.holdout == tally.holdout for judged in history) else tally.sketch,
         classes=tally.classes,
         leaked=tally.leaked,
+        known_rows=rows.stamp,
     )
     return judged, told
 
@@ -172,10 +173,10 @@ class KnownRows:
     challenger: Path | None = None
     champion: Path | None = None
 
-    def are_counted(self, leaked: Leaked) -> bool:
-        """Whether a recorded count is about all the rows that are known now."""
-        lacking = (self.challenger and leaked.challenger is None) or (self.champion and leaked.champion is None)
-        return not lacking
+    @property
+    def stamp(self) -> str:
+        """What changes when one of them becomes known or is known anew; empty where none is."""
+        return ", ".join(stamp_of(path) for path in (self.challenger, self.champion) if path is not None)
 
 
 def known_rows(context: Context, challenger: str, champion: str | None) -> KnownRows:
@@ -245,10 +246,10 @@ def question(context: Context) -> str:
     return asked + (f"; slices {', '.join(promotion.slices)}" if promotion.slices else "")
 
 
-def stamp_of(holdout: Path) -> str:
-    """What changes when the holdout file is touched."""
+def stamp_of(file: Path) -> str:
+    """What changes when the file, the holdout say, is touched."""
     try:
-        found = holdout.stat()
+        found = file.stat()
     except OSError as error:
-        raise RetrainError(f"{holdout}: the holdout cannot be read: {error.strerror} (promotion.holdout)") from error
+        raise RetrainError(f"{file}: cannot be read: {error.strerror} (is it promotion.holdout?)") from error
     return f"{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"

@@ -103,6 +103,7 @@ def _with_rows_remembered(config: Config, run: Run) -> tuple[Run, int | None]:
         return run, None
     stopped, why = None, ""
     try:
+        registry.forget_rows(config.models, run.challenger)
         with tempfile.TemporaryDirectory(prefix="retrain-") as directory:
             hashes = Path(directory) / "rows.parquet"
             evaluation.remember_rows(config.training.data, config.promotion, hashes, config.training.directory)

@@ -1,14 +1,17 @@
 """A promotion on trial: the new champion that does worse live than the old one did is rolled back, and stays out."""
 
+import math
 from dataclasses import replace
 from datetime import timedelta
+from statistics import NormalDist
 from typing import Any
 
 import pytest
 
 from retrain.core.events import Promoted, RolledBack, Swap, SwapStarted, SwapUndone
+from retrain.core.probation import is_worse
 from retrain.core.recall import as_of
-from retrain.core.records import Action, Reason
+from retrain.core.records import Action, Counts, Reason
 from retrain.core.rules import Natural, Positive, Share
 from tests.core.test_decide import BOTH, DAY, HOUR, LOST, Story
 
@@ -157,6 +160,45 @@ def test_a_rollback_ends_it_and_bans_the_version_until_it_serves_again() -> None
     story.look(0.7)
     story.tell(RolledBack(OLD, NEW))
     assert story.past.banned == (NEW,)
+    forward = Story(BOTH)
+    forward.tell(RolledBack(NEW, OLD))
+    assert not forward.past.banned, "--to a later version turns nobody down"
     assert story.look(0.7).action is Action.TRAIN
     story.later(DAY).tell(Promoted(NEW, OLD, forced=True))
     assert not story.past.banned
+
+
+def counts(f1: float, trials: int = 300) -> Counts:
+    hits = round(trials * f1 / (2 - f1))
+    return Counts(hits, trials - hits, 0)
+
+
+def shown(said: Counts) -> float:
+    return 2 * said.tp / (2 * said.tp + said.fp + said.fn)
+
+
+def test_with_counts_the_windows_together_must_show_it() -> None:
+    """One window that is a little lower is no proof; several are, and one that is far lower."""
+    story = Story(BOTH, cooldown=timedelta(), challenger_ttl=timedelta())
+    old = counts(0.84)
+    story.check(story.see(shown(old), counts=old))
+    story.later(HOUR).tell(Promoted(NEW, OLD))
+    little, far = counts(0.83), counts(0.60)
+    decision = story.later(HOUR).check(story.see(shown(little), counts=little), probation=WEEK)
+    assert decision.action is Action.TRAIN, "a breach trains, and rolls nothing back"
+    decision = story.later(HOUR).check(story.see(shown(far), counts=far), probation=WEEK)
+    assert decision.action is Action.ROLLBACK
+    assert "more than chance explains" in decision.message
+
+
+def test_the_proof_is_the_test_of_two_proportions_at_levels_that_sum_to_five_in_a_hundred() -> None:
+    """J old against J new, pooled variance, one-sided; window k at 0.05/(k(k+1))."""
+    old, new = Counts(200, 60, 40), Counts(160, 80, 60)
+    share, difference = 360 / 600, 200 / 300 - 160 / 300
+    p = 1 - NormalDist().cdf(difference / math.sqrt(share * (1 - share) * 2 / 300))
+    for windows in range(1, 12):
+        assert is_worse(old, new, windows) == (p <= 0.05 / (windows * (windows + 1)))
+    assert is_worse(old, new, 1)
+    assert not is_worse(old, new, 11)
+    assert not is_worse(new, old, 1)
+    assert not is_worse(Counts(5, 0, 0), Counts(9, 0, 0), 1), "no error anywhere is no difference"

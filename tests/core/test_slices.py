@@ -57,6 +57,14 @@ def test_slices_too_small_to_test_are_listed() -> None:
     assert "region = south (204 rows), region = east (30 rows)" in verdict.message
 
 
+def test_where_no_slice_can_be_tested_none_is_said_to_be_sound() -> None:
+    """And a value with control characters, or a long one, spoils no line."""
+    verdict = judge(tally(**{"so\nuth\x1b[31m" + 90 * "x": [(0, 0, 0, 30)]}), Gate(), 1)
+    assert "0 of 1 slice could be tested; not these" in verdict.message
+    assert "region = so?uth?[31mxxx" in verdict.message
+    assert len(verdict.message) < 900
+
+
 def test_the_level_is_shared_by_the_slices() -> None:
     """alpha / (number of slices): what convicts one slice alone does not among forty."""
     doubtful = [(1, 1, 1, 100), (0, 0, 0, 100), (1, 1, 0, 12), (1, 0, 1, 3)]

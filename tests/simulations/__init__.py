@@ -6,13 +6,14 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.simulations import delta, grid, promotions, triggers
+from tests.simulations import delta, grid, probation, promotions, triggers
 from tests.simulations.tables import Table
 
 RATIOS, DELAYS = (
     "False trainings over the tolerated number, at F1 = threshold",
     "Delay over that of the fastest rule with as many false trainings",
 )
+PROBATION = "Rolled back within 7 days, "
 PROMOTIONS, DELTA = "Fifty challengers that are no better", "The one-sided error of a single comparison"
 
 
@@ -33,6 +34,9 @@ def figures(effort: float = 1.0, progress: Callable[[str], object] = lambda _: N
     measured, waited = grid.measure(effort, progress)
     sections[RATIOS] = Section("information in a window (I0)", grid.of_ratios(measured))
     sections[DELAYS] = Section("real drop", grid.of_delays(waited), grid.missed(measured, waited))
+    for pace in probation.PACES:
+        progress(PROBATION + pace)
+        sections[PROBATION + pace] = Section("the new champion is", probation.table(pace, effort))
     progress(PROMOTIONS)
     sections[PROMOTIONS] = Section("rule", promotions.table(effort))
     progress(DELTA)

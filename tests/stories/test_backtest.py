@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import signal
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -71,7 +73,7 @@ def test_any_rule_can_be_tried(project: Project, history: Path) -> None:
         ("consecutive: 0b_", "found a value that does not fit its type"),
         ("cooldown: !!python/object/apply:os.system [id]", "is not valid YAML"),
         ("drift_threshold: null, performance_threshold: null", "nothing can trigger a training"),
-        ("evidence: {min_drop: 0.9, false_retrains_per_year: 1}", "is not above 0 and below"),
+        ("evidence: {min_drop: 0.9, false_retrains_per_year: 1}", "is not from 0.001 to 0.849"),
     ):
         done = project.run("backtest", str(history), "--rule", wrong)
         assert done.returncode == 2, wrong
@@ -86,7 +88,7 @@ def test_a_history_without_counts_cannot_carry_the_evidence_rule(project: Projec
     done = project.run("backtest", str(history))
     assert "drift was not recorded, so it is left out" in done.stdout
     assert "evidence" not in done.stdout
-    assert "readings of equal numbers in a row are one window" in done.stdout
+    assert "whose numbers were seen before is taken for the same window" in done.stdout
     unrecorded = project.run("backtest", str(history), "--rule", "drift_threshold: 0.3")
     assert unrecorded.returncode == 2
     assert "looks at drift, which" in unrecorded.stderr
@@ -123,6 +125,9 @@ def test_the_projects_own_journal_is_a_history(project: Project) -> None:
         ("empty.csv", "", "empty.csv"),
         ("other.csv", "a,b\n1,2\n", "f1 or drift is wanted"),
         ("text.csv", "at,f1\n1,high\n", "text.csv:2"),
+        ("x" * 300, None, "x" * 300),
+        (f"{'x' * 300}.csv", None, "File name too long"),
+        ("/dev/null.csv", None, "/dev/null.csv"),
     ],
 )
 def test_a_history_that_is_none_is_told(project: Project, name: str, content: str | None, words: str) -> None:
@@ -132,6 +137,31 @@ def test_a_history_that_is_none_is_told(project: Project, name: str, content: st
     done = project.run("backtest", name)
     assert done.returncode == 1
     assert words in done.stderr
+
+
+def test_a_pipe_is_no_history(project: Project) -> None:
+    """It is refused at once, and not waited for."""
+    os.mkfifo(project.root / "pipe.csv")
+    done = project.run("backtest", "pipe.csv")
+    assert done.returncode == 1
+    assert "is not a regular file" in done.stderr
+
+
+def test_a_long_record_is_replayed_by_workers_whose_end_is_noticed(project: Project) -> None:
+    """As many trainings as in one process; a worker that is killed ends the command with a sentence."""
+    history = project.root / "long.csv"
+    with history.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["observed_at", "f1"])
+        rows.writerows([T0.timestamp() + 3600 * hour, 0.8 if hour % 1000 == 0 else 0.9] for hour in range(40_000))
+    assert by_rule(project.json("backtest", str(history))) == {"as configured": 40, "consecutive: 3": 0}
+    process = project.start("backtest", str(history))
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    until(lambda: len(children.read_text().split()) >= 1)
+    os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "was killed (out of memory?)" in err
 
 
 def test_a_prometheus_is_asked_for_what_it_remembers(project: Project) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -72,8 +73,8 @@ def test_evidence_is_shown_and_trains_when_it_is_enough(project: Project) -> Non
     [
         ({"monitoring": {"samples": "n"}}, "from F1 and the number of samples alone no bound"),
         ({"triggers": {"performance_threshold": None}}, "needs performance_threshold"),
-        ({"triggers": {"evidence": {"min_drop": 0.9, "false_retrains_per_year": 1}}}, "is not above 0 and below"),
-        ({"triggers": {"evidence": {"min_drop": 0.1, "false_retrains_per_year": 0}}}, "is not a number above 0"),
+        ({"triggers": {"evidence": {"min_drop": 0.9, "false_retrains_per_year": 1}}}, "is not from 0.001 to 0.849"),
+        ({"triggers": {"evidence": {"min_drop": 0.1, "false_retrains_per_year": 0}}}, "is not a number from 0.001"),
         ({"triggers": {"evidence": {"min_drop": 0.1}}}, "false_retrains_per_year: is required"),
     ],
 )
@@ -393,6 +394,47 @@ def test_doctor_finds_a_gate_that_can_judge_nobody(project: Project, promotion: 
     done = project.run("doctor")
     assert done.returncode == 1
     assert words in done.stderr
+
+
+def test_a_model_that_spoils_the_answer_is_no_bug(project: Project) -> None:
+    """It writes into every open file of its process: exit 1 with a sentence, and nothing is left beside its module."""
+    (project.root / "loud.py").write_text(
+        "import os\nclass Loud:\n    def predict(self, rows):\n        for file in range(3, 20):\n            try:\n"
+        "                os.write(file, b'garbage\\n')\n            except OSError:\n                pass\n"
+        "        return [1] * len(rows)\n"
+    )
+    make = "import joblib, loud; joblib.dump(loud.Loud(), 'models/champion.joblib')"
+    subprocess.run([sys.executable, "-B", "-c", make], cwd=project.root, env={"PYTHONPATH": "."}, check=True)
+    done = project.run("doctor", PYTHONDONTWRITEBYTECODE="")
+    assert done.returncode == 1
+    assert "an answer that cannot be read" in done.stderr
+    assert not (project.root / "__pycache__").exists()
+
+
+def test_a_probation_with_nothing_to_go_back_to_trains(project: Project) -> None:
+    """The version before is gone: no rollback is tried in vain for days."""
+    on_probation(project)
+    before = project.json("status")["previous"][0]
+    (project.root / f"models/versions/{before}.joblib").unlink()
+    project.metrics(f1=0.75)
+    assert project.json("check", "--dry-run")["action"] == "train"
+
+
+def test_rows_that_are_known_anew_are_counted_anew(project: Project) -> None:
+    """The same bytes, trained on other rows: the recorded verdict does not answer for these."""
+    project.serve(project.models.weak)
+    with_training_data(project, OTHER_ROWS)
+    assert project.json("promote", "--dry-run")["verdict"] == "promote"
+    assert project.run("promote", "--reject", "--reason", "test").returncode == 0
+    with_training_data(project, "")
+    refused = project.run("promote")
+    assert refused.returncode == 1
+    assert "was trained on 3,000" in refused.stderr
+    project.metrics(f1=0.5)
+    (project.root / "data/training.csv").unlink()
+    project.train(f"cp {project.models.strong} $(RETRAIN_CHALLENGER)")
+    assert "its training rows are not known" in project.json("check")["message"]
+    assert "it is not known on which rows" in project.run("promote").stderr
 
 
 def test_doctor_tells_what_keeps_the_gate_from_being_tried(project: Project) -> None:

@@ -49,6 +49,8 @@ class Document:
     def _tell(self, keys: Keys, sentence: str) -> str:
         # What does not look like a name may be a secret with a blank too few: {url:http://user:password@host}.
         path = ".".join(key if _NAME.fullmatch(key) else "***" for key in keys)
+        if not path:
+            return sentence
         text = self.texts.get(keys, "")
         secret = any(keys[: len(each)] == each[: len(keys)] for each in _SECRET)
         if not text or secret or not sentence.startswith("is not"):

@@ -33,6 +33,10 @@ Url = NewType("Url", str)
 """An http, https or file URL."""
 
 
+LEAST_DROP = 0.001
+"""No window tells smaller drops from chance."""
+
+
 class MonitorType(StrEnum):
     """How the endpoint is asked."""
 
@@ -242,8 +246,9 @@ def contradictions(triggers: Triggers) -> Iterator[tuple[tuple[str, ...], str]]:
         yield ("evidence",), "needs performance_threshold: evidence is gathered for a drop of F1 below it"
     elif threshold >= 1:
         yield ("evidence",), "needs a performance_threshold below 1: at 1 a single error is a proof"
-    elif not 0 < rule.min_drop < threshold:
-        yield ("evidence", "min_drop"), f"is not above 0 and below performance_threshold ({threshold:g})"
+    elif not LEAST_DROP <= rule.min_drop <= threshold - LEAST_DROP:
+        most = threshold - LEAST_DROP
+        yield ("evidence", "min_drop"), f"is not from {LEAST_DROP:g} to {most:g}, just below performance_threshold"
 
 
 def _not_http(keys: tuple[str, ...], url: Url | None) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -167,10 +167,7 @@ def _level(value: object) -> float:
 
 
 def _rate(value: object) -> float:
-    rate = _number(value, 0, sys.float_info.max, "a number above 0")
-    if not rate:
-        raise ValueError("is not a number above 0")
-    return rate
+    return _number(value, 0.001, 1_000_000, "a number from 0.001 to 1,000,000")
 
 
 def _integer(value: object, low: int) -> int:

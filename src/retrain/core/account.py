@@ -13,6 +13,7 @@ from retrain.core.words import counted
 FRESH_MARGIN = 1.2
 """So many more rows than the formula says, since the error is itself an estimate (STATISTICS §1)."""
 _SHOWN = 5
+_WIDEST = 60
 
 
 def name_of(gate: Gate) -> str:
@@ -84,20 +85,23 @@ def cannot_tell(paired: Paired, gate: Gate, alpha: float, fresh_alpha: float, ro
 
 def where(verdict: SliceVerdict) -> str:
     """The slice in words: `region = south`."""
-    return f"{verdict.column} = {'(missing)' if verdict.value is None else verdict.value}"
+    value = "(missing)" if verdict.value is None else str(verdict.value)
+    told = "".join(each if each.isprintable() else "?" for each in f"{verdict.column} = {value}")
+    return told if len(told) <= _WIDEST else f"{told[: _WIDEST - 1]}…"
 
 
 def of_slices(slices: Sequence[SliceVerdict]) -> str:
     """What the slices say: whether any is worse, and which are too small to protect."""
     untested = [each for each in slices if not each.tested]
     said = f"{len(slices) - len(untested)} of {counted(len(slices), 'slice')} could be tested"
-    if not any(each.worse for each in slices):
+    if len(untested) < len(slices) and not any(each.worse for each in slices):
         said += ", and none is worse than bad luck explains"
     if not untested:
         return said
     listed = ", ".join(f"{where(each)} ({counted(each.rows, 'row')})" for each in untested[:_SHOWN])
     more = f" and {len(untested) - _SHOWN} more" if len(untested) > _SHOWN else ""
-    return f"{said}; not those on whose rows the models differ too seldom: {listed}{more}"
+    few = "too few rows on which the models differ, or none on which the metric has a value"
+    return f"{said}; not these, which have {few}: {listed}{more}"
 
 
 def of_worse_slices(slices: Sequence[SliceVerdict]) -> str:

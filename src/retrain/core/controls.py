@@ -19,6 +19,8 @@ def rule_on(tallies: Mapping[str, Tally], gate: Gate) -> tuple[Finding, ...]:
     A gate that would promote one is broken: it, the holdout or the champion is not what it is taken for. The last
     finding is about a challenger that knows every label, and says whether there is anything left to promote.
     """
+    if not tallies:
+        return ()
     found = [_rule_on(name, tally, gate) for name, tally in tallies.items()]
     return (*found, _on_knowing(judge(_knowing(next(iter(tallies.values()))), gate, 1)))
 

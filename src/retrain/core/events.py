@@ -52,7 +52,8 @@ class Judged:
 
     `question` is what was asked besides the three (metric, average, margin, level); `file` is the holdout
     file's inode, size and time, so that an unchanged file need not be read again. `classes` counts its rows by their
-    label, and `sketch` is that of the rows, at the first look at them. `leaked` is about the data of both trainings.
+    label, and `sketch` is that of the rows, at the first look at them. `leaked` is about the data of both trainings,
+    `known_rows` what changes when more or others of its rows become known.
     """
 
     challenger: str
@@ -67,6 +68,7 @@ class Judged:
     sketch: tuple[int, ...] = ()
     classes: tuple[tuple[str, int], ...] = ()
     leaked: Leaked = field(default_factory=Leaked)
+    known_rows: str = ""
 
 
 @dataclass(frozen=True, slots=True)

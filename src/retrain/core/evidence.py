@@ -59,11 +59,14 @@ def gather(evidence: Evidence, weight: Weight, at: datetime, *, counts: bool) ->
 
 
 def _mean(mean: float, value: float, number: int) -> float:
-    """The running mean with the value that is its `number`-th.
+    """The running mean with the value that is its `number`-th; of the first few it is the smallest.
 
-    An outage, or a window of a whole backlog, counts as four at most: it must not lower the bar at one stroke.
+    Both keep the bar high: an outage, or a window of a whole backlog, must not lower it. Later ones count as four
+    windows or gaps at most.
     """
-    return mean + ((min(value, 4 * mean) if number > 1 else value) - mean) / max(1, number)
+    if number < ESTIMATED:
+        return min(mean, value) if number > 1 else value
+    return mean + (min(value, 4 * mean) - mean) / number
 
 
 def forgotten(evidence: Evidence) -> Evidence:

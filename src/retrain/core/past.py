@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from retrain.core.events import SwapStarted
-from retrain.core.records import Assessment, Signal
+from retrain.core.records import Assessment, Counts, Signal
 from retrain.core.verdicts import Ruling
 
 TRAINING, PROMOTION = "training", "promotion"
@@ -16,15 +16,17 @@ TRAINING, PROMOTION = "training", "promotion"
 class Streak:
     """A signal's distinct windows in breach, in a row, since the last training that succeeded.
 
-    `in_breach` and `value` are what the last judged window said; `armed` is False for drift that stood at the last
-    promotion and was not seen healthy since; `seen` and `latest` tell the windows that count no more, `counted`
-    those that make up the streak. `labelled` is how many labels of which kind the window had that was read last.
+    `in_breach`, `value` and `counts` are what the last judged window said; `armed` is False for drift that stood at
+    the last promotion and was not seen healthy since; `seen` and `latest` tell the windows that count no more,
+    `counted` those that make up the streak. `labelled` is how many labels of which kind the window had that was read
+    last.
     """
 
     count: int = 0
     counted: tuple[str, ...] = ()
     in_breach: bool = False
     value: float | None = None
+    counts: Counts | None = None
     armed: bool = True
     seen: tuple[str, ...] = ()
     latest: datetime | None = None
@@ -59,8 +61,9 @@ class Evidence:
 class Trial:
     """A promotion on trial: `before` served until `since` and showed `f1` last.
 
-    `count` windows of the new champion in a row showed less, `window` was the last of them. `failed_at` is when the
-    hook after the rollback failed.
+    `count` windows of the new champion in a row showed less, `window` was the last of them. `old` are the counts of
+    the old one's last window, `new` those of the `windows` of the new one together, where they are known. `failed_at`
+    is when the hook after the rollback failed.
     """
 
     before: str
@@ -68,6 +71,9 @@ class Trial:
     since: datetime
     count: int = 0
     window: str = ""
+    old: Counts | None = None
+    new: Counts = field(default_factory=lambda: Counts(0, 0, 0))
+    windows: int = 0
     failed_at: datetime | None = None
 
 

@@ -23,7 +23,7 @@ from retrain.core.events import (
 )
 from retrain.core.evidence import forgotten, gather, spent
 from retrain.core.past import PROMOTION, TRAINING, Challenger, Evidence, OpenRun, Past, Streak, Trial, earlier
-from retrain.core.records import Action, Assessment, Outcome, Reason, Signal, State
+from retrain.core.records import Action, Assessment, Counts, Outcome, Reason, Signal, State
 
 _JUDGED = (State.HEALTHY, State.BREACH)
 REMEMBERED = 128
@@ -66,14 +66,15 @@ def advance(past: Past, event: Event, at: datetime) -> Past:
             return _undone(past, event, at)
         case Promoted():
             past = as_of(past, event.previous, at)
-            trial = Trial(event.previous, past.f1.value, at) if event.previous and past.f1.value is not None else None
+            trial = _on_trial(past, event, at)
             past = _serves(replace(past, swap=None), event.version, at, disarm=True)
             return replace(_without(past, event.version), unpromoted=0, trial=trial)
         case RolledBack():
             past = as_of(past, event.previous, at)
             before = past.lineage[: past.lineage.index(event.version)] if event.version in past.lineage else None
             past = _serves(replace(past, swap=None), event.version, at, disarm=True)
-            banned = past.banned if event.previous is None else _appended(past.banned, event.previous)
+            # Only who is stepped back from; --to may also name a later one.
+            banned = past.banned if before is None or not event.previous else _appended(past.banned, event.previous)
             return replace(past, banned=banned, lineage=past.lineage if before is None else before)
         case Adopted():
             return as_of(past, event.version, at)
@@ -112,12 +113,25 @@ def _weighed(evidence: Evidence, f1: Assessment) -> Evidence:
     return gather(evidence, f1.weight, f1.observed_at, counts=not f1.settling)
 
 
+def _on_trial(past: Past, event: Promoted, at: datetime) -> Trial | None:
+    """The trial that this promotion begins; None where the champion before showed nothing to compare with."""
+    if event.previous is None or past.f1.value is None:
+        return None
+    return Trial(event.previous, past.f1.value, at, old=past.f1.counts)
+
+
 def _tried(trial: Trial | None, f1: Assessment) -> Trial | None:
     """The promotion on trial after a new window."""
     if trial is None or f1.settling or f1.value is None:
         return trial
-    below = f1.value < trial.f1
-    return replace(trial, count=trial.count + 1 if below else 0, window=f1.window if below else "")
+    below, new, counts = f1.value < trial.f1, trial.new, f1.counts or Counts(0, 0, 0)
+    return replace(
+        trial,
+        count=trial.count + 1 if below else 0,
+        window=f1.window if below else "",
+        new=Counts(new.tp + counts.tp, new.fp + counts.fp, new.fn + counts.fn),
+        windows=trial.windows + (f1.counts is not None),
+    )
 
 
 def _after(streak: Streak, assessment: Assessment) -> Streak:
@@ -138,6 +152,7 @@ def _after(streak: Streak, assessment: Assessment) -> Streak:
         counted=() if healthy else _last(streak.counted, assessment),
         in_breach=not healthy,
         value=assessment.value,
+        counts=assessment.counts,
         armed=armed,
         seen=seen,
         latest=latest,

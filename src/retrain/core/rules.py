@@ -14,7 +14,7 @@ Level = NewType("Level", float)
 Amount = NewType("Amount", float)
 """A finite number, not negative."""
 Rate = NewType("Rate", float)
-"""A finite number above 0."""
+"""So many a year: from a thousandth to a million."""
 Natural = NewType("Natural", int)
 """A whole number, 0 or more."""
 Positive = NewType("Positive", int)

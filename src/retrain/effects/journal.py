@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
@@ -207,7 +207,7 @@ def _unpacked(body: str) -> Past | None:
 def _entry(row: tuple[int, str, str, str]) -> Entry:
     number, at, kind, body = row
     try:
-        return Entry(number, datetime.fromisoformat(at), _converter.loads(body, _KINDS[kind]))
+        return Entry(number, datetime.fromisoformat(at).astimezone(UTC), _converter.loads(body, _KINDS[kind]))
     except Exception as error:  # cattrs raises whatever a wrong value does
         raise sqlite3.DataError(f"its event {number} ({kind}) cannot be read") from error
 

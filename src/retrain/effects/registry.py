@@ -49,6 +49,14 @@ def served(models: Models) -> Served | None:
     return Served(name[1], _file(models, name[1]), made_at)
 
 
+def is_there(path: Path) -> bool:
+    """Whether a file has this name; what can be no name at all is none."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def identify(path: Path) -> str:
     """The version of these bytes."""
     with _errors_told(path), path.open("rb") as file:
@@ -67,6 +75,13 @@ def admit(models: Models, artifact: Path) -> str:
 def keep_rows(models: Models, version: str, hashes: Path) -> None:
     """Keep the hashes of the rows that this version was trained on with it."""
     _copy(models, hashes, version, _ROWS)
+
+
+def forget_rows(models: Models, version: str) -> None:
+    """Forget which rows this version was trained on: it was made anew, from others perhaps."""
+    path = _file(models, version, _ROWS)
+    with _errors_told(path):
+        path.unlink(missing_ok=True)
 
 
 def rows_of(models: Models, version: str) -> Path | None:

@@ -56,6 +56,17 @@ def carry_out(plan: Plan, directory: Path, timeout: timedelta, progress: Callabl
 
 
 @contextmanager
+def garbled() -> Iterator[None]:
+    """Raise RetrainError where an answer cannot be read: a model may write into any descriptor it finds."""
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise RetrainError(
+            "the scoring process gave an answer that cannot be read; does a model write into open files of its process?"
+        ) from error
+
+
+@contextmanager
 def _child(plan: Plan, directory: Path, printed: IO[bytes]) -> Iterator[tuple[Process, int]]:
     """The scoring process and the descriptor of its results; ended with all its workers on leaving."""
     reader, writer = os.pipe()
@@ -68,8 +79,9 @@ def _child(plan: Plan, directory: Path, printed: IO[bytes]) -> Iterator[tuple[Pr
                 stdout=printed,
                 stderr=printed,
                 cwd=directory,
-                # What -P is to the child, this is to its workers: no module of the directory shadows the library's.
-                env={**os.environ, "PYTHONSAFEPATH": "1"},
+                # What -P is to the child, the first is to its workers: no module of the directory shadows the
+                # library's. The second leaves nothing beside the modules there.
+                env={**os.environ, "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"},
                 start_new_session=True,
                 pass_fds=(writer,),
             )
@@ -100,7 +112,9 @@ def _messages(process: Process, results: int, deadline: float) -> Iterator[dict[
                 return
         elif data := os.read(results, 65536):
             *lines, pending = (pending + data).split(b"\n")
-            yield from map(json.loads, lines)
+            with garbled():
+                messages = [dict(json.loads(line)) for line in lines]
+            yield from messages
         else:
             return
     yield {"late": True}
@@ -135,7 +149,9 @@ def _signal(process: Process, number: int) -> bool:
 
 def _answer(message: dict[str, Any]) -> dict[str, Any]:
     if "error" in message:
-        raise Unscorable(message["error"]["side"], message["error"]["message"])
+        with garbled():
+            side, told = message["error"]["side"], str(message["error"]["message"])
+        raise Unscorable(side, told)
     return message
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from retrain.config.schema import Promotion
 from retrain.core.verdicts import Cell, Leaked, Slice, Tally
-from retrain.effects.evaluation.child import Plan, carry_out
+from retrain.effects.evaluation.child import Plan, carry_out, garbled
 
 
 def compare(  # noqa: PLR0913 (the files of known rows belong to the versions that are compared)
@@ -36,7 +36,9 @@ def compare(  # noqa: PLR0913 (the files of known rows belong to the versions th
         known_challenger=known_challenger,
         known_champion=known_champion,
     )
-    return _tally(carry_out(plan, directory, promotion.timeout, progress))
+    answer = carry_out(plan, directory, promotion.timeout, progress)
+    with garbled():
+        return _tally(answer)
 
 
 def remember_rows(data: Path, promotion: Promotion, into: Path, directory: Path) -> int:
@@ -46,8 +48,9 @@ def remember_rows(data: Path, promotion: Promotion, into: Path, directory: Path)
     Raises Unscorable where the data, the holdout or the file is no use, and RetrainError as `compare` does.
     """
     plan = _plan("rows", promotion, data=data, into=into)
-    rows: int = carry_out(plan, directory, promotion.timeout, lambda _share: None)["rows"]
-    return rows
+    answer = carry_out(plan, directory, promotion.timeout, lambda _share: None)
+    with garbled():
+        return int(answer["rows"])
 
 
 def controls(
@@ -59,8 +62,9 @@ def controls(
     there are no others. The sketches are empty. Raises as `compare` does.
     """
     plan = _plan("controls", promotion, champion=champion, slices=list(promotion.slices))
-    message = carry_out(plan, directory, promotion.timeout, progress)
-    return {name: Tally(_cells(cells), message["holdout"]) for name, cells in message["controls"].items()}
+    answer = carry_out(plan, directory, promotion.timeout, progress)
+    with garbled():
+        return {name: Tally(_cells(cells), answer["holdout"]) for name, cells in answer["controls"].items()}
 
 
 def _plan(job: str, promotion: Promotion, **fields: Any) -> Plan:

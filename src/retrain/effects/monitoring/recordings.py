@@ -48,6 +48,9 @@ def tabulate(path: Path) -> Table:
         wanted = ".csv (with a header), or in .jsonl, .ndjson or .json (an object a line)"
         raise RetrainError(f"{path}: the name of recorded metrics must end in {wanted}")
     try:
+        if not path.is_file():
+            path.stat()  # says what is wrong where nothing is there
+            raise RetrainError(f"{path} is not a regular file")
         with path.open(encoding="utf-8-sig", newline="") as file:
             return read(file, str(path))
     except OSError as error:
