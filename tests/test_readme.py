@@ -126,6 +126,7 @@ def test_the_figures_of_the_readme_are_those_of_the_simulations() -> None:
     """Each is within the Monte Carlo error of a faster run of the same simulation (`make simulations` has them all)."""
     tables = [simulations.triggers.table(next(iter(simulations.triggers.MONITORS)), 0.1)]
     tables.append(simulations.promotions.table(0.1))
+    tables.append(simulations.probation.table(next(iter(simulations.probation.PACES)), 0.2))
     rows = {row: list(figures.values()) for table in tables for row, figures in table.items()}
     for row, figures in rows.items():
         (line,) = re.findall(rf"^\| {re.escape(row)} \| (.+) \|$", README, re.M)
