@@ -1,14 +1,7 @@
 """`retrain backtest`: recorded metrics through the configured rule: when would it have trained? And under others?"""
 
-import multiprocessing
-import os
 import re
-import signal
-import threading
-import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,7 +11,7 @@ from retrain.context import Context
 from retrain.core.assess import NAMES
 from retrain.core.evidence import YEAR, told_rule
 from retrain.core.records import Reason, Recorded, Signal
-from retrain.core.replay import Replay, recorded, replay
+from retrain.core.replay import Replay, recorded
 from retrain.core.rules import EvidenceRule, Positive, Rate, Share, Triggers
 from retrain.core.words import counted, duration, iso, moment
 from retrain.effects import monitoring
@@ -26,11 +19,10 @@ from retrain.effects.journal import open_journal
 from retrain.effects.monitoring.history import read
 from retrain.effects.registry import is_there
 from retrain.errors import ConfigError, RetrainError
+from retrain.replays import replays
 from retrain.report import Report
 
 CONFIGURED = "as configured"
-_LONG = 20_000
-"""Looks from which on it pays to start workers."""
 _LISTED = 5
 _MOST = 1_000_000
 """Readings that a Prometheus is asked for."""
@@ -44,43 +36,8 @@ def backtest(context: Context, history: str, rules: Sequence[str], every: str) -
     every_rule = {CONFIGURED: triggers, **others}
     for name, rule in every_rule.items():
         _refuse_what_cannot_be_replayed(name, rule, looks, history)
-    replays = dict(zip(every_rule, _replays(looks, list(every_rule.values())), strict=True))
-    return _report(looks, triggers, replays, [*notes, *lacking])
-
-
-def _replays(looks: Sequence[Recorded], rules: Sequence[Triggers]) -> list[Replay]:
-    """What each rule would have done; a long record is replayed on all cores, a rule each."""
-    if len(looks) < _LONG:
-        return [replay(looks, rule) for rule in rules]
-    # Forked, the workers have the record already; a year of it takes seconds to send.
-    forked, cores = multiprocessing.get_context("fork"), min(len(rules), os.cpu_count() or 1)
-    try:
-        with ProcessPoolExecutor(cores, forked, _take, (looks, os.getpid())) as workers:
-            return list(workers.map(_replay, rules))
-    except BrokenProcessPool as error:
-        raise RetrainError(f"a process that replays {len(looks):,} readings was killed (out of memory?)") from error
-
-
-_taken: list[Sequence[Recorded]] = []
-"""The record that a worker replays."""
-
-
-def _take(looks: Sequence[Recorded], controller: int) -> None:
-    # The controller alone answers signals. It ends its workers, and they end when it is gone.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with, args=(controller,), daemon=True).start()
-    _taken[:] = [looks]
-
-
-def _end_with(controller: int) -> None:
-    while os.getppid() == controller:
-        time.sleep(0.5)
-    os._exit(1)
-
-
-def _replay(rule: Triggers) -> Replay:
-    return replay(_taken[0], rule)
+    tried = dict(zip(every_rule, replays(looks, list(every_rule.values())), strict=True))
+    return _report(looks, triggers, tried, [*notes, *lacking])
 
 
 def _looks(context: Context, history: str, every: str) -> tuple[list[Recorded], list[str]]:

@@ -74,8 +74,8 @@ def check(context: Context, face: Face, dry_run: bool, force: bool, reason: str 
 
     The command for cron: where nothing changed and nothing failed it writes nothing.
     """
-    from retrain.check import Order
     from retrain.check import check as story
+    from retrain.view import Order
 
     echo = _echo if sys.stderr.isatty() and not (face.quiet or face.as_json) else None
     return story(context, Order(dry_run, _forced(force, reason), echo))
@@ -103,7 +103,7 @@ def promote(  # noqa: PLR0913, PLR0917  (click passes every flag by name)
 
     CHALLENGER is a path or a version; without it, the one that the last training left.
     """
-    from retrain.comparison import Order
+    from retrain.case import Order
     from retrain.promote import promote as story
 
     if reject and (force or dry_run or if_pending or challenger):

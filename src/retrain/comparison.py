@@ -1,64 +1,19 @@
 """Who is compared on the holdout, and with what verdict: the part of `promote` before it acts."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from retrain.case import KEPT, TRAINED, Case, Order, Pair, stamp_of
 from retrain.context import Context
 from retrain.core.events import Judged
-from retrain.core.judge import judge, leakage
+from retrain.core.judge import judge
 from retrain.core.ledger import next_look
 from retrain.core.past import Past
-from retrain.core.verdicts import Leaked, Tally
+from retrain.core.verdicts import Tally
 from retrain.core.words import short
 from retrain.effects import evaluation, registry
-from retrain.effects.journal import Journal
 from retrain.errors import RetrainError
-
-TRAINED, KEPT = "training ", "versions"
-"""How the source of a challenger begins that a training left; that of one which was kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """How the command was given.
-
-    `challenger` is a path or a version's prefix (None: the one that training left); `forced` and `rejected` are
-    a person's reasons; `progress` hears the share of the holdout that is done.
-    """
-
-    challenger: str | None = None
-    dry_run: bool = False
-    if_pending: bool = False
-    forced: str | None = None
-    rejected: str | None = None
-    progress: Callable[[float], None] = lambda _share: None
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One promotion at work, with the lock held."""
-
-    context: Context
-    journal: Journal
-    order: Order
-    lock_fd: int
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Who is compared: versions, and the files that hold these very bytes. `source` says whence the challenger."""
-
-    challenger: str
-    challenger_file: Path
-    champion: str | None
-    champion_file: Path | None
-    source: str
-
-    @property
-    def file_given(self) -> str | None:
-        """The name of the challenger's file, where a person gave one."""
-        return None if self.source == KEPT or self.source.startswith(TRAINED) else Path(self.source).name
+from retrain.leakage import KnownRows, known_rows, told_of_leakage
 
 
 def pair_of(case: Case) -> Pair:
@@ -158,59 +113,6 @@ def judged_on(case: Case, pair: Pair) -> tuple[Judged, list[str]]:
     return judged, told
 
 
-class RefusedError(RetrainError):
-    """A training has seen the holdout, or nobody knows whether it has; `holdout` is the stamp of the file."""
-
-    def __init__(self, message: str, version: str, holdout: str) -> None:
-        super().__init__(f"refused: {message}")
-        self.version, self.holdout = version, holdout
-
-
-@dataclass(frozen=True, slots=True)
-class KnownRows:
-    """The hashes of the rows that each side was trained on, where leakage is checked and they are known."""
-
-    challenger: Path | None = None
-    champion: Path | None = None
-
-    @property
-    def stamp(self) -> str:
-        """What changes when one of them becomes known or is known anew; empty where none is."""
-        return ", ".join(stamp_of(path) for path in (self.challenger, self.champion) if path is not None)
-
-
-def known_rows(context: Context, challenger: str, champion: str | None) -> KnownRows:
-    """The files of the rows that both were trained on."""
-    models = context.config.models
-    if context.config.training.data is None:
-        return KnownRows()
-    of_champion = registry.rows_of(models, champion) if champion is not None else None
-    return KnownRows(registry.rows_of(models, challenger), of_champion)
-
-
-def told_of_leakage(case: Case, pair: Pair, leaked: Leaked, rows: int, stamp: str) -> list[str]:
-    """What is to be told of holdout rows that a training has seen. Raises RefusedError where that forbids a verdict."""
-    config, forced = case.context.config, case.order.forced is not None
-    if config.training.data is None:
-        return []
-    too_much = leakage(leaked, rows, config.promotion.max_leakage)
-    if too_much is not None and not forced:
-        raise RefusedError(too_much, pair.challenger, stamp)
-    waiting = case.journal.past().challenger
-    if leaked.challenger is None and waiting is not None and waiting.version == pair.challenger and not forced:
-        why = (
-            f"it is not known on which rows challenger {short(pair.challenger)} was trained (training.data was not set,"
-            " or could not be read, when its training ended), so the holdout may be among them: train anew"
-        )
-        raise RefusedError(why, pair.challenger, stamp)
-    sides = {"challenger": leaked.challenger, "champion": leaked.champion if pair.champion is not None else 0}
-    unknown = [side for side, count in sides.items() if count is None]
-    told = [f"Mind that {too_much}"] if too_much is not None else []
-    if unknown:
-        told.append(f"Leakage was not checked for the {' and the '.join(unknown)}, whose training rows are not known")
-    return told
-
-
 def _score(case: Case, pair: Pair, rows: KnownRows) -> Tally:
     """Both models on the holdout. Only a person's --force goes past a champion that cannot be scored."""
     order, models = case.order, case.context.config.models
@@ -244,12 +146,3 @@ def question(context: Context) -> str:
     promotion = context.config.promotion
     asked = f"{context.config.gate.question}; target {promotion.target}; dtypes {sorted(promotion.dtypes.items())}"
     return asked + (f"; slices {', '.join(promotion.slices)}" if promotion.slices else "")
-
-
-def stamp_of(file: Path) -> str:
-    """What changes when the file, the holdout say, is touched."""
-    try:
-        found = file.stat()
-    except OSError as error:
-        raise RetrainError(f"{file}: cannot be read: {error.strerror} (is it promotion.holdout?)") from error
-    return f"{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"

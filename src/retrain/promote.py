@@ -3,7 +3,8 @@
 import re
 from dataclasses import replace
 
-from retrain.comparison import Case, Order, Pair, RefusedError, judged_on, pair_of, question, stamp_of
+from retrain.case import Case, Order, Pair, stamp_of
+from retrain.comparison import judged_on, pair_of, question
 from retrain.context import Context
 from retrain.core.events import Judged, NotJudged, Rejected, Swap, SwapStarted
 from retrain.core.past import PROMOTION, Challenger
@@ -13,6 +14,7 @@ from retrain.effects import lock, registry
 from retrain.effects.journal import Journal, open_journal
 from retrain.errors import BusyError, Exit, RetrainError
 from retrain.handover import SwapUndoneError, hand_over, settle
+from retrain.leakage import RefusedError
 from retrain.report import Report
 
 EXIT = {Ruling.PROMOTE: Exit.DONE, Ruling.REJECT: Exit.REJECTED, Ruling.INCONCLUSIVE: Exit.INCONCLUSIVE}

@@ -11,10 +11,11 @@ from retrain.core.assess import assess
 from retrain.core.decide import decide
 from retrain.core.events import Checked, Entry
 from retrain.core.past import Past
-from retrain.core.recall import as_of, watch
+from retrain.core.recall import as_of
 from retrain.core.records import Action, Counts, Reason, Recorded, Signal, Snapshot, Unknown
 from retrain.core.replay import recorded, replay
 from retrain.core.rules import Amount, Positive, Share, Triggers
+from retrain.core.watch import watch
 from tests.core.test_decide import DAY, HOUR, T0, Story
 
 RULE = Triggers(

@@ -15,7 +15,20 @@ from retrain.core.evidence import REMEMBERED, bar
 from retrain.core.records import Action, Counts
 from retrain.core.rules import Positive, Triggers
 from tests.core.test_decide import Story
-from tests.simulations import DELAYS, DELTA, PROMOTIONS, RATIOS, delta, figures, grid, promotions, tables, triggers
+from tests.simulations import (
+    DELAYS,
+    DELTA,
+    PROBATION,
+    PROMOTIONS,
+    RATIOS,
+    delta,
+    figures,
+    grid,
+    probation,
+    promotions,
+    tables,
+    triggers,
+)
 from tests.simulations.windows import (
     Bools,
     Floats,
@@ -177,10 +190,20 @@ def test_the_delta_test_keeps_its_level(rows: int, f1: float) -> None:
         assert tables.interval(hits, draws, Z)[0] <= level
 
 
+@pytest.mark.parametrize("pace", probation.PACES)
+def test_with_counts_a_probation_rolls_back_few_that_are_no_worse(pace: str) -> None:
+    """5 in 100 at most of those that are as good, however often it is asked; and nearly all that are much worse."""
+    share = {row: cells["with counts"] for row, cells in probation.table(pace, 0.4).items()}
+    assert share["as good as the old one"].value <= 0.05
+    assert share["better by 0.01"].value < share["as good as the old one"].value
+    assert share["worse by 0.10"].value > 0.9
+
+
 def test_figures_are_seeded_and_complete() -> None:
     """Whoever prints them again reads the same numbers, in every table."""
     sections = figures(0.01)
-    assert list(sections) == [*triggers.MONITORS, RATIOS, DELAYS, PROMOTIONS, DELTA]
+    rolled_back = [PROBATION + pace for pace in probation.PACES]
+    assert list(sections) == [*triggers.MONITORS, RATIOS, DELAYS, *rolled_back, PROMOTIONS, DELTA]
     for monitor in triggers.MONITORS:
         assert sections[monitor].table == triggers.table(monitor, 0.01)
     assert sections[PROMOTIONS].table == promotions.table(0.01)

@@ -98,17 +98,17 @@ def of_slices(slices: Sequence[SliceVerdict]) -> str:
         said += ", and none is worse than bad luck explains"
     if not untested:
         return said
-    listed = ", ".join(f"{where(each)} ({counted(each.rows, 'row')})" for each in untested[:_SHOWN])
+    named = ", ".join(f"{where(each)} ({counted(each.rows, 'row')})" for each in untested[:_SHOWN])
     more = f" and {len(untested) - _SHOWN} more" if len(untested) > _SHOWN else ""
     few = "too few rows on which the models differ, or none on which the metric has a value"
-    return f"{said}; not these, which have {few}: {listed}{more}"
+    return f"{said}; not these, which have {few}: {named}{more}"
 
 
 def of_worse_slices(slices: Sequence[SliceVerdict]) -> str:
     """The sentence of a veto."""
     worse = [each for each in slices if each.worse]
-    listed = "; ".join(f"{where(each)} ({each.difference:+.3f} on {counted(each.rows, 'row')})" for each in worse)
-    return f"worse where {listed}, more than bad luck explains, and no slice may be (promotion.slices)"
+    named = "; ".join(f"{where(each)} ({each.difference:+.3f} on {counted(each.rows, 'row')})" for each in worse)
+    return f"worse where {named}, more than bad luck explains, and no slice may be (promotion.slices)"
 
 
 def listed(labels: Sequence[Label]) -> str:

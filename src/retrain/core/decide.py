@@ -26,7 +26,7 @@ def decide(  # noqa: PLR0913  (the decision's whole world is its arguments)
 ) -> Decision:
     """The decision of one check.
 
-    `before` is what the journal said before this check's readings and `past` what it says with them (`recall.watch`),
+    `before` is what the journal said before this check's readings and `past` what it says with them (`watch`),
     `champion_made_at` when the served artifact was made (None: not known), `probation` how long a promotion is on
     trial, `forced` the reason of a person who skips the rules.
     """

@@ -8,6 +8,8 @@ from retrain.core.events import SwapStarted
 from retrain.core.records import Assessment, Counts, Signal
 from retrain.core.verdicts import Ruling
 
+REMEMBERED = 128
+"""How many windows without a time are remembered as seen, and how many champions."""
 TRAINING, PROMOTION = "training", "promotion"
 """The incidents of a training and of a promotion that fail; a check has its own."""
 
@@ -165,6 +167,11 @@ class Past:
         """Whether this incident is to be told: it is new, or it was told `repeat_after` ago."""
         told_at = self.told.get(incident)
         return told_at is None or now - told_at >= repeat_after
+
+
+def appended(items: tuple[str, ...], item: str, most: int = REMEMBERED) -> tuple[str, ...]:
+    """The items with this one moved to the end, the oldest forgotten."""
+    return (*[each for each in items if each != item], item)[-most:]
 
 
 def earlier(one: datetime | None, other: datetime | None) -> bool:

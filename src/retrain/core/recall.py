@@ -21,15 +21,10 @@ from retrain.core.events import (
     TrainingFinished,
     TrainingStarted,
 )
-from retrain.core.evidence import forgotten, gather, spent
-from retrain.core.past import PROMOTION, TRAINING, Challenger, Evidence, OpenRun, Past, Streak, Trial, earlier
-from retrain.core.records import Action, Assessment, Counts, Outcome, Reason, Signal, State
-
-_JUDGED = (State.HEALTHY, State.BREACH)
-REMEMBERED = 128
-"""How many windows without a time are remembered as seen, and how many champions."""
-DATED = 8
-"""How many windows with a time are: a clock that was set back must not bring the last ones back."""
+from retrain.core.evidence import spent
+from retrain.core.past import PROMOTION, TRAINING, Challenger, OpenRun, Past, Streak, Trial, appended
+from retrain.core.records import Action, Outcome, Reason
+from retrain.core.watch import watch
 
 
 def fold(past: Past, entries: Iterable[Entry]) -> Past:
@@ -53,7 +48,7 @@ def advance(past: Past, event: Event, at: datetime) -> Past:
             told = {each: since for each, since in past.told.items() if each != PROMOTION}
             if event.dry_run:
                 return replace(past, told=told)
-            past = replace(past, told=told, admitted=_appended(past.admitted, event.challenger))
+            past = replace(past, told=told, admitted=appended(past.admitted, event.challenger))
             return _of(past, event.challenger, ruling=event.verdict.ruling)
         case NotJudged():
             past = _told(past, PROMOTION, at)
@@ -74,7 +69,7 @@ def advance(past: Past, event: Event, at: datetime) -> Past:
             before = past.lineage[: past.lineage.index(event.version)] if event.version in past.lineage else None
             past = _serves(replace(past, swap=None), event.version, at, disarm=True)
             # Only who is stepped back from; --to may also name a later one.
-            banned = past.banned if before is None or not event.previous else _appended(past.banned, event.previous)
+            banned = past.banned if before is None or not event.previous else appended(past.banned, event.previous)
             return replace(past, banned=banned, lineage=past.lineage if before is None else before)
         case Adopted():
             return as_of(past, event.version, at)
@@ -87,30 +82,8 @@ def as_of(past: Past, version: str | None, at: datetime) -> Past:
     if version is None or version == past.served or under_way:
         return past
     if past.served is None:
-        return replace(past, served=version, served_since=at, champions=_appended(past.champions, version))
+        return replace(past, served=version, served_since=at, champions=appended(past.champions, version))
     return _serves(past, version, at, disarm=False)
-
-
-def watch(past: Past, assessments: Iterable[Assessment]) -> Past:
-    """What matters after these readings: every window counts once."""
-    f1, drift, evidence, trial = past.f1, past.drift, past.evidence, past.trial
-    for assessment in assessments:
-        if assessment.signal is Signal.DRIFT:
-            drift = _after(drift, assessment)
-            continue
-        if assessment.state in _JUDGED and not f1.has_seen(assessment):
-            evidence, trial = _weighed(evidence, assessment), _tried(trial, assessment)
-        f1 = _after(f1, assessment)
-    if f1 is past.f1 and drift is past.drift:
-        return past
-    return replace(past, f1=f1, drift=drift, evidence=evidence, trial=trial)
-
-
-def _weighed(evidence: Evidence, f1: Assessment) -> Evidence:
-    """The evidence after a new window."""
-    if f1.weight is None or f1.observed_at is None:
-        return forgotten(evidence)
-    return gather(evidence, f1.weight, f1.observed_at, counts=not f1.settling)
 
 
 def _on_trial(past: Past, event: Promoted, at: datetime) -> Trial | None:
@@ -118,51 +91,6 @@ def _on_trial(past: Past, event: Promoted, at: datetime) -> Trial | None:
     if event.previous is None or past.f1.value is None:
         return None
     return Trial(event.previous, past.f1.value, at, old=past.f1.counts)
-
-
-def _tried(trial: Trial | None, f1: Assessment) -> Trial | None:
-    """The promotion on trial after a new window."""
-    if trial is None or f1.settling or f1.value is None:
-        return trial
-    below, new, counts = f1.value < trial.f1, trial.new, f1.counts or Counts(0, 0, 0)
-    return replace(
-        trial,
-        count=trial.count + 1 if below else 0,
-        window=f1.window if below else "",
-        new=Counts(new.tp + counts.tp, new.fp + counts.fp, new.fn + counts.fn),
-        windows=trial.windows + (f1.counts is not None),
-    )
-
-
-def _after(streak: Streak, assessment: Assessment) -> Streak:
-    if assessment.state not in _JUDGED:
-        return streak
-    healthy = assessment.state is State.HEALTHY
-    if streak.has_seen(assessment):
-        grown = streak.seen[-1:] == (assessment.window,) and assessment.labelled != streak.labelled
-        return replace(streak, labelled=assessment.labelled) if grown else streak
-    armed, seen = streak.armed or healthy, _last(streak.seen, assessment)
-    if assessment.settling:
-        return replace(streak, armed=armed, seen=seen, labelled=assessment.labelled)
-    latest = streak.latest
-    if assessment.dated and not earlier(assessment.observed_at, latest):
-        latest = assessment.observed_at
-    return Streak(
-        count=0 if healthy else streak.count + 1,
-        counted=() if healthy else _last(streak.counted, assessment),
-        in_breach=not healthy,
-        value=assessment.value,
-        counts=assessment.counts,
-        armed=armed,
-        seen=seen,
-        latest=latest,
-        labelled=assessment.labelled,
-    )
-
-
-def _last(windows: tuple[str, ...], assessment: Assessment) -> tuple[str, ...]:
-    """The windows with this one at the end; of dated ones few are kept, since older ones are known by their dates."""
-    return _appended(windows, assessment.window, DATED if assessment.dated else REMEMBERED)
 
 
 def _checked(past: Past, event: Checked, at: datetime) -> Past:
@@ -196,7 +124,7 @@ def _trained(past: Past, event: TrainingFinished, at: datetime) -> Past:
         failed_at=None,
         failures=0,
         challenger=Challenger(event.challenger, event.run, at),
-        admitted=_appended(past.admitted, event.challenger),
+        admitted=appended(past.admitted, event.challenger),
         unpromoted=past.unpromoted + 1,
         told={},
     )
@@ -204,7 +132,7 @@ def _trained(past: Past, event: TrainingFinished, at: datetime) -> Past:
 
 def _serves(past: Past, version: str, at: datetime, *, disarm: bool) -> Past:
     """Another champion serves: the old one's windows say nothing about it."""
-    lineage = past.lineage if past.served is None else _appended(past.lineage, past.served)
+    lineage = past.lineage if past.served is None else appended(past.lineage, past.served)
     lineage = tuple(each for each in lineage if each != version)
     return replace(
         past,
@@ -217,7 +145,7 @@ def _serves(past: Past, version: str, at: datetime, *, disarm: bool) -> Past:
         served_since=at,
         took_over_at=at if past.served is not None else None,
         lineage=lineage,
-        champions=_appended(past.champions, version),
+        champions=appended(past.champions, version),
     )
 
 
@@ -236,11 +164,6 @@ def _without(past: Past, version: str) -> Past:
 
 def _told(past: Past, incident: str, at: datetime) -> Past:
     return replace(past, told={**past.told, incident: at})
-
-
-def _appended(items: tuple[str, ...], item: str, most: int = REMEMBERED) -> tuple[str, ...]:
-    """The items with this one moved to the end, the oldest forgotten."""
-    return (*[each for each in items if each != item], item)[-most:]
 
 
 def _clamp(past: Past, now: datetime) -> Past:

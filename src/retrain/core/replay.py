@@ -13,9 +13,10 @@ from retrain.core.assess import BY_NUMBERS, assess
 from retrain.core.decide import decide
 from retrain.core.events import Checked, Entry, TrainingFinished
 from retrain.core.past import Past
-from retrain.core.recall import advance, as_of, watch
+from retrain.core.recall import advance, as_of
 from retrain.core.records import Action, Assessment, Outcome, Reason, Recorded, Signal, Snapshot, State, Unknown
 from retrain.core.rules import Triggers
+from retrain.core.watch import watch
 
 
 @dataclass(frozen=True, slots=True)
