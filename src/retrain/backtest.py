@@ -34,10 +34,15 @@ def backtest(context: Context, history: str, rules: Sequence[str], every: str) -
     triggers, lacking = _without_the_unrecorded(context.config.triggers, looks)
     others = {text: parse_rule(text, triggers) for text in rules} if rules else _others(triggers, looks)
     every_rule = {CONFIGURED: triggers, **others}
-    for name, rule in every_rule.items():
-        _refuse_what_cannot_be_replayed(name, rule, looks, history)
+    for name, rule in tuple(every_rule.items()):
+        problem = _cannot_be_replayed(rule, looks, history)
+        if problem is not None and (name != CONFIGURED or not rules):
+            raise ConfigError(f"{name}: {problem}")
+        if problem is not None:
+            notes.append(f"the configured rule {problem}, so it is left out")
+            del every_rule[name]
     tried = dict(zip(every_rule, replays(looks, list(every_rule.values())), strict=True))
-    return _report(looks, triggers, tried, [*notes, *lacking])
+    return _report(looks, every_rule, tried, [*notes, *lacking])
 
 
 def _looks(context: Context, history: str, every: str) -> tuple[list[Recorded], list[str]]:
@@ -120,38 +125,43 @@ def _has_counts(looks: Sequence[Recorded]) -> bool:
     return any(look.snapshot.counts is not None or look.snapshot.positives is not None for look in looks)
 
 
-def _refuse_what_cannot_be_replayed(name: str, rule: Triggers, looks: Sequence[Recorded], history: str) -> None:
-    """Raise ConfigError for a rule that this record could only seem to answer."""
+def _cannot_be_replayed(rule: Triggers, looks: Sequence[Recorded], history: str) -> str | None:
+    """What a rule needs that this record could only seem to answer; None where it has all."""
     if lacking := _unrecorded(rule, looks):
-        raise ConfigError(f"{name}: looks at {NAMES[lacking[0]]}, which {history} has not recorded")
+        return f"looks at {NAMES[lacking[0]]}, which {history} has not recorded"
     if all(rule.threshold(signal) is None for signal in Signal) and rule.max_model_age is None:
-        raise ConfigError(f"{name}: looks at nothing that {history} has recorded (--rule 'drift_threshold: 0.2', say)")
+        return f"looks at nothing that {history} has recorded (--rule 'drift_threshold: 0.2', say)"
     if rule.min_samples and all(look.snapshot.samples is None for look in looks):
-        raise ConfigError(f"{name}: min_samples needs the samples of every window, and {history} has none")
+        return f"needs the samples of every window (min_samples), and {history} has none"
     if rule.evidence is not None and not _has_counts(looks):
-        raise ConfigError(
-            f"{name}: the evidence rule needs tp, fp and fn (or positives) of every window, and {history} has none"
+        return (
+            f"needs tp, fp and fn (or positives) of every window, since it is the evidence rule, and {history} has none"
             " (--rule 'evidence: null' tries the plain rule)"
         )
+    return None
 
 
 # ---------------------------------------------------------------- its face
 
 
-def _report(looks: Sequence[Recorded], triggers: Triggers, tried: Mapping[str, Replay], notes: Sequence[str]) -> Report:
+def _report(
+    looks: Sequence[Recorded], rules: Mapping[str, Triggers], tried: Mapping[str, Replay], notes: Sequence[str]
+) -> Report:
+    """The report on each rule; the first, as a rule the configured one, is told in full."""
     first, last = looks[0].snapshot.fetched_at, looks[-1].snapshot.fetched_at
-    span, configured = last - first, tried[CONFIGURED]
+    span, told = last - first, next(iter(tried))
+    main = tried[told]
     windows = ", ".join(
-        f"{counted(count, 'window')} of {NAMES[signal]}" for signal, count in configured.windows.items() if count
+        f"{counted(count, 'window')} of {NAMES[signal]}" for signal, count in main.windows.items() if count
     )
     seen = f"{counted(len(looks), 'reading')} from {moment(first)} to {moment(last)} ({duration(span)})"
     lines = [f"{seen}, {windows}" if windows else seen]
-    unknown = configured.reasons.get(Reason.UNKNOWN, 0)
+    unknown = main.reasons.get(Reason.UNKNOWN, 0)
     if unknown:
         lines.append(f"at {counted(unknown, 'reading')} a metric was unknown, and nothing else stood")
     lines += notes
     lines += ["", *_ASSUMED, *(_OF_EVIDENCE if any("evidence: {" in name for name in tried) else ()), ""]
-    lines += [*_table(tried, span), "", *_trainings(triggers, configured.trainings)]
+    lines += [*_table(tried, span), "", *_trainings(f"{told} ({_told(rules[told])})", main.trainings)]
     data = {
         "readings": len(looks),
         "from": iso(first),
@@ -169,7 +179,7 @@ def _report(looks: Sequence[Recorded], triggers: Triggers, tried: Mapping[str, R
         ],
         "message": "\n".join(lines),
     }
-    return Report("\n".join(lines), data, details=tuple(map(_line, configured.trainings[_LISTED:])))
+    return Report("\n".join(lines), data, details=tuple(map(_line, main.trainings[_LISTED:])))
 
 
 _ASSUMED = (
@@ -196,9 +206,8 @@ def _aligned(text: str, width: int, column: int) -> str:
     return text.rjust(width) if column in (1, 2) else text.ljust(width)
 
 
-def _trainings(triggers: Triggers, trainings: Sequence[tuple[datetime, str]]) -> list[str]:
-    """When the configured rule would have trained first, and why."""
-    rule = f"{CONFIGURED} ({_told(triggers)})"
+def _trainings(rule: str, trainings: Sequence[tuple[datetime, str]]) -> list[str]:
+    """When the rule would have trained first, and why."""
     if not trainings:
         return [f"{rule} it would not have trained."]
     more = len(trainings) - _LISTED
@@ -207,7 +216,7 @@ def _trainings(triggers: Triggers, trainings: Sequence[tuple[datetime, str]]) ->
 
 
 def _told(triggers: Triggers) -> str:
-    """The configured rule in words."""
+    """A rule in words."""
     f1, drift, rule = triggers.performance_threshold, triggers.drift_threshold, triggers.evidence
     told = [f"F1 below {f1:g}"] if f1 is not None else []
     if rule is not None:

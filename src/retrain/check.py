@@ -15,7 +15,7 @@ from retrain.core.words import duration, short
 from retrain.effects import lock, monitoring, notify, registry
 from retrain.effects.journal import Journal, open_journal
 from retrain.errors import BusyError, RetrainError
-from retrain.handover import hand_over, settle
+from retrain.handover import hand_over, probation_of, settle
 from retrain.report import Report
 from retrain.train import train
 from retrain.view import Order, View, checked, incident_of, report_of
@@ -97,11 +97,19 @@ def _complain_if_stuck(context: Context, error: lock.HeldError) -> None:
         ) from error
 
 
-def _told_once(context: Context, journal: Journal, error: RetrainError, reason: Reason, incident: str) -> Report:
+def _told_once(  # noqa: PLR0913, PLR0917  (what could not be done, and what was seen)
+    context: Context,
+    journal: Journal,
+    error: RetrainError,
+    reason: Reason,
+    incident: str,
+    view: View | None = None,
+) -> Report:
     """The report of a check that could not do what it should; cron asks again, and is told once."""
     now, message = context.clock(), str(error)
     news = journal.past().is_news(incident, now, context.config.notifications.repeat_after)
-    journal.append(Checked(Action.HOLD, reason, message, None, (), incident, news), now)
+    seen = view.assessments if view is not None else ()
+    journal.append(Checked(Action.HOLD, reason, message, None, seen, incident, news), now)
     return Report(message, {"error": message, "exit_code": error.exit_code}, error.exit_code, news)
 
 
@@ -113,9 +121,7 @@ def _decide(context: Context, past: Past, snapshot: Snapshot, order: Order) -> V
     assessments = assess(snapshot, triggers, past)
     watched = watch(past, assessments)
     made_at = serving.made_at if serving is not None else None
-    probation = context.config.promotion.probation
-    if past.trial is not None and past.trial.before not in registry.kept(context.config.models):
-        probation = None  # there is nothing to go back to
+    probation = probation_of(context, past)
     decision = decide(
         past, watched, assessments, triggers, now, champion_made_at=made_at, probation=probation, forced=order.forced
     )
@@ -169,7 +175,7 @@ def _roll_back(context: Context, journal: Journal, view: View, order: Order, loc
     try:
         hand_over(context, journal, SwapStarted(Swap.ROLLBACK, before, view.served, why), lock_fd)
     except RetrainError as error:
-        return _told_once(context, journal, error, Reason.PROBATION, Reason.PROBATION)
+        return _told_once(context, journal, error, Reason.PROBATION, Reason.PROBATION, view)
     message = (
         f"rolled back: {short(before)} serves again, {short(view.served or '')} is out of service: {why}."
         " On the holdout it was better, so see whether that still looks like live traffic"

@@ -13,7 +13,7 @@ from retrain.core.verdicts import Tally
 from retrain.core.words import short
 from retrain.effects import evaluation, registry
 from retrain.errors import RetrainError
-from retrain.leakage import KnownRows, known_rows, told_of_leakage
+from retrain.leakage import KnownRows, RefusedError, basis, known_rows, told_of_leakage
 
 
 def pair_of(case: Case) -> Pair:
@@ -83,12 +83,12 @@ def judged_on(case: Case, pair: Pair) -> tuple[Judged, list[str]]:
     stamp, rows = stamp_of(holdout), known_rows(context, pair.challenger, pair.champion)
     known = journal.recorded_for_file(stamp, pair.champion, pair.challenger, asked)
     if known is not None and rows.stamp == known.known_rows:
-        told = told_of_leakage(case, pair, known.leaked, known.verdict.rows, stamp)
+        told = told_of_leakage(case, pair, known.leaked, known.verdict.rows, rows)
         return replace(known, repeated=True, dry_run=dry_run, source=pair.source, sketch=()), told
-    tally = _score(case, pair, rows)
+    tally, rows = _score(case, pair, rows)
     if stamp_of(holdout) != stamp:
         raise RetrainError(f"{holdout}: was changed while the models were scored on it; try again")
-    told = told_of_leakage(case, pair, tally.leaked, tally.rows, stamp)
+    told = told_of_leakage(case, pair, tally.leaked, tally.rows, rows)
     # A champion that could not be scored was not compared: this must never be taken for a win over it.
     champion = None if any(cell.champion is None for cell in tally.cells) else pair.champion
     known = journal.recorded(tally.holdout, champion, pair.challenger, asked)
@@ -113,8 +113,11 @@ def judged_on(case: Case, pair: Pair) -> tuple[Judged, list[str]]:
     return judged, told
 
 
-def _score(case: Case, pair: Pair, rows: KnownRows) -> Tally:
-    """Both models on the holdout. Only a person's --force goes past a champion that cannot be scored."""
+def _score(case: Case, pair: Pair, rows: KnownRows) -> tuple[Tally, KnownRows]:
+    """Both models on the holdout, and the known rows that were of use.
+
+    Only a person's --force goes past a champion that cannot be scored, or known rows of the challenger that are no use.
+    """
     order, models = case.order, case.context.config.models
     promotion, directory = case.context.config.promotion, case.context.config.training.directory
     try:
@@ -131,14 +134,16 @@ def _score(case: Case, pair: Pair, rows: KnownRows) -> Tally:
         )
     except RetrainError as error:
         side = error.side if isinstance(error, evaluation.Unscorable) else "champion"
-        if order.forced is not None and side == "known rows":
-            return _score(case, pair, KnownRows())
+        if side == "known rows" and order.forced is None:
+            raise RefusedError(str(error), pair.challenger, basis(case.context, rows)) from error
+        if side == "known rows":
+            return _score(case, pair, KnownRows(None, rows.champion))
         if order.forced is None or pair.champion is None or side != "champion":
             raise
-        tally = evaluation.compare(None, pair.challenger_file, promotion, directory, order.progress)
+        tally, rows = evaluation.compare(None, pair.challenger_file, promotion, directory, order.progress), KnownRows()
     if registry.identify(pair.challenger_file) != pair.challenger:
         raise RetrainError(f"{pair.challenger_file}: was changed while it was scored; try again")
-    return tally
+    return tally, rows
 
 
 def question(context: Context) -> str:

@@ -2,10 +2,12 @@
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import NoReturn
 
 from retrain.context import Context
 from retrain.core.events import Adopted, Event, Promoted, RolledBack, Swap, SwapStarted, SwapUndone, TrainingFinished
+from retrain.core.past import Past
 from retrain.core.records import Outcome
 from retrain.core.words import moment, short
 from retrain.effects import registry, training
@@ -15,6 +17,13 @@ from retrain.errors import RetrainError, Stopped
 
 class SwapUndoneError(RetrainError):
     """The hook after a swap failed, and the champion before serves again."""
+
+
+def probation_of(context: Context, past: Past) -> timedelta | None:
+    """How long the latest promotion is on trial; None where it is not, or where there is nothing to go back to."""
+    if past.trial is None or past.trial.before not in registry.kept(context.config.models):
+        return None
+    return context.config.promotion.probation
 
 
 def hand_over(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int) -> None:

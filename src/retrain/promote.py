@@ -6,7 +6,7 @@ from dataclasses import replace
 from retrain.case import Case, Order, Pair, stamp_of
 from retrain.comparison import judged_on, pair_of, question
 from retrain.context import Context
-from retrain.core.events import Judged, NotJudged, Rejected, Swap, SwapStarted
+from retrain.core.events import UNKNOWN_ROWS, Judged, NotJudged, Rejected, Swap, SwapStarted
 from retrain.core.past import PROMOTION, Challenger
 from retrain.core.verdicts import Ruling
 from retrain.core.words import counted, duration, short
@@ -14,7 +14,7 @@ from retrain.effects import lock, registry
 from retrain.effects.journal import Journal, open_journal
 from retrain.errors import BusyError, Exit, RetrainError
 from retrain.handover import SwapUndoneError, hand_over, settle
-from retrain.leakage import RefusedError
+from retrain.leakage import RefusedError, basis, known_rows
 from retrain.report import Report
 
 EXIT = {Ruling.PROMOTE: Exit.DONE, Ruling.REJECT: Exit.REJECTED, Ruling.INCONCLUSIVE: Exit.INCONCLUSIVE}
@@ -58,7 +58,7 @@ def _promote(context: Context, journal: Journal, order: Order) -> Report:
             judged, leaks = judged_on(case, pair)
         except RefusedError as refused:
             if not order.dry_run:
-                journal.append(NotJudged(refused.version, str(refused), refused.holdout), context.clock())
+                journal.append(NotJudged(refused.version, str(refused), refused.because), context.clock())
             raise
         journal.append(judged, context.clock())
         report = _act(case, pair, judged, leaks)
@@ -68,12 +68,14 @@ def _promote(context: Context, journal: Journal, order: Order) -> Report:
 
 def _is_pending(context: Context, journal: Journal, challenger: Challenger) -> bool:
     """Whether this holdout has not judged the challenger yet, or has and was interrupted before the swap."""
-    if challenger.refused:
-        return challenger.refused != stamp_of(context.config.promotion.holdout)
-    if not challenger.settled or (challenger.ruling is Ruling.PROMOTE and not challenger.undone):
-        return True
     serving = registry.served(context.config.models)
     champion = serving.version if serving is not None else None
+    if challenger.refused:
+        rows = known_rows(context, challenger.version, champion)
+        unknown = challenger.refused == UNKNOWN_ROWS
+        return rows.challenger is not None if unknown else challenger.refused != basis(context, rows)
+    if not challenger.settled or (challenger.ruling is Ruling.PROMOTE and not challenger.undone):
+        return True
     stamp = stamp_of(context.config.promotion.holdout)
     return journal.recorded_for_file(stamp, champion, challenger.version, question(context)) is None
 
@@ -126,9 +128,10 @@ def _on_trial(case: Case) -> str:
         return ". It is not on probation, since no live F1 of another champion is known to compare with"
     windows = case.context.config.triggers.consecutive
     in_a_row = f" in {counted(windows, 'window')} in a row" if windows > 1 else ""
+    beyond = ", and its windows together show it beyond chance" if trial.old is not None else ""
     return (
         f". It is on probation for {duration(probation)}: if its live F1 falls below the {trial.f1:.3f} that"
-        f" {short(trial.before)} showed last{in_a_row}, retrain check rolls back"
+        f" {short(trial.before)} showed last{in_a_row}{beyond}, retrain check rolls back"
     )
 
 

@@ -4,10 +4,10 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 
 from retrain.core.records import Recorded
 from retrain.core.replay import Replay, replay
@@ -24,28 +24,40 @@ def replays(looks: Sequence[Recorded], rules: Sequence[Triggers]) -> list[Replay
         return [replay(looks, rule) for rule in rules]
     # Forked, the workers have the record already; a year of it takes seconds to send.
     forked, cores = multiprocessing.get_context("fork"), min(len(rules), os.cpu_count() or 1)
+    reader, writer = os.pipe()
     try:
-        with ProcessPoolExecutor(cores, forked, _take, (looks, os.getpid())) as workers:
+        with ProcessPoolExecutor(cores, forked, _take, (looks, reader, writer)) as workers, _closed_early(writer):
             return list(workers.map(_replay, rules))
     except BrokenProcessPool as error:
         raise RetrainError(f"a process that replays {len(looks):,} readings was killed (out of memory?)") from error
+    finally:
+        os.close(reader)
+
+
+@contextmanager
+def _closed_early(writer: int) -> Iterator[None]:
+    """Close the controller's end before its workers are waited for: where something went wrong they still replay."""
+    try:
+        yield
+    finally:
+        os.close(writer)
 
 
 _taken: list[Sequence[Recorded]] = []
 """The record that a worker replays."""
 
 
-def _take(looks: Sequence[Recorded], controller: int) -> None:
-    # The controller alone answers signals. It ends its workers, and they end when it is gone.
+def _take(looks: Sequence[Recorded], reader: int, writer: int) -> None:
+    # The controller alone answers signals. Its workers end when it has closed its end of the pipe, or is gone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with, args=(controller,), daemon=True).start()
+    os.close(writer)
+    threading.Thread(target=_end_with, args=(reader,), daemon=True).start()
     _taken[:] = [looks]
 
 
-def _end_with(controller: int) -> None:
-    while os.getppid() == controller:
-        time.sleep(0.5)
+def _end_with(reader: int) -> None:
+    os.read(reader, 1)
     os._exit(1)
 
 

@@ -1,14 +1,14 @@
 """`retrain status`: what is served, what waits, what the next check may do and why, what happened lately."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from retrain.config import Config
 from retrain.context import Context
 from retrain.core import evidence
 from retrain.core.barrier import barrier
 from retrain.core.decide import overdue, stands
 from retrain.core.events import (
+    UNKNOWN_ROWS,
     Adopted,
     Checked,
     Entry,
@@ -24,13 +24,14 @@ from retrain.core.events import (
     TrainingStarted,
 )
 from retrain.core.past import Past
-from retrain.core.probation import fails_probation
-from retrain.core.records import Assessment, Signal
+from retrain.core.probation import fails_probation, rolling_back
+from retrain.core.records import Action, Assessment, Signal
 from retrain.core.rules import Triggers
 from retrain.core.verdicts import Ruling, Verdict
 from retrain.core.words import counted, duration, iso, moment, short
 from retrain.effects import lock, registry
 from retrain.effects.journal import open_journal
+from retrain.handover import probation_of
 from retrain.report import Report
 
 
@@ -41,12 +42,12 @@ def status(context: Context, limit: int) -> Report:
         past, last = journal.past(), journal.last_check()
         events = journal.turning_points(limit)
     serving, kept = registry.served(config.models), set(registry.kept(config.models))
-    held = barrier(past, config.triggers, now)
+    held, probation = barrier(past, config.triggers, now), probation_of(context, past)
     screen = {
         "champion": _champion(serving, past, now),
         "challenger": _challenger(past),
         "evidence": _evidence(past, config.triggers),
-        "probation": _probation(past, config, now),
+        "probation": _probation(past, probation, config.triggers, now),
         "last check": _last_check(last, now),
         "next check": _next(context, past, last, serving),
     }
@@ -65,7 +66,7 @@ def status(context: Context, limit: int) -> Report:
             "bar": evidence.bar(past.evidence, config.triggers),
         },
         "probation": {"f1": past.trial.f1, "before": past.trial.before, "windows_below": past.trial.count}
-        if past.trial is not None and _on_probation(past, config, now)
+        if past.trial is not None and _probation(past, probation, config.triggers, now)
         else None,
         "held_back": held and {"reason": held.reason, "message": held.sentence, "until": _iso(held.until)},
         "unpromoted": past.unpromoted,
@@ -139,6 +140,8 @@ def _challenger(past: Past) -> str:
     if waiting is None:
         return "none waits"
     name = f"{short(waiting.version)} of {moment(waiting.at)}"
+    if waiting.refused == UNKNOWN_ROWS:
+        return f"{name} was refused, since nobody knows on which rows it was trained (train anew)"
     if waiting.refused:
         return f"{name} was refused, since a training may have seen the holdout (a fresh holdout can judge it)"
     if waiting.ruling is None:
@@ -155,20 +158,16 @@ def _evidence(past: Past, triggers: Triggers) -> str:
     return evidence.told(past.evidence, triggers).removeprefix("evidence ") if triggers.evidence is not None else ""
 
 
-def _on_probation(past: Past, config: Config, now: datetime) -> bool:
-    """Whether the champion can still fail its probation."""
-    probation = config.promotion.probation
-    return probation is not None and past.trial is not None and now < past.trial.since + probation
-
-
-def _probation(past: Past, config: Config, now: datetime) -> str:
+def _probation(past: Past, probation: timedelta | None, triggers: Triggers, now: datetime) -> str:
     """What the new champion must keep up, and how it does; empty where none is on probation."""
-    trial, probation, needed = past.trial, config.promotion.probation, config.triggers.consecutive
-    if trial is None or probation is None or not _on_probation(past, config, now):
+    trial = past.trial
+    if trial is None or probation is None or now >= trial.since + probation:
         return ""
+    windows = f"{counted(triggers.consecutive, 'window')} in a row with F1 below {trial.f1:.3f}"
+    beyond = ", if its windows together show it beyond chance" if trial.old is not None else ""
     return (
-        f"until {moment(trial.since + probation)} the next check rolls back after {counted(needed, 'window')} in a row"
-        f" with F1 below {trial.f1:.3f}, which {short(trial.before)} showed last; so far {trial.count}"
+        f"until {moment(trial.since + probation)} a check rolls back after {windows}, which {short(trial.before)}"
+        f" showed last{beyond}; so far {trial.count}"
     )
 
 
@@ -186,9 +185,10 @@ def _next(context: Context, past: Past, last: Entry | None, serving: registry.Se
         holder = lock.holder(context.config.state)
         return f"finds {what} under way, by {holder}" if holder else f"settles {what}, which was interrupted"
     seen = last.event.assessments if last is not None and isinstance(last.event, Checked) else ()
-    failed = fails_probation(past, seen, triggers, context.config.promotion.probation, now)
+    failed = fails_probation(past, seen, triggers, probation_of(context, past), now)
     if failed is not None:
-        return f"rolls back, if this still stands: {failed}"
+        rollback = rolling_back(past, failed, triggers, now, ())
+        return rollback.message if rollback.action is Action.HOLD else f"rolls back, if this still stands: {failed}"
     due = [each.sentence for each in seen if stands(past, each, triggers)]
     age = overdue(past, serving.made_at if serving is not None else None, triggers, now)
     due += [age] if age is not None else []

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
@@ -35,9 +35,9 @@ from retrain.core.events import (
 )
 from retrain.core.past import Past
 from retrain.core.recall import fold
-from retrain.core.records import Action, Outcome, Reason
+from retrain.core.records import Action, Assessment, Outcome, Reason, Signal, State
 from retrain.core.verdicts import Ruling, Verdict
-from retrain.effects.journal import Journal, open_journal
+from retrain.effects.journal import Journal, _unpacked, open_journal
 from retrain.errors import RetrainError
 
 T0 = datetime(2026, 11, 22, 16, 10, tzinfo=UTC)
@@ -69,6 +69,19 @@ def anything(kind: Any) -> st.SearchStrategy[Any]:
         return st.builds(kind, **parts)  # type: ignore[arg-type]
     assert issubclass(kind, Enum)
     return st.sampled_from(list(kind))
+
+
+def test_what_matters_after_a_promotion_is_read_back_to_the_letter(state: Path) -> None:
+    """A row that is written otherwise than it is read would be folded anew from all events, at every command."""
+    f1 = Assessment(Signal.F1, State.HEALTHY, "", value=0.9, threshold=0.85, window="w", observed_at=T0, dated=True)
+    past = tell(state, Adopted(A), Checked(Action.HOLD, Reason.HEALTHY, "", A, (f1,)), Promoted(B, A))
+    assert past.trial is not None
+    for number in range(3):
+        window = replace(f1, window=f"{number}", observed_at=T0 + timedelta(hours=1 + number))
+        with open_journal(state) as journal:
+            past = journal.append(Checked(Action.HOLD, Reason.HEALTHY, "", B, (window,)), T0 + timedelta(days=1))
+        (row,) = sql(state, "SELECT body FROM past")
+        assert _unpacked(str(row[0])) == past
 
 
 KINDS: tuple[type[Event], ...] = get_args(Event)

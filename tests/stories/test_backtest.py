@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import real
 from tests.effects.servers import child, page, said, serving
-from tests.stories.project import Project, until
+from tests.stories.project import Project, end, until
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -97,6 +97,22 @@ def test_a_history_without_counts_cannot_carry_the_evidence_rule(project: Projec
     assert "needs tp, fp and fn" in refused.stderr
 
 
+def test_a_configured_rule_that_this_record_cannot_answer_is_left_out_for_others(project: Project) -> None:
+    """The way out that its refusal names is one."""
+    history = project.root / "history.jsonl"
+    history.write_text("".join(json.dumps({"observed_at": 86400 * day, "f1": 0.8}) + "\n" for day in range(5)))
+    project.configure(
+        triggers={"evidence": {"min_drop": 0.03, "false_retrains_per_year": 1}, "drift_threshold": None},
+        monitoring={"positives": "p"},
+    )
+    refused = project.run("backtest", str(history))
+    assert refused.returncode == 2
+    assert "--rule 'evidence: null' tries the plain rule" in refused.stderr
+    answer = project.json("backtest", str(history), "--rule", "evidence: null")
+    assert by_rule(answer) == {"evidence: null": 5}
+    assert "so it is left out" in answer["message"]
+
+
 def test_it_writes_nothing(project: Project, history: Path) -> None:
     """The past is read only."""
     before = project.files()
@@ -162,6 +178,12 @@ def test_a_long_record_is_replayed_by_workers_whose_end_is_noticed(project: Proj
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "was killed (out of memory?)" in err
+    process = project.start("backtest", str(history))
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    until(lambda: len(children.read_text().split()) >= 1)
+    workers = children.read_text().split()
+    assert end(process)[0] == 128 + signal.SIGTERM
+    assert not [each for each in workers if Path(f"/proc/{each}").exists()], "none of them is left"
 
 
 def test_a_prometheus_is_asked_for_what_it_remembers(project: Project) -> None:

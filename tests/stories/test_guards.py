@@ -207,8 +207,48 @@ def test_a_refused_challenger_holds_no_training_back_and_cron_is_told_once(proje
     assert "was refused" in project.run("status").stdout
     project.metrics(f1=0.5)
     assert project.json("check", "--dry-run")["action"] == "train"
+    (project.root / "data/holdout.csv").write_text("y\n")
+    broken = project.run("promote", "--if-pending")
+    assert (broken.returncode, broken.stderr != "") == (1, True), "another failure is told"
     rows = pd.read_csv(project.models.holdout)
     rows[rows.index % 20 != 0].to_csv(project.root / "data/holdout.csv", index=False)
+    project.configure(promotion={"after": "false"})
+    assert [project.run("promote", "--if-pending").returncode for _ in range(3)] == [1, 0, 0], "no flapping"
+    assert "won, but the hook after the swap failed" in project.run("status").stdout
+    project.configure(promotion={"after": None})
+    assert project.run("promote").returncode == 0
+
+
+def test_a_challenger_of_unknown_rows_is_refused_on_any_holdout(project: Project) -> None:
+    """Rejected or not, by whatever name; status says what helps."""
+    project.serve(project.models.weak)
+    project.configure(training={"data": "data/gone.csv"})
+    version = trained(project, project.models.strong)["run"]["challenger"]
+    assert project.run("promote", "--if-pending").returncode == 1
+    assert "train anew" in project.run("status").stdout
+    os.utime(project.root / "data/holdout.csv")
+    assert project.run("promote", "--if-pending").stdout == ""
+    assert project.run("promote", "--reject", "--reason", "test").returncode == 0
+    assert project.run("promote", version, "--dry-run").returncode == 1
+
+
+def test_a_forced_look_is_no_way_past_leakage(project: Project) -> None:
+    """What was looked at without the known rows does not answer with them."""
+    project.serve(project.models.weak)
+    with_training_data(project, "")
+    (known,) = (project.root / "models/versions").glob("*.rows.parquet")
+    known.chmod(0o644)
+    known.write_bytes(b"PAR1")
+    assert project.run("promote", "--force", "--reason", "test", "--dry-run").returncode == 0
+    assert project.run("promote").returncode == 1
+
+
+def test_more_leakage_allowed_is_asked_anew(project: Project) -> None:
+    """A refusal hangs on `max_leakage`, too."""
+    project.serve(project.models.weak)
+    with_training_data(project, ".iloc[::20]")
+    assert project.run("promote", "--if-pending").returncode == 1
+    project.configure(promotion={"max_leakage": 0.05})
     assert project.run("promote", "--if-pending").returncode == 0
 
 
@@ -304,6 +344,8 @@ def test_a_rollback_whose_hook_fails_is_told_once_and_tried_again(project: Proje
     assert "the rollback of" in done[0].stderr
     assert [each.stdout + each.stderr for each in done[1:]] == ["", ""], "told once, and not tried at every check"
     assert (project.root / CHAMPION).read_bytes() == project.models.strong.read_bytes()
+    assert "the hook after the rollback failed" in project.run("status").stdout
+    project.configure(triggers={"failure_backoff": "0s"})
     assert "rolls back, if this still stands" in project.run("status").stdout
     project.configure(promotion={"after": None}, triggers={"failure_backoff": "0s"})
     assert project.json("check")["action"] == "rollback"

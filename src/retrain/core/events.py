@@ -71,11 +71,15 @@ class Judged:
     known_rows: str = ""
 
 
+UNKNOWN_ROWS = "unknown"
+"""Why a challenger is refused of which nobody knows the training rows."""
+
+
 @dataclass(frozen=True, slots=True)
 class NotJudged:
     """The waiting challenger could not be judged, which was told.
 
-    `refused` is the holdout file (as in Judged) on which it was refused for good, since a training has seen its rows.
+    `refused` is all that a refusal hangs on, where a training has seen the holdout; UNKNOWN_ROWS where nobody knows.
     """
 
     version: str

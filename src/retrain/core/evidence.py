@@ -21,6 +21,8 @@ FASTEST = 525_600.0
 """Windows a year while their frequency is not known: one a minute, as often as cron can look."""
 DAILY = 365.25
 """As many at least before eight are known: a pause between the first two says nothing about the others."""
+HIGHEST = 1.47
+"""The information in a window at which the bar is highest: 1/I0 = 0.583·sqrt(2/I0), whatever A is."""
 LOWEST_BAR = 0.5
 YEAR = 365.25 * 86400
 
@@ -50,23 +52,23 @@ def gather(evidence: Evidence, weight: Weight, at: datetime, *, counts: bool) ->
     """
     score = evidence.score if evidence.rule == weight.rule else 0.0
     score = max(0.0, score + weight.score) if counts else score
-    if at == evidence.latest:  # the last window of the champion before
+    if evidence.latest is not None and at <= evidence.latest:  # the last window of the champion before
         return replace(evidence, rule=weight.rule, score=score)
     windows, gap = min(evidence.windows + 1, REMEMBERED), evidence.gap
     if evidence.latest is not None:
-        gap = _mean(gap, max(0.0, (at - evidence.latest).total_seconds()), windows - 1)
-    return Evidence(weight.rule, score, windows, _mean(evidence.trials, weight.trials, windows), gap, at)
+        gap = _mean_gap(gap, (at - evidence.latest).total_seconds(), windows - 1)
+    trials = evidence.trials + (weight.trials - evidence.trials) / windows
+    return Evidence(weight.rule, score, windows, trials, gap, at)
 
 
-def _mean(mean: float, value: float, number: int) -> float:
-    """The running mean with the value that is its `number`-th; of the first few it is the smallest.
+def _mean_gap(mean: float, gap: float, number: int) -> float:
+    """The running mean with the gap that is its `number`-th; of the first few it is the smallest.
 
-    Both keep the bar high: an outage, or a window of a whole backlog, must not lower it. Later ones count as four
-    windows or gaps at most.
+    A short gap keeps the bar high: an outage must not lower it, and counts as four gaps at most.
     """
     if number < ESTIMATED:
-        return min(mean, value) if number > 1 else value
-    return mean + (min(value, 4 * mean) - mean) / number
+        return min(mean, gap) if number > 1 else gap
+    return mean + (min(gap, 4 * mean) - mean) / number
 
 
 def forgotten(evidence: Evidence) -> Evidence:
@@ -83,7 +85,8 @@ def bar(evidence: Evidence, triggers: Triggers) -> float:
     """How high the score must be to train.
 
     Solves e^x − x − 1 = A·I0 with A windows a false training and I0 the information in a window, and takes off what
-    the score overshoots, once at the bar and once at 0. Until 8 windows are known it is ln A, which holds whatever
+    the score overshoots, once at the bar and once at 0. Larger windows do not lower it: one of a whole backlog would,
+    for all that come after. Until 8 windows are known it is ln A, which holds whatever
     the windows are.
     """
     if triggers.evidence is None:
@@ -96,7 +99,7 @@ def bar(evidence: Evidence, triggers: Triggers) -> float:
         return max(LOWEST_BAR, log(apart))
     healthy, dropped = _shares(triggers)
     divergence = healthy * log(healthy / dropped) + (1 - healthy) * (log1p(-healthy) - log1p(-dropped))
-    information = evidence.trials * divergence
+    information = min(evidence.trials * divergence, HIGHEST)
     return max(LOWEST_BAR, _solved(apart * information) - 2 * _overshoot(sqrt(2 * information)))
 
 

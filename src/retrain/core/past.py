@@ -74,7 +74,7 @@ class Trial:
     count: int = 0
     window: str = ""
     old: Counts | None = None
-    new: Counts = field(default_factory=lambda: Counts(0, 0, 0))
+    new: Counts = field(default_factory=lambda: Counts(0.0, 0.0, 0.0))
     windows: int = 0
     failed_at: datetime | None = None
 
@@ -91,8 +91,8 @@ class OpenRun:
 class Challenger:
     """What the last successful training left, and the latest ruling on it.
 
-    `undone` says that it won and was put in service, but the hook after the swap failed; `refused` on which holdout
-    file it was refused, since a training has seen its rows.
+    `undone` says that it won and was put in service, but the hook after the swap failed; `refused` says why and on
+    which holdout file it was refused (see NotJudged).
     """
 
     version: str
@@ -113,7 +113,8 @@ class Past:
     """All of the journal that the decisions need.
 
     `run` and `swap` were started and not recorded as ended. `lineage` are the champions before the present one,
-    oldest first; `champions` all that served, by the last time they did; `admitted` the challengers that were kept;
+    oldest first; `champions` all that served, by the last time they did; `admitted` the challengers that were kept,
+    `trained` those among them that a training left;
     `banned` those that were rolled back. `trial` is the latest promotion's, where the champion before it showed an F1.
     `took_over_at` is when the present champion took over from another. `told` are the incidents that were told and
     have not ended, with when they were told.
@@ -135,6 +136,7 @@ class Past:
     lineage: tuple[str, ...] = ()
     champions: tuple[str, ...] = ()
     admitted: tuple[str, ...] = ()
+    trained: tuple[str, ...] = ()
     banned: tuple[str, ...] = ()
     trial: Trial | None = None
     told: Mapping[str, datetime] = field(default_factory=dict)

@@ -45,14 +45,11 @@ def advance(past: Past, event: Event, at: datetime) -> Past:
         case TrainingFinished():
             return _trained(past, event, at)
         case Judged():
-            told = {each: since for each, since in past.told.items() if each != PROMOTION}
-            if event.dry_run:
-                return replace(past, told=told)
-            past = replace(past, told=told, admitted=appended(past.admitted, event.challenger))
-            return _of(past, event.challenger, ruling=event.verdict.ruling)
+            return _judged(past, event)
         case NotJudged():
-            past = _told(past, PROMOTION, at)
-            return _of(past, event.version, refused=event.refused) if event.refused else past
+            # A refusal settles the challenger, and mutes nothing that comes later.
+            refused = _of(past, event.version, refused=event.refused, ruling=None)
+            return refused if event.refused else _told(past, PROMOTION, at)
         case Rejected():
             return _without(past, event.version)
         case SwapStarted():
@@ -102,6 +99,14 @@ def _checked(past: Past, event: Checked, at: datetime) -> Past:
     return replace(past, told={each: since for each, since in past.told.items() if each == PROMOTION})
 
 
+def _judged(past: Past, event: Judged) -> Past:
+    past = replace(past, told={each: since for each, since in past.told.items() if each != PROMOTION})
+    if event.dry_run:
+        return past
+    past = replace(past, admitted=appended(past.admitted, event.challenger))
+    return _of(past, event.challenger, ruling=event.verdict.ruling, refused="", undone=False)
+
+
 def _undone(past: Past, event: SwapUndone, at: datetime) -> Past:
     was_rollback = past.swap is not None and past.swap.swap is Swap.ROLLBACK
     past = replace(past, swap=None)
@@ -125,6 +130,7 @@ def _trained(past: Past, event: TrainingFinished, at: datetime) -> Past:
         failures=0,
         challenger=Challenger(event.challenger, event.run, at),
         admitted=appended(past.admitted, event.challenger),
+        trained=appended(past.trained, event.challenger),
         unpromoted=past.unpromoted + 1,
         told={},
     )

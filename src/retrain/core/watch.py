@@ -38,7 +38,7 @@ def _tried(trial: Trial | None, f1: Assessment) -> Trial | None:
     """The promotion on trial after a new window."""
     if trial is None or f1.settling or f1.value is None:
         return trial
-    below, new, counts = f1.value < trial.f1, trial.new, f1.counts or Counts(0, 0, 0)
+    below, new, counts = f1.value < trial.f1, trial.new, f1.counts or Counts(0.0, 0.0, 0.0)
     return replace(
         trial,
         count=trial.count + 1 if below else 0,

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import IO, Any, Literal, cast, get_args
 
 from retrain.errors import RetrainError
 
@@ -24,6 +24,7 @@ Side = Literal["champion", "challenger", "holdout", "training data", "known rows
 Process = subprocess.Popen[bytes]
 Plan = Mapping[str, Any]
 
+_SIDES = get_args(Side)
 _GRACE_SECONDS = 3.0
 
 
@@ -42,9 +43,10 @@ def carry_out(plan: Plan, directory: Path, timeout: timedelta, progress: Callabl
     with tempfile.TemporaryFile() as printed, _child(plan, directory, printed) as (process, results):
         for message in _messages(process, results, deadline):
             if "progress" in message:
-                progress(message["progress"])
+                with garbled():
+                    progress(float(message["progress"]))
             elif "at" in message:
-                at = message["at"]
+                at = message["at"] if message["at"] in _SIDES else None
             elif "late" in message:
                 raise RetrainError(_too_late(plan, at, timeout))
             else:
@@ -60,7 +62,7 @@ def garbled() -> Iterator[None]:
     """Raise RetrainError where an answer cannot be read: a model may write into any descriptor it finds."""
     try:
         yield
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise RetrainError(
             "the scoring process gave an answer that cannot be read; does a model write into open files of its process?"
         ) from error

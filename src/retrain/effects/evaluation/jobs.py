@@ -78,11 +78,17 @@ def _tally(message: dict[str, Any]) -> Tally:
     return Tally(
         cells=_cells(message["cells"]),
         holdout=message["holdout"],
-        sketch=tuple(message["sketch"]),
+        sketch=tuple(map(int, message["sketch"])),
         slices=tuple(Slice(column, value, _cells(cells)) for column, value, cells in message["slices"]),
         leaked=Leaked(**message["leaked"]),
     )
 
 
 def _cells(rows: list[Any]) -> tuple[Cell, ...]:
-    return tuple(Cell(*row) for row in rows)
+    return tuple(Cell(_label(truth), _label(old), _label(new), int(count)) for truth, old, new, count in rows)
+
+
+def _label(value: Any) -> Any:
+    if value is not None and not isinstance(value, str | int | float):
+        raise TypeError("no class label")
+    return value
