@@ -86,8 +86,7 @@ def bar(evidence: Evidence, triggers: Triggers) -> float:
 
     Solves e^x − x − 1 = A·I0 with A windows a false training and I0 the information in a window, and takes off what
     the score overshoots, once at the bar and once at 0. Larger windows do not lower it: one of a whole backlog would,
-    for all that come after. Until 8 windows are known it is ln A, which holds whatever
-    the windows are.
+    for all that come after. Until 8 windows are known it is ln A, which holds whatever the windows are.
     """
     if triggers.evidence is None:
         return float("inf")
