@@ -187,7 +187,7 @@ _ASSUMED = (
     "nothing better: a drop that lasts trains again and again here, where a better challenger would have ended it.",
 )
 _OF_EVIDENCE = (
-    "false_retrains_per_year is about luck while F1 stays at the threshold or above; real drops come on top.",
+    "false_retrains_per_year counts trainings by bad luck alone, with F1 at the threshold; real drops come on top.",
 )
 
 

@@ -18,7 +18,8 @@ def doctor(context: Context, progress: Callable[[float], None]) -> Report:
     findings = [*_metrics(context), *_gate(context, progress)]
     broken = [each for each in findings if not each.ok]
     lines = [f"{'ok' if each.ok else 'BROKEN':<8}{each.what:<9}{each.sentence}" for each in findings]
-    lines.append(f"{len(broken)} of {len(findings)} broken" if broken else f"all {len(findings)} ok")
+    sound = f"all {len(findings)} ok: retrain can do its work (whether the model is good, retrain status tells)"
+    lines.append(f"{len(broken)} of {len(findings)} broken" if broken else sound)
     data = {
         "findings": [{"what": each.what, "ok": each.ok, "message": each.sentence} for each in findings],
         "message": "\n".join(lines),
@@ -36,7 +37,7 @@ def _metrics(context: Context) -> Iterator[Finding]:
     snapshot = monitoring.fetch(config.monitoring, context.secrets, context.clock())
     for each in assess(snapshot, config.triggers, past):
         known = each.state is not State.UNKNOWN
-        yield Finding("metrics", known, f"known: {each.sentence}" if known else each.sentence)
+        yield Finding("metrics", known, f"can be read: {each.sentence}" if known else each.sentence)
 
 
 def _gate(context: Context, progress: Callable[[float], None]) -> tuple[Finding, ...]:

@@ -24,7 +24,7 @@ from retrain.core.events import (
     TrainingStarted,
 )
 from retrain.core.past import Past
-from retrain.core.probation import fails_probation, rolling_back
+from retrain.core.probation import fails_probation, is_worse, rolling_back
 from retrain.core.records import Action, Assessment, Signal
 from retrain.core.rules import Triggers
 from retrain.core.verdicts import Ruling, Verdict
@@ -165,9 +165,12 @@ def _probation(past: Past, probation: timedelta | None, triggers: Triggers, now:
         return ""
     windows = f"{counted(triggers.consecutive, 'window')} in a row with F1 below {trial.f1:.3f}"
     beyond = ", if its windows together show it beyond chance" if trial.old is not None else ""
+    so_far = f"so far {trial.count}"
+    if trial.old is not None and trial.count and not is_worse(trial.old, trial.new, trial.windows):
+        so_far += ", which luck may explain"
     return (
         f"until {moment(trial.since + probation)} a check rolls back after {windows}, which {short(trial.before)}"
-        f" showed last{beyond}; so far {trial.count}"
+        f" showed last{beyond}; {so_far}"
     )
 
 

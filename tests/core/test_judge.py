@@ -234,8 +234,8 @@ def test_an_inconclusive_verdict_says_how_many_rows_would_tell() -> None:
         (Gate(), 1, "This was look 1 at the holdout; for two models such as these it can show a gain of about"),
         (Gate(), 10, "This was look 10 at the holdout; for two models such as these it can show a gain of about"),
         (Gate(), 23, "look 23 at the holdout, and each raises the bar: for two models such as these it can now only"),
-        (Gate(), 23, "ever lets one through that is no better is 5 in 100 at most, however many are tried"),
-        (Gate(guarantee=Guarantee.PER_TEST), 1, "a look lets one through that is no better is 5 in 100 at most"),
+        (Gate(), 23, "ever promotes a challenger that is no better is 5 in 100 at most, however many are tried"),
+        (Gate(guarantee=Guarantee.PER_TEST), 1, "a look promotes a challenger that is no better is 5 in 100 at most"),
         (Gate(guarantee=Guarantee.PER_TEST), 7, "5 in 100 at most, and that one of 7 looks does, 35 in 100"),
     ],
 )

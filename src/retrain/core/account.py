@@ -58,12 +58,13 @@ def of_looks(paired: Paired, gate: Gate, alpha: float, fresh_alpha: float, look:
 def of_luck(gate: Gate, alpha: float, look: int) -> str:
     """What may be promoted by luck, over all looks or each."""
     if gate.guarantee is Guarantee.LIFETIME:
-        chance = (
-            f"The chance that this holdout ever lets one through that is no better is {_percent(gate.alpha)} at most"
+        chance = _percent(gate.alpha)
+        return (
+            f"The chance that this holdout ever promotes a challenger that is no better is {chance} at most, however many"
+            " are tried"
         )
-        return f"{chance}, however many are tried"
     together = f", and that one of {look} looks does, {_percent(min(1.0, look * alpha))}" if look > 1 else ""
-    return f"The chance that a look lets one through that is no better is {_percent(alpha)} at most{together}"
+    return f"The chance that a look promotes a challenger that is no better is {_percent(alpha)} at most{together}"
 
 
 def cannot_tell(paired: Paired, gate: Gate, alpha: float, fresh_alpha: float, rows: int) -> str:
@@ -108,7 +109,7 @@ def of_worse_slices(slices: Sequence[SliceVerdict]) -> str:
     """The sentence of a veto."""
     worse = [each for each in slices if each.worse]
     named = "; ".join(f"{where(each)} ({each.difference:+.3f} on {counted(each.rows, 'row')})" for each in worse)
-    return f"worse where {named}, more than bad luck explains, and no slice may be (promotion.slices)"
+    return f"worse where {named}, more than bad luck explains, which promotion.slices forbids"
 
 
 def listed(labels: Sequence[Label]) -> str:

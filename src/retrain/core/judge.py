@@ -110,7 +110,9 @@ def _rule(paired: Paired, gate: Gate, alpha: float, rows: int) -> tuple[Ruling, 
     if low > gate.min_improvement:
         return Ruling.PROMOTE, f"{gain}, at least {low:+.3f} even if luck helped it: better {than}"
     if not gate.min_improvement and high <= 0:
-        lower = f"It is {-paired.difference:.3f} lower, and still {-high:.3f} lower if luck was against it"
+        lower = (
+            f"Its {name_of(gate)} is {-paired.difference:.3f} lower, and still {-high:.3f} lower if luck was against it"
+        )
         return Ruling.REJECT, f"{lower}: not better {than}"
     if high <= gate.min_improvement:
         return Ruling.REJECT, f"{gain}, at most {high:+.3f} even if luck was against it: not better {than}"
