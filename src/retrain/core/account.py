@@ -60,8 +60,8 @@ def of_luck(gate: Gate, alpha: float, look: int) -> str:
     if gate.guarantee is Guarantee.LIFETIME:
         chance = _percent(gate.alpha)
         return (
-            f"The chance that this holdout ever promotes a challenger that is no better is {chance} at most, however many"
-            " are tried"
+            f"The chance that this holdout ever promotes a challenger that is no better is {chance} at most,"
+            " however many are tried"
         )
     together = f", and that one of {look} looks does, {_percent(min(1.0, look * alpha))}" if look > 1 else ""
     return f"The chance that a look promotes a challenger that is no better is {_percent(alpha)} at most{together}"
