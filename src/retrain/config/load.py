@@ -12,8 +12,9 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 
+from retrain.config.conflicts import conflicts, contradictions
 from retrain.config.document import Keys, Problem, parsed, read
-from retrain.config.schema import Config, conflicts, contradictions
+from retrain.config.schema import Config
 from retrain.config.values import converter
 from retrain.core.rules import Triggers
 from retrain.errors import ConfigError

@@ -1,6 +1,6 @@
 """Does the challenger deserve it? A pure function of the tally, the rules and the number of the look."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import ldexp
 from sys import float_info
@@ -51,22 +51,13 @@ def judge(tally: Tally, gate: Gate, look: int) -> Verdict:
         return _undefined(tally, gate, alpha, look - 1, str(error))
     slices = _slices(tally, gate)
     ruling, because = _rule(paired, gate, alpha, tally.rows)
-    scores = f"{name_of(gate)} {paired.new:.3f} against the champion's {paired.old:.3f}"
-    vetoed = any(each.worse for each in slices)
-    if vetoed:
-        ruling, scores = Ruling.REJECT, f"Overall, {scores}"
-    sentences = [
-        *([of_worse_slices(slices)] if vetoed else []),
-        f"{scores} on {counted(tally.rows, 'holdout row')}",
-        *([won_and_lost(tally, gate)] if paired.discordant else []),
-        because,
-        *([of_slices(slices)] if slices else []),
-        of_looks(paired, gate, alpha, alpha_of(gate, 1), look),
-        *([of_luck(gate, alpha, look)] if ruling is Ruling.PROMOTE else []),
-    ]
+    if any(each.worse for each in slices):
+        ruling = Ruling.REJECT
+    looks = [of_looks(paired, gate, alpha, alpha_of(gate, 1), look)]
+    looks += [of_luck(gate, alpha, look)] if ruling is Ruling.PROMOTE else []
     return Verdict(
         ruling=ruling,
-        message=". ".join(sentences),
+        message=". ".join([*_account(tally, gate, paired, because, slices), *looks]),
         metric=gate.metric,
         rows=tally.rows,
         challenger_score=paired.new,
@@ -80,6 +71,20 @@ def judge(tally: Tally, gate: Gate, look: int) -> Verdict:
         detectable=paired.detectable(alpha, gate.min_improvement),
         slices=slices,
     )
+
+
+def _account(tally: Tally, gate: Gate, paired: Paired, because: str, slices: Sequence[SliceVerdict]) -> Iterator[str]:
+    """The sentences that say how the models compare and why that decides; a veto comes first."""
+    scores = f"{name_of(gate)} {paired.new:.3f} against the champion's {paired.old:.3f}"
+    if any(each.worse for each in slices):
+        yield of_worse_slices(slices)
+        scores = f"Overall, {scores}"
+    yield f"{scores} on {counted(tally.rows, 'holdout row')}"
+    if paired.discordant:
+        yield won_and_lost(tally, gate)
+    yield because
+    if slices:
+        yield of_slices(slices)
 
 
 def leakage(leaked: Leaked, rows: int, max_leakage: float) -> str | None:

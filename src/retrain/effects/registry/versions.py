@@ -1,20 +1,16 @@
 """Versions and the champion link: immutable files named by their SHA-256, and one relative symlink to one of them."""
 
-import hashlib
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
 
 from retrain.config.schema import Models
 from retrain.core.words import short
+from retrain.effects.registry.files import errors_told, identify, signature, sync_directory, write_out
 from retrain.errors import RetrainError
 
-_CHUNK = 1 << 20
 _ARTIFACT, _REFERENCE, _ROWS = "joblib", "reference.parquet", "rows.parquet"
 """What is kept of a version: the model, a sample of its training rows, the hashes of all of them."""
 _VERSION_FILE = re.compile(rf"([0-9a-f]{{64}})\.({'|'.join(map(re.escape, (_ARTIFACT, _REFERENCE, _ROWS)))})")
@@ -36,7 +32,7 @@ class Served:
 def served(models: Models) -> Served | None:
     """What the service loads now; None when nothing is there."""
     link = models.champion
-    with _errors_told(link):
+    with errors_told(link):
         target = link.readlink() if link.is_symlink() else None
         made_at = datetime.fromtimestamp(link.stat().st_mtime, UTC) if link.exists() else None
     if target is None and made_at is None:
@@ -47,20 +43,6 @@ def served(models: Models) -> Served | None:
     if name is None or os.path.realpath(link) != os.path.realpath(_file(models, name[1])):
         return Served(None, link, made_at)
     return Served(name[1], _file(models, name[1]), made_at)
-
-
-def is_there(path: Path) -> bool:
-    """Whether a file has this name; what can be no name at all is none."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
-
-
-def identify(path: Path) -> str:
-    """The version of these bytes."""
-    with _errors_told(path), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def admit(models: Models, artifact: Path) -> str:
@@ -80,7 +62,7 @@ def keep_rows(models: Models, version: str, hashes: Path) -> None:
 def forget_rows(models: Models, version: str) -> None:
     """Forget which rows this version was trained on: it was made anew, from others perhaps."""
     path = _file(models, version, _ROWS)
-    with _errors_told(path):
+    with errors_told(path):
         path.unlink(missing_ok=True)
 
 
@@ -95,9 +77,9 @@ def adopt(models: Models) -> str | None:
     found = served(models)
     if found is None or found.version is not None or found.made_at is None:
         return None
-    before = _signature(found.path)
+    before = signature(found.path)
     version = admit(models, found.path)
-    if _signature(found.path) != before:
+    if signature(found.path) != before:
         raise RetrainError(f"{found.path}: was changed while it was being adopted; try again")
     point(models, version)
     return version
@@ -106,7 +88,7 @@ def adopt(models: Models) -> str | None:
 def point(models: Models, version: str | None) -> None:
     """Let the champion's path be this version: a relative link, replaced atomically. None removes it."""
     link = models.champion
-    with _errors_told(link):
+    with errors_told(link):
         if version is None:
             link.unlink(missing_ok=True)
         else:
@@ -115,7 +97,7 @@ def point(models: Models, version: str | None) -> None:
             fresh.unlink(missing_ok=True)
             fresh.symlink_to(target)
             fresh.replace(link)
-        _sync_directory(link.parent)
+        sync_directory(link.parent)
 
 
 def verify(models: Models, version: str) -> Path:
@@ -148,7 +130,7 @@ def kept(models: Models) -> list[str]:
 def forget(models: Models, versions: set[str]) -> None:
     """Remove these versions, unless a link beside the champion's still points to them, and what crashes left."""
     directory = _directory(models)
-    with _errors_told(directory):
+    with errors_told(directory):
         beside = models.champion.parent.iterdir() if directory.is_dir() else ()
         linked = {path.readlink().name.partition(".")[0] for path in beside if path.is_symlink()}
         for path in directory.iterdir() if directory.is_dir() else ():
@@ -161,7 +143,7 @@ def make_room(models: Models) -> None:
     """Let training write where it is told to: the directory is there, and no sample of an earlier training."""
     challenger = models.challenger
     reference = reference_beside(challenger)
-    with _errors_told(reference):
+    with errors_told(reference):
         challenger.parent.mkdir(parents=True, exist_ok=True)
         reference.unlink(missing_ok=True)
 
@@ -200,7 +182,7 @@ def _copy(models: Models, source: Path, version: str | None, kind: str) -> str:
     """
     directory = _directory(models)
     fresh = directory / f"{_INCOMING}{os.getpid()}"
-    with _errors_told(source), source.open("rb") as file:
+    with errors_told(source), source.open("rb") as file:
         if not directory.is_dir():
             # The service must get in as it does beside it, whatever our umask is.
             directory.mkdir(parents=True, exist_ok=True)
@@ -208,49 +190,12 @@ def _copy(models: Models, source: Path, version: str | None, kind: str) -> str:
         # A crash may have left one with this very process id, and read-only.
         fresh.unlink(missing_ok=True)
         try:
-            digest = _write_out(file, fresh)
+            digest = write_out(file, fresh)
             is_artifact, version = version is None, version or digest
             target = _file(models, version, kind)
             if not (is_artifact and target.exists() and identify(target) == digest):
                 fresh.replace(target)
         finally:
             fresh.unlink(missing_ok=True)
-        _sync_directory(directory)
+        sync_directory(directory)
     return version
-
-
-def _write_out(file: BinaryIO, fresh: Path) -> str:
-    """The digest of the file, whose bytes and times are now in `fresh`, read-only and on disk."""
-    digest = hashlib.sha256()
-    with fresh.open("xb") as copy:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            copy.write(chunk)
-        copy.flush()
-        times = os.fstat(file.fileno())
-        os.utime(copy.fileno(), ns=(times.st_atime_ns, times.st_mtime_ns))
-        os.fchmod(copy.fileno(), 0o444)
-        os.fsync(copy.fileno())
-    return digest.hexdigest()
-
-
-def _signature(path: Path) -> tuple[int, int, int]:
-    with _errors_told(path):
-        found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _errors_told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RetrainError(f"{error.filename or path}: {error.strerror}") from error

@@ -1,0 +1,38 @@
+"""Versions and the champion link: immutable files named by their SHA-256, and one relative symlink to one of them."""
+
+from retrain.effects.registry.files import identify, is_there
+from retrain.effects.registry.versions import (
+    Served,
+    admit,
+    adopt,
+    find,
+    forget,
+    forget_rows,
+    keep_rows,
+    kept,
+    make_room,
+    point,
+    reference_beside,
+    rows_of,
+    served,
+    verify,
+)
+
+__all__ = [
+    "Served",
+    "admit",
+    "adopt",
+    "find",
+    "forget",
+    "forget_rows",
+    "identify",
+    "is_there",
+    "keep_rows",
+    "kept",
+    "make_room",
+    "point",
+    "reference_beside",
+    "rows_of",
+    "served",
+    "verify",
+]
