@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from retrain.config.conflicts import contradictions
 from retrain.config.load import parse_rule, parse_span
 from retrain.context import Context
 from retrain.core.assess import NAMES
@@ -114,10 +115,9 @@ def _others(triggers: Triggers, looks: Sequence[Recorded]) -> dict[str, Triggers
     if triggers.evidence is not None:
         by_name = "evidence: null, "
     others = {f"{by_name}consecutive: {count}": replace(plain, consecutive=Positive(count)) for count in (1, 3)}
-    threshold = triggers.performance_threshold
-    drop = EvidenceRule(Share(0.03), Rate(1.0))
-    if threshold is not None and drop.min_drop < threshold < 1 and _has_counts(looks):
-        others["evidence: {min_drop: 0.03, false_retrains_per_year: 1}"] = replace(plain, evidence=drop)
+    by_evidence = replace(plain, evidence=EvidenceRule(Share(0.03), Rate(1.0)))
+    if _has_counts(looks) and not any(contradictions(by_evidence)):
+        others["evidence: {min_drop: 0.03, false_retrains_per_year: 1}"] = by_evidence
     return {name: rule for name, rule in others.items() if rule != triggers}
 
 

@@ -78,13 +78,13 @@ def judged_on(case: Case, pair: Pair) -> tuple[Judged, list[str]]:
 
     Raises RefusedError where a training has seen too many of the rows.
     """
-    context, journal, dry_run = case.context, case.journal, case.order.dry_run
+    context, journal = case.context, case.journal
     asked, holdout = question(context), context.config.promotion.holdout
     stamp, rows = stamp_of(holdout), known_rows(context, pair.challenger, pair.champion)
     known = journal.recorded_for_file(stamp, pair.champion, pair.challenger, asked)
     if known is not None and rows.stamp == known.known_rows:
         told = told_of_leakage(case, pair, known.leaked, known.verdict.rows, rows)
-        return replace(known, repeated=True, dry_run=dry_run, source=pair.source, sketch=()), told
+        return _again(known, case, pair), told
     tally, rows = _score(case, pair, rows)
     if stamp_of(holdout) != stamp:
         raise RetrainError(f"{holdout}: was changed while the models were scored on it; try again")
@@ -93,8 +93,8 @@ def judged_on(case: Case, pair: Pair) -> tuple[Judged, list[str]]:
     champion = None if any(cell.champion is None for cell in tally.cells) else pair.champion
     known = journal.recorded(tally.holdout, champion, pair.challenger, asked)
     if known is not None:
-        again = replace(known, file=stamp, repeated=True, dry_run=dry_run, source=pair.source, sketch=())
-        return replace(again, leaked=tally.leaked, known_rows=rows.stamp), told
+        counted = replace(known, file=stamp, leaked=tally.leaked, known_rows=rows.stamp)
+        return _again(counted, case, pair), told
     history = list(journal.judgements())
     judged = Judged(
         challenger=pair.challenger,
@@ -103,7 +103,7 @@ def judged_on(case: Case, pair: Pair) -> tuple[Judged, list[str]]:
         question=asked,
         file=stamp,
         verdict=judge(tally, context.config.gate, next_look(tally, history)),
-        dry_run=dry_run,
+        dry_run=case.order.dry_run,
         source=pair.source,
         sketch=() if any(judged.holdout == tally.holdout for judged in history) else tally.sketch,
         classes=tally.classes,
@@ -111,6 +111,11 @@ def judged_on(case: Case, pair: Pair) -> tuple[Judged, list[str]]:
         known_rows=rows.stamp,
     )
     return judged, told
+
+
+def _again(known: Judged, case: Case, pair: Pair) -> Judged:
+    """The repetition of a recorded look."""
+    return replace(known, repeated=True, dry_run=case.order.dry_run, source=pair.source, sketch=())
 
 
 def _score(case: Case, pair: Pair, rows: KnownRows) -> tuple[Tally, KnownRows]:

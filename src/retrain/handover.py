@@ -21,9 +21,10 @@ class SwapUndoneError(RetrainError):
 
 def probation_of(context: Context, past: Past) -> timedelta | None:
     """How long the latest promotion is on trial; None where it is not, or where there is nothing to go back to."""
-    if past.trial is None or past.trial.before not in registry.kept(context.config.models):
+    probation = context.config.promotion.probation
+    if probation is None or past.trial is None or past.trial.before not in registry.kept(context.config.models):
         return None
-    return context.config.promotion.probation
+    return probation
 
 
 def hand_over(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int) -> None:

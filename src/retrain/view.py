@@ -48,11 +48,13 @@ def incident_of(view: View) -> str | None:
 
 
 def checked(view: View, incident: str | None = None, *, news: bool = False) -> Checked:
+    """The event that records this check; `incident` and `news` as in Checked."""
     decision = view.decision
     return Checked(decision.action, decision.reason, decision.message, view.served, view.assessments, incident, news)
 
 
 def report_of(view: View, order: Order, *, news: bool = True, run: Run | None = None) -> Report:
+    """The report of this check, and of the training that it started."""
     decision, snapshot = view.decision, view.snapshot
     exit_code = Exit.UNKNOWN if decision.reason is Reason.UNKNOWN else Exit.DONE
     if run is not None and run.outcome is not Outcome.SUCCEEDED:
