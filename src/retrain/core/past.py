@@ -154,13 +154,14 @@ class Past:
     def outlived(self, keep: int) -> set[str]:
         """The versions of this journal that nobody wants any more.
 
-        Wanted are the champion, `keep` others (first those that rollback walks to), and the last challenger.
-        Versions that this journal does not know are somebody else's.
+        Wanted are the champion, `keep` others (first those that rollback walks to), the last challenger, and who served
+        just before: a service may have read the link, and open the file next. Versions that this journal does not know
+        are somebody else's.
         """
         line = dict.fromkeys((*self.lineage[::-1], *self.champions[::-1]))
         others = [version for version in line if version != self.served][:keep]
         last = self.challenger.version if self.challenger is not None else None
-        return {*self.champions, *self.admitted} - {self.served, *others, last}
+        return {*self.champions, *self.admitted} - {self.served, *others, last, *self.champions[-2:]}
 
     def is_news(self, incident: str, now: datetime, repeat_after: timedelta) -> bool:
         """Whether this incident is to be told: it is new, or it was told `repeat_after` ago."""
