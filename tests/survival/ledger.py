@@ -22,7 +22,8 @@ def entries(project: Project) -> list[Entry]:
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
         rows = db.execute("SELECT id, at, kind, body FROM events ORDER BY id").fetchall()
     return [
-        Entry(number, datetime.fromisoformat(at), _converter.loads(body, _KINDS[kind])) for number, at, kind, body in rows
+        Entry(number, datetime.fromisoformat(at), _converter.loads(body, _KINDS[kind]))
+        for number, at, kind, body in rows
     ]
 
 

@@ -62,7 +62,9 @@ def a_long_history(
         yield compared(" ".join(command), old, new, [command] * times)
     yield compared("promote, a new look", old, new, challenges(directory, models, "few", 3))
     more_looks(old, looks)
-    yield compared(f"promote, a new look after {looks:,} repeated ones", old, new, challenges(directory, models, "many", 3))
+    yield compared(
+        f"promote, a new look after {looks:,} repeated ones", old, new, challenges(directory, models, "many", 3)
+    )
     yield compared("promote --if-pending after them", old, new, [("promote", "--if-pending")] * times)
     wal = (old.root / "state/journal.db-wal").stat().st_size if (old.root / "state/journal.db-wal").exists() else 0
     yield f"the write-ahead log afterwards: {wal / 1e6:.1f} MB"
@@ -71,7 +73,7 @@ def a_long_history(
 def lived(directory: Path, name: str, days: int, models: Models) -> Project:
     """A project some days old, made by the product itself; a challenger was judged and waits, the metrics are good."""
     project = settled_in(directory, name, models)
-    world = World(project, begin=datetime.now(UTC) - timedelta(days=days))
+    world = World(project, datetime.now(UTC) - timedelta(days=days))
     (project.root / "fails").write_text("0")
     for number in range(days * A_DAY // 4):  # every twenty minutes is enough to show what events there are
         if number % 72 == 0:
@@ -185,7 +187,9 @@ def compared(name: str, old: Project, new: Project, commands: Sequence[Sequence[
     assert codes <= {0, 11}, f"{name} exited {codes}"
     here, there = middle([pair[0] for pair in pairs]), middle([pair[1] for pair in pairs])
     ratio, by_clock = here.processor / there.processor, here.seconds / there.seconds
-    return f"{name}: {told(here)} beside {told(there)}: {ratio:.2f} times the processor time, {by_clock:.2f} by the clock"
+    return (
+        f"{name}: {told(here)} beside {told(there)}: {ratio:.2f} times the processor time, {by_clock:.2f} by the clock"
+    )
 
 
 def middle(costs: Sequence[Cost]) -> Cost:

@@ -4,16 +4,19 @@ import json
 import random
 import re
 import signal
+import sqlite3
 import subprocess
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from retrain.core.events import (
     Adopted,
+    Checked,
     Entry,
     Judged,
     Promoted,
@@ -25,7 +28,7 @@ from retrain.core.events import (
 )
 from retrain.core.past import Past
 from retrain.core.recall import fold
-from tests.stories.project import CHALLENGER, CHAMPION, Models, Project, make_models, until
+from tests.stories.project import CHALLENGER, CHAMPION, Project, make_models, until
 from tests.survival.ledger import entries, past_of
 
 ROUNDS = 100
@@ -80,9 +83,11 @@ def figures() -> Iterator[str]:
         root = Path(directory) / "project"
         root.mkdir()
         yield from crowds(Project(root, models), ROUNDS)
-        orphan = Path(directory) / "orphan"
+        orphan, late = Path(directory) / "orphan", Path(directory) / "late"
         orphan.mkdir()
+        late.mkdir()
         yield from around_an_orphan(Project(orphan, models))
+        yield recorded_late(Project(late, models))
 
 
 def crowds(project: Project, rounds: int, seed: int = 1) -> Iterator[str]:
@@ -108,9 +113,9 @@ def crowds(project: Project, rounds: int, seed: int = 1) -> Iterator[str]:
     assert past_of(project) == fold(Past(), history)
     seconds = time.monotonic() - began
     yield f"{rounds * len(CROWD)} commands, {len(CROWD)} at once, {rounds} times, in {seconds:.0f} s"
-    yield f"trainings {told.trained}, promotions {told.promoted}, rollbacks {told.rolled_back}: each once in the journal"
-    for words, number in sorted(told.codes.items()):
-        yield f"  {number:5} × {words}"
+    acted = f"trainings {told.trained}, promotions {told.promoted}, rollbacks {told.rolled_back}"
+    yield f"{acted}: each once in the journal, one after the other"
+    yield from (f"  {number:5} × {words}" for words, number in sorted(told.codes.items()))
 
 
 def prepared(project: Project) -> None:
@@ -121,9 +126,7 @@ def prepared(project: Project) -> None:
         f" cat {strong} > $$RETRAIN_CHALLENGER; echo $$RETRAIN_RUN_ID >> $$RETRAIN_CHALLENGER;"
         ' echo "end $$RETRAIN_RUN_ID $$(date +%s%N)" >> trainings'
     )
-    project.configure(
-        triggers={"cooldown": "0s", "challenger_ttl": "1s", "max_unpromoted": 10_000}, models={"keep": 3}
-    )
+    project.configure(triggers={"cooldown": "0s", "challenger_ttl": "1s", "max_unpromoted": 10_000}, models={"keep": 3})
     project.serve(project.models.weak)
     assert project.run("check").returncode == 0
 
@@ -211,6 +214,35 @@ def trainings_apart(project: Project, history: Sequence[Entry]) -> None:
     assert started == [line[1] for line in begun]
 
 
+def recorded_late(project: Project) -> str:
+    """A check that looked before a promotion and is recorded after it: what the next rollback goes back to."""
+    project.serve(project.models.weak)
+    promoted = ("--force", "--reason", "overlap")
+    assert project.run("promote", str(project.models.fair), *promoted).returncode == 0
+    before = past_of(project).served
+    with closing(sqlite3.connect(project.root / "state/journal.db", isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        check = project.start("check")
+        # It waits for its turn to write, so it has looked.
+        waits = Path(f"/proc/{check.pid}/wchan")
+        until(lambda: "nanosleep" in waits.read_text(), 60)
+        check.send_signal(signal.SIGSTOP)
+        db.execute("ROLLBACK")
+    assert project.run("promote", str(project.models.strong), *promoted).returncode == 0
+    served = past_of(project).served
+    check.send_signal(signal.SIGCONT)
+    assert check.communicate(timeout=60) == ("", "")
+    last = entries(project)[-1].event
+    assert isinstance(last, Checked), last
+    assert last.served == before, "the check was to have looked before the promotion"
+    assert past_of(project).served == served, "the check took the promotion back in the journal"
+    back = project.json("rollback")
+    assert (back["champion"], back["previous"]) == (before, served), back
+    return (
+        "a check that looked before a promotion and was recorded after it: the promotion stands, rollback finds its way"
+    )
+
+
 def around_an_orphan(project: Project) -> Iterator[str]:
     """Twenty commands while a training goes on whose controller was killed; then it ends, and is settled once."""
     prepared(project)
@@ -250,14 +282,5 @@ def around_an_orphan(project: Project) -> Iterator[str]:
     in_one_order(history)
     trainings_apart(project, history)
     assert (project.root / CHALLENGER).exists()
-    yield f"around a training that outlives its killed controller: exit codes {dict(codes)}, nothing started, settled once"
-
-
-def quick(project: Project, orphan: Project, rounds: int) -> list[str]:
-    """The lines of a small size."""
-    return [*crowds(project, rounds), *around_an_orphan(orphan)]
-
-
-def models_in(directory: Path) -> Models:
-    """The models of these projects."""
-    return make_models(directory)
+    told = f"exit codes {dict(codes)}, nothing started, settled once"
+    yield f"twenty commands around a training that outlives its killed controller: {told}"

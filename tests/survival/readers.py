@@ -104,7 +104,7 @@ def reading(project: Project, made: list[Path]) -> Iterator[Callable[[], Reading
     stop, ready = project.root / "stop", [project.root / f"ready-{number}" for number in range(READERS)]
     for path in (stop, *ready):
         path.unlink(missing_ok=True)
-    words = [sys.executable, "-c", READER, project.root / CHAMPION, project.root / "known.json", stop]
+    words = [sys.executable, "-c", READER, *map(str, (project.root / CHAMPION, project.root / "known.json", stop))]
     services = [
         subprocess.Popen([*words, each], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for each in ready
     ]

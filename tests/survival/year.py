@@ -4,6 +4,7 @@ import json
 import os
 import random
 import resource
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -11,20 +12,21 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from retrain.case import Order as Comparison
 from retrain.check import check
 from retrain.config import load
 from retrain.context import Context
-from retrain.core.events import TrainingFinished
 from retrain.core.past import Past
-from retrain.core.recall import fold
 from retrain.core.records import Outcome
+from retrain.effects.journal import open_journal
 from retrain.errors import RetrainError
 from retrain.promote import promote
+from retrain.prune import prune
 from retrain.report import Report
 from retrain.rollback import rollback
 from retrain.view import Order
@@ -32,9 +34,9 @@ from tests.stories.project import CHAMPION, Models, Project
 from tests.survival.ledger import entries, past_of
 
 CHECKS, POINTS, PAIRS = 105_120, 50, 40
-A_DAY = 288
+A_DAY, A_MONTH = 288, 288 * 30
 TICK = timedelta(minutes=5)
-BEGIN = datetime(2027, 1, 1, tzinfo=UTC)
+KEEP_EVENTS, KEEP_LOGS, KEEP_LOGS_FOR = timedelta(days=60), 20, timedelta(days=45)
 MEMORY_MB = 8.0
 """The last quarter may need so much more memory than the second: caches of the libraries, and noise."""
 
@@ -42,8 +44,9 @@ MEMORY_MB = 8.0
 class World:
     """A project, the clock it is told, and the dice of its monitor and its people."""
 
-    def __init__(self, project: Project, seed: int = 1, begin: datetime = BEGIN) -> None:
+    def __init__(self, project: Project, begin: datetime, seed: int = 1) -> None:
         self.project, self.dice, self.now = project, random.Random(seed), begin
+        self.won: list[date] = []
         config, secrets = load(project.root / "config.yaml", {})
         self.context = Context(config, secrets, os.environ, lambda: self.now)
         self.did: Counter[str] = Counter()
@@ -55,6 +58,11 @@ class World:
         report = check(self.context, Order())
         took = time.process_time() - began
         self.did[f"check {report.data.get('reason')}, exit {int(report.exit_code)}"] += 1
+        if run := report.data.get("run"):
+            # The kernel's clock wrote this log, and is not the one that the checks are told.
+            os.utime(run["log"], (self.now.timestamp(),) * 2)
+            self.did[f"training {run['outcome']}"] += 1
+            self.won += [self.now.date()] if run["outcome"] == Outcome.SUCCEEDED else []
         return took
 
     def morning(self) -> None:
@@ -112,7 +120,9 @@ def figures() -> Iterator[str]:
 
 def year(directory: Path, checks: int, points: int, pairs: int = PAIRS, models: Models | None = None) -> Iterator[str]:
     """So many checks with all that happens between them, looked at so many times."""
-    world, began = World(settled_in(directory, "year", models or models_beside(directory))), time.monotonic()
+    began = time.monotonic()
+    project = settled_in(directory, "year", models or models_beside(directory))
+    world = World(project, datetime.now(UTC) - checks * TICK)  # it ends now: the files' own times are never too old
     spots = {round(checks * (number + 1) / points) - pairs for number in range(points)}
     measured: list[Point] = []
     number = 0
@@ -121,6 +131,8 @@ def year(directory: Path, checks: int, points: int, pairs: int = PAIRS, models: 
             world.morning()
         if number % A_DAY == A_DAY // 2:
             world.noon()
+        if number % A_MONTH == A_MONTH - A_DAY // 4:
+            world.act("prune", lambda: prune(world.context, KEEP_EVENTS))
         if number in spots:
             measured.append(look(world, directory, number, pairs))
             number += pairs
@@ -128,15 +140,27 @@ def year(directory: Path, checks: int, points: int, pairs: int = PAIRS, models: 
             world.tick()
             number += 1
     seconds = time.monotonic() - began
-    history = entries(world.project)
-    finished = [entry for entry in history if isinstance(entry.event, TrainingFinished)]
-    wins = [entry.at.date() for entry in finished if entry.event.outcome is Outcome.SUCCEEDED]
-    assert len(wins) == len(set(wins)), "a daily window trained twice"
-    assert past_of(world.project) == fold(Past(), history)
-    flat(measured)
-    yield f"{checks:,} checks in {seconds:.0f} s: {len(history):,} events, {len(finished)} trainings"
+    assert len(world.won) == len(set(world.won)), "a daily window trained twice"
+    assert past_of(project) == folded_anew(project)
+    bounded(measured)
+    yield f"{checks:,} checks in {seconds:.0f} s, {len(entries(project)):,} events left of them"
     yield from (f"  {number:7,} × {what}" for what, number in sorted(world.did.items()))
     yield from table(measured)
+
+
+def folded_anew(project: Project) -> Past:
+    """What the events themselves say, where the row that keeps their sum is gone."""
+    with tempfile.TemporaryDirectory() as directory:
+        copy = Path(directory) / "journal.db"
+        with (
+            closing(sqlite3.connect(project.root / "state/journal.db")) as here,
+            closing(sqlite3.connect(copy)) as there,
+        ):
+            here.backup(there)
+            there.execute("DELETE FROM past")
+            there.commit()
+        with open_journal(Path(directory), writable=False) as journal:
+            return journal.past()
 
 
 def models_beside(directory: Path) -> Models:
@@ -152,7 +176,9 @@ def settled_in(directory: Path, name: str, models: Models) -> Project:
     root.mkdir()
     project = Project(root, models)
     project.configure(
-        triggers={"max_age": "36h", "cooldown": "2h", "settle": "0s", "failure_backoff": "3h"}, models={"keep": 3}
+        triggers={"max_age": "36h", "cooldown": "2h", "settle": "0s", "failure_backoff": "3h"},
+        training={"keep_logs": {"count": KEEP_LOGS, "age": f"{KEEP_LOGS_FOR.days}d"}},
+        models={"keep": 3},
     )
     project.train(
         "test $$(cat fails) = 0",
@@ -166,7 +192,7 @@ def settled_in(directory: Path, name: str, models: Models) -> Project:
 def look(world: World, directory: Path, number: int, pairs: int) -> Point:
     """What the next checks cost, each beside one on a project whose history has only begun."""
     with tempfile.TemporaryDirectory(dir=directory) as fresh:
-        first_day = World(settled_in(Path(fresh), "fresh", world.project.models), begin=world.now)
+        first_day = World(settled_in(Path(fresh), "fresh", world.project.models), world.now)
         first_day.morning()
         first_day.project.metrics(at=world.now.timestamp())
         first_day.tick()
@@ -191,12 +217,16 @@ def resident_mb() -> float:
     return pages * resource.getpagesize() / 1e6
 
 
-def flat(measured: list[Point]) -> None:
-    """AssertionError where memory grew: the last quarter beside the second, when everything is loaded."""
+def bounded(measured: list[Point]) -> None:
+    """AssertionError where memory or state/ grew: the last quarter beside the second, when everything is loaded."""
     part = max(len(measured) // 4, 1)
-    early = statistics.median(point.resident_mb for point in measured[part : 2 * part] or measured[:1])
-    late = statistics.median(point.resident_mb for point in measured[-part:])
-    assert late < early + MEMORY_MB, f"memory grew from {early:.1f} MB to {late:.1f} MB"
+    early, late = measured[part : 2 * part] or measured[:1], measured[-part:]
+    before, after = (statistics.median(point.resident_mb for point in points) for points in (early, late))
+    assert after < before + MEMORY_MB, f"memory grew from {before:.1f} MB to {after:.1f} MB"
+    assert max(point.logs for point in measured) <= KEEP_LOGS
+    if len(measured) >= POINTS:
+        before, after = (max(point.journal_mb for point in points) for points in (early, late))
+        assert after < 1.2 * before, f"the journal grew from {before:.1f} MB to {after:.1f} MB though it is pruned"
 
 
 def table(measured: list[Point]) -> Iterator[str]:
