@@ -44,7 +44,7 @@ def figures() -> Iterator[str]:
 
 
 def a_long_history(
-    directory: Path, events: int, days: int, times: int, looks: int, models: Models | None = None
+    directory: Path, events: int, days: int, times: int, looks: int, *, models: Models | None = None
 ) -> Iterator[str]:
     """What the commands cost on so many events, beside the same on a few days of them."""
     models = models or models_beside(directory)
