@@ -119,7 +119,8 @@ class Past:
     `took_over_at` is when the present champion took over from another. `told` are the incidents that were told and
     have not ended, with when they were told. `lost_at` is when a damaged journal was set aside last, `losses` how
     often. `newest` is the latest time of any event; `rewound` are the first and the last time at which the clock was
-    behind that, while it is (see clock).
+    behind that, while it is. `set_back` is the time of the first event after the clock last went back, `since_then` the
+    latest time of any event since (see clock).
     """
 
     f1: Streak = field(default_factory=Streak)
@@ -146,6 +147,8 @@ class Past:
     losses: int = 0
     newest: datetime | None = None
     rewound: tuple[datetime, datetime] | None = None
+    set_back: datetime | None = None
+    since_then: datetime | None = None
 
     def streak(self, signal: Signal) -> Streak:
         """The streak of this signal."""
