@@ -113,7 +113,7 @@ class Walk:
         run = report.data.get("run")
         if not run:
             return False
-        well = run["outcome"] == Outcome.SUCCEEDED
+        well = bool(run["outcome"] == Outcome.SUCCEEDED)
         if self.last is not None:
             ended, forward, wait = self.last
             waited = (self.real - ended) + (self.forward - forward)

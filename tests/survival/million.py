@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from cattrs.preconf.json import make_converter
+
 from tests.stories.project import CHAMPION, RETRAIN, Models, Project
-from tests.survival.year import A_DAY, World, models_beside, settled_in
+from tests.survival.ledger import past_of
+from tests.survival.year import A_DAY, World, folded_anew, models_beside, settled_in
 
 EVENTS, DAYS, TIMES = 1_000_000, 21, 9
 LOOKS = 10_000
@@ -51,23 +54,61 @@ def a_long_history(
     old, new = lived(directory, "old", days, models), lived(directory, "new", 2, models)
     began = time.monotonic()
     stretch(old, events)
-    size = (old.root / "state/journal.db").stat().st_size / 1e6
-    yield f"a journal of {events:,} events, {size:,.0f} MB, made in {time.monotonic() - began:.0f} s"
-    refold = cost(old, ("check", "--dry-run"))
-    yield f"folded anew from its events (check --dry-run without the row of the past): {told(refold)}"
-    first = cost(old, ("check",))
-    assert (refold.exit_code, first.exit_code) == (0, 0)
-    yield f"the first check, which writes that row: {told(first)}"
+    yield f"a journal of {events:,} events, {size_mb(old):,.0f} MB, made in {time.monotonic() - began:.0f} s"
+    yield f"folded anew from all of its events: {fold_once(old):.1f} s of the processor, once after an upgrade"
     for command in COMMANDS:
         yield compared(" ".join(command), old, new, [command] * times)
     yield compared("promote, a new look", old, new, challenges(directory, models, "few", 3))
     more_looks(old, looks)
-    yield compared(
-        f"promote, a new look after {looks:,} repeated ones", old, new, challenges(directory, models, "many", 3)
-    )
+    several = challenges(directory, models, "many", 3)
+    yield compared(f"promote, a new look after {looks:,} repeated ones", old, new, several)
     yield compared("promote --if-pending after them", old, new, [("promote", "--if-pending")] * times)
-    wal = (old.root / "state/journal.db-wal").stat().st_size if (old.root / "state/journal.db-wal").exists() else 0
-    yield f"the write-ahead log afterwards: {wal / 1e6:.1f} MB"
+    yield from pruned(old)
+    yield compared("check, after the pruning", old, new, [("check",)] * times)
+
+
+def pruned(project: Project) -> Iterator[str]:
+    """What `retrain prune` leaves of a long journal; AssertionError where a decision or the ledger could change."""
+    before, size, looks, all_events = past_of(project), size_mb(project), ledger(project), count(project)
+    assert folded_anew(project) == before
+    used = cost(project, ("prune",))
+    assert used.exit_code == 0
+    assert past_of(project) == before, "pruning changed what the history means"
+    assert folded_anew(project) == before, "what is left does not add up to what the history means"
+    assert ledger(project) == looks, "pruning took looks at the holdout away"
+    left, now = count(project), size_mb(project)
+    yield f"prune: {told(used)}; {all_events:,} events → {left:,}, {size:,.0f} MB → {now:,.0f} MB"
+    yield f"the past is the same to the letter, folded anew too; all {len(looks):,} looks at the holdout are there"
+
+
+def ledger(project: Project) -> list[tuple[int, str]]:
+    """Every look at a holdout and every repetition, as it was written."""
+    with closing(sqlite3.connect(project.root / "state/journal.db")) as db:
+        return db.execute("SELECT id, body FROM events WHERE kind = 'Judged' ORDER BY id").fetchall()
+
+
+def count(project: Project) -> int:
+    """How many events there are."""
+    with closing(sqlite3.connect(project.root / "state/journal.db")) as db:
+        return int(db.execute("SELECT count(*) FROM events").fetchone()[0])
+
+
+def size_mb(project: Project) -> float:
+    """The size of the journal, its write-ahead log included."""
+    return sum(path.stat().st_size for path in (project.root / "state").glob("journal.db*")) / 1e6
+
+
+def fold_once(project: Project) -> float:
+    """The seconds of the processor that folding the events anew took; the row of the past says the outcome now."""
+    began = time.process_time()
+    past = past_of(project)
+    took = time.process_time() - began
+    with closing(sqlite3.connect(project.root / "state/journal.db")) as db:
+        body = make_converter().dumps(past)
+        db.execute("REPLACE INTO past SELECT 1, max(id), ? FROM events", (body,))
+        db.commit()
+    assert past_of(project) == past
+    return took
 
 
 def lived(directory: Path, name: str, days: int, models: Models) -> Project:
@@ -111,8 +152,7 @@ def stretch(project: Project, events: int) -> None:
             db.executemany(insert, rows_of(block, back, span, served) if back else block)
         db.execute("COMMIT")
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        (count,) = db.execute("SELECT count(*) FROM events").fetchone()
-    assert count == events, count
+    assert count(project) == events
 
 
 def rows_of(rows: Iterable[Row], back: int, span: timedelta, served: str) -> Iterator[Row]:
@@ -153,7 +193,7 @@ def more_looks(project: Project, looks: int) -> None:
 
 def challenges(directory: Path, models: Models, name: str, times: int) -> list[tuple[str, ...]]:
     """Commands that each ask the holdout about bytes that nobody has judged."""
-    commands = []
+    commands = list[tuple[str, ...]]()
     for number in range(times):
         path = directory / f"{name}-{number}.joblib"
         path.write_bytes(models.twin.read_bytes() + f"{name} {number}".encode())
