@@ -118,11 +118,15 @@ def figures() -> Iterator[str]:
         yield from year(Path(directory), CHECKS, POINTS)
 
 
-def year(directory: Path, checks: int, points: int, pairs: int = PAIRS, models: Models | None = None) -> Iterator[str]:
+def year(
+    directory: Path, checks: int, points: int, pairs: int = PAIRS, *, models: Models | None = None, seed: int = 1
+) -> Iterator[str]:
     """So many checks with all that happens between them, looked at so many times."""
     began = time.monotonic()
     project = settled_in(directory, "year", models or models_beside(directory))
-    world = World(project, datetime.now(UTC) - checks * TICK)  # it ends now: the files' own times are never too old
+    world = World(
+        project, datetime.now(UTC) - checks * TICK, seed
+    )  # it ends now: the files' own times are never too old
     spots = {round(checks * (number + 1) / points) - pairs for number in range(points)}
     measured: list[Point] = []
     number = 0
