@@ -1,8 +1,10 @@
 """Twenty commands at once: one acts, the others say so and leave, and the journal shows one order."""
 
 import json
+import os
 import random
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -28,7 +30,7 @@ from retrain.core.events import (
 )
 from retrain.core.past import Past
 from retrain.core.recall import fold
-from tests.stories.project import CHALLENGER, CHAMPION, Project, make_models, until
+from tests.stories.project import CHALLENGER, CHAMPION, RETRAIN, Project, make_models, until
 from tests.survival.ledger import entries, past_of
 
 ROUNDS = 100
@@ -83,11 +85,13 @@ def figures() -> Iterator[str]:
         root = Path(directory) / "project"
         root.mkdir()
         yield from crowds(Project(root, models), ROUNDS)
-        orphan, late = Path(directory) / "orphan", Path(directory) / "late"
-        orphan.mkdir()
-        late.mkdir()
-        yield from around_an_orphan(Project(orphan, models))
-        yield recorded_late(Project(late, models))
+        others = [Path(directory) / name for name in ("orphan", "late", "meanwhile")]
+        for other in others:
+            other.mkdir()
+        yield from around_an_orphan(Project(others[0], models))
+        yield recorded_late(Project(others[1], models))
+        if shutil.which("strace"):
+            yield promoted_meanwhile(Project(others[2], models))
 
 
 def crowds(project: Project, rounds: int, seed: int = 1) -> Iterator[str]:
@@ -241,6 +245,32 @@ def recorded_late(project: Project) -> str:
     return (
         "a check that looked before a promotion and was recorded after it: the promotion stands, rollback finds its way"
     )
+
+
+def promoted_meanwhile(project: Project) -> str:
+    """cron's `promote --if-pending` has seen that a challenger waits; before it has the lock, somebody promotes it."""
+    prepared(project)
+    project.metrics(f1=0.5)
+    assert project.run("check").returncode == 0
+    lock, log = project.root / "state/lock", project.root / "strace"
+    stops = ["strace", "-f", "-o", str(log), "-P", str(lock), "-e", "inject=openat:signal=SIGSTOP:when=1"]
+    with subprocess.Popen(
+        [*stops, RETRAIN, "promote", "--if-pending"],
+        cwd=project.root,
+        env=project.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as tracer:
+        until(lambda: log.exists() and "stopped by SIGSTOP" in log.read_text(), 60)
+        pid = int(log.read_text().split()[0])
+        try:
+            assert project.run("promote").returncode == 0
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        out, err = tracer.communicate(timeout=60)
+    assert (tracer.returncode, out, err) == (0, "", ""), (tracer.returncode, out, err)
+    return "promote --if-pending while somebody promotes what waits: exit 0 in silence"
 
 
 def around_an_orphan(project: Project) -> Iterator[str]:

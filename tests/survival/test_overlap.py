@@ -1,5 +1,6 @@
 """Commands that are started at once: the quick size of `overlap`."""
 
+from tests.conftest import real
 from tests.stories.project import Project
 from tests.survival import overlap
 
@@ -18,3 +19,9 @@ def test_twenty_commands_around_a_training_that_lost_its_controller(project: Pro
 def test_a_check_that_is_recorded_late_takes_no_promotion_back(project: Project) -> None:
     """It looked at the link before the swap and is written down after it; rollback goes back one champion, not two."""
     assert overlap.recorded_late(project)
+
+
+def test_a_challenger_that_somebody_promotes_first_is_no_failure_of_crons_promote(project: Project) -> None:
+    """`--if-pending` saw it wait, and finds it gone when it has the lock: exit 0 in silence, no mail."""
+    real("strace")
+    assert overlap.promoted_meanwhile(project)

@@ -124,9 +124,8 @@ def year(
     """So many checks with all that happens between them, looked at so many times."""
     began = time.monotonic()
     project = settled_in(directory, "year", models or models_beside(directory))
-    world = World(
-        project, datetime.now(UTC) - checks * TICK, seed
-    )  # it ends now: the files' own times are never too old
+    # It ends now, so that the files' own times are never too old.
+    world = World(project, datetime.now(UTC) - checks * TICK, seed)
     spots = {round(checks * (number + 1) / points) - pairs for number in range(points)}
     measured: list[Point] = []
     number = 0
