@@ -9,16 +9,19 @@ from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from types import FrameType
-from typing import Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
 import click
 
 from retrain.config import load
 from retrain.config.load import parse_span
-from retrain.context import Context
+from retrain.context import Context, Origin
 from retrain.errors import ConfigError, Exit, Stopped
 from retrain.face import Face, boundary, mend_streams
 from retrain.report import Report
+
+if TYPE_CHECKING:
+    from retrain.effects.crontab import World
 
 P = ParamSpec("P")
 EPILOG = """\b
@@ -47,11 +50,16 @@ def common(command: Callable[Concatenate[Context, Face, P], Report]) -> Callable
     def run(config: Path, quiet: bool, verbose: bool, as_json: bool, *args: P.args, **kwargs: P.kwargs) -> None:
         face = Face(as_json=as_json, quiet=quiet, verbose=verbose)
         with boundary(face):
-            settings, face.secrets = load(config, os.environ)
+            world = _enter_cron(config) if kwargs.pop("cron_env", False) else None
+            with _told_where(world):
+                settings, face.secrets = load(config, os.environ)
+            variables = face.secrets.variables
+            blank = {name: name in os.environ for name in variables if not os.environ.get(name)}
             # No child of ours needs them: not the training, not a model that is scored, not a hook.
-            for name in face.secrets.variables:
+            for name in variables:
                 os.environ.pop(name, None)
-            context = Context(settings, face.secrets, os.environ, lambda: datetime.now(UTC))
+            origin = Origin(config.absolute(), world, blank)
+            context = Context(settings, face.secrets, os.environ, lambda: datetime.now(UTC), origin)
             report = command(context, face, *args, **kwargs)
             face.show(report)
             sys.exit(report.exit_code)
@@ -169,9 +177,15 @@ def backtest(context: Context, face: Face, history: str, rules: tuple[str, ...],
 
 
 @retrain.command()
+@click.option("--cron-env", is_flag=True, help="Look at the world with the environment that cron gives to a job.")
 @common
 def doctor(context: Context, face: Face) -> Report:
-    """Look whether every metric is known, and whether the gate turns down challengers that know nothing."""
+    """Look at all that an operator would otherwise find out at night; change nothing.
+
+    A line each: the configuration and its secrets, every metric and its age, the training command, the holdout, the
+    gate on challengers that know nothing, the champion and the directories, the journal, the lock and the clocks.
+    Exit code 1 where something is BROKEN.
+    """
     from retrain.doctor import doctor as story
 
     with _progress(face) as progress:
@@ -190,6 +204,25 @@ def monitor(context: Context, face: Face, listen: str | None) -> Report:
 
     serve(context.config, address(listen or context.config.monitor.listen), announce)
     return Report("stopped", {"message": "stopped"}, news=False)
+
+
+def _enter_cron(config: Path) -> "World":
+    """The world of the cron job that checks with this configuration; its environment is ours from now on."""
+    from retrain.effects import crontab
+
+    world = crontab.world(config.absolute())
+    os.environ.clear()
+    os.environ.update(world.environment)
+    return world
+
+
+@contextmanager
+def _told_where(world: "World | None") -> Iterator[None]:
+    """Say of a configuration that is wrong in cron's world that it was read there."""
+    try:
+        yield
+    except ConfigError as error:
+        raise (ConfigError(f"{error}\nThe environment is {world}") if world is not None else error) from None
 
 
 def _forced(flag: bool, reason: str | None, name: str = "--force") -> str | None:
