@@ -58,7 +58,10 @@ def world(config: Path) -> World:
 
     Raises RetrainError where that job would not even come to call retrain.
     """
-    user = pwd.getpwuid(os.getuid())
+    try:
+        user = pwd.getpwuid(os.getuid())
+    except KeyError as error:
+        raise RetrainError(f"cron runs nothing for user {os.getuid()}, who is not in /etc/passwd") from error
     bare = {"HOME": user.pw_dir, "LOGNAME": user.pw_name, "PATH": _PATH, "SHELL": "/bin/sh"}
     try:
         text = _listed()

@@ -21,11 +21,15 @@ _MOUNTS = Path("/proc/self/mountinfo")
 
 
 def there(path: Path) -> Path:
-    """The path itself, or the nearest directory above it that is there."""
-    with _told(path):
-        while not path.exists() and path != path.parent:
-            path = path.parent
+    """The path itself, or the nearest above it that is there, if only as a link that leads nowhere."""
+    while not os.path.lexists(path) and path != path.parent:
+        path = path.parent
     return path
+
+
+def leads_nowhere(path: Path) -> bool:
+    """Whether this is a link to what is not there, on a disk that is not mounted perhaps."""
+    return path.is_symlink() and not path.exists()
 
 
 def may_write(directory: Path) -> bool:
@@ -42,6 +46,13 @@ def open_to_others(path: Path) -> bool:
     """Whether everybody on this machine may write here."""
     with _told(path):
         return bool(path.stat().st_mode & stat.S_IWOTH)
+
+
+def replaceable_by_others(file: Path) -> bool:
+    """Whether everybody on this machine may put another file in the place of this one."""
+    with _told(file.parent):
+        mode = file.parent.stat().st_mode
+    return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
 
 
 def files(directory: Path) -> Iterator[Path]:

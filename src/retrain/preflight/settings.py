@@ -17,14 +17,16 @@ def environment(context: Context) -> Iterator[Finding]:
         yield ok(what, str(world))
     else:
         missing = "" if world.trouble else "; no line of it runs retrain check"
-        yield mind(what, f"{world}{missing}. Is it another scheduler that runs retrain check? See crontab.example")
+        yield mind(what, f"{world}{missing}. What runs retrain check, and with which environment? See crontab.example")
 
 
 def configuration(context: Context) -> Iterator[Finding]:
     """Which file it is, and who may write it: it names commands that are run."""
     file, what = context.origin.file, "configuration"
     if host.open_to_others(file):
-        yield broken(what, f"{file} may be written by everybody, and it names commands that are run: chmod o-w {file}")
+        yield broken(what, f"everybody may write {file}, which names commands that are run: chmod o-w {file}")
+    elif host.replaceable_by_others(file):
+        yield broken(what, f"everybody may replace {file}, which names commands that are run: chmod o-w {file.parent}")
     else:
         yield ok(what, f"{file} can be read, and every key and value in it is known")
 

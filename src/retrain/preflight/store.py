@@ -36,7 +36,7 @@ def champion(context: Context, past: Past) -> Iterator[Finding]:
             " serves",
         )
     else:
-        yield ok("champion", f"{short(serving.version)} serves, from {serving.path}")
+        yield ok("champion", f"{models.champion} leads to version {short(serving.version)}")
     yield from _versions(context, past)
 
 
@@ -50,11 +50,12 @@ def directories(context: Context) -> Iterator[Finding]:
         yield from _place("models", "models.champion", place, room, Health.MIND)
     yield from _place("state", "state", state, ROOM, Health.BROKEN)
     yield from _place("state", "state", state / "runs", ROOM, Health.BROKEN)
-    if host.device(host.there(link)) != host.device(host.there(link / "versions")):
+    versions = link / "versions"
+    if versions.exists() and host.device(versions) != host.device(link):
         yield mind(
             "models",
-            f"{link / 'versions'} is on another file system than {link}, whose link leads there: see that everything"
-            " that loads the champion (a container, a copy) has both",
+            f"{versions} is on another file system than {link}, whose link leads there: see that whatever loads the"
+            " champion (a container, a copy) has both",
         )
 
 
@@ -76,6 +77,9 @@ def _versions(context: Context, past: Past) -> Iterator[Finding]:
 def _place(what: str, key: str, place: Path, room: int, on_network: Health) -> Iterator[Finding]:
     """One directory; what it holds, too, where that is ours alone to write."""
     there = host.there(place)
+    if host.leads_nowhere(there):
+        yield broken(what, f"{there} leads to {there.readlink()}, which is not there: is its disk mounted?")
+        return
     if not there.is_dir():
         yield broken(what, f"{there} is a file and must be a directory: move it away, or change {key}")
         return
