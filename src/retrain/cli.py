@@ -1,27 +1,22 @@
 """The door: flags → story → face → exit code. The only place that exits."""
 
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Concatenate, ParamSpec
+from typing import Concatenate, ParamSpec
 
 import click
 
-from retrain.config import load
 from retrain.config.load import parse_span
-from retrain.context import Context, Origin
+from retrain.context import Context
 from retrain.errors import ConfigError, Exit, Stopped
 from retrain.face import Face, boundary, mend_streams
+from retrain.outset import context_of
 from retrain.report import Report
-
-if TYPE_CHECKING:
-    from retrain.effects.crontab import World
 
 P = ParamSpec("P")
 EPILOG = """\b
@@ -50,16 +45,7 @@ def common(command: Callable[Concatenate[Context, Face, P], Report]) -> Callable
     def run(config: Path, quiet: bool, verbose: bool, as_json: bool, *args: P.args, **kwargs: P.kwargs) -> None:
         face = Face(as_json=as_json, quiet=quiet, verbose=verbose)
         with boundary(face):
-            world = _enter_cron(config) if kwargs.pop("cron_env", False) else None
-            with _told_where(world):
-                settings, face.secrets = load(config, os.environ)
-            variables = face.secrets.variables
-            blank = {name: name in os.environ for name in variables if not os.environ.get(name)}
-            # No child of ours needs them: not the training, not a model that is scored, not a hook.
-            for name in variables:
-                os.environ.pop(name, None)
-            origin = Origin(config.absolute(), world, blank)
-            context = Context(settings, face.secrets, os.environ, lambda: datetime.now(UTC), origin)
+            context = context_of(config, face, as_cron=bool(kwargs.pop("cron_env", False)))
             report = command(context, face, *args, **kwargs)
             face.show(report)
             sys.exit(report.exit_code)
@@ -204,25 +190,6 @@ def monitor(context: Context, face: Face, listen: str | None) -> Report:
 
     serve(context.config, address(listen or context.config.monitor.listen), announce)
     return Report("stopped", {"message": "stopped"}, news=False)
-
-
-def _enter_cron(config: Path) -> "World":
-    """The world of the cron job that checks with this configuration; its environment is ours from now on."""
-    from retrain.effects import crontab
-
-    world = crontab.world(config.absolute())
-    os.environ.clear()
-    os.environ.update(world.environment)
-    return world
-
-
-@contextmanager
-def _told_where(world: "World | None") -> Iterator[None]:
-    """Say of a configuration that is wrong in cron's world that it was read there."""
-    try:
-        yield
-    except ConfigError as error:
-        raise (ConfigError(f"{error}\nThe environment is {world}") if world is not None else error) from None
 
 
 def _forced(flag: bool, reason: str | None, name: str = "--force") -> str | None:

@@ -20,14 +20,13 @@ _LONG_AGO = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The journal as far as it can be read: what it means, every look at a holdout, its newest and its last check.
+    """The journal as far as it can be read: what it means, every look at a holdout, and its last check.
 
     `trouble` is why it cannot be read; then the rest is as if nothing had ever happened.
     """
 
     past: Past = field(default_factory=Past)
     judgements: tuple[Judged, ...] = ()
-    newest: datetime | None = None
     checked_at: datetime | None = None
     trouble: str = ""
 
@@ -37,14 +36,9 @@ def history(context: Context) -> History:
     try:
         with open_journal(context.config.state, writable=False) as journal:
             journal.verify()
-            last, turning = journal.last_check(), journal.turning_points(1)
-            times = [entry.at for entry in (last, *turning) if entry is not None]
-            return History(
-                journal.past(),
-                tuple(journal.judgements()),
-                max(times, default=None),
-                last.at if last is not None else None,
-            )
+            last = journal.last_check()
+            at = last.at if last is not None else None
+            return History(journal.past(), tuple(journal.judgements()), at)
     except RetrainError as error:
         return History(trouble=str(error))
     except OSError as error:
@@ -56,7 +50,7 @@ def journal(context: Context, known: History) -> Iterator[Finding]:
     path, what, now = context.config.state / "journal.db", "journal", context.clock()
     if known.trouble:
         yield broken(what, known.trouble)
-    elif known.newest is None:
+    elif known.past.newest is None:
         yield ok(what, f"{path} is empty or not there yet: the first check begins it")
     elif known.checked_at is None or now - known.checked_at > _LONG_AGO:
         when = f"the last check was {duration(now - known.checked_at)} ago" if known.checked_at else "no check ever ran"
@@ -84,14 +78,14 @@ def at_work(context: Context, known: History) -> Iterator[Finding]:
 def clock(context: Context, known: History) -> Iterator[Finding]:
     """Whether the journal has events that have not happened yet."""
     now, what = context.clock(), "clock"
-    if known.newest is None:
+    if known.past.newest is None:
         return
-    if known.newest - now > _AHEAD:
+    if known.past.newest - now > _AHEAD:
         yield broken(
             what,
-            f"it is {moment(now)} by our clock, and the newest event of the journal is of {moment(known.newest)},"
-            f" {duration(known.newest - now)} from now: the clock was wrong then or is wrong now, and until then"
-            " cooldowns and back-offs may last too long. See the time synchronisation (NTP) of this machine",
+            f"it is {moment(now)} by our clock, and the newest event of the journal is of {moment(known.past.newest)},"
+            f" {duration(known.past.newest - now)} from now: the clock was wrong then or is wrong now, so that waits"
+            " may last too long. See the time synchronisation (NTP) of this machine",
         )
     else:
         yield ok(what, f"it is {moment(now)} by our clock, and nothing in the journal is later")

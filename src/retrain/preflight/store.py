@@ -75,7 +75,7 @@ def _versions(context: Context, past: Past) -> Iterator[Finding]:
 
 
 def _place(what: str, key: str, place: Path, room: int, on_network: Health) -> Iterator[Finding]:
-    """One directory; what it holds, too, where that is ours alone to write."""
+    """One directory, and the files in it that others must not write."""
     there = host.there(place)
     if host.leads_nowhere(there):
         yield broken(what, f"{there} leads to {there.readlink()}, which is not there: is its disk mounted?")
@@ -96,7 +96,10 @@ def _place(what: str, key: str, place: Path, room: int, on_network: Health) -> I
     if not problems:
         state = "there" if there == place else "to be made"
         free, kind = _size(host.free(there)), host.file_system(there)
-        yield ok(what, f"{place} is {state}, ours alone to write, with {free} free{f' ({kind})' if kind else ''}")
+        yield ok(
+            what,
+            f"{place} is {state}, ours to write and not everybody's, with {free} free{f' ({kind})' if kind else ''}",
+        )
 
 
 def _open(what: str, place: Path) -> Iterator[Finding]:

@@ -59,22 +59,25 @@ def obstacle(training: Training, environment: Mapping[str, str]) -> str | None:
     program, directory = training.command[0], training.directory
     found = directory / program if "/" in program else _found(program, environment)
     problem: OSError | None = None
-    if not os.access(directory, os.X_OK) or found is None or not Path(found).exists():
+    if not directory.is_dir() or not os.access(directory, os.X_OK) or found is None or not Path(found).exists():
         problem = FileNotFoundError()
     elif Path(found).is_dir() or not os.access(found, os.X_OK):
         problem = PermissionError()
-    elif not _interpreter_is_there(Path(found)):
-        problem = FileNotFoundError()
+    else:
+        problem = _no_program(Path(found))
     return _why_not_started(training, environment, problem) if problem is not None else None
 
 
-def _interpreter_is_there(script: Path) -> bool:
-    """Whether what a script names in its first line exists; also True where that cannot be told."""
-    with suppress(OSError), script.open("rb") as file:
-        first = file.readline(256)
-        words = first[2:].split()
-        return not first.startswith(b"#!") or not words or Path(os.fsdecode(words[0])).exists()
-    return True
+def _no_program(file: Path) -> OSError | None:
+    """What the kernel will say of a file that is no program; None also where its content cannot be read."""
+    with suppress(OSError), file.open("rb") as opened_file:
+        head = opened_file.read(256)
+        if head.startswith(b"#!"):
+            words = head[2:].splitlines()[0].split()
+            return None if words and Path(os.fsdecode(words[0])).exists() else FileNotFoundError()
+        if b"\0" not in head:
+            return OSError(errno.ENOEXEC, "")
+    return None
 
 
 def run(
