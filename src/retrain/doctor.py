@@ -46,7 +46,9 @@ def _gate(context: Context, progress: Callable[[float], None]) -> tuple[Finding,
     try:
         serving = registry.served(config.models)
         champion = serving.path if serving is not None else None
-        tallies = evaluation.controls(champion, config.promotion, config.training.directory, progress)
+        tallies = evaluation.controls(
+            champion, config.promotion, config.training.directory, progress, models=config.models
+        )
     except RetrainError as error:
         return (Finding("gate", False, f"cannot be tried: {error}"),)
     return rule_on(tallies, config.gate)
