@@ -19,7 +19,9 @@ def gate(context: Context, judgements: Sequence[Judged], progress: Callable[[flo
     try:
         serving = registry.served(config.models)
         champion = serving.path if serving is not None else None
-        tallies = evaluation.controls(champion, config.promotion, config.training.directory, progress)
+        tallies = evaluation.controls(
+            champion, config.promotion, config.training.directory, progress, models=config.models
+        )
     except evaluation.Unscorable as error:
         side = "holdout" if error.side == "holdout" else "champion"
         yield broken(side, f"{error} (so the gate cannot be tried)")
