@@ -106,7 +106,7 @@ def _decide(context: Context, past: Past, snapshot: Snapshot, order: Order) -> V
     serving = registry.served(context.config.models)
     version = serving.version if serving is not None else None
     now, triggers = context.clock(), context.config.triggers
-    past = recall.as_of(past, version, now)
+    known, past = past.served or "", recall.as_of(past, version, now)
     assessments = assess(snapshot, triggers, past)
     watched = watch(past, assessments)
     made_at = serving.made_at if serving is not None else None
@@ -117,7 +117,7 @@ def _decide(context: Context, past: Past, snapshot: Snapshot, order: Order) -> V
     gathered = ""
     if triggers.evidence is not None:
         gathered = f"{evidence.told(watched.evidence, triggers)}: {evidence.meaning(triggers)}"
-    return View(snapshot, assessments, decision, version, gathered, past.trial.before if past.trial else None)
+    return View(snapshot, assessments, decision, version, gathered, past.trial.before if past.trial else None, known)
 
 
 def _hold(context: Context, journal: Journal, view: View, order: Order) -> Report:

@@ -28,7 +28,7 @@ def promote(context: Context, order: Order) -> Report:
         challenger = journal.past().challenger
         try:
             if challenger is None or not _is_pending(context, journal, challenger):
-                return Report("no challenger waits", {"verdict": None, "message": "no challenger waits"}, news=False)
+                return _nothing_waits(())
             return _promote(context, journal, order)
         except BusyError as error:
             return _failed(error, news=False)
@@ -53,6 +53,10 @@ def _promote(context: Context, journal: Journal, order: Order) -> Report:
         settled = (*journal.news, *(() if order.dry_run else settle(context, journal, lock_fd)))
         if order.rejected is not None:
             return _reject(context, journal, order.rejected)
+        waiting = journal.past().challenger
+        # Whoever held the lock until now may have judged it, or what was settled was its promotion.
+        if order.if_pending and (waiting is None or not _is_pending(context, journal, waiting)):
+            return _nothing_waits(settled)
         case = Case(context, journal, order, lock_fd)
         pair = pair_of(case)
         try:
@@ -65,6 +69,12 @@ def _promote(context: Context, journal: Journal, order: Order) -> Report:
         report = _act(case, pair, judged, leaks)
     told = (report.message, *(f"(before that, {each})" for each in settled))
     return replace(report, message=(" " if order.if_pending else "\n  ").join(told))
+
+
+def _nothing_waits(settled: tuple[str, ...]) -> Report:
+    """The report where no challenger waits, any more perhaps, and of what was settled before that was seen."""
+    message = " ".join(("no challenger waits", *(f"(before that, {each})" for each in settled)))
+    return Report(message, {"verdict": None, "message": message}, news=bool(settled))
 
 
 def _is_pending(context: Context, journal: Journal, challenger: Challenger) -> bool:

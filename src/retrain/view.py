@@ -26,7 +26,7 @@ class View:
     """What one check saw and decided; `served` is the version that the metrics are about.
 
     `evidence` is the score of the evidence rule in words, empty without that rule. `before` is the champion that a
-    rollback puts back.
+    rollback puts back. `known` is the version of which the journal said that it serves, empty for none.
     """
 
     snapshot: Snapshot
@@ -35,6 +35,7 @@ class View:
     served: str | None
     evidence: str = ""
     before: str | None = None
+    known: str | None = None
 
 
 def incident_of(view: View) -> str | None:
@@ -50,7 +51,8 @@ def incident_of(view: View) -> str | None:
 def checked(view: View, incident: str | None = None, *, news: bool = False) -> Checked:
     """The event that records this check; `incident` and `news` as in Checked."""
     decision = view.decision
-    return Checked(decision.action, decision.reason, decision.message, view.served, view.assessments, incident, news)
+    seen = (view.served, view.assessments)
+    return Checked(decision.action, decision.reason, decision.message, *seen, incident, news, view.known)
 
 
 def report_of(view: View, order: Order, *, news: bool = True, run: Run | None = None) -> Report:

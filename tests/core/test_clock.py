@@ -75,3 +75,16 @@ def test_processes_that_write_out_of_order_are_no_jump() -> None:
     past = advance(Past(), Promoted("B", "A"), T0)
     past = advance(past, Promoted("C", "B"), T0 - timedelta(seconds=30))
     assert (past.newest, past.rewound, past.served) == (T0, None, "C")
+
+
+def test_one_look_from_far_ahead_spoils_no_later_wait() -> None:
+    """A clock that was once years ahead, and is a day ahead for a training later: set right, the cooldown begins."""
+    story = Story(RULES)
+    story.later(3650 * DAY).check(story.see(0.9))
+    story.later(-3650 * DAY).check(story.see(0.9))
+    assert story.later(30 * DAY).check(story.see(0.8)).action is Action.TRAIN
+    story.judge()
+    story.later(-DAY)
+    assert story.check(story.see(0.8)).reason is Reason.COOLING_DOWN
+    assert story.later(5 * HOUR).check(story.see(0.8)).reason is Reason.COOLING_DOWN
+    assert story.later(HOUR).check(story.see(0.8)).action is Action.TRAIN

@@ -1,9 +1,9 @@
 """What the journal adds up to: the line of champions, and which versions are worth keeping."""
 
-from retrain.core.events import Event, Promoted, RolledBack, TrainingFinished
+from retrain.core.events import Adopted, Checked, Event, Promoted, RolledBack, TrainingFinished
 from retrain.core.past import Past
 from retrain.core.recall import advance
-from retrain.core.records import Outcome
+from retrain.core.records import Action, Outcome, Reason
 from tests.core.test_decide import T0
 
 
@@ -34,3 +34,15 @@ def test_a_version_is_in_the_line_once() -> None:
     past = after(Promoted("A", None), Promoted("B", "A"), Promoted("A", "B"))
     assert (past.served, past.lineage) == ("A", ("B",))
     assert after(Promoted("A", None), Promoted("B", "A"), RolledBack("A", "B")).lineage == ()
+
+
+def test_a_check_that_looked_before_a_swap_does_not_take_it_back() -> None:
+    """It looks without the lock, and may be recorded after the promotion; a link that was moved by hand is believed."""
+
+    def checked(served: str, known: str) -> Checked:
+        return Checked(Action.HOLD, Reason.HEALTHY, "", served, (), known=known)
+
+    promoted = after(Adopted("A"), Promoted("B", "A"))
+    assert advance(promoted, checked("A", known="A"), T0) == promoted
+    assert advance(promoted, checked("A", known="B"), T0).served == "A"
+    assert after(checked("A", known="")).served == "A"

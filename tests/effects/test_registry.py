@@ -353,13 +353,14 @@ def history(*events: Event) -> Past:
         ([Adopted("A"), Promoted("B", "A"), Promoted("C", "B")], 1, "BC"),
         ([Adopted("A"), Promoted("B", "A"), Promoted("C", "B")], 2, "ABC"),
         ([Adopted("A"), Promoted("B", "A"), RolledBack("A", "B")], 1, "AB"),
+        ([Adopted("A"), Promoted("B", "A"), Promoted("C", "B"), RolledBack("B", "C")], 1, "ABC"),
         ([Adopted("A"), TrainingFinished("r", Outcome.SUCCEEDED, "", challenger="X")], 1, "AX"),
         ([Adopted("A"), TrainingFinished("r", Outcome.FAILED, "", challenger="X")], 1, "A"),
         ([Adopted("A"), TrainingFinished("r", Outcome.SUCCEEDED, "", challenger="B"), Promoted("B", "A")], 1, "AB"),
     ],
 )
 def test_what_is_worth_keeping(events: list[Event], keep: int, wanted: str) -> None:
-    """The champion, `keep` before it, and the challenger that training left."""
+    """The champion, `keep` before it, who served just before, and the challenger that training left."""
     past = history(*events)
     assert {*past.champions, *past.admitted} - past.outlived(keep) == set(wanted)
 

@@ -19,6 +19,7 @@ def noticed(past: Past, at: datetime) -> Past:
     Where the clock is behind, that is remembered. Once it is right again, what happened meanwhile is taken to have
     happened now, so that the waits which began with it do not end early.
     """
+    past = _followed(past, at)
     newest, rewound = past.newest, past.rewound
     if newest is not None and at < newest - UNORDERED:
         first, last = rewound or (at, at)
@@ -42,14 +43,24 @@ def noticed(past: Past, at: datetime) -> Past:
     )
 
 
+def _followed(past: Past, at: datetime) -> Past:
+    """The past that knows when the clock last went back: also under one that has once been far ahead."""
+    if past.since_then is not None and at < past.since_then - UNORDERED:
+        return replace(past, set_back=at, since_then=at)
+    return replace(past, since_then=at if past.since_then is None else max(past.since_then, at))
+
+
 def seen_at(past: Past, now: datetime) -> Past:
-    """The past with no time in the future: after a clock was set back, waits count from when that was noticed."""
+    """The past with no time in the future: after a clock was set back, waits count from when that was noticed.
+
+    What lies in the future was remembered before the clock last went back, so not later than that was noticed.
+    """
     if past.newest is None or past.newest <= now:
         return past
-    floor = min(now, past.rewound[0]) if past.rewound is not None else now
+    floor = min(now, past.set_back) if past.set_back is not None else now
 
     def capped(at: datetime) -> datetime:
-        return floor if at > now else at
+        return at if at <= now else floor if at > now + UNORDERED else now
 
     def cap(at: datetime | None) -> datetime | None:
         return at and capped(at)

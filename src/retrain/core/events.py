@@ -12,7 +12,8 @@ from retrain.core.verdicts import Leaked, Verdict
 class Checked:
     """A check looked and decided. `served` is the version the metrics are about.
 
-    `incident` names a failure or a state that needs a person; `news` says that this check told it.
+    `incident` names a failure or a state that needs a person; `news` says that this check told it. `known` is the
+    version that the journal said serves when the check looked ("": none; None: that was not recorded).
     """
 
     action: Action
@@ -22,6 +23,7 @@ class Checked:
     assessments: tuple[Assessment, ...]
     incident: str | None = None
     news: bool = False
+    known: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,8 @@ class Past:
     `took_over_at` is when the present champion took over from another. `told` are the incidents that were told and
     have not ended, with when they were told. `lost_at` is when a damaged journal was set aside last, `losses` how
     often. `newest` is the latest time of any event; `rewound` are the first and the last time at which the clock was
-    behind that, while it is (see clock).
+    behind that, while it is. `set_back` is the time of the first event after the clock last went back, `since_then` the
+    latest time of any event since (see clock).
     """
 
     f1: Streak = field(default_factory=Streak)
@@ -146,6 +147,8 @@ class Past:
     losses: int = 0
     newest: datetime | None = None
     rewound: tuple[datetime, datetime] | None = None
+    set_back: datetime | None = None
+    since_then: datetime | None = None
 
     def streak(self, signal: Signal) -> Streak:
         """The streak of this signal."""
@@ -154,13 +157,14 @@ class Past:
     def outlived(self, keep: int) -> set[str]:
         """The versions of this journal that nobody wants any more.
 
-        Wanted are the champion, `keep` others (first those that rollback walks to), and the last challenger.
-        Versions that this journal does not know are somebody else's.
+        Wanted are the champion, `keep` others (first those that rollback walks to), the last challenger, and who served
+        just before: a service may have read the link, and open the file next. Versions that this journal does not know
+        are somebody else's.
         """
         line = dict.fromkeys((*self.lineage[::-1], *self.champions[::-1]))
         others = [version for version in line if version != self.served][:keep]
         last = self.challenger.version if self.challenger is not None else None
-        return {*self.champions, *self.admitted} - {self.served, *others, last}
+        return {*self.champions, *self.admitted} - {self.served, *others, last, *self.champions[-2:]}
 
     def is_news(self, incident: str, now: datetime, repeat_after: timedelta) -> bool:
         """Whether this incident is to be told: it is new, or it was told `repeat_after` ago."""

@@ -103,7 +103,9 @@ def _on_trial(past: Past, event: Promoted, at: datetime) -> Trial | None:
 
 
 def _checked(past: Past, event: Checked, at: datetime) -> Past:
-    past = watch(as_of(past, event.served, at), event.assessments)
+    # A check looks without the lock. Where a swap was recorded meanwhile, what it saw is about the champion before.
+    if event.known is None or event.known == (past.served or ""):
+        past = watch(as_of(past, event.served, at), event.assessments)
     if event.incident is not None:
         return _told(past, event.incident, at) if event.news else past
     if event.action is not Action.HOLD or event.reason is Reason.BUSY:
