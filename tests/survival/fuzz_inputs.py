@@ -187,7 +187,7 @@ def _changed() -> SearchStrategy[bytes]:
         dice = Random(seed)
         document: dict[Any, Any] = deepcopy(dice.choice(DOCUMENTS))
         for new in values:
-            place = document if dice.random() < 0.2 else dice.choice([each for each in document.values() if each])
+            place = document if dice.random() < 0.2 else dice.choice([document, *filter(None, document.values())])
             if not isinstance(place, dict) or not place:
                 continue
             key = dice.choice(list(place))
