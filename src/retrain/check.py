@@ -95,7 +95,7 @@ def _told_once(  # noqa: PLR0913, PLR0917  (what could not be done, and what was
     view: View | None = None,
 ) -> Report:
     """The report of a check that could not do what it should; cron asks again, and is told once."""
-    now, message = context.clock(), str(error)
+    now, message = context.clock(), context.secrets.scrub(str(error))
     news = journal.past().is_news(incident, now, context.config.notifications.repeat_after)
     seen = view.assessments if view is not None else ()
     journal.append(Checked(Action.HOLD, reason, message, None, seen, incident, news), now)

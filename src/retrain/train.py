@@ -71,7 +71,7 @@ def _run(
     environment = environment_of(context, run_id, reason)
     try:
         registry.make_room(config.models)
-        return training.run(config.training, environment, context.log_of(run_id), lock_fd, echo)
+        return training.run(config.training, environment, context.log_of(run_id), lock_fd, echo, context.secrets.scrub)
     except RetrainError as error:
         return training.Ended(None, 0.0, timed_out=False, signal=None, tail=(), problem=str(error))
 
@@ -96,6 +96,7 @@ def _judge(  # noqa: PLR0913  (what there was before, and what the command made 
         outcome, what = problem
         quoted = f": {' | '.join(ended.tail)}" if ended.tail else ""
         message = f"training failed: {' '.join(config.training.command)} {what}{quoted} (log: {log})"
+        message = context.secrets.scrub(message)  # the command itself may hold one
         return Run(run_id, outcome, ended.exit_code, ended.seconds, None, str(log), message)
     took = duration(timedelta(seconds=ended.seconds))
     message = f"trained in {took}, challenger {short(challenger or '')}"

@@ -80,17 +80,19 @@ def _no_program(file: Path) -> OSError | None:
     return None
 
 
-def run(
+def run(  # noqa: PLR0913, PLR0917  (what runs, where its output goes, and what of that may be shown)
     training: Training,
     environment: Mapping[str, str],
     log: Path,
     lock_fd: int,
     echo: Callable[[bytes], None] | None,
+    clean: Callable[[str], str] = str,
 ) -> Ended:
     """What came of the command, once nothing of its process group runs any more.
 
     Its output goes straight to the file `log`, so a training outlives a killed controller undisturbed; `echo`
-    gets the same bytes as they come. The command inherits `lock_fd` and so keeps the lock while it runs.
+    gets the same bytes as they come, `clean` takes out of the tail what must not be shown. The command inherits
+    `lock_fd` and so keeps the lock while it runs.
     Raises RetrainError if the log cannot be written.
     """
     began = time.monotonic()
@@ -120,7 +122,7 @@ def run(
             while follower.more():
                 pass
         seconds = time.monotonic() - began
-        return Ended(exit_code, seconds, timed_out, received.first, tail(output, start), None)
+        return Ended(exit_code, seconds, timed_out, received.first, tail(output, start, clean), None)
 
 
 # ---------------------------------------------------------------- signals to the controller
