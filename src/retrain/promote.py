@@ -36,10 +36,12 @@ def promote(context: Context, order: Order) -> Report:
             return _failed(error, news=True)
         except RetrainError as error:
             # cron will ask again and again: like a check, it tells a failure once.
+            # What it quotes may be the last words of a model, and a program can read whatever we can.
+            scrub = context.secrets.scrub
             now, repeat_after = context.clock(), context.config.notifications.repeat_after
             news = journal.past().is_news(PROMOTION, now, repeat_after)
             if news:
-                journal.append(NotJudged(challenger.version if challenger else "", str(error)), now)
+                journal.append(NotJudged(challenger.version if challenger else "", scrub(str(error))), now)
             return _failed(error, news=news)
 
 
@@ -63,7 +65,9 @@ def _promote(context: Context, journal: Journal, order: Order) -> Report:
             judged, leaks = judged_on(case, pair)
         except RefusedError as refused:
             if not order.dry_run:
-                journal.append(NotJudged(refused.version, str(refused), refused.because), context.clock())
+                journal.append(
+                    NotJudged(refused.version, context.secrets.scrub(str(refused)), refused.because), context.clock()
+                )
             raise
         journal.append(judged, context.clock())
         report = _act(case, pair, judged, leaks)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from retrain.config.load import Secrets
 from retrain.config.schema import CountQueries, Monitoring, MonitorType, ObservedAt, Url
+from retrain.config.secrets import Secrets
 from retrain.core.records import Counts, Snapshot, Unknown
 from retrain.effects.monitoring import fetch
 from retrain.errors import ConfigError

@@ -104,7 +104,7 @@ def test_the_process_ends_although_the_work_does_not(tmp_path: Path) -> None:
     script = textwrap.dedent("""
         import sys
         from datetime import UTC, datetime, timedelta
-        from retrain.config.load import Secrets
+        from retrain.config.secrets import Secrets
         from retrain.config.schema import Monitoring
         from retrain.effects.monitoring import fetch
         asked = Monitoring(sys.argv[1], f1="f1", timeout=timedelta(seconds=0.5))
@@ -476,3 +476,16 @@ def test_snapshot_of_nothing() -> None:
     """Without a query every field stays None."""
     with serving(lambda _: GOOD) as url:
         assert fetch(Monitoring(Url(url)), NO_SECRETS, NOW) == Snapshot(fetched_at=NOW)
+
+
+def test_a_page_of_many_titles_does_not_hold_the_check() -> None:
+    """The title of an error page is looked for in one pass: no thread, not even the deadline's, runs meanwhile."""
+    with serving(lambda _: page("<html>" + "<title>" * 9000, "503 Busy")) as url:
+        assert sentence(url, retries=0) == f"{url} answered 503: an HTML page"
+
+
+def test_digits_that_no_prometheus_writes() -> None:
+    """Python reads 1_0 as ten; an endpoint that says so has said no number."""
+    body = '{"status": "success", "data": {"resultType": "scalar", "result": [1, "1_0e-2"]}}'
+    with serving(lambda _: page(body)) as url:
+        assert f1(url, type=MonitorType.PROMETHEUS) == "not_a_number"

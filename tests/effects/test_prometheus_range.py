@@ -11,8 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from retrain.config.load import Secrets
 from retrain.config.schema import CountQueries, Monitoring, MonitorType, ObservedAt, Size, Url
+from retrain.config.secrets import Secrets
 from retrain.core.records import Counts, Recorded, Snapshot
 from retrain.core.rules import Natural
 from retrain.effects.monitoring import fetch, record

@@ -1,6 +1,7 @@
 """config.yaml → frozen dataclasses; the only room that reads it."""
 
-from retrain.config.load import Secrets, load
+from retrain.config.load import load
 from retrain.config.schema import Config
+from retrain.config.secrets import Secrets
 
 __all__ = ["Config", "Secrets", "load"]

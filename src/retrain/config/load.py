@@ -1,20 +1,19 @@
 """Read config.yaml, put the environment in, and report every problem with its path and line."""
 
 import difflib
-import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 
 from retrain.config.conflicts import conflicts, contradictions
 from retrain.config.document import Keys, Problem, parsed, read
 from retrain.config.schema import Config
+from retrain.config.secrets import Secrets, secret_values
 from retrain.config.values import converter
 from retrain.core.rules import Triggers
 from retrain.errors import ConfigError
@@ -23,27 +22,13 @@ _VARIABLE = re.compile(r"(\\)?\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\})?
 """Also a bare `${`, which would otherwise be taken as it stands where a typing error was made."""
 
 
-@dataclass(frozen=True, slots=True)
-class Secrets:
-    """What must not be shown (`values`) and what the training must not inherit (`variables`)."""
-
-    values: tuple[str, ...] = field(repr=False)
-    variables: frozenset[str]
-
-    def scrub(self, text: str) -> str:
-        """The text with every secret value replaced by ***."""
-        for value in self.values:
-            text = text.replace(value, "***")
-        return text
-
-
 def load(path: Path, environ: Mapping[str, str]) -> tuple[Config, Secrets]:
     """The configuration and its secrets.
 
     Raises ConfigError that lists every problem, one a line: `config.yaml:12: triggers.cooldown: ...`.
     """
     document = read(path)
-    plain, variables, unfilled = _with_environment(document.values, environ)
+    plain, withheld, passed, unfilled = _with_environment(document.values, environ)
     config: Config | None = None
     try:
         config = _anchored(converter().structure(_sections(plain), Config), path.absolute().parent)
@@ -55,7 +40,7 @@ def load(path: Path, environ: Mapping[str, str]) -> tuple[Config, Secrets]:
     problems = [*document.problems, *unfilled, *(problem for problem in problems if problem[0] not in told)]
     if config is None or problems:
         raise ConfigError(document.tell(problems))
-    return config, Secrets(_secret_values(config, variables, environ), variables)
+    return config, Secrets(secret_values(config, withheld, passed), frozenset(withheld))
 
 
 def parse_rule(text: str, base: Triggers) -> Triggers:
@@ -90,9 +75,15 @@ def parse_span(name: str, text: str) -> timedelta:
     return span
 
 
-def _with_environment(values: Any, environ: Mapping[str, str]) -> tuple[Any, frozenset[str], list[Problem]]:
-    """The values with `${VAR}` replaced, the variables that a secret was read from, and what could not be replaced."""
-    secret: set[str] = set()
+def _with_environment(
+    values: Any, environ: Mapping[str, str]
+) -> tuple[Any, dict[str, str], dict[str, str], list[Problem]]:
+    """The values with `${VAR}` replaced, and what could not be replaced.
+
+    Between them the variables that a secret was read from, and those that a command is given on purpose.
+    """
+    withheld: dict[str, str] = {}
+    passed: dict[str, str] = {}
     problems: list[Problem] = []
 
     def fill(text: str, keys: Keys) -> str:
@@ -104,7 +95,9 @@ def _with_environment(values: Any, environ: Mapping[str, str]) -> tuple[Any, fro
                 problems.append((keys, r"has a ${ that begins no ${VAR} or ${VAR:-default} (\${ is a literal one)"))
                 return ""
             if _may_hold_a_secret(text, keys):
-                secret.add(name)
+                withheld[name] = environ.get(name, "")
+            elif keys[0] == "training" or keys[:2] == ("promotion", "after"):
+                passed[name] = environ.get(name, "")
             if name not in environ and default is None:
                 problems.append((keys, f"the environment variable {name} is not set (or write ${{{name}:-default}})"))
             return environ.get(name, default or "")
@@ -118,7 +111,7 @@ def _with_environment(values: Any, environ: Mapping[str, str]) -> tuple[Any, fro
             return [walk(below, (*keys, str(number))) for number, below in enumerate(value)]
         return fill(value, keys) if isinstance(value, str) else value
 
-    return walk(values, ()), frozenset(secret), problems
+    return walk(values, ()), withheld, passed, problems
 
 
 def _may_hold_a_secret(text: str, keys: Keys) -> bool:
@@ -171,31 +164,3 @@ def _step(error: BaseException) -> Keys:
         if name is not None:
             return (str(name),)
     return ()
-
-
-def _secret_values(config: Config, variables: frozenset[str], environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Every text that must not be shown, longest first, as it is and as it looks in a URL and in JSON."""
-    found = {environ[name] for name in variables if name in environ}
-    heartbeat, monitoring = config.notifications.heartbeat, config.monitoring
-    if heartbeat is not None:
-        # Pings are addressed by their path; errors of a connection quote it without the host.
-        found |= {heartbeat, urlsplit(heartbeat).path, *_secrets_of(heartbeat)}
-    if monitoring is not None:
-        found |= _secrets_of(monitoring.url)
-        # Short ones, a tenant's number say, are no secrets, unless they came from the environment.
-        for value in monitoring.headers.values():
-            found |= {part for part in (value, value.rpartition(" ")[2]) if len(part) >= 8}
-    plain = found | set(map(unquote, found))
-    faces = plain | {quote(value, safe="") for value in plain} | {json.dumps(value)[1:-1] for value in plain}
-    # Shorter ones would black out ordinary words.
-    return tuple(sorted((face for face in faces if len(face) >= 4), key=lambda face: (-len(face), face)))
-
-
-def _secrets_of(url: str) -> set[str]:
-    """The password of a URL (or the token that stands alone before the @), its query and the long values in it."""
-    parts = urlsplit(url)
-    return {
-        parts.username or "" if parts.password is None else parts.password,
-        parts.query,
-        *(value for _, value in parse_qsl(parts.query) if len(value) >= 8),
-    }

@@ -9,6 +9,8 @@ from retrain.core.records import Unknown
 from retrain.effects.monitoring.readings import Trouble
 
 _HTML = re.compile(r"\s*(<\?xml[^>]*>\s*)?<(!doctype html|html|head|body)\b", re.IGNORECASE)
+_TITLE = re.compile(r"<title>([^<]*)</title>", re.IGNORECASE)
+"""No title holds a tag; one that may would cost the square of the text, and no other thread runs meanwhile."""
 _DIGITS = 300
 """Above these a whole number is beyond every float."""
 
@@ -53,7 +55,7 @@ def complaint_of(body: bytes) -> str:
     except (ValueError, RecursionError):
         pass
     if _HTML.match(text):
-        title = re.search(r"<title>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
+        title = _TITLE.search(text)
         return f"an HTML page{', ' + title[1] if title else ''}"
     return text
 

@@ -105,7 +105,8 @@ def ambiguous(found: Sequence[object], what: str) -> Unknown:
 
 def _reading(value: str, labels: Mapping[object, object], what: str) -> Answer:
     try:
-        return Reading(float(value), texts(labels))
+        # Python reads 1_0 as 10, and digits of any script; no Prometheus writes them.
+        return Reading(float(value if value.isascii() and "_" not in value else "?"), texts(labels))
     except ValueError:
         return Unknown(Trouble.NOT_A_NUMBER, f"{what} is not a number: {value}")
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from retrain.config.load import Secrets
 from retrain.config.schema import Monitoring, MonitorType
+from retrain.config.secrets import Secrets
 from retrain.core.records import Recorded, Unknown
 from retrain.effects.monitoring import prometheus_api
 from retrain.effects.monitoring.bodies import json_of

@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from io import StringIO
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from retrain.core.records import Unknown
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 _LONGEST_LINE = 65536
 """The parser's work grows with the square of a line."""
+_AT_ONCE = 1000
+"""So many lines are parsed at a time, for the parser holds all samples of a name together."""
 _NAMES = 1000
 """So many names are remembered to find the nearest to a wrong one."""
 _SHOWN = 3
@@ -62,11 +66,12 @@ def _samples(text: str) -> Iterator["Sample"]:
 
     if text and not text.endswith("\n"):
         raise ValueError("the last line has no end: the answer was cut off")
-    lines = [line for line in text.split("\n") if not line.lstrip().startswith("#")]
-    if len(max(lines, key=len, default="")) > _LONGEST_LINE:
-        raise ValueError(f"a line is longer than {_LONGEST_LINE} characters")
-    for family in text_string_to_metric_families("\n".join(lines)):
-        yield from family.samples
+    lines = (line for line in StringIO(text, newline="\n") if not line.lstrip().startswith("#"))
+    while some := "".join(islice(lines, _AT_ONCE)):
+        if len(max(some.split("\n"), key=len)) > _LONGEST_LINE:
+            raise ValueError(f"a line is longer than {_LONGEST_LINE} characters")
+        for family in text_string_to_metric_families(some):
+            yield from family.samples
 
 
 def _answer(found: _Found, query: str, selector: Selector, names: set[str], where: str) -> Answer:

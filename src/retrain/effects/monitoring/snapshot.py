@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from retrain.config.load import Secrets
 from retrain.config.schema import Monitoring, MonitorType
+from retrain.config.secrets import Secrets
 from retrain.core.records import Counts, Signal, Snapshot, Unknown
 from retrain.effects.monitoring import json_document, prometheus_api, prometheus_text, selector
 from retrain.effects.monitoring.deadline import too_late, within

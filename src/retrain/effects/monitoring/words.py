@@ -4,7 +4,7 @@ from base64 import b64encode
 from collections.abc import Callable
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
-from retrain.config.load import Secrets
+from retrain.config.secrets import Secrets
 
 _LONGEST = 600
 

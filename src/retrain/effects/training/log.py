@@ -10,7 +10,9 @@ from pathlib import Path
 from retrain.config.schema import KeepLogs
 from retrain.errors import RetrainError
 
-_TAIL_LINES, _TAIL_WIDTH, _TAIL_BYTES = 5, 300, 8 * 1024
+_TAIL_LINES, _TAIL_WIDTH, _TAIL_LENGTH = 5, 300, 8 * 1024
+_READ_BYTES = 64 * 1024
+"""So much is read for the tail that what is cut off at its beginning is not in the tail."""
 _ECHO_BYTES = 1024**2
 _ESCAPE = re.compile(r"\x1b\].*?(?:\x07|\x1b\\)|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[ -/]*[0-~]")
 
@@ -64,10 +66,13 @@ class Follower:
         return bool(new)
 
 
-def tail(log: int, start: int) -> tuple[str, ...]:
-    """The last lines of the log as a terminal would show them, without colours and control characters."""
-    begin = max(start, os.fstat(log).st_size - _TAIL_BYTES)
-    text = os.pread(log, _TAIL_BYTES, begin).decode(errors="replace")
+def tail(log: int, start: int, clean: Callable[[str], str]) -> tuple[str, ...]:
+    """The last lines of the log as a terminal would show them, without colours and control characters.
+
+    `clean` takes out what must not be shown, before anything is cut: half a secret is not recognised.
+    """
+    begin = max(start, os.fstat(log).st_size - _READ_BYTES)
+    text = clean(os.pread(log, _READ_BYTES, begin).decode(errors="replace"))[-_TAIL_LENGTH:]
     # A progress bar overwrites itself after each carriage return.
     shown = (_plain(line.rstrip("\r").rpartition("\r")[2]) for line in text.split("\n"))
     return tuple(line[:_TAIL_WIDTH] for line in shown if line)[-_TAIL_LINES:]
