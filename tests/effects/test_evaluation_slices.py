@@ -35,7 +35,7 @@ def compare(here: Path, holdout: Path, slices: tuple[str, ...], **changes: Any) 
 
 def answer(here: Path, holdout: Path, slices: tuple[str, ...], chunk: int) -> dict[str, Any]:
     """What the child answers, for a chunk size of choice."""
-    request = {
+    request: dict[str, Any] = {
         "job": "compare",
         "champion": str(here / "champion"),
         "trusted": None,
