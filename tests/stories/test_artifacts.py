@@ -25,6 +25,9 @@ def aborts(rows, kept):
 def crashes(rows, kept):
     ctypes.string_at(0)
 
+def dies_oddly(rows, kept):
+    os.kill(os.getpid(), 40)
+
 def fills_arrays(rows, kept):
     import numpy
     held = []
@@ -104,6 +107,7 @@ def wild(project: Project, does: str) -> Path:
         ("never_lets_go", {"timeout": "5s"}, "was ended after promotion.timeout (5 s)"),
         ("aborts", {}, "ended by SIGABRT while it was loaded or predicted"),
         ("crashes", {}, "ended by SIGSEGV while it was loaded or predicted"),
+        ("dies_oddly", {}, "ended by signal 40 while it was loaded or predicted"),
         ("fills_arrays", {"max_memory": "600MiB"}, "raise promotion.max_memory (now 600 MiB), or repair a model"),
         ("fills_a_list", {"max_memory": "600MiB", "jobs": 2}, "raise promotion.max_memory (now 600 MiB), or repair"),
         ("keeps_objects", {"max_memory": "600MiB"}, "raise promotion.max_memory (now 600 MiB), or repair a model"),
