@@ -183,10 +183,12 @@ def rows_of(rows: Iterable[Row], back: int, span: timedelta, served: str) -> Ite
 
 
 def more_looks(project: Project, looks: int) -> None:
-    """Repeat the last verdict so often, as a cron line `retrain promote` without --if-pending would."""
+    """Repeat the verdict on what waits so often, as a cron line `retrain promote` without --if-pending would."""
+    waits = past_of(project).challenger
+    assert waits is not None
     with closing(sqlite3.connect(project.root / "state/journal.db", isolation_level=None)) as db:
-        last = db.execute("SELECT kind, subject, body FROM events WHERE kind = 'Judged' ORDER BY id DESC").fetchone()
-        kind, subject, body = last
+        looks_at = "SELECT kind, subject, body FROM events WHERE kind = 'Judged' AND body LIKE ? ORDER BY id DESC"
+        kind, subject, body = db.execute(looks_at, (f'%"challenger": "{waits.version}"%',)).fetchone()
         body = body.replace('"repeated": false', '"repeated": true')
         at = datetime.now(UTC).isoformat()
         db.execute("BEGIN IMMEDIATE")

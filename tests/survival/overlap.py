@@ -85,13 +85,14 @@ def figures() -> Iterator[str]:
         root = Path(directory) / "project"
         root.mkdir()
         yield from crowds(Project(root, models), ROUNDS)
-        others = [Path(directory) / name for name in ("orphan", "late", "meanwhile")]
+        others = [Path(directory) / name for name in ("orphan", "late", "checks", "meanwhile")]
         for other in others:
             other.mkdir()
         yield from around_an_orphan(Project(others[0], models))
         yield recorded_late(Project(others[1], models))
+        yield only_checks(Project(others[2], models), ROUNDS // 5)
         if shutil.which("strace"):
-            yield promoted_meanwhile(Project(others[2], models))
+            yield promoted_meanwhile(Project(others[3], models))
 
 
 def crowds(project: Project, rounds: int, seed: int = 1) -> Iterator[str]:
@@ -120,6 +121,25 @@ def crowds(project: Project, rounds: int, seed: int = 1) -> Iterator[str]:
     acted = f"trainings {told.trained}, promotions {told.promoted}, rollbacks {told.rolled_back}"
     yield f"{acted}: each once in the journal, one after the other"
     yield from (f"  {number:5} × {words}" for words, number in sorted(told.codes.items()))
+
+
+def only_checks(project: Project, rounds: int) -> str:
+    """Twenty checks that all see the same new breach at once, so many times: exactly one of them trains."""
+    prepared(project)
+    trained = 0
+    for number in range(rounds):
+        time.sleep(1)  # the challenger of the round before waits no longer
+        project.metrics(f1=0.5)
+        told = Told()
+        for done in at_once(project, [("check",)] * len(CROWD)):
+            note(("check",), done, told)
+        # Where all the others were busy, nobody has to look again: the one that trained has used the window up.
+        assert told.trained == 1, f"round {number}: {told.trained} of {len(CROWD)} checks trained"
+        trained += told.trained
+    history = entries(project)
+    in_one_order(history)
+    trainings_apart(project, history)
+    return f"{len(CROWD)} checks at once that see one new breach, {rounds} times: {trained} trainings, one each time"
 
 
 def prepared(project: Project) -> None:

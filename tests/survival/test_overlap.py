@@ -11,6 +11,11 @@ def test_of_twenty_commands_at_once_one_acts_at_a_time(project: Project) -> None
     assert lines[0].startswith("40 commands")
 
 
+def test_of_twenty_checks_that_see_one_breach_one_trains(project: Project) -> None:
+    """A window trains once, however many look at it at the same time."""
+    assert overlap.only_checks(project, 1)
+
+
 def test_twenty_commands_around_a_training_that_lost_its_controller(project: Project) -> None:
     """Checks exit 0 and start nothing, commands of a person exit 75 and name the holder; the run is settled once."""
     assert len(list(overlap.around_an_orphan(project))) == 1
