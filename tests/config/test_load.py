@@ -452,6 +452,12 @@ def test_a_variable_that_is_not_set_is_the_only_thing_said_of_its_value(home: Pa
     assert line == "3: monitoring.url: the environment variable URL is not set (or write ${URL:-default})"
 
 
+def test_a_value_of_several_lines_is_quoted_in_one(home: Path) -> None:
+    """A problem is a line."""
+    (line,) = complaints(home, "triggers: {performance_threshold: 0.8}\nstate: s\nmodels:\n  keep: five\n    or six\n")
+    assert line == "4: models.keep: five or six is not a whole number, 1 or more"
+
+
 # ---------------------------------------------------------------- secrets
 
 SECRETIVE = """\
