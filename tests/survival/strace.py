@@ -11,10 +11,10 @@ from tests.conftest import real
 from tests.stories.project import RETRAIN, Project
 
 CHANGES = (
-    "write writev pwrite64 pwritev pwritev2 copy_file_range sendfile ftruncate fallocate fsync fdatasync msync "
-    "rename renameat renameat2 link linkat symlink symlinkat unlink unlinkat mkdir mkdirat rmdir "
-    "chmod fchmod fchmodat utimensat flock"
-).split()
+    *("write", "writev", "pwrite64", "pwritev", "pwritev2", "copy_file_range", "sendfile", "ftruncate", "fallocate"),
+    *("fsync", "fdatasync", "msync", "rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat"),
+    *("unlink", "unlinkat", "mkdir", "mkdirat", "rmdir", "chmod", "fchmod", "fchmodat", "utimensat", "flock"),
+)
 """The calls that change the world, or promise that it will stay changed."""
 _OPENS = "openat"
 _CALL = re.compile(r"(\d+) +(\w+)\((.*)")
@@ -51,7 +51,8 @@ def seen(project: Project, *words: str) -> tuple[list[Call], list[Call]]:
     _run(project, ["--seccomp-bpf", "-f", "-y", "-o", str(log)], ",".join([*CHANGES, _OPENS]), words)
     lines = log.read_text(errors="replace").splitlines()
     log.unlink()
-    own, others = [], []
+    own: list[Call] = []
+    others: list[Call] = []
     controller = lines[0].split()[0]
     for process, call in _calls(lines):
         (own if process == controller else others).append(call)
@@ -69,11 +70,6 @@ def failed(
     """What came of `retrain` when its nth call of this name fails so; with `children`, each of theirs, too."""
     follow = ["--seccomp-bpf", "-f"] if children else []
     return _tampered(project, follow, f"{call.name}:error={error}:when={call.nth}", call.name, words)
-
-
-def wrapped(call: str, nth: int, tamper: str) -> str:
-    """A prefix for a command of a recipe or a configuration, that tampers with this process alone."""
-    return f"{real('strace')} -o /dev/null -e trace={call} -e inject={call}:{tamper}:when={nth}"
 
 
 def _tampered(
