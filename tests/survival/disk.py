@@ -113,7 +113,7 @@ def _goes_on(stage: Stage, scene: Scene, project: Project) -> None:
 
 def failures(scene: Scene, stage: Stage, dice: random.Random, share: float) -> list[Try]:
     """A try for this share of the calls of the scene's command, and of its children, with each error."""
-    own, others = strace.seen(stage.at(scene), *scene.words)
+    own, others = stage.calls(scene)
     calls = [(call, False) for call in own]
     calls += [(call, True) for call in {(each.name, each.nth): each for each in others}.values()]
     every = list(product(calls, ERRORS))

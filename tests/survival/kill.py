@@ -189,7 +189,7 @@ def _settled(project: Project, left: tuple[str | None, str | None], done: object
 
 def tries(scene: Scene, stage: Stage, dice: random.Random, share: float) -> list[Try]:
     """A try for this share of the calls of the scene's command; for all of them, also those after the last."""
-    own = strace.seen(stage.at(scene), *scene.words)[0]
+    own = stage.calls(scene)[0]
     chosen: Sequence[strace.Call] = own if share >= 1 else dice.sample(own, max(1, round(share * len(own))))
     found: list[Try] = [partial(at_call, scene, call, dice.random() < 0.4) for call in chosen]
     if share >= 1:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.stories.project import Models, Project
+from tests.survival import strace
 from tests.survival.sound import digest
 
 TRAINING = """
@@ -60,6 +61,11 @@ class Stage:
         shutil.rmtree(self.root)
         shutil.copytree(template, self.root, symlinks=True)
         return self.projects[scene.name]
+
+    def calls(self, scene: Scene) -> tuple[list[strace.Call], list[strace.Call]]:
+        """The calls of this scene's command and of its children, when nothing is new to it."""
+        self.at(scene).run(*scene.words)
+        return strace.seen(self.at(scene), *scene.words)
 
     def version(self, name: str) -> str:
         """The version of a model, by its name."""

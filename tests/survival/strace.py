@@ -82,7 +82,7 @@ def _run(project: Project, flags: list[str], trace: str, words: tuple[str, ...])
     return subprocess.run(
         [real("strace"), "-qq", *flags, "-e", f"trace={trace}", "--", RETRAIN, *words],
         cwd=project.root,
-        env=project.environment,
+        env={**project.environment, "PYTHONDONTWRITEBYTECODE": "1"},  # a cache is no change that we mean
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
