@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help train-model setup demo test lint simulations lock
+.PHONY: help train-model setup demo test lint simulations survive lock
 
 # ---------------------------------------------------------------------------
 # YOUR TRAINING GOES HERE. `retrain check` runs `make train-model` when a
@@ -40,6 +40,9 @@ lint: setup ## ruff, mypy (strict), import-linter
 
 simulations: setup ## Print the figures of the README, seeded
 	$(PYTHON) -m tests.simulations
+
+survive: setup ## Kill, fill, garble and overload it at full size (hours; some of it needs root)
+	$(PYTHON) -m tests.survival
 
 lock: ## Renew requirements.lock (needs uv)
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --group dev \

@@ -1,5 +1,5 @@
 """`python -m retrain` is `retrain`."""
 
-from retrain.cli import main
+from retrain.start import main
 
 main()

@@ -43,7 +43,12 @@ def check(context: Context, order: Order) -> Report:
 
 def _check(context: Context, journal: Journal, order: Order) -> Report:
     config = context.config
-    settled = () if order.dry_run else _settle_if_free(context, journal)
+    if not order.dry_run:
+        try:
+            registry.refuse_open_doors(config.models)
+        except RetrainError as error:
+            return _told_once(context, journal, error, Reason.NEEDS_A_PERSON, "open door")
+    settled = () if order.dry_run else (*journal.news, *_settle_if_free(context, journal))
     snapshot = Snapshot(context.clock())
     if config.monitoring is not None:
         snapshot = monitoring.fetch(config.monitoring, context.secrets, context.clock())

@@ -14,6 +14,7 @@ from typing import Concatenate, ParamSpec
 import click
 
 from retrain.config import load
+from retrain.config.load import parse_span
 from retrain.context import Context
 from retrain.errors import ConfigError, Exit, Stopped
 from retrain.face import Face, boundary, mend_streams
@@ -138,6 +139,20 @@ def status(context: Context, face: Face, limit: int) -> Report:
 
 
 @retrain.command()
+@click.option("--older-than", default="365d", show_default=True, help="How old an event must be to be removed.")
+@common
+def prune(context: Context, face: Face, older_than: str) -> Report:
+    """Remove old events from the journal, but no look at a holdout, and logs beyond training.keep_logs.
+
+    Nothing changes but what status and backtest can tell of the time before. It also reads the whole journal, and
+    sets it aside where it is damaged.
+    """
+    from retrain.prune import prune as story
+
+    return story(context, parse_span("--older-than", older_than))
+
+
+@retrain.command()
 @click.argument("history")
 @click.option("--rule", "rules", multiple=True, help="A rule to try beside it, e.g. 'consecutive: 3'. Repeatable.")
 @click.option("--every", default="5m", show_default=True, help="The time between two looks, for a span of Prometheus.")
@@ -213,11 +228,11 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 def main() -> None:
     """The `retrain` command."""
     mend_streams()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _stop)
     face = Face(as_json="--json" in sys.argv, quiet=False, verbose=False)
     with boundary(face):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _stop)
         try:
             retrain(standalone_mode=False)
         except click.exceptions.Exit as leaving:

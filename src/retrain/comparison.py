@@ -9,8 +9,9 @@ from retrain.core.events import Judged
 from retrain.core.judge import judge
 from retrain.core.ledger import next_look
 from retrain.core.past import Past
+from retrain.core.rules import Gate
 from retrain.core.verdicts import Tally
-from retrain.core.words import short
+from retrain.core.words import moment, short
 from retrain.effects import evaluation, registry
 from retrain.errors import RetrainError
 from retrain.leakage import KnownRows, RefusedError, basis, known_rows, told_of_leakage
@@ -95,14 +96,16 @@ def judged_on(case: Case, pair: Pair) -> tuple[Judged, list[str]]:
     if known is not None:
         counted = replace(known, file=stamp, leaked=tally.leaked, known_rows=rows.stamp)
         return _again(counted, case, pair), told
-    history = list(journal.judgements())
+    history, losses = list(journal.judgements()), journal.past().losses
+    if losses:
+        told = [*told, _told_of_loss(journal.past(), context.config.gate)]
     judged = Judged(
         challenger=pair.challenger,
         champion=champion,
         holdout=tally.holdout,
         question=asked,
         file=stamp,
-        verdict=judge(tally, context.config.gate, next_look(tally, history)),
+        verdict=judge(tally, context.config.gate, next_look(tally, history, losses * context.config.gate.holdout_uses)),
         dry_run=case.order.dry_run,
         source=pair.source,
         sketch=() if any(judged.holdout == tally.holdout for judged in history) else tally.sketch,
@@ -111,6 +114,14 @@ def judged_on(case: Case, pair: Pair) -> tuple[Judged, list[str]]:
         known_rows=rows.stamp,
     )
     return judged, told
+
+
+def _told_of_loss(past: Past, gate: Gate) -> str:
+    lost = moment(past.lost_at) if past.lost_at is not None else "once"
+    return (
+        f"The looks before {lost} are not known, since the journal was lost then, and are counted as"
+        f" {past.losses * gate.holdout_uses}"
+    )
 
 
 def _again(known: Judged, case: Case, pair: Pair) -> Judged:

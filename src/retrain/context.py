@@ -17,6 +17,11 @@ class Context:
     environ: Mapping[str, str]
     clock: Callable[[], datetime]
 
+    @property
+    def logs(self) -> Path:
+        """The directory of what trainings and hooks printed."""
+        return self.config.state / "runs"
+
     def log_of(self, run: str) -> Path:
         """Where the output of a run goes."""
-        return self.config.state / "runs" / f"{run}.log"
+        return self.logs / f"{run}.log"

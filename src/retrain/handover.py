@@ -77,6 +77,8 @@ def _complete(context: Context, journal: Journal, intent: SwapStarted, lock_fd: 
     past = journal.append(done, context.clock())
     # Housekeeping that fails is tried again after the next swap.
     with suppress(RetrainError):
+        training.tidy(context.logs, context.config.training.keep_logs, context.clock())
+    with suppress(RetrainError):
         registry.forget(context.config.models, past.outlived(context.config.models.keep))
     if hooked.signal is not None:
         raise Stopped(hooked.signal)

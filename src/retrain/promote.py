@@ -48,8 +48,9 @@ def _failed(error: RetrainError, *, news: bool) -> Report:
 
 
 def _promote(context: Context, journal: Journal, order: Order) -> Report:
+    registry.refuse_open_doors(context.config.models)
     with lock.hold(context.config.state, "promote", context.clock()) as lock_fd:
-        settled = () if order.dry_run else settle(context, journal, lock_fd)
+        settled = (*journal.news, *(() if order.dry_run else settle(context, journal, lock_fd)))
         if order.rejected is not None:
             return _reject(context, journal, order.rejected)
         case = Case(context, journal, order, lock_fd)

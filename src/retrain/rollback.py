@@ -14,8 +14,9 @@ from retrain.report import Report
 def rollback(context: Context, to: str | None, reason: str) -> Report:
     """The report of the swap back to the champion before this one, or to the version with the prefix `to`."""
     config = context.config
+    registry.refuse_open_doors(config.models)
     with open_journal(config.state) as journal, lock.hold(config.state, "rollback", context.clock()) as lock_fd:
-        settled = settle(context, journal, lock_fd)
+        settled = (*journal.news, *settle(context, journal, lock_fd))
         serving = registry.served(config.models)
         current = serving.version if serving is not None else None
         version = registry.find(config.models, to) if to is not None else _before(journal.past(), current)

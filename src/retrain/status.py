@@ -13,9 +13,11 @@ from retrain.core.events import (
     Checked,
     Entry,
     Event,
+    HistoryLost,
     Judged,
     NotJudged,
     Promoted,
+    Pruned,
     Rejected,
     RolledBack,
     SwapStarted,
@@ -25,6 +27,7 @@ from retrain.core.events import (
 )
 from retrain.core.past import Past
 from retrain.core.probation import fails_probation, is_worse, rolling_back
+from retrain.core.recall import as_of
 from retrain.core.records import Action, Assessment, Signal
 from retrain.core.rules import Triggers
 from retrain.core.verdicts import Ruling, Verdict
@@ -39,7 +42,7 @@ def status(context: Context, limit: int) -> Report:
     """The report of how things stand; it changes nothing."""
     config, now = context.config, context.clock()
     with open_journal(config.state, writable=False) as journal:
-        past, last = journal.past(), journal.last_check()
+        past, last = as_of(journal.past(), None, now), journal.last_check()
         events = journal.turning_points(limit)
     serving, kept = registry.served(config.models), set(registry.kept(config.models))
     held, probation = barrier(past, config.triggers, now), probation_of(context, past)
@@ -82,7 +85,7 @@ def status(context: Context, limit: int) -> Report:
 def tell(event: Event) -> str:
     """An event of the journal in a sentence."""
     match event:
-        case Checked() | TrainingFinished() | SwapUndone():
+        case Checked() | TrainingFinished() | SwapUndone() | HistoryLost():
             return event.message
         case TrainingStarted():
             return f"started training {event.run}: {event.message.removeprefix('training: ')}"
@@ -102,6 +105,8 @@ def tell(event: Event) -> str:
             return f"rejected {short(event.version)}{_because(event.reason)}"
         case Adopted():
             return f"adopted the champion file as {short(event.version)}"
+        case Pruned():
+            return f"pruned {counted(event.events, 'event')} from before {moment(event.before)}"
 
 
 def _in_short(verdict: Verdict) -> str:

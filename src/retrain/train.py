@@ -42,6 +42,9 @@ def train(
     past = journal.append(finished, now)
     if ended.signal is not None or stopped is not None:
         raise Stopped(ended.signal or stopped or 0)
+    # Housekeeping that fails is tried again after the next training.
+    with suppress(RetrainError):
+        training.tidy(context.logs, config.training.keep_logs, now)
     if succeeded:
         with suppress(RetrainError):
             registry.forget(config.models, past.outlived(config.models.keep))

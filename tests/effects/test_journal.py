@@ -1,5 +1,6 @@
 """The journal: what is appended is kept, means what its events mean, and reading it leaves no trace."""
 
+import fcntl
 import json
 import os
 import signal
@@ -25,8 +26,10 @@ from retrain.core.events import (
     Checked,
     Entry,
     Event,
+    HistoryLost,
     Judged,
     Promoted,
+    Pruned,
     Rejected,
     Swap,
     SwapStarted,
@@ -37,7 +40,8 @@ from retrain.core.past import Past
 from retrain.core.recall import fold
 from retrain.core.records import Action, Assessment, Outcome, Reason, Signal, State
 from retrain.core.verdicts import Ruling, Verdict
-from retrain.effects.journal import Journal, _unpacked, open_journal
+from retrain.effects.journal import Journal, open_journal
+from retrain.effects.journal.entries import _unpacked
 from retrain.errors import RetrainError
 
 T0 = datetime(2026, 11, 22, 16, 10, tzinfo=UTC)
@@ -85,7 +89,8 @@ def test_what_matters_after_a_promotion_is_read_back_to_the_letter(state: Path) 
 
 
 KINDS: tuple[type[Event], ...] = get_args(Event)
-histories = st.lists(st.tuples(anything(Event), LEAVES[datetime]), max_size=12)
+APPENDED = [kind for kind in KINDS if kind is not Pruned]
+histories = st.lists(st.tuples(st.one_of(*map(anything, APPENDED)), LEAVES[datetime]), max_size=12)
 
 
 @pytest.fixture
@@ -369,15 +374,6 @@ def test_a_dry_run_cannot_write(state: Path) -> None:
     assert traces(state) == before
 
 
-def test_a_journal_that_is_only_just_being_made_is_empty_to_a_dry_run(state: Path) -> None:
-    """SQLite makes the file before its tables."""
-    state.mkdir()
-    (state / "journal.db").touch()
-    assert read(state, writable=False) == Past()
-    assert (state / "journal.db").stat().st_size == 0
-    assert read(state) == Past()
-
-
 def test_state_is_its_owners_alone(tmp_path: Path) -> None:
     """The directory, made with its parents, and the logs in it: reasons and logs may say what others need not know."""
     state = tmp_path / "var" / "state"
@@ -399,38 +395,123 @@ def test_it_is_written_through_to_the_disk(state: Path) -> None:
 def test_a_newer_journal_is_refused(state: Path, writable: bool) -> None:
     """An old retrain must not write into what it does not understand."""
     tell(state, Adopted(A))
-    sql(state, "PRAGMA user_version = 2")
+    sql(state, "PRAGMA user_version = 99")
     before = traces(state)
     with pytest.raises(RetrainError) as caught:
         read(state, writable=writable)
     assert str(caught.value) == (
-        f"{state / 'journal.db'}: written by a newer retrain (schema 2, this one knows 1); upgrade it"
+        f"{state / 'journal.db'}: written by a newer retrain (schema 99, this one knows 1); upgrade it"
     )
     assert traces(state) == before
 
 
-@pytest.mark.parametrize("writable", [True, False])
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda path: path.write_bytes(b"this is no database, but it is long enough for one" * 100),
-        lambda path: path.write_bytes(path.read_bytes()[:4096] + b"\xff" * 8192),
-        lambda path: os.truncate(path, 5000),
-        lambda path: (path.unlink(), path.mkdir()),
-    ],
-    ids=["another file", "overwritten", "cut off", "a directory"],
-)
-def test_a_corrupt_journal_is_told_in_a_sentence(state: Path, damage: Callable[[Path], object], writable: bool) -> None:
-    """With its path; no traceback."""
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "another file": lambda path: path.write_bytes(b"this is no database, but it is long enough for one" * 100),
+    "garbage inside": lambda path: path.write_bytes(path.read_bytes()[:4096] + b"\xff" * 32768),
+    "cut off": lambda path: os.truncate(path, 5000),
+    "empty": lambda path: os.truncate(path, 0),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=list(DAMAGES))
+def test_a_damaged_journal_is_set_aside_and_a_new_one_begins(state: Path, damage: Callable[[Path], object]) -> None:
+    """Its bytes are kept under another name, the cooldown begins now, and whoever opened it is told."""
     tell(state, Adopted(A), judged(B))
     damage(state / "journal.db")
+    broken = (state / "journal.db").read_bytes()
+    with open_journal(state) as journal:
+        past, (news,) = journal.past(), journal.news
+        (entry,) = journal.turning_points(5)
+    (kept,) = state.glob("journal.db.damaged-*")
+    assert kept.read_bytes() == broken
+    assert (past.losses, past.lost_at) == (1, entry.at)
+    assert isinstance(entry.event, HistoryLost)
+    assert entry.event == HistoryLost(kept.name, news)
+    assert f"is kept as {kept}; a new one begins" in news
+    with open_journal(state) as journal:
+        assert (journal.news, journal.past()) == ((), past)
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=list(DAMAGES))
+def test_who_only_reads_sets_nothing_aside(state: Path, damage: Callable[[Path], object]) -> None:
+    """`status` and a dry run say in a sentence that it is damaged."""
+    tell(state, Adopted(A), judged(B))
+    damage(state / "journal.db")
+    before = traces(state)
     with (
-        pytest.raises(RetrainError, match=r"journal\.db: the journal cannot be used: "),
-        open_journal(state, writable=writable) as journal,
+        pytest.raises(RetrainError, match=r"journal\.db: the journal is damaged: .* the next check, or retrain prune"),
+        open_journal(state, writable=False) as journal,
     ):
         journal.past()
         journal.turning_points(5)
-        list(journal.judgements())
+    assert traces(state) == before
+
+
+def test_damage_that_is_found_later_ends_the_command_and_not_the_next(state: Path) -> None:
+    """The events of a page that was not read at first: the command fails, the journal is set aside all the same."""
+    tell(state, Adopted(A), *(judged(B, holdout=f"{number}" * 2000) for number in range(20)))
+    with (state / "journal.db").open("r+b") as file:
+        file.seek(7 * 4096)
+        file.write(b"\xff" * 20 * 4096)
+    with pytest.raises(RetrainError, match=r"is kept as .*This command could not be finished: run it again"):  # noqa: SIM117
+        with open_journal(state) as journal:
+            list(journal.judgements())
+    assert len(list(state.glob("journal.db.damaged-*"))) == 1
+    assert read(state).losses == 1
+
+
+def test_the_whole_file_can_be_verified(state: Path) -> None:
+    """`prune` reads every page, which a check does not."""
+    tell(state, Adopted(A), *(judged(B, holdout=f"{number}" * 2000) for number in range(9)))
+    with open_journal(state) as journal:
+        journal.verify()
+    with (state / "journal.db").open("r+b") as file:
+        file.seek(-20000, os.SEEK_END)
+        file.write(b"\xff" * 9000)
+    with pytest.raises(RetrainError, match="is kept as"), open_journal(state) as journal:
+        journal.verify()
+
+
+def test_a_damaged_journal_stays_while_somebody_is_at_work(state: Path) -> None:
+    """A training's controller has the file open: it is set aside when the lock is free."""
+    tell(state, Adopted(A))
+    os.truncate(state / "journal.db", 0)
+    with (state / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(RetrainError, match="will be set aside when the run that holds the lock has ended"):
+            read(state)
+    assert list(state.glob("journal.db.damaged-*")) == []
+    assert read(state).losses == 1
+
+
+def test_many_that_find_the_damage_set_it_aside_once(state: Path) -> None:
+    """Nobody sets the new journal aside, and no event of it is lost."""
+    tell(state, Adopted(A))
+    os.truncate(state / "journal.db", 0)
+    writers = [appending(state, name, 5) for name in "wxyz"]
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write(b"\n")
+        writer.stdin.flush()
+    ended = [(writer.communicate()[1], writer.returncode) for writer in writers]
+    assert ended == [(b"", 0)] * 4
+    assert len(list(state.glob("journal.db.damaged-*"))) == 1
+    assert sql(state, "SELECT count(*) FROM events WHERE kind = 'HistoryLost'") == [(1,)]
+    assert sql(state, "SELECT count(*) FROM events") == [(21,)]
+
+
+def test_a_directory_or_another_database_in_its_place_is_left_alone(state: Path) -> None:
+    """Neither is a damaged journal, so neither is moved."""
+    state.mkdir(mode=0o700)
+    sql(state, "CREATE TABLE theirs (one)")
+    with pytest.raises(RetrainError, match="is the database of another program"):
+        read(state)
+    (state / "journal.db").unlink()
+    (state / "journal.db").mkdir()
+    for writable in (True, False):
+        with pytest.raises(RetrainError, match=r"journal\.db: the journal cannot be used: "):
+            read(state, writable=writable)
+    assert (state / "journal.db").is_dir()
 
 
 @pytest.mark.parametrize(
@@ -444,14 +525,65 @@ def test_a_corrupt_journal_is_told_in_a_sentence(state: Path, damage: Callable[[
     ],
 )
 def test_an_event_that_cannot_be_read_is_named(state: Path, damage: str) -> None:
-    """By its number, with the way out."""
+    """By its number: the journal is damaged."""
     tell(state, Adopted(A), Promoted(B, A))
     sql(state, damage)
     with (
-        pytest.raises(RetrainError, match=r"its event 2 \(\w+\) cannot be read \(restore it from a copy, or move"),
-        open_journal(state) as journal,
+        pytest.raises(RetrainError, match=r"damaged: its event 2 \(\w+\) cannot be read \(restore it from a copy"),
+        open_journal(state, writable=False) as journal,
     ):
         journal.turning_points(5)
+
+
+def test_a_state_directory_that_everybody_may_write_to_is_refused(state: Path) -> None:
+    """Whoever can write there can have anything promoted; the sentence says how to mend it."""
+    tell(state, Adopted(A))
+    state.chmod(0o777)
+    with pytest.raises(RetrainError, match=rf"everybody may write to it \(drwxrwxrwx\).*chmod o-w {state}"):
+        read(state)
+    state.chmod(0o770)
+    assert read(state).served == A
+
+
+# ---------------------------------------------------------------- pruning
+
+
+@settings(max_examples=25, deadline=None)
+@given(histories, histories, st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)))
+def test_pruning_changes_nothing_that_matters(
+    first: list[tuple[Event, datetime]], then: list[tuple[Event, datetime]], before: datetime
+) -> None:
+    """What the history means stays, also when it is folded anew, and so does every look at a holdout."""
+    with TemporaryDirectory() as directory:
+        state = Path(directory)
+        with open_journal(state) as journal:
+            for event, at in first:
+                journal.append(event, at)
+            past, looks = journal.past(), list(journal.judgements())
+            journal.prune(before.replace(tzinfo=UTC), first[-1][1] if first else T0)
+            assert journal.past() == past
+            assert list(journal.judgements()) == looks
+            for event, at in then:
+                past = journal.append(event, at)
+        sql(state, "DELETE FROM past")
+        assert read(state) == read(state, writable=False) == past
+
+
+def test_pruning_removes_what_is_old_and_keeps_the_ledger(state: Path) -> None:
+    """Looks and the last check stay; the file gets smaller; what was done is told."""
+    check = Checked(Action.HOLD, Reason.HEALTHY, "healthy" * 500, A, ())
+    tell(state, Adopted(A), judged(B), *[check] * 300, Promoted(B, A), check)
+    size = (state / "journal.db").stat().st_size
+    with open_journal(state) as journal:
+        past = journal.past()
+        assert journal.prune(T0 + timedelta(minutes=302), T0 + timedelta(days=1)) == 301
+        assert replace(journal.past(), newest=past.newest) == past
+        assert [type(entry.event) for entry in journal.turning_points(9)] == [Pruned, Promoted, Judged]
+        assert len(list(journal.judgements())) == 1
+        assert journal.prune(T0 + timedelta(days=9), T0 + timedelta(days=1)) == 1
+        last = journal.last_check()
+        assert last is not None and last.event == check
+    assert (state / "journal.db").stat().st_size < size / 4
 
 
 def test_a_state_directory_that_cannot_be_had(tmp_path: Path) -> None:

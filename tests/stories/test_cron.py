@@ -43,9 +43,9 @@ class Crontab:
 
     @property
     def commands(self) -> tuple[str, str, str]:
-        """The commands that check, delete old logs and promote."""
-        (_, check), (_, delete), (_, promote) = self.jobs + self.offered
-        return check, delete, promote
+        """The commands that check, prune and promote."""
+        (_, check), (_, prune), (_, promote) = self.jobs + self.offered
+        return check, prune, promote
 
 
 def parse(text: str) -> Crontab:
@@ -79,7 +79,7 @@ def crontab(project: Project) -> Crontab:
 
 
 def test_the_example_is_these_lines() -> None:
-    """Absolute paths, cron's variables, a check every 5 minutes, care for old logs; promoting is only offered."""
+    """Absolute paths, cron's variables, a check every 5 minutes, pruning once a month; promoting is only offered."""
     example = parse(EXAMPLE.read_text())
     assert example.variables == {
         "SHELL": "/bin/sh",
@@ -89,7 +89,7 @@ def test_the_example_is_these_lines() -> None:
     }
     assert example.jobs == (
         ("*/5 * * * *", "/srv/churn/.venv/bin/retrain check -c /srv/churn/config.yaml"),
-        ("40 4 * * *", "/usr/bin/find /srv/churn/state/runs -type f -name '*.log' -mtime +90 -delete"),
+        ("40 4 1 * *", "/srv/churn/.venv/bin/retrain prune -q -c /srv/churn/config.yaml"),
     )
     assert example.offered == (
         ("13 * * * *", "/srv/churn/.venv/bin/retrain promote --if-pending -c /srv/churn/config.yaml"),
@@ -105,15 +105,16 @@ def test_every_command_is_silent_when_there_is_nothing_to_do(crontab: Crontab) -
 
 def test_only_old_logs_are_deleted(project: Project, crontab: Crontab) -> None:
     """Outputs of trainings go after 90 days; younger ones and everything else in state/ stay."""
-    check, delete, _ = crontab.commands
+    check, prune, _ = crontab.commands
     crontab.run(check)
     state = project.root / "state"
     before = {path for path in state.rglob("*") if path.is_file()}
-    ages = {"runs/old.log": 92, "runs/young.log": 89, "runs/old.txt": 92, "old.log": 92}
+    ages = {"runs/old.log": 91, "runs/young.log": 89, "runs/old.txt": 91, "old.log": 91}
     for name, days in ages.items():
         (state / name).touch()
         os.utime(state / name, (time.time(), time.time() - days * DAYS))
-    assert crontab.run(delete).returncode == 0
+    pruned = crontab.run(prune)
+    assert (pruned.returncode, pruned.stdout, pruned.stderr) == (0, "", "")
     kept = {state / name for name in ages if name != "runs/old.log"}
     assert {path for path in state.rglob("*") if path.is_file()} == before | kept
 
@@ -182,6 +183,5 @@ def test_cron_mails_news_and_nothing_else(tmp_path: Path, models: Models) -> Non
 
 
 def _project(root: Path, models: Models) -> Project:
-    # Once a day find starts in the very minute of the first check, and would complain.
-    (root / "state/runs").mkdir(parents=True)
+    root.mkdir()
     return equip(Project(root, models))

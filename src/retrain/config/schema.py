@@ -77,6 +77,14 @@ class Monitoring:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepLogs:
+    """Which logs of trainings and hooks are kept: so many of the latest, and none that is older."""
+
+    count: Positive = Positive(200)
+    age: timedelta = timedelta(days=90)
+
+
+@dataclass(frozen=True, slots=True)
 class Training:
     """The command that leaves a challenger behind."""
 
@@ -86,6 +94,7 @@ class Training:
     grace: timedelta = timedelta(seconds=30)
     environment: Mapping[str, str] = field(default_factory=dict)
     data: Path | None = None
+    keep_logs: KeepLogs = field(default_factory=KeepLogs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,14 +67,19 @@ def _backing_off(past: Past, triggers: Triggers, now: datetime) -> Barrier | Non
 
 
 def _cooling_down(past: Past, triggers: Triggers, now: datetime) -> Barrier | None:
-    if past.trained_at is None:
+    began = [at for at in (past.trained_at, past.lost_at) if at is not None]
+    if not began:
         return None
-    until = min(past.trained_at, now) + triggers.cooldown
+    since = max(began)
+    until = min(since, now) + triggers.cooldown
     if now >= until:
         return None
+    what = (
+        "training ended" if since == past.trained_at else "the journal was lost, and with it the last training's end,"
+    )
     return Barrier(
         Reason.COOLING_DOWN,
-        f"training ended {duration(now - past.trained_at)} ago and the cooldown is {duration(triggers.cooldown)}",
+        f"{what} {duration(now - since)} ago and the cooldown is {duration(triggers.cooldown)}",
         until,
         f"next in {duration(until - now)}; --force trains anyway",
     )

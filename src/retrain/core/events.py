@@ -149,6 +149,23 @@ class Adopted:
     version: str
 
 
+@dataclass(frozen=True, slots=True)
+class HistoryLost:
+    """The journal was damaged and set aside as the file `kept`: what came before is not known here."""
+
+    kept: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """So many events that were older than `before` were removed; `past` is what they all added up to, as JSON."""
+
+    events: int
+    before: datetime
+    past: str = field(repr=False)
+
+
 Event = (
     Checked
     | TrainingStarted
@@ -161,6 +178,8 @@ Event = (
     | RolledBack
     | Rejected
     | Adopted
+    | HistoryLost
+    | Pruned
 )
 
 

@@ -11,12 +11,13 @@ SHARED = 0.1
 """A holdout that has this share of its rows from an earlier one goes on with that one's count (STATISTICS §1)."""
 
 
-def next_look(tally: Tally, history: Iterable[Judged]) -> int:
+def next_look(tally: Tally, history: Iterable[Judged], unknown: int = 0) -> int:
     """The number of the look that this tally is, the first being 1.
 
-    Looks at the very same rows count, and so do those at a holdout that shares a tenth of this one's.
+    Looks at the very same rows count, and so do those at a holdout that shares a tenth of this one's; `unknown` is how
+    many there may have been that nobody knows of any more.
     """
-    latest = 0
+    latest = unknown
     related = {tally.holdout}
     for judged in history:
         if judged.holdout not in related and judged.sketch:

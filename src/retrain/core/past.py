@@ -117,7 +117,9 @@ class Past:
     `trained` those among them that a training left;
     `banned` those that were rolled back. `trial` is the latest promotion's, where the champion before it showed an F1.
     `took_over_at` is when the present champion took over from another. `told` are the incidents that were told and
-    have not ended, with when they were told.
+    have not ended, with when they were told. `lost_at` is when a damaged journal was set aside last, `losses` how
+    often. `newest` is the latest time of any event; `rewound` are the first and the last time at which the clock was
+    behind that, while it is (see clock).
     """
 
     f1: Streak = field(default_factory=Streak)
@@ -140,15 +142,10 @@ class Past:
     banned: tuple[str, ...] = ()
     trial: Trial | None = None
     told: Mapping[str, datetime] = field(default_factory=dict)
-
-    @property
-    def newest(self) -> datetime | None:
-        """The latest of all remembered times."""
-        times = [self.f1.latest, self.drift.latest, self.evidence.latest, *self.told.values()]
-        times += [self.trained_at, self.failed_at, self.served_since, self.took_over_at]
-        times += [self.run.at if self.run else None, self.challenger.at if self.challenger else None]
-        times += [self.trial.since, self.trial.failed_at] if self.trial else []
-        return max((at for at in times if at is not None), default=None)
+    lost_at: datetime | None = None
+    losses: int = 0
+    newest: datetime | None = None
+    rewound: tuple[datetime, datetime] | None = None
 
     def streak(self, signal: Signal) -> Streak:
         """The streak of this signal."""

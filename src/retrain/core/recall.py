@@ -5,14 +5,17 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from retrain.core import clock
 from retrain.core.events import (
     Adopted,
     Checked,
     Entry,
     Event,
+    HistoryLost,
     Judged,
     NotJudged,
     Promoted,
+    Pruned,
     Rejected,
     RolledBack,
     Swap,
@@ -36,7 +39,12 @@ def fold(past: Past, entries: Iterable[Entry]) -> Past:
 
 def advance(past: Past, event: Event, at: datetime) -> Past:
     """What matters after one more event."""
-    past = _clamp(past, at)
+    past = clock.noticed(past, at)
+    seen = clock.seen_at(past, at)
+    return clock.with_own_times(_step(seen, event, at), seen, past)
+
+
+def _step(past: Past, event: Event, at: datetime) -> Past:  # noqa: PLR0912  (a case an event)
     match event:
         case Checked():
             return _checked(past, event, at)
@@ -70,11 +78,15 @@ def advance(past: Past, event: Event, at: datetime) -> Past:
             return replace(past, banned=banned, lineage=past.lineage if before is None else before)
         case Adopted():
             return as_of(past, event.version, at)
+        case HistoryLost():
+            return replace(past, lost_at=at, losses=past.losses + 1)
+        case Pruned():
+            return past
 
 
 def as_of(past: Past, version: str | None, at: datetime) -> Past:
     """What matters at this time, with `version` seen in service, whoever put it there."""
-    past = _clamp(past, at)
+    past = clock.seen_at(clock.noticed(past, at), at)
     under_way = past.swap is not None and past.swap.version == version  # its hook runs; it may be undone
     if version is None or version == past.served or under_way:
         return past
@@ -170,27 +182,3 @@ def _without(past: Past, version: str) -> Past:
 
 def _told(past: Past, incident: str, at: datetime) -> Past:
     return replace(past, told={**past.told, incident: at})
-
-
-def _clamp(past: Past, now: datetime) -> Past:
-    """No remembered time lies in the future: after a clock was set back, every wait counts from now."""
-    if past.newest is None or past.newest <= now:
-        return past
-
-    def cap(at: datetime | None) -> datetime | None:
-        return now if at is not None and at > now else at
-
-    return replace(
-        past,
-        f1=replace(past.f1, latest=cap(past.f1.latest)),
-        drift=replace(past.drift, latest=cap(past.drift.latest)),
-        evidence=replace(past.evidence, latest=cap(past.evidence.latest)),
-        trial=past.trial and replace(past.trial, since=min(past.trial.since, now), failed_at=cap(past.trial.failed_at)),
-        run=past.run and replace(past.run, at=min(past.run.at, now)),
-        trained_at=cap(past.trained_at),
-        failed_at=cap(past.failed_at),
-        served_since=cap(past.served_since),
-        took_over_at=cap(past.took_over_at),
-        challenger=past.challenger and replace(past.challenger, at=min(past.challenger.at, now)),
-        told={incident: min(at, now) for incident, at in past.told.items()},
-    )

@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,6 +44,21 @@ def served(models: Models) -> Served | None:
     if name is None or os.path.realpath(link) != os.path.realpath(_file(models, name[1])):
         return Served(None, link, made_at)
     return Served(name[1], _file(models, name[1]), made_at)
+
+
+def refuse_open_doors(models: Models) -> None:
+    """Nothing, where only its owner and their group may put a file in the champion's directory or among the versions.
+
+    Raises RetrainError where everybody may: an artifact is a program, and it would run as us.
+    """
+    for directory in (models.champion.parent, _directory(models)):
+        with errors_told(directory):
+            mode = directory.stat().st_mode if directory.is_dir() else 0
+        if mode & stat.S_IWOTH:
+            raise RetrainError(
+                f"{directory}: everybody may write to it ({stat.filemode(mode)}), so no model in it can be trusted:"
+                f" chmod o-w {directory}, and see that nobody put one there"
+            )
 
 
 def admit(models: Models, artifact: Path) -> str:

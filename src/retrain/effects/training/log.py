@@ -4,8 +4,10 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
+from retrain.config.schema import KeepLogs
 from retrain.errors import RetrainError
 
 _TAIL_LINES, _TAIL_WIDTH, _TAIL_BYTES = 5, 300, 8 * 1024
@@ -26,6 +28,20 @@ def opened(log: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def tidy(logs: Path, keep: KeepLogs, now: datetime) -> int:
+    """How many logs of this directory are gone now: those that are too old, and those beyond the latest so many."""
+    removed = 0
+    try:
+        latest = sorted(((path.stat().st_mtime, path) for path in logs.glob("*.log") if path.is_file()), reverse=True)
+        for place, (written, path) in enumerate(latest):
+            if place >= keep.count or written < (now - keep.age).timestamp():
+                path.unlink(missing_ok=True)
+                removed += 1
+    except OSError as error:
+        raise RetrainError(f"{logs}: old logs cannot be removed: {error.strerror}") from error
+    return removed
 
 
 class Follower:

@@ -1,0 +1,172 @@
+"""The events in an open journal: append, read, prune.
+
+Beside them one row holds what they add up to (`Past`), renewed in the same transaction, so that a check costs the
+same after a million events. It can be dropped: it is folded anew, from the events since the last pruning and what
+that one wrote down.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import get_args
+
+from cattrs.preconf.json import make_converter
+
+from retrain.core.events import Checked, Entry, Event, Judged, Pruned
+from retrain.core.past import Past
+from retrain.core.recall import advance, fold
+
+_TURNING_POINT = "kind NOT IN ('Checked', 'SwapStarted')"
+TABLES = f"""
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL, body TEXT NOT NULL
+);
+CREATE INDEX events_by_subject ON events (kind, subject);
+CREATE INDEX turning_points ON events (id) WHERE {_TURNING_POINT};
+CREATE TABLE past (one INTEGER PRIMARY KEY CHECK (one = 1), upto INTEGER NOT NULL, body TEXT NOT NULL);
+"""
+_CHUNK = 5000
+"""So many events are removed at a time: whoever else wants to write waits no longer than that takes."""
+_KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
+_converter = make_converter()
+
+
+class Journal:
+    """An open journal. Where the file cannot be used its methods raise what `open_journal` turns into a RetrainError.
+
+    `news` says what happened to the journal itself when it was opened.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, news: tuple[str, ...] = ()) -> None:
+        self._db, self.news = connection, news
+
+    def past(self) -> Past:
+        """What the history means for the decisions."""
+        row = self._db.execute("SELECT body FROM past WHERE upto = (SELECT max(id) FROM events)").fetchone()
+        past = _unpacked(*row) if row is not None else None
+        return past if past is not None else self._folded()
+
+    def append(self, event: Event, at: datetime) -> Past:
+        """What the history means once this event is part of it; it is on disk when this returns."""
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            return self._append(self.past(), event, at)
+
+    def prune(self, before: datetime, at: datetime) -> int:
+        """How many events from before this time are gone now; every look at a holdout stays, and the last check.
+
+        What they add up to is written down first, so that nothing changes but what can be read of them.
+        """
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            old = "id < (SELECT min(id) FROM events WHERE at >= ? OR id = (SELECT max(id) FROM events WHERE"
+            old += " +kind = 'Checked')) AND kind NOT IN ('Judged', 'Pruned')"
+            ids = self._db.execute(f"SELECT id FROM events WHERE {old}", (before.isoformat(),)).fetchall()  # noqa: S608
+            if not ids:
+                return 0
+            past = self.past()
+            self._append(past, Pruned(len(ids), before, _converter.dumps(past)), at)
+        for first in range(0, len(ids), _CHUNK):
+            with self._db:
+                self._db.executemany("DELETE FROM events WHERE id = ?", ids[first : first + _CHUNK])
+            self._db.executescript("PRAGMA incremental_vacuum")  # `execute` would free one page
+        return len(ids)
+
+    def verify(self) -> None:
+        """Nothing, where SQLite finds no damage in all of the file."""
+        (found,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise sqlite3.DataError(found)
+
+    def judgements(self) -> Iterator[Judged]:
+        """Every look at any holdout, oldest first, and every repetition of one."""
+        # The plus has SQLite walk the turning points in order, and sort nothing.
+        for entry in self._entries(f"WHERE {_TURNING_POINT} AND +kind = 'Judged' ORDER BY id"):
+            if isinstance(entry.event, Judged):
+                yield entry.event
+
+    def recorded(self, holdout: str, champion: str | None, challenger: str, question: str) -> Judged | None:
+        """The look that already answered this question about these three."""
+        for judged in self._judged(holdout):
+            if (judged.champion, judged.challenger, judged.question) == (champion, challenger, question):
+                return judged
+        return None
+
+    def recorded_for_file(self, file: str, champion: str | None, challenger: str, question: str) -> Judged | None:
+        """The look that already answered this question, on a holdout file that was not touched since."""
+        for entry in self._entries("WHERE kind = 'Judged' ORDER BY id DESC LIMIT 1000"):
+            judged = entry.event
+            if isinstance(judged, Judged) and judged.file == file:
+                same = (judged.champion, judged.challenger, judged.question) == (champion, challenger, question)
+                if same:
+                    return judged
+        return None
+
+    def last_check(self) -> Entry | None:
+        """The latest check."""
+        # The plus keeps SQLite from sorting every check there ever was: the latest is among the last few events.
+        return next(self._entries("WHERE +kind = 'Checked' ORDER BY id DESC LIMIT 1"), None)
+
+    def checks(self) -> Iterator[Entry]:
+        """Every check, oldest first."""
+        yield from self._entries("WHERE +kind = 'Checked' ORDER BY id")
+
+    def turning_points(self, limit: int) -> list[Entry]:
+        """The latest events other than checks and intents to swap, newest first."""
+        return list(self._entries(f"WHERE {_TURNING_POINT} ORDER BY id DESC LIMIT ?", limit))
+
+    def _append(self, past: Past, event: Event, at: datetime) -> Past:
+        past = advance(past, event, at)
+        row = (at.isoformat(), type(event).__name__, _subject(event), _converter.dumps(event))
+        last = self._db.execute("INSERT INTO events (at, kind, subject, body) VALUES (?, ?, ?, ?)", row).lastrowid
+        self._db.execute("REPLACE INTO past VALUES (1, ?, ?)", (last, _converter.dumps(past)))
+        return past
+
+    def _folded(self) -> Past:
+        """What the events since the last pruning make of what it wrote down."""
+        for entry in self._entries("WHERE kind = 'Pruned' ORDER BY id DESC LIMIT 1"):
+            if isinstance(entry.event, Pruned):
+                return fold(_written_down(entry.event), self._entries("WHERE id >= ? ORDER BY id", entry.id))
+        return fold(Past(), self._entries("ORDER BY id"))
+
+    def _judged(self, holdout: str) -> Iterator[Judged]:
+        for entry in self._entries("WHERE kind = 'Judged' AND subject = ? ORDER BY id", holdout):
+            if isinstance(entry.event, Judged):
+                yield entry.event
+
+    def _entries(self, where: str, *parameters: object) -> Iterator[Entry]:
+        rows = self._db.execute(f"SELECT id, at, kind, body FROM events {where}", parameters)  # noqa: S608
+        yield from map(_entry, rows)
+
+
+def _written_down(pruned: Pruned) -> Past:
+    try:
+        return _converter.loads(pruned.past, Past)
+    except Exception as error:  # cattrs raises whatever a wrong value does
+        raise sqlite3.DataError("what it wrote down when it was pruned cannot be read") from error
+
+
+def _unpacked(body: str) -> Past | None:
+    """What the row of the past holds; None where another release wrote it: then the events are the truth."""
+    try:
+        past = _converter.loads(body, Past)
+    except Exception:  # cattrs raises whatever a wrong value does
+        return None
+    return past if _converter.dumps(past) == body else None
+
+
+def _entry(row: tuple[int, str, str, str]) -> Entry:
+    number, at, kind, body = row
+    try:
+        return Entry(number, datetime.fromisoformat(at).astimezone(UTC), _converter.loads(body, _KINDS[kind]))
+    except Exception as error:  # cattrs raises whatever a wrong value does
+        raise sqlite3.DataError(f"its event {number} ({kind}) cannot be read") from error
+
+
+def _subject(event: Event) -> str:
+    """What an event is looked up by."""
+    if isinstance(event, Checked):
+        return event.reason
+    if isinstance(event, Judged):
+        return event.holdout
+    return str(getattr(event, "run", None) or getattr(event, "version", ""))

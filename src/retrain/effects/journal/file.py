@@ -1,0 +1,228 @@
+"""The file of the journal: made whole or not at all, opened with care, and set aside when it is damaged."""
+
+import fcntl
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from retrain.core.events import HistoryLost
+from retrain.effects.journal.entries import TABLES, Journal
+from retrain.errors import RetrainError
+
+SCHEMA = 1
+BUSY_SECONDS = 10.0
+"""How long another writer is waited for."""
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_BESIDE = ("-wal", "-shm", "-journal")
+"""What SQLite may keep beside its file; the write-ahead log has the last events."""
+
+
+class _DamageError(Exception):
+    """The file is no journal any more, and says why; `seen` is the inode of what was looked at."""
+
+    def __init__(self, why: str, seen: int) -> None:
+        super().__init__(why)
+        self.seen = seen
+
+
+@contextmanager
+def open_journal(state: Path, *, writable: bool = True, name: str = "journal.db") -> Iterator[Journal]:
+    """The journal in this state directory; made if it is missing. Not writable: an absent one is empty.
+
+    A damaged one is set aside, never deleted, and a new one begins (`HistoryLost`). Where the damage is found only
+    later, RetrainError says so, and the next command goes on with the new one. Not writable: it is only told.
+    """
+    path = state / name
+    with _errors_told(path):
+        connection, news = _opened_to_write(path) if writable else (_opened_to_read(path), ())
+        seen = path.stat().st_ino if writable else 0
+    try:
+        with closing(connection):
+            yield Journal(connection, news)
+    except sqlite3.Error as error:
+        with _errors_told(path):
+            if not writable or not _is_damage(error):
+                raise
+            told = _set_aside(path, _DamageError(str(error), seen))
+        raise RetrainError(f"{told}. This command could not be finished: run it again") from error
+
+
+@contextmanager
+def _errors_told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RetrainError(f"{path}: the journal cannot be used: {error.strerror}") from error
+    except (_DamageError, sqlite3.Error) as error:
+        if isinstance(error, sqlite3.Error) and not _is_damage(error):
+            raise RetrainError(f"{path}: the journal cannot be used: {error}") from error
+        raise RetrainError(
+            f"{path}: the journal is damaged: {error} (restore it from a copy; otherwise the next check, or retrain"
+            " prune, sets it aside and begins a new one)"
+        ) from error
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    """Whether the bytes are at fault, and not the disk, a lock or our rights."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:  # not SQLite's own: a text that is none, or an event that cannot be read
+        return isinstance(error, sqlite3.DataError | sqlite3.OperationalError)
+    return code & 0xFF in _DAMAGED
+
+
+def _opened_to_write(path: Path) -> tuple[sqlite3.Connection, tuple[str, ...]]:
+    """The journal, and what happened to the one before it."""
+    _make_directory(path.parent)
+    try:
+        return _sound(path), ()
+    except _DamageError as damage:
+        news = (_set_aside(path, damage),)
+        return _sound(path), news
+
+
+def _sound(path: Path) -> sqlite3.Connection:
+    """The journal, which is made where there is none. Raises _DamageError where the file is none."""
+    if not path.exists():
+        _create(path)
+    seen, connection = path.stat().st_ino, _connected(path, "rw")
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        Journal(connection).past()
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, sqlite3.Error) and _is_damage(error):
+            raise _DamageError(str(error), seen) from error
+        raise
+    return connection
+
+
+def _opened_to_read(path: Path) -> sqlite3.Connection:
+    if not _is_there(path):
+        connection = sqlite3.connect(":memory:", isolation_level=None)
+        connection.executescript(TABLES)
+        return connection
+    # The last reader may remove -wal and -shm again, so that it leaves no trace; where they lay before, they stay.
+    mode = "ro" if _is_there(path.with_name(f"{path.name}-wal")) else "rw"
+    if mode == "rw" and not os.access(path.parent, os.W_OK):
+        mode = "ro&immutable=1"  # without a write-ahead log and the right to make one
+    connection = _connected(path, mode)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _connected(path: Path, mode: str) -> sqlite3.Connection:
+    """A connection to a file that has our tables. Raises _DamageError where it has none, for instance no content."""
+    seen = path.stat().st_ino
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_SECONDS, isolation_level=None
+    )
+    try:
+        (schema,) = connection.execute("PRAGMA user_version").fetchone()
+        if schema > SCHEMA:
+            raise RetrainError(
+                f"{path}: written by a newer retrain (schema {schema}, this one knows {SCHEMA}); upgrade it"
+            )
+        if schema == 0 and connection.execute("SELECT name FROM sqlite_master").fetchall():
+            raise RetrainError(f"{path}: is the database of another program; move it away, or change `state`")
+        if schema == 0:
+            raise _DamageError("it has no content", seen)
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, sqlite3.Error) and _is_damage(error):
+            raise _DamageError(str(error), seen) from error
+        raise
+    return connection
+
+
+def _create(path: Path) -> None:
+    """Make the journal beside its name, and give it that name when it is whole."""
+    with _alone_in(path.parent):
+        if path.exists():
+            return
+        fresh = path.with_name(f"{path.name}.new")
+        for leftover in (fresh, *_beside(fresh)):
+            leftover.unlink(missing_ok=True)
+        with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            connection.execute("PRAGMA journal_mode = WAL")  # readers and a writer do not wait for each other
+            connection.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT")
+        fresh.rename(path)
+
+
+def _set_aside(path: Path, damage: _DamageError) -> str:
+    """What is told of the damaged journal, which now has another name; the new one notes that its history is lost."""
+    at = datetime.now(UTC)
+    kept = path.with_name(f"{path.name}.damaged-{at:%Y%m%dT%H%M%S.%fZ}")
+    with _alone_in(path.parent), _nobody_at_work(path):
+        if not path.exists() or path.stat().st_ino != damage.seen:
+            return "the journal was damaged, and another command has just set it aside"
+        # The file itself goes last: its write-ahead log must never meet another one.
+        for file in (*_beside(path), path):
+            if file.exists():
+                file.rename(file.with_name(file.name.replace(path.name, kept.name, 1)))
+    message = (
+        f"the journal was damaged ({damage}) and is kept as {kept}; a new one begins, and with it the cooldown."
+        " It does not know the looks at the holdout (more are counted than there can have been), a challenger that"
+        " waited, or versions that were rolled back"
+    )
+    with closing(_sound(path)) as connection:
+        Journal(connection).append(HistoryLost(kept.name, message), at)
+    return message
+
+
+@contextmanager
+def _nobody_at_work(path: Path) -> Iterator[None]:
+    """Nobody holds retrain's lock meanwhile: a training, say, whose controller has the file open."""
+    descriptor = os.open(path.with_name("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RetrainError(
+                f"{path}: the journal is damaged, and will be set aside when the run that holds the lock has ended"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _beside(path: Path) -> list[Path]:
+    return [path.with_name(path.name + suffix) for suffix in _BESIDE]
+
+
+@contextmanager
+def _alone_in(directory: Path) -> Iterator[None]:
+    """Nobody else makes a journal or sets one aside in this directory meanwhile; what was renamed is on disk then."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _make_directory(state: Path) -> None:
+    try:
+        # One by one: `parents=True` would leave the state directory itself open to all.
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (state / "runs").mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise RetrainError(f"{state}: the state directory cannot be made: {error.strerror}") from error
+    mode = state.stat().st_mode
+    if mode & stat.S_IWOTH:
+        raise RetrainError(
+            f"{state}: everybody may write to it ({stat.filemode(mode)}), so nothing in it can be trusted:"
+            f" chmod o-w {state}, and see that nobody changed it"
+        )
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise RetrainError(f"{path}: the journal cannot be read: {error.strerror}") from error

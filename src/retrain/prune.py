@@ -1,0 +1,21 @@
+"""`retrain prune`: forget what is old, and nothing that a decision hangs on."""
+
+from datetime import timedelta
+
+from retrain.context import Context
+from retrain.core.words import counted, duration
+from retrain.effects import training
+from retrain.effects.journal import open_journal
+from retrain.report import Report
+
+
+def prune(context: Context, keep: timedelta) -> Report:
+    """The report of what was removed: events older than `keep`, but no look at a holdout, and logs as configured."""
+    config, now = context.config, context.clock()
+    with open_journal(config.state) as journal:
+        journal.verify()
+        events, news = journal.prune(now - keep, now), journal.news
+    logs = training.tidy(context.logs, config.training.keep_logs, now)
+    done = f"pruned {counted(events, 'event')} older than {duration(keep)} and {counted(logs, 'log')}"
+    message = "; ".join((*news, f"{done} (every look at a holdout stays)"))
+    return Report(message, {"events": events, "logs": logs, "message": message}, news=bool(events or logs or news))
