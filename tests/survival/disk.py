@@ -9,12 +9,12 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
-from tests.stories.project import Project, make_models
-from tests.survival import strace
+from tests.stories.project import Project
+from tests.survival import damage, strace
 from tests.survival.mounts import make_space, read_only, small_disk
 from tests.survival.scenes import HOLDS, PROBATION, PROMOTES, PROMOTES_FIRST, ROLLS_BACK, SCENES, TRAINS, Scene, Stage
 from tests.survival.sound import Row, champion, events, proper, told, trainings, versions
-from tests.survival.stages import on_stages
+from tests.survival.stages import make_stages, on_stages
 
 ERRORS = ("ENOSPC", "EIO")
 LEFT = (0, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192)
@@ -139,9 +139,7 @@ def figures(seed: int = 4) -> Iterator[str]:
     """The full size, a line a scene."""
     dice = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="disk-") as directory:
-        (Path(directory) / "models").mkdir()
-        models = make_models(Path(directory) / "models")
-        stages = [Stage(Path(directory) / name, models) for name in ("one", "two")]
+        stages = make_stages(Path(directory))
         for scene in SCENES:
             outcomes = on_stages(stages, failures(scene, stages[0], dice, 1))
             yield f"{scene}, each call that changes something failing with {' and '.join(ERRORS)}: {_told(outcomes)}"
@@ -150,6 +148,7 @@ def figures(seed: int = 4) -> Iterator[str]:
         yield f"on a full disk ({', '.join(map(str, LEFT))} KiB left): {_told(on_stages(stages, full_disks()))}"
         outcomes = on_stages(stages, read_only_directories())
         yield f"with {', '.join(DIRECTORIES)} read-only in turn: {_told(outcomes)}"
+        yield from damage.figures(stages[0], dice)
     yield "the champion always loaded and was a known version, no version was half written, and the plain commands"
     yield "went on when the disk was good again"
 

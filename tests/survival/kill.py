@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
-from tests.stories.project import RETRAIN, Project, make_models, until
+from tests.stories.project import RETRAIN, Project, until
 from tests.survival import strace
 from tests.survival.scenes import HOOKED, PROBATION, PROMOTES, ROLLS_BACK, SCENES, TRAINS, Scene, Stage
 from tests.survival.sound import champion, events, is_held, proper, told, trainings, versions
-from tests.survival.stages import on_stages
+from tests.survival.stages import make_stages, on_stages
 
 HARMS = ("the controller", "its process group", "the controller and all its descendants", "its descendants")
 
@@ -224,9 +224,7 @@ def figures(seed: int = 4) -> Iterator[str]:
     """The full size, a line a scene."""
     dice, total = random.Random(seed), 0
     with tempfile.TemporaryDirectory(prefix="kill-") as directory:
-        (Path(directory) / "models").mkdir()
-        models = make_models(Path(directory) / "models")
-        stages = [Stage(Path(directory) / name, models) for name in ("one", "two")]
+        stages = make_stages(Path(directory))
         for scene in SCENES:
             outcomes = on_stages(stages, tries(scene, stages[0], dice, 1))
             total += sum(each.killed for each in outcomes)

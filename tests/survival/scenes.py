@@ -137,6 +137,12 @@ def _on_probation(project: Project) -> None:
     project.metrics(f1=0.4)
 
 
+def _held_back(project: Project) -> None:
+    _trained(project)
+    project.configure(triggers={"cooldown": "6h"})
+    project.metrics(f1=0.7)
+
+
 SCENES = (
     Scene("the first check, which holds", ("check",), "weak", _healthy),
     Scene("a check that holds", ("check",), "weak", _checked_before),
@@ -148,3 +154,4 @@ SCENES = (
     Scene("a check that rolls back on probation", ("check",), "weak", _on_probation),
 )
 HOLDS_FIRST, HOLDS, TRAINS, PROMOTES_FIRST, PROMOTES, HOOKED, ROLLS_BACK, PROBATION = SCENES
+HELD_BACK = Scene("a check that a challenger holds back", ("check",), "weak", _held_back)

@@ -2,12 +2,21 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
 
+from tests.stories.project import make_models
 from tests.survival.scenes import Stage
 
 T = TypeVar("T")
+
+
+def make_stages(directory: Path) -> list[Stage]:
+    """Two stages in this directory, to try two things at once, with models that are trained once."""
+    (directory / "models").mkdir()
+    models = make_models(directory / "models")
+    return [Stage(directory / name, models) for name in ("one", "two")]
 
 
 def on_stages(stages: Sequence[Stage], tries: Sequence[Callable[[Stage], T]]) -> list[T]:
