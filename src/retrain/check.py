@@ -1,7 +1,6 @@
 """`retrain check`: fetch the metrics, decide, and train or roll back if that is the decision. The command of cron."""
 
 from dataclasses import replace
-from datetime import timedelta
 
 from retrain.context import Context
 from retrain.core import evidence, recall
@@ -11,17 +10,15 @@ from retrain.core.events import Checked, Swap, SwapStarted
 from retrain.core.past import PROMOTION, Past
 from retrain.core.records import Action, Outcome, Reason, Snapshot
 from retrain.core.watch import watch
-from retrain.core.words import duration, short
+from retrain.core.words import short
 from retrain.effects import lock, monitoring, notify, registry
 from retrain.effects.journal import Journal, open_journal
 from retrain.errors import BusyError, RetrainError
 from retrain.handover import hand_over, probation_of, settle
+from retrain.patience import stuck
 from retrain.report import Report
 from retrain.train import train
 from retrain.view import Order, View, checked, incident_of, report_of
-
-LOCK_SLACK = timedelta(minutes=1)
-"""At most this much longer than its time limits allow may a lock be held before a check is loud about it."""
 
 
 class StuckError(BusyError):
@@ -84,22 +81,9 @@ def _settle_if_free(context: Context, journal: Journal) -> tuple[str, ...]:
 
 def _complain_if_stuck(context: Context, error: lock.HeldError) -> None:
     """Raise StuckError when the lock has been held for longer than its holder may take."""
-    training, promotion, holder = context.config.training, context.config.promotion, error.holder
-    if holder is None:
-        return
-    # A promotion scores, and its hook may run twice.
-    reading = promotion.timeout if training.data is not None else timedelta()
-    swapping = 3 * promotion.timeout
-    longest = swapping
-    if holder.command == "check":
-        longest = training.timeout + training.grace + reading
-        longest = max(longest, swapping) if promotion.probation is not None else longest
-    held = context.clock() - holder.since
-    if held > longest + min(LOCK_SLACK, longest / 10):
-        raise StuckError(
-            f"stuck: {holder} has held the lock for {duration(held)}, and may take {duration(longest)}."
-            " Look at that process: the lock is free when it and its training have ended"
-        ) from error
+    late = stuck(context.config, error.holder, context.clock()) if error.holder is not None else None
+    if late is not None:
+        raise StuckError(late) from error
 
 
 def _told_once(  # noqa: PLR0913, PLR0917  (what could not be done, and what was seen)

@@ -1,11 +1,9 @@
 """The door: flags → story → face → exit code. The only place that exits."""
 
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from types import FrameType
@@ -13,11 +11,11 @@ from typing import Concatenate, ParamSpec
 
 import click
 
-from retrain.config import load
 from retrain.config.load import parse_span
 from retrain.context import Context
 from retrain.errors import ConfigError, Exit, Stopped
 from retrain.face import Face, boundary, mend_streams
+from retrain.outset import context_of
 from retrain.report import Report
 
 P = ParamSpec("P")
@@ -47,11 +45,7 @@ def common(command: Callable[Concatenate[Context, Face, P], Report]) -> Callable
     def run(config: Path, quiet: bool, verbose: bool, as_json: bool, *args: P.args, **kwargs: P.kwargs) -> None:
         face = Face(as_json=as_json, quiet=quiet, verbose=verbose)
         with boundary(face):
-            settings, face.secrets = load(config, os.environ)
-            # No child of ours needs them: not the training, not a model that is scored, not a hook.
-            for name in face.secrets.variables:
-                os.environ.pop(name, None)
-            context = Context(settings, face.secrets, os.environ, lambda: datetime.now(UTC))
+            context = context_of(config, face, as_cron=bool(kwargs.pop("cron_env", False)))
             report = command(context, face, *args, **kwargs)
             face.show(report)
             sys.exit(report.exit_code)
@@ -169,9 +163,15 @@ def backtest(context: Context, face: Face, history: str, rules: tuple[str, ...],
 
 
 @retrain.command()
+@click.option("--cron-env", is_flag=True, help="Look at the world with the environment that cron gives to a job.")
 @common
 def doctor(context: Context, face: Face) -> Report:
-    """Look whether every metric is known, and whether the gate turns down challengers that know nothing."""
+    """Look at all that an operator would otherwise find out at night; change nothing.
+
+    A line each: the configuration and its secrets, every metric and its age, the training command, the holdout, the
+    gate on challengers that know nothing, the champion and the directories, the journal, the lock and the clocks.
+    Exit code 1 where something is BROKEN.
+    """
     from retrain.doctor import doctor as story
 
     with _progress(face) as progress:

@@ -51,6 +51,7 @@ def _challenger(context: Context, past: Past, order: Order) -> tuple[str, Path, 
     if not registry.is_there(path):
         version = registry.find(models, order.challenger)
         return version, registry.verify(models, version), KEPT
+    registry.check_format(models, path)
     if order.dry_run:
         return registry.identify(path), path, str(path)
     version = registry.admit(models, path)
@@ -145,6 +146,7 @@ def _score(case: Case, pair: Pair, rows: KnownRows) -> tuple[Tally, KnownRows]:
             promotion,
             directory,
             order.progress,
+            models=models,
             known_challenger=rows.challenger,
             known_champion=rows.champion,
         )
@@ -156,7 +158,8 @@ def _score(case: Case, pair: Pair, rows: KnownRows) -> tuple[Tally, KnownRows]:
             return _score(case, pair, KnownRows(None, rows.champion))
         if order.forced is None or pair.champion is None or side != "champion":
             raise
-        tally, rows = evaluation.compare(None, pair.challenger_file, promotion, directory, order.progress), KnownRows()
+        tally = evaluation.compare(None, pair.challenger_file, promotion, directory, order.progress, models=models)
+        rows = KnownRows()
     if registry.identify(pair.challenger_file) != pair.challenger:
         raise RetrainError(f"{pair.challenger_file}: was changed while it was scored; try again")
     return tally, rows

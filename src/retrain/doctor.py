@@ -1,52 +1,70 @@
-"""`retrain doctor`: what would otherwise be found out at night: do the metrics come, and can the gate say no?"""
+"""`retrain doctor`: what would otherwise be found out at night. It looks at everything and changes nothing."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from retrain.context import Context
-from retrain.core.assess import assess
-from retrain.core.controls import rule_on
-from retrain.core.records import State
-from retrain.core.verdicts import Finding
-from retrain.effects import evaluation, monitoring, registry
-from retrain.effects.journal import open_journal
-from retrain.errors import Exit, RetrainError
+from retrain.core.findings import Finding, Health, broken
+from retrain.errors import ConfigError, Exit, RetrainError
+from retrain.preflight import gate, metrics, present, settings, store, training
 from retrain.report import Report
+
+_FACES = {Health.OK: "ok", Health.MIND: "mind", Health.BROKEN: "BROKEN"}
+_VERDICT, _WHAT = 8, 15
+"""Columns."""
 
 
 def doctor(context: Context, progress: Callable[[float], None]) -> Report:
-    """The report of all that was looked at; exit code 1 where something is broken. It changes nothing."""
-    findings = [*_metrics(context), *_gate(context, progress)]
-    broken = [each for each in findings if not each.ok]
-    lines = [f"{'ok' if each.ok else 'BROKEN':<8}{each.what:<9}{each.sentence}" for each in findings]
-    sound = f"all {len(findings)} ok: retrain can do its work (whether the model is good, retrain status tells)"
-    lines.append(f"{len(broken)} of {len(findings)} broken" if broken else sound)
+    """The report of all that was looked at, in the order in which one would mend it; exit code 1 where it is broken."""
+    known = present.history(context)
+    rooms: Sequence[tuple[str, Callable[[], Iterable[Finding]]]] = (
+        ("environment", lambda: settings.environment(context)),
+        ("configuration", lambda: settings.configuration(context)),
+        ("secrets", lambda: settings.secrets(context)),
+        ("metrics", lambda: metrics.metrics(context, known.past)),
+        ("training", lambda: training.commands(context)),
+        ("training data", lambda: training.data(context)),
+        ("gate", lambda: gate.gate(context, known.judgements, progress)),
+        ("champion", lambda: store.champion(context, known.past)),
+        ("models", lambda: store.directories(context)),
+        ("journal", lambda: present.journal(context, known)),
+        ("lock", lambda: present.at_work(context, known)),
+        ("clock", lambda: present.clock(context, known)),
+        ("clock", lambda: metrics.clock(context)),
+    )
+    findings = [finding for what, look in rooms for finding in _looked(what, look)]
+    lines = [_line(each) for each in findings]
+    lines.append(_summary(findings))
     data = {
-        "findings": [{"what": each.what, "ok": each.ok, "message": each.sentence} for each in findings],
+        "findings": [
+            {"what": each.what, "ok": each.ok, "verdict": each.health, "message": each.sentence} for each in findings
+        ],
         "message": "\n".join(lines),
     }
-    return Report("\n".join(lines), data, Exit.FAILED if broken else Exit.DONE)
+    whole = all(each.ok for each in findings)
+    return Report("\n".join(lines), data, Exit.DONE if whole else Exit.FAILED)
 
 
-def _metrics(context: Context) -> Iterator[Finding]:
-    """Whether every signal is known now."""
-    config = context.config
-    if config.monitoring is None:
-        return
-    with open_journal(config.state, writable=False) as journal:
-        past = journal.past()
-    snapshot = monitoring.fetch(config.monitoring, context.secrets, context.clock())
-    for each in assess(snapshot, config.triggers, past):
-        known = each.state is not State.UNKNOWN
-        yield Finding("metrics", known, f"can be read: {each.sentence}" if known else each.sentence)
-
-
-def _gate(context: Context, progress: Callable[[float], None]) -> tuple[Finding, ...]:
-    """Whether the gate turns down what nobody should promote. No look is used up: nothing can come of it."""
-    config = context.config
+def _looked(what: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """What was found; one look that fails is a finding, and keeps nobody from the others."""
     try:
-        serving = registry.served(config.models)
-        champion = serving.path if serving is not None else None
-        tallies = evaluation.controls(champion, config.promotion, config.training.directory, progress)
+        yield from look()
+    except ConfigError:
+        raise
     except RetrainError as error:
-        return (Finding("gate", False, f"cannot be tried: {error}"),)
-    return rule_on(tallies, config.gate)
+        yield broken(what, str(error))
+    except OSError as error:
+        yield broken(what, f"{error.filename}: {error.strerror}")
+
+
+def _line(finding: Finding) -> str:
+    sentence = finding.sentence.replace("\n", f"\n{'':<{_VERDICT + _WHAT}}")
+    return f"{_FACES[finding.health]:<{_VERDICT}}{finding.what:<{_WHAT}}{sentence}"
+
+
+def _summary(findings: Sequence[Finding]) -> str:
+    count = {health: sum(each.health is health for each in findings) for health in Health}
+    minded = f", and {count[Health.MIND]} to mind" if count[Health.MIND] else ""
+    if count[Health.BROKEN]:
+        return f"{count[Health.BROKEN]} of {len(findings)} broken{minded}"
+    sound = "retrain can do its work (whether the model is good, retrain status tells)"
+    return f"nothing of {len(findings)} broken{minded}: {sound}"

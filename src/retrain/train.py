@@ -51,19 +51,24 @@ def train(
     return run, news
 
 
-def _run(
-    context: Context, run_id: str, reason: str, lock_fd: int, echo: Callable[[bytes], None] | None
-) -> training.Ended:
-    """What came of the command. What keeps it from starting at all is its problem, too."""
-    config = context.config
-    challenger = config.models.challenger
+def environment_of(context: Context, run_id: str, reason: str) -> dict[str, str]:
+    """The environment that the training command gets in this run."""
+    challenger = context.config.models.challenger
     extra = {
         "RETRAIN_RUN_ID": run_id,
         "RETRAIN_REASON": reason,
         "RETRAIN_CHALLENGER": str(challenger),
         "RETRAIN_REFERENCE": str(registry.reference_beside(challenger)),
     }
-    environment = training.environment(context.environ, context.secrets.variables, config.training, extra)
+    return training.environment(context.environ, context.secrets.variables, context.config.training, extra)
+
+
+def _run(
+    context: Context, run_id: str, reason: str, lock_fd: int, echo: Callable[[bytes], None] | None
+) -> training.Ended:
+    """What came of the command. What keeps it from starting at all is its problem, too."""
+    config = context.config
+    environment = environment_of(context, run_id, reason)
     try:
         registry.make_room(config.models)
         return training.run(config.training, environment, context.log_of(run_id), lock_fd, echo)

@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier
 
-from retrain.config.schema import Promotion
+from retrain.config.schema import Models, Promotion
 from retrain.core.rules import Positive
 from retrain.core.verdicts import Cell, Tally
 from retrain.effects import evaluation
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 def compare(champion: Path | None, challenger: Path, holdout: Path, **changes: Any) -> Tally:
     directory = changes.pop("directory", ROOT)
     return evaluation.compare(
-        champion, challenger, Promotion(holdout=holdout, **changes), directory, progress=lambda _: None
+        champion, challenger, Promotion(holdout=holdout, **changes), directory, progress=lambda _: None, models=Models()
     )
 
 
@@ -61,6 +61,7 @@ def test_counts_every_combination_of_truth_and_predictions(tmp_path: Path) -> No
         Promotion(holdout=tmp_path / "holdout.csv"),
         ROOT,
         heard.append,
+        models=Models(),
     )
     assert set(tally.cells) == expected(frame, (frame["a"] > 0).astype(int), tree.predict(frame[["b", "a"]]))
     assert tally.rows == 200
@@ -82,9 +83,10 @@ def test_models_print_nothing_into_our_output(tmp_path: Path) -> None:
     rows(20).to_parquet(tmp_path / "holdout.parquet")
     dump(Prints(1), tmp_path / "challenger")
     script = (
-        "import sys\nfrom pathlib import Path\nfrom retrain.config.schema import Promotion\n"
+        "import sys\nfrom pathlib import Path\nfrom retrain.config.schema import Models, Promotion\n"
         "from retrain.effects.evaluation import compare\nhere = Path(sys.argv[1])\n"
-        "compare(None, here / 'challenger', Promotion(holdout=here / 'holdout.parquet'), Path(sys.argv[2]), float)\n"
+        "rules = Promotion(holdout=here / 'holdout.parquet')\n"
+        "compare(None, here / 'challenger', rules, Path(sys.argv[2]), float, models=Models())\n"
         "print(sorted({'sklearn', 'joblib', 'numpy', 'pandas', 'pyarrow'} & sys.modules.keys()))"
     )
     run = subprocess.run([sys.executable, "-c", script, tmp_path, ROOT], capture_output=True, text=True, check=True)

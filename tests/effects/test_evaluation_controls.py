@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retrain.config.schema import Promotion
+from retrain.config.schema import Models, Promotion
 from retrain.core.verdicts import Cell, Tally
 from retrain.effects import evaluation
 from retrain.errors import RetrainError
@@ -36,7 +36,7 @@ def controls(here: Path, champion: Any, **changes: Any) -> dict[str, Tally]:
         joblib.dump(champion, here / "champion")
     path = None if champion is None else here / "champion"
     promotion = Promotion(holdout=here / "holdout.csv", **changes)
-    return dict(evaluation.controls(path, promotion, ROOT, lambda _: None))
+    return dict(evaluation.controls(path, promotion, ROOT, lambda _: None, models=Models()))
 
 
 def pairs(tally: Tally) -> Counter[Any]:
@@ -52,7 +52,12 @@ def test_controls_against_a_champion(here: Path) -> None:
     made = controls(here, Sign())
     assert set(made) == {"itself", "shuffled", "always 0", "always 1"}
     against = evaluation.compare(
-        here / "champion", here / "champion", Promotion(holdout=here / "holdout.csv"), ROOT, lambda _: None
+        here / "champion",
+        here / "champion",
+        Promotion(holdout=here / "holdout.csv"),
+        ROOT,
+        lambda _: None,
+        models=Models(),
     )
     assert made["itself"].cells == against.cells
     assert all(pairs(tally) == pairs(against) for tally in made.values())
@@ -80,7 +85,12 @@ def test_the_shuffled_control_says_what_the_champion_says_for_other_rows(here: P
 def test_chunks_do_not_matter(here: Path) -> None:
     """Any chunk size makes the same controls, and progress ends at 1."""
     joblib.dump(Sign(), here / "champion")
-    request = {"champion": str(here / "champion"), "holdout": str(here / "holdout.csv"), "target": "label"}
+    request = {
+        "champion": str(here / "champion"),
+        "holdout": str(here / "holdout.csv"),
+        "target": "label",
+        "trusted": None,
+    }
     heard: list[dict[str, Any]] = []
     made = [
         jobs.done({"job": "controls", **request, "dtypes": {}, "chunk": chunk}, heard.append) for chunk in (7, 99, 1000)

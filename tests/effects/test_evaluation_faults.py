@@ -27,7 +27,7 @@ def plan(here: Path, challenger: Any = None, holdout: str | pd.DataFrame = FRAME
     else:
         holdout.to_csv(table, index=False)
     joblib.dump(Says(1) if challenger is None else challenger, here / "challenger")
-    given = {"champion": None, "challenger": str(here / "challenger"), "holdout": str(table)}
+    given = {"champion": None, "trusted": None, "challenger": str(here / "challenger"), "holdout": str(table)}
     return Comparison(**{**given, "target": "label", "dtypes": {}, "jobs": 1, **changes})
 
 

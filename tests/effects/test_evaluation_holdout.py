@@ -22,6 +22,7 @@ from tests.effects.toy_models import Says
 def plan(path: Path, chunk: int, **changes: Any) -> Comparison:
     given: dict[str, Any] = {
         "champion": None,
+        "trusted": None,
         "challenger": "",
         "holdout": str(path),
         "target": "label",

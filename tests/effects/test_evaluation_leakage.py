@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from retrain.config.schema import Promotion
+from retrain.config.schema import Models, Promotion
 from retrain.core.rules import Positive
 from retrain.core.verdicts import Leaked
 from retrain.effects import evaluation
@@ -68,7 +68,7 @@ def leaked(holdout: Path, known: Path | None, champion: Path | None = None, **ch
     joblib.dump(Says(1), model)
     promotion = rules(holdout, **changes)
     tally = evaluation.compare(
-        model, model, promotion, ROOT, lambda _: None, known_challenger=known, known_champion=champion
+        model, model, promotion, ROOT, lambda _: None, models=Models(), known_challenger=known, known_champion=champion
     )
     return tally.leaked
 

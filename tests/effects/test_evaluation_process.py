@@ -13,7 +13,7 @@ import joblib
 import pandas as pd
 import pytest
 
-from retrain.config.schema import Promotion
+from retrain.config.schema import Models, Promotion
 from retrain.core.rules import Positive
 from retrain.effects import evaluation
 from retrain.errors import RetrainError
@@ -50,7 +50,9 @@ def compare(here: Path, champion: Any, challenger: Any, **changes: Any) -> int:
     joblib.dump(champion, here / "champion")
     joblib.dump(challenger, here / "challenger")
     promotion = Promotion(holdout=here / "holdout.csv", **changes)
-    return evaluation.compare(here / "champion", here / "challenger", promotion, ROOT, lambda _: None).rows
+    return evaluation.compare(
+        here / "champion", here / "challenger", promotion, ROOT, lambda _: None, models=Models()
+    ).rows
 
 
 def test_an_exit_is_the_fault_of_the_model_that_was_at_work(here: Path) -> None:
@@ -89,7 +91,8 @@ def test_the_time_limit_ends_the_child(here: Path) -> None:
 def test_a_directory_that_is_not_there(here: Path) -> None:
     """A child that cannot start is an error that names the directory and its key."""
     with pytest.raises(RetrainError, match=r"nowhere: No such file or directory; see training\.directory"):
-        evaluation.compare(None, here / "m", Promotion(holdout=here / "holdout.csv"), here / "nowhere", lambda _: None)
+        rules = Promotion(holdout=here / "holdout.csv")
+        evaluation.compare(None, here / "m", rules, here / "nowhere", lambda _: None, models=Models())
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -99,6 +102,7 @@ def test_an_interrupted_controller_ends_the_child(here: Path, listener: socket.s
     plan: dict[str, Any] = {
         "job": "compare",
         "champion": None,
+        "trusted": None,
         "challenger": str(here / "challenger"),
         "holdout": str(here / "holdout.csv"),
         "target": "label",
@@ -111,7 +115,7 @@ def test_an_interrupted_controller_ends_the_child(here: Path, listener: socket.s
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluation.carry_out(plan, ROOT, timedelta(minutes=5), interrupt)
+        evaluation.carry_out(plan, Promotion(), ROOT, interrupt)
     with listener.accept()[0] as line:
         assert broken(line)
 
@@ -121,10 +125,10 @@ def test_a_killed_controller_leaves_no_child_behind(here: Path, listener: socket
     """Even where the controller could do nothing (SIGKILL), the child and its workers end by themselves."""
     joblib.dump(Calls(listener.getsockname()[1]), here / "champion")
     script = (
-        "import sys\nfrom pathlib import Path\nfrom retrain.config.schema import Promotion\n"
+        "import sys\nfrom pathlib import Path\nfrom retrain.config.schema import Models, Promotion\n"
         "from retrain.effects.evaluation import compare\nhere = Path(sys.argv[1])\n"
         "rules = Promotion(holdout=here / 'holdout.csv', jobs=int(sys.argv[3]))\n"
-        "compare(here / 'champion', here / 'challenger', rules, Path(sys.argv[2]), float)\n"
+        "compare(here / 'champion', here / 'challenger', rules, Path(sys.argv[2]), float, models=Models())\n"
     )
     joblib.dump(Sleeps(), here / "challenger")
     command = [sys.executable, "-c", script, str(here), str(ROOT), str(jobs)]

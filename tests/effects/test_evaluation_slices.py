@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retrain.config.schema import Columns, Promotion
+from retrain.config.schema import Columns, Models, Promotion
 from retrain.core.rules import Positive
 from retrain.core.verdicts import Cell, Slice, Tally
 from retrain.effects import evaluation
@@ -30,14 +30,15 @@ def here(tmp_path: Path) -> Path:
 
 def compare(here: Path, holdout: Path, slices: tuple[str, ...], **changes: Any) -> Tally:
     promotion = Promotion(holdout=holdout, slices=Columns(slices), **changes)
-    return evaluation.compare(here / "champion", here / "challenger", promotion, ROOT, lambda _: None)
+    return evaluation.compare(here / "champion", here / "challenger", promotion, ROOT, lambda _: None, models=Models())
 
 
 def answer(here: Path, holdout: Path, slices: tuple[str, ...], chunk: int) -> dict[str, Any]:
     """What the child answers, for a chunk size of choice."""
-    request = {
+    request: dict[str, Any] = {
         "job": "compare",
         "champion": str(here / "champion"),
+        "trusted": None,
         "challenger": str(here / "challenger"),
         "holdout": str(holdout),
         "target": "label",

@@ -218,6 +218,8 @@ def test_a_command_that_is_not_found(place: Place) -> None:
     assert os.environ["PATH"] in ended.problem
     assert "training.environment" in ended.problem
     assert ended.tail == ()
+    configured = Training(command=Command(("no-such-trainer",)), directory=place.root)
+    assert training.obstacle(configured, place.environment) == ended.problem
 
 
 @pytest.mark.parametrize(
@@ -239,6 +241,18 @@ def test_a_file_that_cannot_be_started(place: Place, text: str | None, mode: int
     assert ended.problem is not None
     assert said in ended.problem
     assert "train" in ended.problem
+    configured = Training(command=Command(("./train",)), directory=place.root)
+    assert training.obstacle(configured, place.environment) == ended.problem
+
+
+@pytest.mark.parametrize("command", ["true", "/bin/sh", sys.executable])
+def test_a_command_that_can_be_started_has_no_obstacle(place: Place, command: str) -> None:
+    """Found in PATH or by its path, a script or a binary."""
+    configured = Training(command=Command((command,)), directory=place.root)
+    assert training.obstacle(configured, place.environment) is None
+    place.write("train", "#!/bin/sh\n", 0o755)
+    configured = Training(command=Command(("./train",)), directory=place.root)
+    assert training.obstacle(configured, place.environment) is None
 
 
 @pytest.mark.parametrize("there", [False, True], ids=["missing", "a file"])
@@ -253,6 +267,7 @@ def test_a_directory_that_cannot_be_entered(place: Place, there: bool) -> None:
     assert ended.exit_code is None
     assert ended.problem is not None
     assert str(place.root) in ended.problem
+    assert training.obstacle(configured, place.environment) == ended.problem
     assert "training.directory" in ended.problem
 
 

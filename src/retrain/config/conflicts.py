@@ -5,9 +5,11 @@ from datetime import timedelta
 from os.path import normpath
 from urllib.parse import urlsplit
 
-from retrain.config.schema import Config, Monitoring, MonitorType, Url
+from retrain.config.schema import Config, Models, Monitoring, MonitorType, Url
 from retrain.core.rules import Triggers
 
+LEAST_MEMORY = 512 * 1024**2
+"""Bytes. Below, the libraries' threads and buffers leave nothing to a model: on two cores they take 320 MiB."""
 LEAST_DROP = 0.001
 """No window tells smaller drops from chance."""
 
@@ -35,6 +37,9 @@ def conflicts(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
             yield ("promotion", "probation"), "ends before triggers.settle does, so no window would ever count"
     if normpath(config.models.champion) == normpath(config.models.challenger):
         yield ("models", "challenger"), "is the champion's own path; training would overwrite what the service loads"
+    yield from _formats(config.models)
+    if config.promotion.max_memory is not None and config.promotion.max_memory < LEAST_MEMORY:
+        yield ("promotion", "max_memory"), "is less than 512MiB, which scikit-learn, pandas and pyarrow alone may take"
     tables = {
         ("promotion", "holdout"): config.promotion.holdout,
         ("training", "data"): config.training.data,
@@ -43,6 +48,14 @@ def conflicts(config: Config) -> Iterator[tuple[tuple[str, ...], str]]:
     for keys, path in tables.items():
         if path is not None and path.suffix not in (".csv", ".parquet"):
             yield keys, "must end in .csv or .parquet"
+
+
+def _formats(models: Models) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What does not go together in the names of the artifacts."""
+    if models.are_skops != (models.challenger.suffix == ".skops"):
+        yield ("models", "challenger"), "and models.champion must both end in .skops, or neither of them"
+    elif models.trusted and not models.are_skops:
+        yield ("models", "trusted"), "is for skops files, but models.champion and models.challenger are none (.skops)"
 
 
 def _unmonitored(triggers: Triggers, monitoring: Monitoring | None) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -27,6 +27,8 @@ Command = NewType("Command", tuple[str, ...])
 """A command and its arguments, split like a shell would; run without a shell."""
 Columns = NewType("Columns", tuple[str, ...])
 """Names of columns; none is a list, too."""
+Types = NewType("Types", tuple[str, ...])
+"""Names of Python types with their modules, such as sklearn.tree._tree.Tree; none is a list, too."""
 Url = NewType("Url", str)
 """An http, https or file URL."""
 
@@ -99,11 +101,17 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """Where the artifacts live; `keep` versions stay for rollback."""
+    """Where the artifacts live; `keep` versions stay for rollback; `trusted` types may be in a skops file."""
 
     champion: Path = Path("models/champion.joblib")
     challenger: Path = Path("models/challenger.joblib")
     keep: Positive = Positive(5)
+    trusted: Types = Types(())
+
+    @property
+    def are_skops(self) -> bool:
+        """Whether artifacts are skops files, which run no code when they are loaded; otherwise they are programs."""
+        return self.champion.suffix == ".skops"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +132,7 @@ class Promotion:
     slices: Columns = Columns(())
     max_leakage: Share = Share(0.0)
     timeout: timedelta = timedelta(hours=1)
+    max_memory: Size | None = None
     jobs: Positive = Positive(1)
     after: Command | None = None
     probation: timedelta | None = None

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import cattrs
 from cattrs.errors import IterableValidationError, IterableValidationNote
 
-from retrain.config.schema import Columns, Command, MonitorType, ObservedAt, Size, Url
+from retrain.config.schema import Columns, Command, MonitorType, ObservedAt, Size, Types, Url
 from retrain.core.records import Label
 from retrain.core.rules import (
     Amount,
@@ -52,6 +52,7 @@ def converter() -> cattrs.Converter:
         Url: lambda value, _: _url(value),
         Command: lambda value, _: _command(value),
         Columns: lambda value, _: () if value == [] else _names(value),
+        Types: lambda value, _: () if value == [] else _names(value, "types, with their modules"),
         Share: lambda value, _: _number(value, 0, 1, "a number from 0 to 1"),
         Amount: lambda value, _: _number(value, 0, sys.float_info.max, "a number, 0 or more"),
         Difference: lambda value, _: _number(value, -1, 1, "a number from -1 to 1"),
@@ -212,9 +213,9 @@ def _problem(name: object, text: object) -> ValueError | None:
     return None
 
 
-def _names(value: object) -> tuple[str, ...]:
+def _names(value: object, what: str = "column names") -> tuple[str, ...]:
     if not isinstance(value, list) or not value or not all(isinstance(item, str) and item for item in value):
-        raise ValueError("is not a list of column names")
+        raise ValueError(f"is not a list of {what}")
     return tuple(map(_text, value))
 
 

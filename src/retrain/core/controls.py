@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from retrain.core.account import name_of
+from retrain.core.findings import Finding, broken, mind, ok
 from retrain.core.judge import judge
 from retrain.core.rules import Gate
-from retrain.core.verdicts import Finding, Ruling, Tally, Verdict
+from retrain.core.verdicts import Ruling, Tally, Verdict
 from retrain.core.words import counted
 
 ITSELF, SHUFFLED, ALWAYS = "itself", "shuffled", "always "
@@ -28,12 +29,11 @@ def rule_on(tallies: Mapping[str, Tally], gate: Gate) -> tuple[Finding, ...]:
 def _on_knowing(verdict: Verdict) -> Finding:
     nobody = "would promote nobody, not even a challenger that knows every label"
     if verdict.ruling is Ruling.PROMOTE:
-        return Finding("gate", True, "would promote a challenger that knows every label")
+        return ok("gate", "would promote a challenger that knows every label")
     if verdict.ruling is Ruling.REJECT or verdict.challenger_score is None:
-        return Finding("gate", False, f"{nobody}: {verdict.message}")
-    return Finding(
+        return broken("gate", f"{nobody}: {verdict.message}")
+    return mind(
         "gate",
-        True,
         f"{nobody}: this champion has next to nothing left to win here ({counted(verdict.discordant or 0, 'error')})",
     )
 
@@ -49,8 +49,8 @@ def _rule_on(name: str, tally: Tally, gate: Gate) -> Finding:
     scores = "" if verdict.challenger_score is None else f"{name_of(gate)} {verdict.challenger_score:.3f}"
     scores += "" if verdict.champion_score is None else f" against the champion's {verdict.champion_score:.3f}"
     if verdict.ruling is not Ruling.PROMOTE:
-        return Finding("gate", True, f"turns down {who}" + (f" ({scores})" if scores else ""))
-    return Finding("gate", False, f"would promote {who} ({scores}): {_mend(verdict.champion_score, gate)}")
+        return ok("gate", f"turns down {who}" + (f" ({scores})" if scores else ""))
+    return broken("gate", f"would promote {who} ({scores}): {_mend(verdict.champion_score, gate)}")
 
 
 def _who(name: str) -> str:

@@ -108,12 +108,3 @@ class Verdict:
     interval: tuple[float, float] | None = None
     detectable: float | None = None
     slices: tuple[SliceVerdict, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at; not `ok` where it is broken, and the sentence says how to mend it."""
-
-    what: str
-    ok: bool
-    sentence: str

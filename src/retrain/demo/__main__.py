@@ -62,7 +62,9 @@ def tour() -> None:
         wait_for(monitor)
         say("This is what cron runs, there without -v, and so in silence while all is well.")
         run(retrain, "check", "-v")
-        say("A gate is worth what it turns down, so it is tried on challengers that know nothing.")
+        say(
+            "All that could be found out at night is looked at, and the gate is tried on challengers that know nothing."
+        )
         run(retrain, "doctor")
         say("Now the lamp fades and dirt gets on the glass. The next day passes.")
         run(*world, "drift")
@@ -86,7 +88,7 @@ def say_goodbye(retrain: str) -> None:
     for command, meaning in (
         ("status", "what is served, what waits, what happened lately"),
         ("promote --force --reason TEXT models/challenger.joblib", "put back what was rolled back"),
-        ("doctor", "whether the metrics come, and whether the gate can say no"),
+        ("doctor", "what would otherwise be found out at night"),
         ("backtest state/journal.db", "when other rules would have trained"),
         ("monitor &", "start the monitor again, and then"),
         ("check -v", "what the next check would say"),

@@ -63,13 +63,14 @@ def hold(state: Path, command: str, now: datetime) -> Iterator[int]:
 def holder(state: Path) -> Holder | None:
     """Who holds the lock now; None when it is free. Looking can, for an instant, make another run find it busy."""
     path = state / "lock"
-    if not path.exists():
-        return None
-    with _errors_told(path), path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return _read(file.fileno())
+    with _errors_told(path):
+        if not path.exists():
+            return None
+        with path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _read(file.fileno())
     return None
 
 

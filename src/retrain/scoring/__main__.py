@@ -1,5 +1,6 @@
 """The door of the child process; see the package for what goes in and out."""
 
+import fcntl
 import json
 import os
 import signal
@@ -10,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from retrain.scoring.limits import limit, or_end
+
 
 def main() -> None:
     """Do what standard input asks for, tell the result, and die with the controller."""
@@ -17,7 +20,8 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())  # a model that asks for input gets none
     with open(controller, "rb", buffering=0, closefd=False) as lines:
         request = json.loads(lines.readline())
-    threading.Thread(target=_end_with, args=(controller,), daemon=True).start()
+    _end_with(controller)
+    limit(request.pop("memory"))
     result: int = request.pop("result")
     os.set_inheritable(result, False)
     sys.path.append(str(Path.cwd()))  # last, so that a project's own json.py does not shadow the real one
@@ -26,7 +30,7 @@ def main() -> None:
         def tell(message: dict[str, Any]) -> None:
             print(json.dumps(message), file=out, flush=True)
 
-        tell(_answer(request, tell))
+        or_end(lambda: tell(_answer(request, tell)))
 
 
 def _answer(request: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -41,7 +45,18 @@ def _answer(request: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> 
 
 
 def _end_with(controller: int) -> None:
-    """End this process and its workers when the controller has closed its end."""
+    """See to it that this process and its workers end when the controller has closed its end.
+
+    Linux does it, even where a model never lets another thread run; elsewhere, and for what is left, a thread.
+    """
+    if sys.platform == "linux":
+        fcntl.fcntl(controller, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(controller, fcntl.F_SETSIG, signal.SIGTERM)
+        fcntl.fcntl(controller, fcntl.F_SETFL, os.O_ASYNC)
+    threading.Thread(target=_wait_for_end, args=(controller,), daemon=True).start()
+
+
+def _wait_for_end(controller: int) -> None:
     while os.read(controller, 1):
         pass
     if os.getpgrp() == os.getpid():

@@ -41,7 +41,9 @@ def made_up(plan: Controls, tell: Callable[[dict[str, Any]], None]) -> tuple[dic
         predicted: list[Label] | list[None] = [None] * len(truth)
         if plan.champion is not None:
             tell({"at": "champion"})
-            predicted = models.predict("champion", plan.champion, chunk.drop(columns=plan.target), holdout.fractional)
+            predicted = models.predict(
+                "champion", plan.champion, plan.trusted, chunk.drop(columns=plan.target), holdout.fractional
+            )
             tell({"at": "holdout"})
         truths.append(_codes(truth, vocabulary))
         champions.append(_codes(predicted, vocabulary))

@@ -13,6 +13,7 @@ from retrain.core.records import Label
 from retrain.scoring import fingerprint, leakage, models, slices
 from retrain.scoring.holdout import Holdout, chunks, survey, truth_of
 from retrain.scoring.labels import Triple
+from retrain.scoring.limits import or_end
 from retrain.scoring.plan import Comparison, Side
 
 Tell = Callable[[dict[str, Any]], None]
@@ -80,7 +81,11 @@ def _parts(plan: Comparison, holdout: Holdout, tell: Tell) -> Iterator[Part]:
     parallel = joblib.Parallel(
         plan.jobs, return_as="generator_unordered", pre_dispatch=2 * plan.jobs, batch_size=1, max_nbytes=None
     )
-    yield from parallel(joblib.delayed(score)(plan, holdout.fractional, frame) for frame in frames)
+    yield from parallel(joblib.delayed(_score_or_end)(plan, holdout.fractional, frame) for frame in frames)
+
+
+def _score_or_end(plan: Comparison, fractional: bool, chunk: pd.DataFrame) -> Part:
+    return or_end(lambda: score(plan, fractional, chunk))
 
 
 def score(plan: Comparison, fractional: bool, chunk: pd.DataFrame, tell: Tell = lambda _: None) -> Part:
@@ -90,9 +95,9 @@ def score(plan: Comparison, fractional: bool, chunk: pd.DataFrame, tell: Tell = 
     champion: list[Label] | list[None] = [None] * len(truth)
     if plan.champion is not None:
         tell({"at": "champion"})
-        champion = models.predict("champion", plan.champion, features, fractional)
+        champion = models.predict("champion", plan.champion, plan.trusted, features, fractional)
     tell({"at": "challenger"})
-    challenger = models.predict("challenger", plan.challenger, features, fractional)
+    challenger = models.predict("challenger", plan.challenger, plan.trusted, features, fractional)
     tell({"at": "holdout"})
     triples = list(zip(truth, champion, challenger, strict=True))
     sliced, leaked = slices.sliced(plan, chunk, triples), leakage.leaked(plan, chunk)

@@ -2,7 +2,7 @@
 
 import functools
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import joblib
@@ -15,13 +15,16 @@ from retrain.scoring.labels import Triple, canonical, quoted
 from retrain.scoring.plan import Plan, Side, UnusableError, brief
 
 
-def predict(side: Side, path: str, features: pd.DataFrame, fractional: bool) -> list[Label]:
+def predict(
+    side: Side, path: str, trusted: Sequence[str] | None, features: pd.DataFrame, fractional: bool
+) -> list[Label]:
     """The class label that the model gives to each row.
 
+    `trusted` are types that a skops file may have besides skops' own; where that is None the model is a joblib file.
     `fractional` says that the holdout's own labels have decimals. UnusableError where the model cannot be loaded,
     raises, or returns something that is not one label a row.
     """
-    model = _loaded(side, path)
+    model = _loaded(side, path, None if trusted is None else tuple(trusted))
     if not callable(getattr(model, "predict", None)):
         raise UnusableError(
             side, path, f"holds {_kind(model)}, which has no predict method: save the fitted model itself"
@@ -30,7 +33,7 @@ def predict(side: Side, path: str, features: pd.DataFrame, fractional: bool) -> 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as "fitted without feature names"
-            values = np.asarray(model.predict(inputs))
+            values = np.asarray(_sparing(lambda: model.predict(inputs)))
     except BaseException as error:
         raise UnusableError(side, path, f"cannot predict {len(features)} holdout rows: {brief(error)}") from error
     return _labels(side, path, values, len(features), fractional)
@@ -49,11 +52,13 @@ def check_vocabulary(side: Side, path: str, plan: Plan, cells: Iterable[Triple])
 
 
 @functools.cache
-def _loaded(side: Side, path: str) -> Any:
+def _loaded(side: Side, path: str, trusted: tuple[str, ...] | None) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # another version of scikit-learn is no error as long as it predicts
-            return joblib.load(path)
+            return _sparing(lambda: joblib.load(path) if trusted is None else _from_skops(side, path, trusted))
+    except UnusableError:
+        raise
     except BaseException as error:
         hint = ""
         if isinstance(error, ImportError | AttributeError):
@@ -62,6 +67,31 @@ def _loaded(side: Side, path: str) -> Any:
                 "training.directory, in the version it was saved with)"
             )
         raise UnusableError(side, path, f"cannot be loaded: {brief(error)}{hint}") from error
+
+
+def _from_skops(side: Side, path: str, trusted: tuple[str, ...]) -> Any:
+    """The model in a skops file. Nothing of it is built before each of its types was found to be trusted."""
+    try:
+        from skops.io import get_untrusted_types, load
+    except ImportError as error:
+        problem = "cannot be loaded: .skops files need skops: pip install 'retrain-controller[skops]'"
+        raise UnusableError(side, path, problem) from error
+    if unknown := sorted(set(get_untrusted_types(file=path)) - set(trusted)):
+        problem = (
+            f"has types that are not trusted: {', '.join(unknown)}. When you have looked at what they do, add them to"
+            " models.trusted; otherwise do not use this file"
+        )
+        raise UnusableError(side, path, problem)
+    return load(path, trusted=trusted)
+
+
+def _sparing(act: Callable[[], Any]) -> Any:
+    """What the act gives. Where it runs out of memory, what its frames hold is let go: to tell of it takes some."""
+    try:
+        return act()
+    except MemoryError as error:
+        error.__traceback__ = None
+        raise
 
 
 def _inputs(side: Side, path: str, model: Any, features: pd.DataFrame) -> pd.DataFrame:

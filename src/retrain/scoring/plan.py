@@ -19,10 +19,14 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison(Plan):
-    """Two models; the columns whose values slice the holdout; the files of rows that each side was trained on."""
+    """Two models; the columns whose values slice the holdout; the files of rows that each side was trained on.
+
+    `trusted` are the types that skops files may have besides skops' own; where it is None, the models are joblib files.
+    """
 
     champion: str | None
     challenger: str
+    trusted: Sequence[str] | None
     jobs: int
     slices: Sequence[str] = ()
     known_challenger: str | None = None
@@ -42,6 +46,7 @@ class Controls(Plan):
     """One model, against which challengers are made up whose worth is known; the columns that slice the holdout."""
 
     champion: str | None
+    trusted: Sequence[str] | None
     slices: Sequence[str] = ()
 
 

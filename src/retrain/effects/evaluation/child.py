@@ -1,4 +1,4 @@
-"""The child process that loads models and reads rows: it may crash, hang or print as it likes.
+"""The child process that loads models and reads rows: it may crash, hang, print and take memory as it likes.
 
 A model is a program: only the child (`retrain.scoring`) loads one. It has a session of its own, so that it
 can be ended together with its workers, and it ends by itself when its standard input does.
@@ -10,51 +10,46 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from pathlib import Path
-from typing import IO, Any, Literal, cast, get_args
+from typing import IO, Any, cast, get_args
 
+from retrain.config.schema import Promotion
+from retrain.effects.evaluation.faults import Plan, Side, Unscorable, crash, too_late
+from retrain.effects.evaluation.memory import Allowance, allowance
+from retrain.effects.evaluation.output import Printed
 from retrain.errors import RetrainError
 
-Side = Literal["champion", "challenger", "holdout", "training data", "known rows"]
 Process = subprocess.Popen[bytes]
-Plan = Mapping[str, Any]
 
 _SIDES = get_args(Side)
 _GRACE_SECONDS = 3.0
+_LONGEST = 64 * 1024**2
+"""Bytes of one message."""
 
 
-class Unscorable(RetrainError):  # noqa: N818 (an adjective, like Unknown)
-    """One side of the work is no use; `side` says which."""
-
-    def __init__(self, side: Side, message: str) -> None:
-        super().__init__(message)
-        self.side = side
-
-
-def carry_out(plan: Plan, directory: Path, timeout: timedelta, progress: Callable[[float], None]) -> dict[str, Any]:
-    """The child's answer; `retrain.scoring` says what it may be asked."""
-    deadline = time.monotonic() + timeout.total_seconds()
+def carry_out(plan: Plan, promotion: Promotion, directory: Path, progress: Callable[[float], None]) -> dict[str, Any]:
+    """The child's answer; `retrain.scoring` says what it may be asked. Its limits are those of `promotion`."""
+    deadline = time.monotonic() + promotion.timeout.total_seconds()
+    memory = allowance(promotion.max_memory)
     at: Side | None = None
-    with tempfile.TemporaryFile() as printed, _child(plan, directory, printed) as (process, results):
-        for message in _messages(process, results, deadline):
+    with Printed() as printed, _child({**plan, "memory": memory.size}, directory, printed.writer) as (process, results):
+        for message in _messages(process, results, printed, deadline):
             if "progress" in message:
                 with garbled():
                     progress(float(message["progress"]))
             elif "at" in message:
                 at = message["at"] if message["at"] in _SIDES else None
             elif "late" in message:
-                raise RetrainError(_too_late(plan, at, timeout))
+                raise RetrainError(too_late(plan, at, promotion.timeout))
             else:
                 _end(process, ask=0)
-                return _answer(message)
-        words = _last_words(printed)
-        _end(process, ask=0)
-        raise _crash(plan, at, process.wait(), words)
+                return _answer(message, memory)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_SECONDS)
+        raise crash(plan, at, process.returncode, printed.last_words(), memory)
 
 
 @contextmanager
@@ -62,15 +57,22 @@ def garbled() -> Iterator[None]:
     """Raise RetrainError where an answer cannot be read: a model may write into any descriptor it finds."""
     try:
         yield
-    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-        raise RetrainError(
-            "the scoring process gave an answer that cannot be read; does a model write into open files of its process?"
-        ) from error
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise _unreadable() from error
+
+
+def _unreadable() -> RetrainError:
+    return RetrainError(
+        "the scoring process gave an answer that cannot be read; does a model write into open files of its process?"
+    )
 
 
 @contextmanager
-def _child(plan: Plan, directory: Path, printed: IO[bytes]) -> Iterator[tuple[Process, int]]:
-    """The scoring process and the descriptor of its results; ended with all its workers on leaving."""
+def _child(plan: Plan, directory: Path, printed: int) -> Iterator[tuple[Process, int]]:
+    """The scoring process and the descriptor of its results; ended with all its workers on leaving.
+
+    What it prints goes to the descriptor `printed`, which is closed on this side.
+    """
     reader, writer = os.pipe()
     with os.fdopen(reader, "rb", buffering=0):
         try:
@@ -82,8 +84,14 @@ def _child(plan: Plan, directory: Path, printed: IO[bytes]) -> Iterator[tuple[Pr
                 stderr=printed,
                 cwd=directory,
                 # What -P is to the child, the first is to its workers: no module of the directory shadows the
-                # library's. The second leaves nothing beside the modules there.
-                env={**os.environ, "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+                # library's. The second leaves nothing beside the modules there. The third keeps pyarrow from
+                # reserving a gibibyte, which counts as memory taken.
+                env={
+                    "ARROW_DEFAULT_MEMORY_POOL": "system",
+                    **os.environ,
+                    "PYTHONSAFEPATH": "1",
+                    "PYTHONDONTWRITEBYTECODE": "1",
+                },
                 start_new_session=True,
                 pass_fds=(writer,),
             )
@@ -93,6 +101,7 @@ def _child(plan: Plan, directory: Path, printed: IO[bytes]) -> Iterator[tuple[Pr
             ) from error
         finally:
             os.close(writer)
+            os.close(printed)
         with process:
             try:
                 with suppress(BrokenPipeError):
@@ -102,21 +111,30 @@ def _child(plan: Plan, directory: Path, printed: IO[bytes]) -> Iterator[tuple[Pr
                 _end(process, ask=signal.SIGTERM)
 
 
-def _messages(process: Process, results: int, deadline: float) -> Iterator[dict[str, Any]]:
+def _messages(process: Process, results: int, printed: Printed, deadline: float) -> Iterator[dict[str, Any]]:
     """What the child tells, as it tells it, until it ends; {"late": True} at the deadline."""
     readable = select.poll()
     readable.register(results, select.POLLIN)
-    pending = b""
+    readable.register(printed, select.POLLIN)
+    pending = bytearray()
     while (left := deadline - time.monotonic()) > 0:
-        if not readable.poll(1000 * min(left, 1)):
-            # Something that a model started may hold the pipe open after the child's end.
-            if process.poll() is not None:
+        # Something that a model started may hold both pipes open after the child's end, and fill them.
+        ended = process.poll() is not None
+        ready = dict(readable.poll(1000 * min(left, 1)))
+        if printed.fileno() in ready and not printed.drain():
+            readable.unregister(printed)
+        if results not in ready:
+            if ended:
                 return
         elif data := os.read(results, 65536):
-            *lines, pending = (pending + data).split(b"\n")
-            with garbled():
-                messages = [dict(json.loads(line)) for line in lines]
-            yield from messages
+            pending += data
+            if len(pending) > _LONGEST:
+                raise _unreadable()
+            if b"\n" in data:
+                *lines, pending = pending.split(b"\n")
+                with garbled():
+                    messages = [dict(json.loads(line)) for line in lines]
+                yield from messages
         else:
             return
     yield {"late": True}
@@ -149,42 +167,9 @@ def _signal(process: Process, number: int) -> bool:
     return True
 
 
-def _answer(message: dict[str, Any]) -> dict[str, Any]:
+def _answer(message: dict[str, Any], memory: Allowance) -> dict[str, Any]:
     if "error" in message:
         with garbled():
             side, told = message["error"]["side"], str(message["error"]["message"])
-        raise Unscorable(side, told)
+        raise Unscorable(side, memory.told(told))
     return message
-
-
-def _too_late(plan: Plan, at: Side | None, timeout: timedelta) -> str:
-    """Slow work is nobody's proven fault, so the sentence says only where it stood."""
-    where = f", while it was busy with the {at} {_path(plan, at)}" if at else ""
-    late = f"was ended after promotion.timeout ({timeout.total_seconds():g} s){where}: raise promotion.timeout"
-    if plan["job"] == "rows":
-        return f"remembering the rows of {plan['data']} {late}"
-    hint = " or promotion.jobs" if plan["job"] == "compare" else ""
-    return f"scoring on {plan['holdout']} {late}{hint}, or repair a model that hangs"
-
-
-def _crash(plan: Plan, at: Side | None, code: int, words: str) -> RetrainError:
-    how = f"with exit code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
-    hint = " (out of memory?)" if code == -signal.SIGKILL else ""
-    said = f"; it last printed: {words}" if words else ""
-    if at is None:
-        return RetrainError(f"the scoring process ended {how}{hint}, at whose fault cannot be told{said}")
-    act = "was loaded or predicted" if at in ("champion", "challenger") else "was read"
-    ended = f"the scoring process ended {how}{hint} while it {act}{said}"
-    return Unscorable(at, f"the {at} {_path(plan, at)} is no use: {ended}")
-
-
-def _path(plan: Plan, at: Side) -> str:
-    return str(plan["data" if at == "training data" else at])
-
-
-def _last_words(printed: IO[bytes]) -> str:
-    """The last lines that the child or a model printed, as one line without control characters."""
-    printed.seek(max(0, printed.seek(0, os.SEEK_END) - 2000))
-    lines = printed.read().decode(errors="replace").split("\n")
-    texts = ["".join(filter(str.isprintable, line)).strip() for line in lines]
-    return " | ".join(list(filter(None, texts))[-5:])

@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from retrain.config.schema import Promotion
+from retrain.config.schema import Models, Promotion
 from retrain.core.verdicts import Cell, Leaked, Slice, Tally
-from retrain.effects.evaluation.child import Plan, carry_out, garbled
+from retrain.effects.evaluation.child import carry_out, garbled
+from retrain.effects.evaluation.faults import Plan
 
 
 def compare(  # noqa: PLR0913 (the files of known rows belong to the versions that are compared)
@@ -16,27 +17,29 @@ def compare(  # noqa: PLR0913 (the files of known rows belong to the versions th
     directory: Path,
     progress: Callable[[float], None],
     *,
+    models: Models,
     known_challenger: Path | None = None,
     known_champion: Path | None = None,
 ) -> Tally:
     """The tally of both models on the configured holdout; `champion` is None where nothing is served yet.
 
     `directory` is where the models' own modules are importable from. `progress` is called with the share of
-    rows done. `known_…` are files from `remember_rows`, of the data that each side was trained on. Raises Unscorable
-    where the champion, the challenger, the holdout or such a file is no use, and RetrainError where the scoring
-    cannot start or does not end within `promotion.timeout`.
+    rows done. `models` says in which format they are, and what is trusted. `known_…` are files from `remember_rows`,
+    of the data that each side was trained on. Raises Unscorable where the champion, the challenger, the holdout or such
+    a file is no use, and RetrainError where the scoring cannot start or does not end within `promotion.timeout`.
     """
     plan = _plan(
         "compare",
         promotion,
         champion=champion,
         challenger=challenger,
+        trusted=_trusted(models),
         jobs=promotion.jobs,
         slices=list(promotion.slices),
         known_challenger=known_challenger,
         known_champion=known_champion,
     )
-    answer = carry_out(plan, directory, promotion.timeout, progress)
+    answer = carry_out(plan, promotion, directory, progress)
     with garbled():
         return _tally(answer)
 
@@ -48,21 +51,26 @@ def remember_rows(data: Path, promotion: Promotion, into: Path, directory: Path)
     Raises Unscorable where the data, the holdout or the file is no use, and RetrainError as `compare` does.
     """
     plan = _plan("rows", promotion, data=data, into=into)
-    answer = carry_out(plan, directory, promotion.timeout, lambda _share: None)
+    answer = carry_out(plan, promotion, directory, lambda _share: None)
     with garbled():
         return int(answer["rows"])
 
 
 def controls(
-    champion: Path | None, promotion: Promotion, directory: Path, progress: Callable[[float], None]
+    champion: Path | None,
+    promotion: Promotion,
+    directory: Path,
+    progress: Callable[[float], None],
+    *,
+    models: Models,
 ) -> Mapping[str, Tally]:
     """Tallies against the champion of "itself", of its own predictions "shuffled" over the rows, and of "always x".
 
     There is one of the last kind for each label of the holdout, the ten most frequent at most; without a champion
     there are no others. The sketches are empty. Raises as `compare` does.
     """
-    plan = _plan("controls", promotion, champion=champion, slices=list(promotion.slices))
-    answer = carry_out(plan, directory, promotion.timeout, progress)
+    plan = _plan("controls", promotion, champion=champion, trusted=_trusted(models), slices=list(promotion.slices))
+    answer = carry_out(plan, promotion, directory, progress)
     with garbled():
         return {name: Tally(_cells(cells), answer["holdout"]) for name, cells in answer["controls"].items()}
 
@@ -72,6 +80,11 @@ def _plan(job: str, promotion: Promotion, **fields: Any) -> Plan:
     fields |= {"holdout": promotion.holdout, "target": promotion.target, "dtypes": dict(promotion.dtypes)}
     texts = {name: str(value.absolute()) for name, value in fields.items() if isinstance(value, Path)}
     return {"job": job, **fields, **texts}
+
+
+def _trusted(models: Models) -> list[str] | None:
+    """The types that a skops file may have besides those that skops trusts; None where artifacts are joblib files."""
+    return list(models.trusted) if models.are_skops else None
 
 
 def _tally(message: dict[str, Any]) -> Tally:

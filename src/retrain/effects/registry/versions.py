@@ -12,9 +12,9 @@ from retrain.core.words import short
 from retrain.effects.registry.files import errors_told, identify, signature, sync_directory, write_out
 from retrain.errors import RetrainError
 
-_ARTIFACT, _REFERENCE, _ROWS = "joblib", "reference.parquet", "rows.parquet"
-"""What is kept of a version: the model, a sample of its training rows, the hashes of all of them."""
-_VERSION_FILE = re.compile(rf"([0-9a-f]{{64}})\.({'|'.join(map(re.escape, (_ARTIFACT, _REFERENCE, _ROWS)))})")
+_JOBLIB, _SKOPS, _REFERENCE, _ROWS = "joblib", "skops", "reference.parquet", "rows.parquet"
+"""What is kept of a version: the model (in one format or the other), a sample of its training rows, their hashes."""
+_VERSION_FILE = re.compile(rf"([0-9a-f]{{64}})\.({'|'.join(map(re.escape, (_JOBLIB, _SKOPS, _REFERENCE, _ROWS)))})")
 _INCOMING = ".incoming-"
 
 
@@ -61,9 +61,23 @@ def refuse_open_doors(models: Models) -> None:
             )
 
 
+def check_format(models: Models, artifact: Path) -> None:
+    """Raise RetrainError where the file's name says that it is in another format than the project's artifacts."""
+    if (artifact.suffix == f".{_SKOPS}") == models.are_skops:
+        return
+    if models.are_skops:
+        raise RetrainError(
+            f"{artifact}: does not end in .skops, and this project takes skops files alone, since any other artifact"
+            " is a program (models.champion, models.challenger): save the model with skops.io.dump"
+        )
+    raise RetrainError(
+        f"{artifact}: is a skops file, and models.champion does not end in .skops: let it and models.challenger do so"
+    )
+
+
 def admit(models: Models, artifact: Path) -> str:
     """The version of this artifact; its bytes are now kept, and the reference that lies beside it with them."""
-    version = _copy(models, artifact, None, _ARTIFACT)
+    version = _copy(models, artifact, None, _artifact(models))
     reference = reference_beside(artifact)
     if reference.is_file():
         _copy(models, reference, version, _REFERENCE)
@@ -139,7 +153,7 @@ def find(models: Models, prefix: str) -> str:
 
 def kept(models: Models) -> list[str]:
     """Every version that is kept, in the order of their names."""
-    names = (_VERSION_FILE.fullmatch(path.name) for path in _directory(models).glob("*.joblib"))
+    names = (_VERSION_FILE.fullmatch(path.name) for path in _directory(models).glob(f"*.{_artifact(models)}"))
     return sorted(name[1] for name in names if name is not None)
 
 
@@ -187,8 +201,13 @@ def _directory(models: Models) -> Path:
     return models.champion.parent / "versions"
 
 
-def _file(models: Models, version: str, kind: str = _ARTIFACT) -> Path:
-    return _directory(models) / f"{version}.{kind}"
+def _artifact(models: Models) -> str:
+    return _SKOPS if models.are_skops else _JOBLIB
+
+
+def _file(models: Models, version: str, kind: str | None = None) -> Path:
+    """The file of this kind; of the model, where none is named."""
+    return _directory(models) / f"{version}.{kind or _artifact(models)}"
 
 
 def _copy(models: Models, source: Path, version: str | None, kind: str) -> str:

@@ -1,6 +1,6 @@
 """Runs the training command, and any other that is to end with its whole process group."""
 
-from retrain.effects.training.command import Ended, environment, how_it_ended, run
+from retrain.effects.training.command import Ended, environment, how_it_ended, obstacle, run
 from retrain.effects.training.log import tidy
 
-__all__ = ["Ended", "environment", "how_it_ended", "run", "tidy"]
+__all__ = ["Ended", "environment", "how_it_ended", "obstacle", "run", "tidy"]

@@ -54,6 +54,32 @@ def environment(
     return {**kept, **training.environment, **extra}
 
 
+def obstacle(training: Training, environment: Mapping[str, str]) -> str | None:
+    """Why the command could not be started, as far as can be told without starting it; None where nothing is seen."""
+    program, directory = training.command[0], training.directory
+    found = directory / program if "/" in program else _found(program, environment)
+    problem: OSError | None = None
+    if not directory.is_dir() or not os.access(directory, os.X_OK) or found is None or not Path(found).exists():
+        problem = FileNotFoundError()
+    elif Path(found).is_dir() or not os.access(found, os.X_OK):
+        problem = PermissionError()
+    else:
+        problem = _no_program(Path(found))
+    return _why_not_started(training, environment, problem) if problem is not None else None
+
+
+def _no_program(file: Path) -> OSError | None:
+    """What the kernel will say of a file that is no program; None also where its content cannot be read."""
+    with suppress(OSError), file.open("rb") as opened_file:
+        head = opened_file.read(256)
+        if head.startswith(b"#!"):
+            words = head[2:].splitlines()[0].split()
+            return None if words and Path(os.fsdecode(words[0])).exists() else FileNotFoundError()
+        if b"\0" not in head:
+            return OSError(errno.ENOEXEC, "")
+    return None
+
+
 def run(
     training: Training,
     environment: Mapping[str, str],
@@ -194,13 +220,18 @@ def _kill(group: int) -> None:
         time.sleep(0.01)
 
 
+def _found(program: str, environment: Mapping[str, str]) -> str | None:
+    """The file that this name means in the command's own PATH."""
+    return shutil.which(program, path=os.pathsep.join(os.get_exec_path(environment)))
+
+
 def _why_not_started(training: Training, environment: Mapping[str, str], error: OSError | ValueError) -> str:
     """Why the command could not be started and how to mend it, in a sentence."""
     program, directory = training.command[0], training.directory
     if not directory.is_dir() or not os.access(directory, os.X_OK):
         return f"the directory {directory} is missing or may not be entered (create it or change training.directory)"
     path = os.pathsep.join(os.get_exec_path(environment))
-    found = directory / program if "/" in program else shutil.which(program, path=path)
+    found = directory / program if "/" in program else _found(program, environment)
     match error:
         case FileNotFoundError() if found is None:
             return (

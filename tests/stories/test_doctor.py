@@ -1,0 +1,377 @@
+"""`retrain doctor` through the installed command: each thing that is looked at, as it should be and broken."""
+
+import json
+import os
+import shlex
+import signal
+import sqlite3
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from tests.conftest import IN_CI, real
+from tests.effects.servers import page, serving
+from tests.stories.project import CHALLENGER, RETRAIN, Project, until
+
+MARKER = "marker-of-a-secret-0451"
+OF_SHELL = {"TOKEN": "of the shell", "SHELL_ONLY": "1"}
+Findings = dict[str, list[tuple[str, str]]]
+
+
+def looked(project: Project, *words: str, exit_code: int, **environment: str) -> Findings:
+    """What was looked at → (verdict, sentence) of each line about it. No secret is among them."""
+    done = project.run("doctor", "--json", *words, **environment)
+    assert done.returncode == exit_code, done.stdout + done.stderr
+    assert MARKER not in done.stdout + done.stderr
+    said = json.loads(done.stdout)
+    found: Findings = {}
+    for each in said["findings"]:
+        assert each["ok"] == (each["verdict"] != "broken")
+        found.setdefault(each["what"], []).append((each["verdict"], each["message"]))
+        assert each["message"].splitlines()[0] in said["message"]
+    return found
+
+
+def verdicts(found: Findings) -> dict[str, set[str]]:
+    return {what: {verdict for verdict, _ in lines} for what, lines in found.items()}
+
+
+def told(found: Findings, what: str, verdict: str) -> str:
+    """Every sentence of this verdict about it, one a line."""
+    return "\n".join(sentence for each, sentence in found[what] if each == verdict)
+
+
+@contextmanager
+def monitored(project: Project, answer: Mapping[str, Any], behind: timedelta = timedelta()) -> Iterator[None]:
+    """The project with an HTTP endpoint that wants a secret, says this, and has a clock."""
+    now = datetime.now(UTC) - behind
+    body, date = json.dumps(answer), format_datetime(now, usegmt=True)
+
+    def respond(request: Any) -> list[bytes]:
+        known = request.headers.get("authorization") == f"Bearer {MARKER}"
+        return page(body, Date=date) if known else page("", "401 Unauthorized", Date=date)
+
+    with serving(respond) as url:
+        counts = {"tp": "tp", "fp": "fp", "fn": "fn"}
+        project.configure(
+            monitoring={
+                "url": f"{url}/metrics",
+                "window": "window",
+                "samples": "samples",
+                "positives": "positives",
+                "counts": counts,
+                "headers": {"Authorization": "Bearer ${TOKEN}"},
+            }
+        )
+        yield
+
+
+def healthy() -> dict[str, Any]:
+    numbers = {"f1": 0.9, "drift": 0.1, "samples": 200, "positives": 100, "tp": 90, "fp": 10, "fn": 10}
+    return {**numbers, "at": time.time() - 60, "window": "w-7"}
+
+
+def test_all_is_looked_at_and_nothing_is_changed(project: Project) -> None:
+    """A line about each thing, no secret shown, nothing written, nothing built, no look used; exit 0."""
+    project.serve(project.models.weak)
+    assert project.run("promote", str(project.models.strong)).returncode == 0
+    project.run("check")
+    project.link(project.models.holdout, "data/training.csv")
+    (project.root / "Makefile").write_text(
+        "ifndef RETRAIN_CHALLENGER\n$(error no challenger)\nendif\nifdef TOKEN\n$(error a secret)\nendif\n"
+        "train-model: data/holdout.csv\n\ttouch built\n"
+    )
+    project.configure(
+        training={"data": "data/training.csv", "environment": {"THREADS": "4"}}, promotion={"after": "true --reload"}
+    )
+    with monitored(project, healthy()):
+        before = project.files()
+        found = looked(project, exit_code=0, TOKEN=MARKER)
+        assert project.files() == before
+    assert list(found) == [
+        *["environment", "configuration", "secrets", "endpoint", "metrics", "freshness", "training", "after a swap"],
+        *["training data", "holdout", "gate", "champion", "versions", "models", "state", "journal", "lock", "clock"],
+    ]
+    assert {each for lines in verdicts(found).values() for each in lines} == {"ok"}
+    assert str(project.root / "config.yaml") in told(found, "configuration", "ok")
+    assert told(found, "secrets", "ok") == "${TOKEN} is set"
+    for path in ("f1 0.9", "drift 0.1", "window w-7", "samples 200", "positives 100", "tp 90", "fp 10", "fn 10"):
+        assert path in told(found, "metrics", "ok")
+    assert "the window of F1 ended 1 min" in told(found, "freshness", "ok")
+    assert told(found, "training", "ok").startswith("`make -n train-model` finds its target")
+    assert "3,000 rows" in told(found, "holdout", "ok")
+    assert "1 of 10 looks used" in told(found, "holdout", "ok")
+    assert len(found["gate"]) == 5
+    assert "2 versions kept, each with the bytes of its name" in told(found, "versions", "ok")
+    assert "GiB free" in told(found, "state", "ok")
+    assert "the last check was" in told(found, "journal", "ok")
+    assert told(found, "lock", "ok").endswith("lock is free")
+    assert len(found["clock"]) == 2
+
+
+def test_on_the_first_day_nothing_is_there_and_nothing_is_broken(project: Project) -> None:
+    """No champion, no history, no end of windows: to mind, exit 0, and no directory is made for the look."""
+    project.settings["monitoring"].pop("observed_at")
+    project.configure(monitoring={"headers": {"X-Token": "${TOKEN:-none}"}})
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        (project.root / "models/versions").symlink_to(elsewhere)
+        before = project.files()
+        done = project.run("doctor")
+        assert (done.returncode, project.files()) == (0, before)
+    assert not (project.root / "state").exists()
+    minded = [line for line in done.stdout.splitlines() if line.startswith("mind    ")]
+    for start, line in zip(
+        (
+            "secrets        ${TOKEN} is not set, so that the default",
+            "freshness      how old F1 is nobody can tell",
+            "freshness      how old drift is nobody can tell",
+            "champion       none serves yet: retrain promote PATH",
+            f"models         {project.root}/models/versions is on another file system",
+        ),
+        minded,
+        strict=True,
+    ):
+        assert line.startswith(f"mind    {start}")
+    assert f"ok      state          {project.root}/state is to be made" in done.stdout
+    assert done.stdout.splitlines()[-1].endswith(
+        "and 5 to mind: retrain can do its work (whether the model is good," + " retrain status tells)"
+    )
+
+
+def test_everything_broken_is_told_at_once(project: Project) -> None:
+    """One finding keeps nobody from the others: exit 1, a line each, with the reason and how to mend it."""
+    root = project.root
+    project.serve(project.models.weak)
+    assert project.run("promote", str(project.models.strong)).returncode == 0
+    champion, before = (root / "models/champion.joblib").resolve(), project.json("status")["previous"][0]
+    champion.chmod(0o666)
+    champion.write_bytes(project.models.fair.read_bytes())
+    (root / f"models/versions/{before}.joblib").unlink()
+    (root / "state").chmod(0o777)
+    (root / "state/journal.db").chmod(0o666)
+    (root / "models").chmod(0o757)
+    rows = pd.read_csv(project.models.holdout)
+    rows.drop(columns="b").to_csv(root / "data/holdout.csv", index=False)
+    (root / "Makefile").write_text("train:\n\ttouch built\n")
+    project.configure(training={"data": "data/gone.csv"}, promotion={"after": "./reload"})
+    (root / "reload").write_text("#!/nowhere/sh\n")
+    (root / "reload").chmod(0o755)
+    answer = healthy() | {"drift": None, "at": time.time() - 3 * 86400, "tp": "ninety", "fn": [10, 11]}
+    with monitored(project, answer, behind=timedelta(minutes=10)):
+        (root / "config.yaml").chmod(0o646)
+        found = looked(project, exit_code=1, TOKEN=MARKER)
+    assert not (root / "built").exists()
+    assert f"chmod o-w {root}/config.yaml" in told(found, "configuration", "broken")
+    wrong = told(found, "metrics", "broken")
+    assert "monitoring.drift: drift at http" in wrong
+    assert "monitoring.counts.tp: tp at http" in wrong
+    assert "monitoring.counts.fn: fn at http" in wrong
+    assert "counts.fp" not in wrong
+    assert "it was observed 3 d ago" in told(found, "freshness", "broken")
+    assert "No rule to make target 'train-model'" in told(found, "training", "broken")
+    assert "exited 2" in told(found, "training", "broken")
+    assert "interpreter that" in told(found, "after a swap", "broken")
+    assert "data/gone.csv is not there" in told(found, "training data", "broken")
+    assert "was fitted on columns that the holdout lacks: 'b'" in told(found, "champion", "broken")
+    assert "its bytes were changed" in told(found, "versions", "broken")
+    assert f"version {before[:12]} is not there" in told(found, "versions", "broken")
+    assert f"chmod o-w {root}/models" in told(found, "models", "broken")
+    assert f"{champion}" in told(found, "models", "broken")
+    assert f"chmod o-w {root}/state {root}/state/journal.db" in told(found, "state", "broken")
+    assert verdicts(found)["lock"] == {"ok"}
+    assert "10 min" in told(found, "clock", "broken")
+    assert "ahead of that of http" in told(found, "clock", "broken")
+
+
+def test_a_state_that_cannot_be_used_hides_nothing_else(project: Project) -> None:
+    """`state` is a file, the endpoint is dead, the model's disk is not mounted, the command is not there."""
+    (project.root / "state").write_text("mine")
+    (project.root / "models/versions").symlink_to("/nowhere/mounted")
+    with serving(lambda _: page("{}")) as url:
+        pass
+    project.configure(
+        monitoring={"url": url, "timeout": "2s", "headers": {"X-Token": "${EMPTY}"}}, training={"command": "nomake x"}
+    )
+    (project.root / "data/holdout.csv").unlink()
+    found = looked(project, exit_code=1, EMPTY="")
+    assert told(found, "secrets", "broken").startswith("${EMPTY} is set, but empty")
+    assert "cannot be reached" in told(found, "endpoint", "broken")
+    assert "metrics" not in found
+    assert "nomake was not found in PATH=" in told(found, "training", "broken")
+    assert "holdout.csv" in told(found, "holdout", "broken")
+    assert f"{project.root}/models/versions leads to /nowhere/mounted" in told(found, "models", "broken")
+    assert f"{project.root}/state is a file and must be a directory" in told(found, "state", "broken")
+    assert {"champion", "lock"} <= set(found)
+
+
+def test_a_lock_that_is_held_too_long_and_a_journal_of_tomorrow(project: Project) -> None:
+    """A training overruns its limit by far; the newest event has not happened yet; the champion has no disk left."""
+    project.train("sleep 60")
+    project.configure(training={"timeout": "50s", "grace": "1s"})
+    project.metrics(f1=0.5)
+    held = project.root / "state/lock"
+    with project.start("check") as running:
+        until(lambda: held.exists() and b"since" in held.read_bytes())
+        until(lambda: (project.root / "state/runs").exists() and any((project.root / "state/runs").iterdir()))
+        lock = json.loads(held.read_bytes())
+        held.write_text(json.dumps(lock | {"since": (datetime.now(UTC) - timedelta(hours=2)).isoformat()}))
+        with (project.root / "models/champion.joblib").open("wb") as sparse:
+            sparse.truncate(_free(project.root))
+        found = looked(project, exit_code=1)
+        running.terminate()
+        running.communicate()
+    assert "has held the lock for 2 h, and may take 51 s" in told(found, "lock", "broken")
+    assert "is not a version yet" in told(found, "champion", "mind")
+    assert "make room there" in told(found, "models", "broken")
+    (project.root / "models/champion.joblib").unlink()
+
+    journal = project.root / "state/journal.db"
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    with closing(sqlite3.connect(journal)) as file, file:
+        file.execute("UPDATE events SET at = ?", (tomorrow,))
+        file.execute("DELETE FROM past")
+    (project.root / "data/holdout.csv").unlink()
+    assert "the newest event of the journal is of" in told(looked(project, exit_code=1), "clock", "broken")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda file: file.execute("PRAGMA user_version = 99"), "written by a newer retrain"),
+        (lambda file: file.execute("UPDATE events SET body = '{'"), "the journal is damaged"),
+    ],
+)
+def test_a_journal_that_cannot_be_read(
+    project: Project, spoil: Callable[[sqlite3.Connection], object], words: str
+) -> None:
+    """It is told, left as it is, and the rest goes on."""
+    project.run("check")
+    (project.root / "data/holdout.csv").unlink()
+    journal = project.root / "state/journal.db"
+    with closing(sqlite3.connect(journal)) as file, file:
+        spoil(file)
+        file.execute("DELETE FROM past")
+    before = journal.read_bytes()
+    found = looked(project, exit_code=1)
+    assert words in told(found, "journal", "broken")
+    assert journal.read_bytes() == before
+    assert verdicts(found)["lock"] == {"ok"}
+
+
+def test_what_a_crash_left_open_is_no_fault(project: Project) -> None:
+    """A killed controller: the next check settles it, and the doctor says so. The challenger is not touched."""
+    project.train("sleep 60")
+    project.metrics(f1=0.5)
+    with project.start("check") as running:
+        until(lambda: (project.root / "state/runs").exists() and any((project.root / "state/runs").iterdir()))
+        (training,) = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+        running.kill()
+        running.communicate()
+    os.killpg(int(training), signal.SIGKILL)  # its own group: a training has a session of its own
+    (project.root / "data/holdout.csv").unlink()
+    until(lambda: _is_gone(training))
+    found = looked(project, exit_code=1)
+    assert told(found, "lock", "ok").endswith("is free")
+    assert "was begun and never ended, which was interrupted" in told(found, "crash", "mind")
+    assert not (project.root / CHALLENGER).exists()
+
+
+def test_a_query_that_is_none_is_a_wrong_configuration(project: Project) -> None:
+    """Exit 2, as everywhere, with every problem."""
+    project.configure(monitoring={"f1": "a[", "drift": "b]"})
+    done = project.run("doctor")
+    assert done.returncode == 2
+    assert "monitoring.f1: a[" in done.stderr
+    assert "monitoring.drift: b]" in done.stderr
+
+
+# ---------------------------------------------------------------- cron's environment
+
+
+def under_crontab(project: Project, crontab: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`retrain doctor --cron-env` on a machine whose user has this crontab; the real one is out of reach."""
+    table = project.root / "crontab"
+    table.write_text(crontab)
+    script = (
+        "mount -t tmpfs tmpfs /var/spool/cron && mkdir -m 1730 /var/spool/cron/crontabs && "
+        f'{real("crontab")} "$1" && shift && exec "$@"'
+    )
+    namespace = [str(real("unshare")), "--mount"]
+    tried = subprocess.run([*namespace, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        message = f"a crontab apart from the machine's own needs namespaces: {tried.stderr.strip()}"
+        pytest.fail(message) if IN_CI else pytest.skip(message)
+    return subprocess.run(
+        [*namespace, "sh", "-c", script, "sh", table, RETRAIN, "doctor", "--cron-env", *words],
+        cwd=project.root,
+        env={**project.environment, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_world_is_looked_at_as_cron_gives_it(project: Project) -> None:
+    """What the shell has is not there; what the crontab sets above its line is, and the secrets that the line reads."""
+    secrets = project.root / "secrets.env"
+    secrets.write_text(f"export TOKEN={MARKER}\n")
+    project.configure(monitoring={"headers": {"X-Token": "${TOKEN}"}})
+    (project.root / "bin").mkdir()
+    (project.root / "Makefile").write_text("train-model:\nifneq ($(SHELL_ONLY),)\n\t$(error not bare)\nendif\n")
+    line = f"*/5 * * * * . {secrets}; {RETRAIN} check -c {project.root}/config.yaml"
+    crontab = f'PATH="{project.root}/bin:/usr/bin:/bin"\nMAILTO=root\n{line}\nPATH=/late\n'
+    done = under_crontab(project, crontab, **OF_SHELL)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert MARKER not in done.stdout + done.stderr
+    first = done.stdout.splitlines()[0]
+    assert first.startswith(
+        f"ok      environment    cron's, with PATH={project.root}/bin:/usr/bin:/bin, PATH, MAILTO set"
+    )
+    assert first.endswith("what its line does before it calls retrain is done here, too")
+    assert "secrets        ${TOKEN} is set" in done.stdout
+    assert "ok      training       `make -n train-model`" in done.stdout
+
+
+def test_what_cron_lacks_is_found(project: Project) -> None:
+    """A variable that only the shell has: exit 2 and whose environment it was. A PATH without make: BROKEN."""
+    project.configure(monitoring={"headers": {"X-Token": "${TOKEN}"}})
+    done = under_crontab(project, "@daily true\n", **OF_SHELL)
+    assert done.returncode == 2
+    assert "the environment variable TOKEN is not set" in done.stderr
+    assert "The environment is cron's, with PATH=/usr/bin:/bin" in done.stderr
+
+    project.configure(monitoring={"headers": {}})
+    (project.root / "data/holdout.csv").unlink()
+    done = under_crontab(project, f"PATH={project.root}\n0 4 * * * {shlex.quote(str(RETRAIN))} promote --if-pending\n")
+    assert done.returncode == 1
+    assert "mind    environment" in done.stderr
+    assert "no line of it runs retrain check" in done.stderr
+    assert f"BROKEN  training       the command make was not found in PATH={project.root}" in done.stderr
+
+    missing = f"* * * * * . {project.root}/gone.env; {RETRAIN} check -c {project.root}/config.yaml\n"
+    done = under_crontab(project, missing)
+    assert done.returncode == 1
+    assert "does not come to call retrain" in done.stderr
+
+
+def _is_gone(process: str) -> bool:
+    try:
+        return "\nState:\tZ" in Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return True
+
+
+def _free(place: Path) -> int:
+    found = os.statvfs(place)
+    return found.f_bavail * found.f_frsize
