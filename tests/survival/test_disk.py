@@ -6,8 +6,8 @@ import pytest
 
 from tests.conftest import real
 from tests.survival import damage
-from tests.survival.disk import failures, full, written_protected
-from tests.survival.scenes import PROMOTES_FIRST, ROLLS_BACK, TRAINS, Scene, Stage
+from tests.survival.disk import failing, failures, full, written_protected
+from tests.survival.scenes import PROMOTES, PROMOTES_FIRST, ROLLS_BACK, TRAINS, Scene, Stage
 from tests.survival.stages import make_stages, on_stages
 
 
@@ -21,6 +21,14 @@ def test_a_call_that_fails_is_told_and_harms_nothing(scene: Scene, stages: list[
     """At a sample of the calls that change something, with ENOSPC or EIO; then the plain command does its work."""
     real("strace")
     on_stages(stages, failures(scene, stages[0], random.Random(scene.name), 0.02))
+
+
+def test_a_pipe_to_the_scoring_process_that_fails_is_told(stages: list[Stage]) -> None:
+    """The comparison ends with a sentence and the exit code of an expected failure, not as a bug."""
+    real("strace")
+    own, _ = stages[0].calls(PROMOTES)
+    plan = next(call for call in own if call.name == "write" and "pipe:" in call.shown and "compare" in call.shown)
+    assert failing(PROMOTES, plan, "EIO", False, stages[0]).code == 1
 
 
 @pytest.mark.parametrize("left", [0, 32 * 1024])
