@@ -116,6 +116,10 @@ def test_defaults_and_the_smallest_file(home: Path) -> None:
         ("monitoring.headers", {"X-Empty": ""}, {"X-Empty": ""}),
         ("training.command", "a 'b c' d", ("a", "b c", "d")),
         ("training.environment", {"OMP_NUM_THREADS": "4"}, {"OMP_NUM_THREADS": "4"}),
+        ("models.trusted", [], ()),
+        ("promotion.max_memory", "2GiB", 2 * 1024**3),
+        ("promotion.max_memory", "512MiB", 512 * 1024**2),
+        ("promotion.max_memory", None, None),
         ("promotion.positive", True, 1),
         ("promotion.positive", "yes", "yes"),
         ("promotion.positive", 2.5, 2.5),
@@ -170,6 +174,15 @@ def test_paths_are_relative_to_the_file(home: Path, monkeypatch: pytest.MonkeyPa
     assert config.models.challenger == Path("/srv/c.joblib")
     assert config.training.directory == Path(os.environ["HOME"]) / "train"
     assert (config.promotion.holdout, config.state) == (home / "h.csv", home / "s")
+
+
+def test_skops_files_and_the_types_they_may_have(home: Path) -> None:
+    """Where both names end in .skops, and in no other case, the types that the configuration lists are trusted."""
+    content = "models: {champion: m/a.skops, challenger: m/b.skops, trusted: [sklearn.tree._tree.Tree]}"
+    (home / "config.yaml").write_text(SMALLEST + content)
+    config, _ = load(home / "config.yaml", {})
+    assert config.models.are_skops
+    assert config.models.trusted == ("sklearn.tree._tree.Tree",)
 
 
 def test_one_champion_path_in_two_spellings_is_one_path(home: Path) -> None:
@@ -272,6 +285,8 @@ def test_keys_and_sections(home: Path, content: str, expected: str) -> None:
         ("triggers.max_age", ["24", "null", "[1h, 2h]"], "a duration such as"),
         ("triggers.max_age.f1", ["24"], "a duration such as"),
         ("monitoring.max_body", ["0B", "5", "5 mib", "-5MiB", "1.5MiB"], "a size such as"),
+        ("models.trusted", ["null", "a.B", "[1]", "['']", "{a: b}"], "a list of types, with their modules"),
+        ("promotion.max_memory", ["0B", "2", "2 gib", "-2GiB"], "a size such as"),
         ("monitoring.type", ["grafana", "null"], "one of metrics, prometheus, json"),
         ("monitoring.f1", ["1", "{}", "[a]"], "a text"),
         ("training.command", ["[make, all]", "null", "1"], "a text"),
@@ -375,6 +390,21 @@ def test_commands_and_mappings(home: Path, content: str, sentence: str) -> None:
                 "5: monitor.window: is 0; it needs a length",
             ],
         ),
+        (
+            SMALLEST + "models: {champion: m/c.skops}\npromotion: {max_memory: 511MiB}",
+            [
+                "2: models.challenger: and models.champion must both end in .skops, or neither of them",
+                "3: promotion.max_memory: is less than 512MiB, which scikit-learn, pandas and pyarrow alone may take",
+            ],
+        ),
+        (
+            SMALLEST + "models: {challenger: m/c.skops, trusted: [a.B]}",
+            ["2: models.challenger: and models.champion must both end in .skops, or neither of them"],
+        ),
+        (
+            SMALLEST + "models: {trusted: [a.B]}",
+            ["2: models.trusted: is for skops files, but models.champion and models.challenger are none (.skops)"],
+        ),
     ],
 )
 def test_keys_that_do_not_fit_together(home: Path, content: str, expected: list[str]) -> None:
@@ -420,6 +450,12 @@ def test_a_variable_that_is_not_set_is_the_only_thing_said_of_its_value(home: Pa
     """The URL that could not be made is not also no URL."""
     (line,) = complaints(home, SMALLEST + "monitoring:\n  url: ${URL}")
     assert line == "3: monitoring.url: the environment variable URL is not set (or write ${URL:-default})"
+
+
+def test_a_value_of_several_lines_is_quoted_in_one(home: Path) -> None:
+    """A problem is a line."""
+    (line,) = complaints(home, "triggers: {performance_threshold: 0.8}\nstate: s\nmodels:\n  keep: five\n    or six\n")
+    assert line == "4: models.keep: five or six is not a whole number, 1 or more"
 
 
 # ---------------------------------------------------------------- secrets

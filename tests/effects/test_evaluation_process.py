@@ -12,12 +12,14 @@ from typing import Any
 import joblib
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
 
-from retrain.config.schema import Models, Promotion
+from retrain.config.conflicts import LEAST_MEMORY
+from retrain.config.schema import Models, Promotion, Size
 from retrain.core.rules import Positive
 from retrain.effects import evaluation
 from retrain.errors import RetrainError
-from tests.effects.toy_models import Calls, Exits, ExitsInWorkers, Says, Segfaults, Sleeps
+from tests.effects.toy_models import Calls, Exits, ExitsInWorkers, Fills, Keeps, Says, Segfaults, Sleeps
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,6 +84,23 @@ def test_a_dead_worker_does_not_lose_the_comparison(here: Path) -> None:
     assert compare(here, Says(1), ExitsInWorkers(0), jobs=Positive(2)) == 4
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("what", ["arrays", "bytes", "numbers"])
+def test_a_model_that_takes_memory_without_end_is_no_use(here: Path, what: str, jobs: int) -> None:
+    """The model is at fault, whoever of child and workers it was loaded by, and the limit is named."""
+    with pytest.raises(evaluation.Unscorable, match=r"raise promotion\.max_memory \(now 576 MiB\), or rep") as caught:
+        compare(here, Fills(what), Says(1), jobs=Positive(jobs), max_memory=Size(576 * 1024**2))
+    assert caught.value.side == "champion"
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_the_least_memory_that_can_be_configured_is_enough_for_small_models(here: Path, jobs: int) -> None:
+    """What libraries reserve and do not use fails no healthy work."""
+    frame = pd.read_csv(here / "holdout.csv")
+    model = LogisticRegression().fit(frame[["a"]], frame["label"])
+    assert compare(here, model, Says(1), jobs=Positive(jobs), max_memory=Size(LEAST_MEMORY)) == 4
+
+
 def test_the_time_limit_ends_the_child(here: Path) -> None:
     """The error names the limit, long before the model would have answered."""
     with pytest.raises(RetrainError, match=r"promotion\.timeout \(2 s\)"):
@@ -120,10 +139,22 @@ def test_an_interrupted_controller_ends_the_child(here: Path, listener: socket.s
         assert broken(line)
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_a_killed_controller_leaves_no_child_behind(here: Path, listener: socket.socket, jobs: int) -> None:
-    """Even where the controller could do nothing (SIGKILL), the child and its workers end by themselves."""
-    joblib.dump(Calls(listener.getsockname()[1]), here / "champion")
+@pytest.mark.parametrize(
+    ("champion", "jobs"),
+    [
+        (Calls, 1),
+        (Calls, 2),
+        pytest.param(Keeps, 1, marks=pytest.mark.skipif(sys.platform != "linux", reason="needs F_SETSIG")),
+    ],
+)
+def test_a_killed_controller_leaves_no_child_behind(
+    here: Path, listener: socket.socket, champion: type[Calls], jobs: int
+) -> None:
+    """Even where the controller could do nothing (SIGKILL), the child and its workers end by themselves.
+
+    That holds for a model that lets no other thread of its process run, too.
+    """
+    joblib.dump(champion(listener.getsockname()[1]), here / "champion")
     script = (
         "import sys\nfrom pathlib import Path\nfrom retrain.config.schema import Models, Promotion\n"
         "from retrain.effects.evaluation import compare\nhere = Path(sys.argv[1])\n"

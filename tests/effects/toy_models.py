@@ -2,11 +2,13 @@
 
 import ctypes
 import os
+import re
 import socket
 import sys
 import time
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 
@@ -109,3 +111,30 @@ class Calls:
             self.line.recv(1)
         self.line = socket.create_connection(("127.0.0.1", self.port))
         return [1] * len(rows)
+
+
+class Keeps(Calls):
+    """Calls like that, and then keeps the interpreter to itself for longer than any test."""
+
+    def predict(self, rows: pd.DataFrame) -> list[int]:
+        super().predict(rows)
+        re.match("(a+)+$", "a" * 60 + "b")
+        return [1] * len(rows)
+
+
+class Fills:
+    """Takes memory without end, as arrays, bytes or numbers."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def predict(self, rows: pd.DataFrame) -> None:
+        held: list[Any] = []
+        while True:
+            match self.what:
+                case "arrays":
+                    held.append(np.ones(10**6))
+                case "bytes":
+                    held.append(bytes(10**5))
+                case _:
+                    held.append(len(held))

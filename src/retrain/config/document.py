@@ -119,7 +119,8 @@ def _text(path: Path) -> str:
 def _walk(document: Document, node: yaml.Node, keys: Keys, seen: set[int]) -> None:
     """Note the line of every key, and refuse what could make a small file a big one."""
     if isinstance(node, yaml.ScalarNode):
-        document.texts[keys] = json.dumps(node.value) if node.style else node.value or "null"
+        # A plain text may go on in the next line, a problem may not.
+        document.texts[keys] = json.dumps(node.value) if node.style else " ".join(node.value.split()) or "null"
         return
     where = f"{document.path}:{node.start_mark.line + 1}"
     if id(node) in seen:

@@ -1,9 +1,10 @@
 """The child process that loads models and reads rows for the controller: `python -P -m retrain.scoring`.
 
 An artifact is a program, so nothing else of retrain imports this package or loads a model. On standard
-input: one line of JSON, the name of a `job`, the fields of its plan (see `plan`) and the descriptor for
-`result`; the end of that input is the end of the controller. On `result`, JSON lines: {"at": side or null}
-before each step, {"progress": share}, and at last {"error": {"side", "message"}} or the answer:
+input: one line of JSON, the name of a `job`, the fields of its plan (see `plan`), the bytes of `memory` that
+each process may take (or null) and the descriptor for `result`; the end of that input is the end of the
+controller. On `result`, JSON lines: {"at": side or null} before each step, {"progress": share}, and at last
+{"error": {"side", "message"}} or the answer:
 
 - "compare" scores two models on a holdout: {"cells": [[truth, champion, challenger, rows], …],
   "holdout": fingerprint, "sketch": [hash, …], "slices": [[column, value or null, cells], …],

@@ -49,7 +49,7 @@ def _end_with(controller: int) -> None:
 
     Linux does it, even where a model never lets another thread run; elsewhere, and for what is left, a thread.
     """
-    if sys.platform == "linux":
+    if sys.platform == "linux" and os.getpgrp() == os.getpid():
         fcntl.fcntl(controller, fcntl.F_SETOWN, -os.getpgrp())
         fcntl.fcntl(controller, fcntl.F_SETSIG, signal.SIGTERM)
         fcntl.fcntl(controller, fcntl.F_SETFL, os.O_ASYNC)

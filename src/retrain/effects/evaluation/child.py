@@ -104,11 +104,20 @@ def _child(plan: Plan, directory: Path, printed: int) -> Iterator[tuple[Process,
             os.close(printed)
         with process:
             try:
-                with suppress(BrokenPipeError):
-                    cast(IO[bytes], process.stdin).write(json.dumps({**plan, "result": writer}).encode() + b"\n")
+                _hand_over({**plan, "result": writer}, cast(IO[bytes], process.stdin))
                 yield process, reader
             finally:
                 _end(process, ask=signal.SIGTERM)
+
+
+def _hand_over(plan: Plan, stdin: IO[bytes]) -> None:
+    """Tell the child what to do; one that has ended already is found out about later."""
+    try:
+        stdin.write(json.dumps(plan).encode() + b"\n")
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        raise RetrainError(f"the scoring process could not be told what to do: {error.strerror}; try again") from error
 
 
 def _messages(process: Process, results: int, printed: Printed, deadline: float) -> Iterator[dict[str, Any]]:

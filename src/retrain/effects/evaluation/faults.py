@@ -43,7 +43,8 @@ def crash(plan: Plan, at: Side | None, code: int | None, words: str, memory: All
     elif code >= 0:
         how = f"ended with exit code {code}"
     else:
-        how = f"ended by {signal.Signals(-code).name}"
+        names = {each.value: each.name for each in signal.Signals}  # those for real time have none
+        how = f"ended by {names.get(-code, f'signal {-code}')}"
     if at is None:
         told = f"the scoring process {how}, at whose fault cannot be told"
     else:

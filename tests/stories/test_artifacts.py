@@ -1,0 +1,172 @@
+"""What a model may try while it is scored, through the installed command: nothing but its own promotion fails."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from retrain.effects.journal import open_journal
+from tests.stories.project import CHALLENGER, CHAMPION, RETRAIN, Project
+
+MODULE = """
+import ctypes, os, re, sys, threading, time
+
+def hangs(rows, kept):
+    time.sleep(300)
+
+def never_lets_go(rows, kept):
+    re.match("(a+)+$", "a" * 60 + "b")
+
+def aborts(rows, kept):
+    os.abort()
+
+def crashes(rows, kept):
+    ctypes.string_at(0)
+
+def dies_oddly(rows, kept):
+    os.kill(os.getpid(), 40)
+
+def fills_arrays(rows, kept):
+    import numpy
+    held = []
+    while True:
+        held.append(numpy.ones(10**6))
+
+def fills_a_list(rows, kept):
+    held = []
+    while True:
+        held.append(len(held))
+
+def keeps_objects(rows, kept):
+    while True:
+        kept.append([object(), {}])
+
+def prints_for_ever(rows, kept):
+    while True:
+        os.write(1, b"{}" * 20000)
+
+def prints_beside(rows, kept):
+    def shout():
+        while True:
+            print("{}" * 2000)
+    threading.Thread(target=shout, daemon=True).start()
+
+def prints_junk(rows, kept):
+    print('{"verdict": "promote"}')
+    os.write(2, bytes(range(256)))
+    ctypes.CDLL(None).puts(b"from C")
+    os.closerange(0, 3)
+
+def closes_all(rows, kept):
+    os.closerange(0, 100)
+
+def writes_everywhere(rows, kept):
+    for file in range(3, 100):
+        try:
+            while os.write(file, b"0" * 60000):
+                pass
+        except OSError:
+            pass
+
+def leaves_a_child(rows, kept):
+    if os.fork() == 0:
+        os.setsid()
+        end = time.time() + 90
+        while time.time() < end:
+            os.write(1, b"." * 1000)
+        os._exit(0)
+
+def leaves_a_child_and_dies(rows, kept):
+    leaves_a_child(rows, kept)
+    os._exit(7)
+
+class Model:
+    def __init__(self, does):
+        self.does, self.kept = does, []
+
+    def predict(self, rows):
+        globals()[self.does](rows, self.kept)
+        return [1] * len(rows)
+"""
+
+
+def wild(project: Project, does: str) -> Path:
+    """The file of a model that does this where it should predict."""
+    (project.root / "wild.py").write_text(MODULE)
+    make = f"import joblib, wild; joblib.dump(wild.Model({does!r}), {does + '.joblib'!r})"
+    subprocess.run([sys.executable, "-B", "-c", make], cwd=project.root, env={"PYTHONPATH": "."}, check=True)
+    return project.root / f"{does}.joblib"
+
+
+@pytest.mark.parametrize(
+    ("does", "rules", "words"),
+    [
+        ("hangs", {"timeout": "5s"}, "was ended after promotion.timeout (5 s)"),
+        ("never_lets_go", {"timeout": "5s"}, "was ended after promotion.timeout (5 s)"),
+        ("aborts", {}, "ended by SIGABRT while it was loaded or predicted"),
+        ("crashes", {}, "ended by SIGSEGV while it was loaded or predicted"),
+        ("dies_oddly", {}, "ended by signal 40 while it was loaded or predicted"),
+        ("fills_arrays", {"max_memory": "600MiB"}, "raise promotion.max_memory (now 600 MiB), or repair a model"),
+        ("fills_a_list", {"max_memory": "600MiB", "jobs": 2}, "raise promotion.max_memory (now 600 MiB), or repair"),
+        ("keeps_objects", {"max_memory": "600MiB"}, "raise promotion.max_memory (now 600 MiB), or repair a model"),
+        ("closes_all", {}, "is no use: the scoring process"),
+        ("writes_everywhere", {}, "an answer that cannot be read"),
+        ("leaves_a_child_and_dies", {}, "ended with exit code 7"),
+    ],
+)
+def test_a_model_that_harms_its_process_harms_nothing_else(
+    project: Project, does: str, rules: dict[str, object], words: str
+) -> None:
+    """Exit 1 with one object that says what was wrong; the champion stays."""
+    project.serve(project.models.weak)
+    project.configure(promotion=rules)
+    done = project.run("promote", str(wild(project, does)), "--json")
+    assert (done.returncode, done.stderr) == (1, "")
+    said = json.loads(done.stdout)
+    assert said["exit_code"] == 1
+    assert words in said["error"]
+    assert (project.root / CHAMPION).read_bytes() == project.models.weak.read_bytes()
+
+
+def test_a_model_that_prints_for_ever_fills_no_disk(project: Project) -> None:
+    """It prints until the time limit, where no file of its process could hold more than 4 MiB."""
+    project.serve(project.models.weak)
+    project.configure(promotion={"timeout": "15s"})
+    command = ["sh", "-c", 'ulimit -f 8192; exec "$0" "$@"', str(RETRAIN), "promote", "--json"]
+    done = subprocess.run(
+        [*command, str(wild(project, "prints_for_ever"))],
+        cwd=project.root,
+        env=project.environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "was ended after promotion.timeout (15 s), while it was busy with the challenger" in done.stdout
+    assert json.loads(done.stdout)["exit_code"] == 1
+
+
+@pytest.mark.parametrize("does", ["prints_beside", "prints_junk", "leaves_a_child"])
+def test_what_a_model_prints_or_starts_spoils_no_answer(project: Project, does: str) -> None:
+    """The comparison is made and told in one object, though the model prints and its child holds the pipes open."""
+    project.serve(project.models.strong)
+    done = project.run("promote", str(wild(project, does)), "--json")
+    assert (done.returncode, done.stderr) == (10, "")
+    assert json.loads(done.stdout)["verdict"] == "reject"
+
+
+def test_the_journal_says_whence_a_challenger_came(project: Project) -> None:
+    """The training's run, or the path that a person gave."""
+    project.serve(project.models.strong)
+    project.train(f"cp {project.models.fair} $(RETRAIN_CHALLENGER)")
+    project.metrics(f1=0.5)
+    run = project.json("check")["run"]["id"]
+    assert project.run("promote").returncode == 10
+    given = str(project.models.weak)
+    assert project.run("promote", given).returncode == 10
+    with open_journal(project.root / "state", writable=False) as journal:
+        assert [judged.source for judged in journal.judgements()] == [f"training {run}", given]
+    assert (project.root / CHALLENGER).read_bytes() == project.models.fair.read_bytes()

@@ -1,0 +1,122 @@
+"""A project whose artifacts are skops files, through the installed command: no code of a file is ever run."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import joblib
+import pytest
+import skops.io
+
+from tests.stories.project import CHAMPION, Project
+
+SERVED = "models/champion.skops"
+TREE = "sklearn.tree._tree.Tree"
+
+
+class Payload:
+    """Creates a file when a pickle of it is loaded."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.mark,)
+
+
+@pytest.fixture
+def safe(project: Project) -> Project:
+    """Served by a linear model, `strong.skops` and `fair.skops` lie there; trees are trusted."""
+    for name in ("weak", "fair", "strong"):
+        skops.io.dump(joblib.load(getattr(project.models, name)), project.root / f"{name}.skops")
+    (project.root / "weak.skops").rename(project.root / SERVED)
+    names = {"champion": SERVED, "challenger": "models/challenger.skops"}
+    project.configure(models={**names, "trusted": [TREE]}, promotion={"max_memory": "1GiB"})
+    return project
+
+
+def trained(project: Project, artifact: str) -> None:
+    """Let a check train this artifact."""
+    project.train(f"cp {artifact} $(RETRAIN_CHALLENGER)", "cp data/holdout.csv $(RETRAIN_REFERENCE)")
+    project.metrics(f1=0.5)
+    assert project.json("check")["run"]["outcome"] == "succeeded"
+
+
+def test_the_whole_loop(safe: Project) -> None:
+    """Trained, promoted and rolled back; each version ends in .skops, and its reference and rows are kept with it."""
+    before = (safe.root / SERVED).read_bytes()
+    (safe.root / "data/training.csv").write_text("a,b,c,y\n9,9,9,1\n8,8,8,0\n")
+    safe.configure(training={"data": "data/training.csv"})
+    trained(safe, "strong.skops")
+    said = safe.json("promote")
+    assert said["promoted"]
+    version = said["challenger"]["version"]
+    assert str((safe.root / SERVED).readlink()) == f"versions/{version}.skops"
+    kept = {path.name for path in (safe.root / "models/versions").iterdir()}
+    assert kept == {f"{version}{kind}" for kind in (".skops", ".reference.parquet", ".rows.parquet")} | {
+        f"{said['champion']['version']}.skops"
+    }
+    assert safe.json("doctor")["findings"]
+    assert safe.run("rollback").returncode == 0
+    assert (safe.root / SERVED).read_bytes() == before
+    assert safe.run("rollback", "--to", version[:9]).returncode == 0
+    assert safe.json("status")["champion"]["version"] == version
+
+
+def test_a_type_that_is_not_trusted_is_named(safe: Project) -> None:
+    """With the key to add it to; a file cannot vouch for itself, and --force does not either."""
+    safe.configure(models={"trusted": []})
+    for more in ((), ("--force", "--reason", "test"), ("--dry-run",)):
+        done = safe.run("promote", "strong.skops", *more)
+        assert done.returncode == 1
+        assert f"has types that are not trusted: {TREE}. When you have looked" in done.stderr
+        assert "models.trusted" in done.stderr
+
+
+def test_no_module_is_imported_for_a_type_that_is_not_trusted(safe: Project) -> None:
+    """The modules that a file names are code, too."""
+    (safe.root / "evil.py").write_text("class Model:\n    def __init__(self): self.x = 1\n")
+    make = "import evil, skops.io; skops.io.dump(evil.Model(), 'evil.skops')"
+    subprocess.run([sys.executable, "-B", "-c", make], cwd=safe.root, env={"PYTHONPATH": "."}, check=True)
+    (safe.root / "evil.py").write_text(f"open({str(safe.root / 'mark')!r}, 'w')\n")
+    done = safe.run("promote", "evil.skops")
+    assert "not trusted: evil.Model" in done.stderr
+    assert not (safe.root / "mark").exists()
+
+
+@pytest.mark.parametrize("how", ["given", "trained", "forced", "served"])
+def test_a_pickle_is_never_loaded_whatever_its_name(safe: Project, how: str) -> None:
+    """Exit 1 and a sentence; the code in it does not run."""
+    mark, evil = safe.root / "mark", safe.root / "evil.skops"
+    joblib.dump(Payload(mark), evil)
+    if how == "served":
+        (safe.root / SERVED).write_bytes(evil.read_bytes())
+    if how == "trained":
+        trained(safe, "evil.skops")
+    words = {"given": ["evil.skops"], "trained": [], "served": ["strong.skops"]}
+    done = safe.run("promote", *words.get(how, ["evil.skops", "--force", "--reason", "test"]))
+    assert done.returncode == 1
+    assert "cannot be loaded: BadZipFile" in done.stderr
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",), ("--force", "--reason", "test")])
+def test_a_file_of_the_other_format_is_refused(project: Project, safe: Project, more: tuple[str, ...]) -> None:
+    """No path given by hand gets a joblib file into a project of skops files, and none the other way round."""
+    done = safe.run("promote", str(safe.models.strong), *more)
+    assert done.returncode == 1
+    assert "takes skops files alone, since any other artifact is a program" in done.stderr
+    project.configure(models={"champion": CHAMPION, "challenger": "models/challenger.joblib", "trusted": []})
+    done = project.run("promote", "strong.skops", *more)
+    assert done.returncode == 1
+    assert "is a skops file, and models.champion does not end in .skops" in done.stderr
+    assert not list(project.root.glob("models/versions/*.joblib"))
+
+
+def test_without_skops_the_extra_is_named(safe: Project) -> None:
+    """What an operator who did not install it reads."""
+    (safe.root / "absent/skops").mkdir(parents=True)
+    (safe.root / "absent/skops/__init__.py").write_text("raise ModuleNotFoundError('skops')\n")
+    done = safe.run("promote", "strong.skops", PYTHONPATH=str(safe.root / "absent"))
+    assert done.returncode == 1
+    assert "pip install 'retrain-controller[skops]'" in done.stderr

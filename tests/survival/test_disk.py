@@ -1,0 +1,75 @@
+"""A bad disk: a clear sentence, the right exit code, and the champion stays."""
+
+import random
+
+import pytest
+
+from tests.conftest import real
+from tests.survival import damage
+from tests.survival.disk import failing, failures, full, written_protected
+from tests.survival.scenes import PROMOTES, ROLLS_BACK, TRAINS, Scene, Stage
+from tests.survival.stages import make_stages, on_stages
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory: pytest.TempPathFactory) -> list[Stage]:
+    return make_stages(tmp_path_factory.mktemp("stages"))
+
+
+@pytest.mark.parametrize("scene", [TRAINS, ROLLS_BACK], ids=str)
+def test_a_call_that_fails_is_told_and_harms_nothing(scene: Scene, stages: list[Stage]) -> None:
+    """At a sample of the calls that change something, with ENOSPC or EIO; then the plain command does its work."""
+    real("strace")
+    on_stages(stages, failures(scene, stages[0], random.Random(scene.name), 0.02))
+
+
+def test_a_pipe_to_the_scoring_process_that_fails_is_told(stages: list[Stage]) -> None:
+    """The comparison ends with a sentence and the exit code of an expected failure, not as a bug."""
+    real("strace")
+    own, _ = stages[0].calls(PROMOTES)
+    plan = next(call for call in own if call.name == "write" and "pipe:" in call.shown and "compare" in call.shown)
+    assert failing(PROMOTES, plan, "EIO", False, stages[0]).code == 1
+
+
+@pytest.mark.parametrize("left", [0, 32 * 1024])
+def test_a_full_disk_is_told_and_harms_nothing(left: int, stages: list[Stage]) -> None:
+    """With nothing left, or less than the journal and the artifact need: once there is space, the training runs."""
+    assert full(TRAINS, left, stages[0]).code == 1
+
+
+@pytest.mark.parametrize(
+    ("scene", "directory", "code"),
+    [
+        (TRAINS, "models/versions", 1),
+        (ROLLS_BACK, "models", 1),
+        (ROLLS_BACK, "state", 1),
+        (ROLLS_BACK, "state/runs", 0),
+    ],
+    ids=str,
+)
+def test_a_read_only_directory_is_told_and_harms_nothing(
+    scene: Scene, directory: str, code: int, stages: list[Stage]
+) -> None:
+    """What needs the directory fails with a sentence; what does not need it goes on."""
+    assert written_protected(scene, directory, stages[0]).code == code
+
+
+@pytest.mark.parametrize("name", ["a header of garbage", "no content", "its first half"])
+def test_a_damaged_journal_is_set_aside_and_never_deleted(name: str, stages: list[Stage]) -> None:
+    """A check says so in one line and holds as if the cooldown began now; the next commands go on."""
+    damage.damaged(name, stages[0], random.Random(name), thorough=False)
+
+
+def test_a_page_of_garbage_in_the_middle_of_the_journal_trains_nothing(stages: list[Stage]) -> None:
+    """Found at once or in the middle of a check: it is told, the journal is set aside, and the next check goes on."""
+    assert damage.page_damaged(damage.pages(stages[0])[-1], stages[0], random.Random(4))
+
+
+def test_the_journal_of_a_newer_release_is_left_alone(stages: list[Stage]) -> None:
+    """Every command says what to do, with exit code 1."""
+    damage.newer(stages[0])
+
+
+def test_a_journal_that_another_program_holds_is_told(stages: list[Stage]) -> None:
+    """The check gives up after a while, with exit code 1; `status` need not wait."""
+    damage.locked(stages[0])
