@@ -68,6 +68,7 @@ class Journal:
             self._append(past, Pruned(len(ids), before, _converter.dumps(past)), at)
         for first in range(0, len(ids), _CHUNK):
             with self._db:
+                self._db.execute("BEGIN IMMEDIATE")  # else each one is a transaction of its own, with its own sync
                 self._db.executemany("DELETE FROM events WHERE id = ?", ids[first : first + _CHUNK])
             self._db.executescript("PRAGMA incremental_vacuum")  # `execute` would free one page
         return len(ids)
