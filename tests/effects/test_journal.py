@@ -577,7 +577,7 @@ def test_pruning_removes_what_is_old_and_keeps_the_ledger(state: Path) -> None:
     with open_journal(state) as journal:
         past = journal.past()
         assert journal.prune(T0 + timedelta(minutes=302), T0 + timedelta(days=1)) == 301
-        assert replace(journal.past(), newest=past.newest) == past
+        assert replace(journal.past(), newest=past.newest, since_then=past.since_then) == past
         assert [type(entry.event) for entry in journal.turning_points(9)] == [Pruned, Promoted, Judged]
         assert len(list(journal.judgements())) == 1
         assert journal.prune(T0 + timedelta(days=9), T0 + timedelta(days=1)) == 1
