@@ -426,7 +426,8 @@ def test_a_damaged_journal_is_set_aside_and_a_new_one_begins(state: Path, damage
     assert kept.read_bytes() == broken
     assert (past.losses, past.lost_at) == (1, entry.at)
     assert isinstance(entry.event, HistoryLost)
-    assert entry.event == HistoryLost(kept.name, news)
+    assert entry.event.kept == kept.name
+    assert news.startswith(f"{entry.event.message} (what SQLite says: ")
     assert f"is kept as {kept}; a new one begins" in news
     with open_journal(state) as journal:
         assert (journal.news, journal.past()) == ((), past)
@@ -470,6 +471,17 @@ def test_the_whole_file_can_be_verified(state: Path) -> None:
         file.write(b"\xff" * 9000)
     with pytest.raises(RetrainError, match="is kept as"), open_journal(state) as journal:
         journal.verify()
+
+
+def test_a_crash_between_setting_aside_and_beginning_anew_loses_no_cooldown(state: Path) -> None:
+    """A journal that is made where damaged ones are kept knows how many histories were lost."""
+    tell(state, Adopted(A))
+    for moment in ("20260101T000000.000000Z", "20260201T000000.000000Z"):
+        (state / "journal.db").rename(state / f"journal.db.damaged-{moment}")
+        tell(state, Adopted(A))
+    (state / "journal.db").unlink()
+    past = read(state)
+    assert (past.losses, past.lost_at is not None) == (2, True)
 
 
 def test_a_damaged_journal_stays_while_somebody_is_at_work(state: Path) -> None:
@@ -576,11 +588,12 @@ def test_pruning_removes_what_is_old_and_keeps_the_ledger(state: Path) -> None:
     size = (state / "journal.db").stat().st_size
     with open_journal(state) as journal:
         past = journal.past()
-        assert journal.prune(T0 + timedelta(minutes=302), T0 + timedelta(days=1)) == 301
-        assert replace(journal.past(), newest=past.newest, since_then=past.since_then) == past
+        assert past.newest is not None
+        assert journal.prune(T0 + timedelta(minutes=302), past.newest) == 301
+        assert journal.past() == past
         assert [type(entry.event) for entry in journal.turning_points(9)] == [Pruned, Promoted, Judged]
         assert len(list(journal.judgements())) == 1
-        assert journal.prune(T0 + timedelta(days=9), T0 + timedelta(days=1)) == 1
+        assert journal.prune(T0 + timedelta(days=9), past.newest) == 1
         last = journal.last_check()
         assert last is not None and last.event == check
     assert (state / "journal.db").stat().st_size < size / 4

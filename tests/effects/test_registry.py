@@ -326,6 +326,20 @@ def test_forgetting_takes_what_it_is_told_but_nothing_that_is_linked(models: Mod
     assert models.champion.read_bytes() == b"three"
 
 
+def test_who_served_a_moment_ago_is_not_forgotten_yet(models: Models) -> None:
+    """A service that has read the link may be about to open the file; its time of making stays what it was."""
+    one, two = kept(models, b"one"), kept(models, b"two")
+    registry.point(models, one)
+    made_at = (versions(models) / f"{one}.joblib").stat().st_mtime_ns
+    registry.point(models, two)
+    registry.forget(models, {one})
+    assert registry.kept(models) == sorted([one, two])
+    assert (versions(models) / f"{one}.joblib").stat().st_mtime_ns == made_at
+    os.utime(versions(models) / f"{one}.joblib", (0, 0))
+    registry.forget(models, {one})
+    assert registry.kept(models) == [two]
+
+
 def test_there_may_be_nothing_to_forget(models: Models) -> None:
     """No champion, no versions."""
     registry.forget(models, set())

@@ -155,13 +155,18 @@ def locked(stage: Stage) -> str:
 def figures(stage: Stage, dice: random.Random) -> Iterator[str]:
     """A line a state of the journal."""
     for name in DAMAGES:
-        said = [damaged(name, stage, dice) for _ in range(3)]
-        yield f"a journal that is {name}: set aside, nothing trained, the next commands went on (3 times); {said[-1]}"
+        for _ in range(3):
+            damaged(name, stage, dice)
+        yield f"a journal that is {name}: set aside, nothing trained, the next commands went on (3 times)"
     found = Counter(page_damaged(page, stage, dice) for page in pages(stage))
     counts = [f"{count} set aside {when}" if when else f"{count} not read by a check" for when, count in found.items()]
     yield f"a page of garbage, for each page of a journal: {', '.join(counts)}"
-    yield f"a journal from a newer release: {newer(stage)}"
-    yield f"a journal that another program holds: {locked(stage)}"
+    yield f"a journal from a newer release: left as it is; {_plain(newer(stage), stage)}"
+    yield f"a journal that another program holds: {_plain(locked(stage), stage)}"
+
+
+def _plain(said: str, stage: Stage) -> str:
+    return said.replace(f"{stage.root}/", "")
 
 
 @contextmanager

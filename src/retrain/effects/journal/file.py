@@ -17,6 +17,7 @@ SCHEMA = 1
 BUSY_SECONDS = 10.0
 """How long another writer is waited for."""
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_ASIDE = ".damaged-"
 _BESIDE = ("-wal", "-shm", "-journal")
 """What SQLite may keep beside its file; the write-ahead log has the last events."""
 
@@ -139,7 +140,10 @@ def _connected(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def _create(path: Path) -> None:
-    """Make the journal beside its name, and give it that name when it is whole."""
+    """Make the journal beside its name, and give it that name when it is whole.
+
+    Where damaged ones are kept it begins with what was lost, also when a crash came between setting one aside and this.
+    """
     with _alone_in(path.parent):
         if path.exists():
             return
@@ -150,13 +154,14 @@ def _create(path: Path) -> None:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")  # readers and a writer do not wait for each other
             connection.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT")
+            for kept in sorted(path.parent.glob(f"{path.name}{_ASIDE}*Z")):
+                Journal(connection).append(HistoryLost(kept.name, _told_of_loss(kept)), datetime.now(UTC))
         fresh.rename(path)
 
 
 def _set_aside(path: Path, damage: _DamageError) -> str:
-    """What is told of the damaged journal, which now has another name; the new one notes that its history is lost."""
-    at = datetime.now(UTC)
-    kept = path.with_name(f"{path.name}.damaged-{at:%Y%m%dT%H%M%S.%fZ}")
+    """What is told of the damaged journal, which now has another name; a new one is there, and knows of that."""
+    kept = path.with_name(f"{path.name}{_ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
     with _alone_in(path.parent), _nobody_at_work(path):
         if not path.exists() or path.stat().st_ino != damage.seen:
             return "the journal was damaged, and another command has just set it aside"
@@ -164,14 +169,16 @@ def _set_aside(path: Path, damage: _DamageError) -> str:
         for file in (*_beside(path), path):
             if file.exists():
                 file.rename(file.with_name(file.name.replace(path.name, kept.name, 1)))
-    message = (
-        f"the journal was damaged ({damage}) and is kept as {kept}; a new one begins, and with it the cooldown."
-        " It does not know the looks at the holdout (more are counted than there can have been), a challenger that"
-        " waited, or versions that were rolled back"
+    _sound(path).close()
+    return f"{_told_of_loss(kept)} (what SQLite says: {damage})"
+
+
+def _told_of_loss(kept: Path) -> str:
+    return (
+        f"the journal was damaged and is kept as {kept}; a new one begins, and with it the cooldown. It does not know"
+        " the looks at the holdout (more are counted than there can have been), a challenger that waited, or versions"
+        " that were rolled back"
     )
-    with closing(_sound(path)) as connection:
-        Journal(connection).append(HistoryLost(kept.name, message), at)
-    return message
 
 
 @contextmanager

@@ -2,14 +2,17 @@
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from retrain.errors import RetrainError
 
 _CHUNK = 1 << 20
+_MOMENT = 1.0
+"""Seconds. Far longer than any kernel takes from a link to its file."""
 
 
 def is_there(path: Path) -> bool:
@@ -34,11 +37,21 @@ def write_out(file: BinaryIO, fresh: Path) -> str:
             digest.update(chunk)
             copy.write(chunk)
         copy.flush()
-        times = os.fstat(file.fileno())
-        os.utime(copy.fileno(), ns=(times.st_atime_ns, times.st_mtime_ns))
+        os.utime(copy.fileno(), ns=(0, os.fstat(file.fileno()).st_mtime_ns))  # never read; made when it was made
         os.fchmod(copy.fileno(), 0o444)
         os.fsync(copy.fileno())
     return digest.hexdigest()
+
+
+def note_use(path: Path) -> None:
+    """Let the file's time of access be now; nothing where that may not be, or no file is there."""
+    with suppress(OSError):
+        os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether the file was in use a moment ago: who has read the link to it may be about to open it."""
+    return abs(time.time() - path.stat().st_atime) < _MOMENT
 
 
 def signature(path: Path) -> tuple[int, int, int]:

@@ -9,7 +9,15 @@ from pathlib import Path
 
 from retrain.config.schema import Models
 from retrain.core.words import short
-from retrain.effects.registry.files import errors_told, identify, signature, sync_directory, write_out
+from retrain.effects.registry.files import (
+    errors_told,
+    identify,
+    is_in_use,
+    note_use,
+    signature,
+    sync_directory,
+    write_out,
+)
 from retrain.errors import RetrainError
 
 _JOBLIB, _SKOPS, _REFERENCE, _ROWS = "joblib", "skops", "reference.parquet", "rows.parquet"
@@ -119,6 +127,7 @@ def point(models: Models, version: str | None) -> None:
     """Let the champion's path be this version: a relative link, replaced atomically. None removes it."""
     link = models.champion
     with errors_told(link):
+        leaving = Path(os.path.realpath(link))
         if version is None:
             link.unlink(missing_ok=True)
         else:
@@ -127,6 +136,7 @@ def point(models: Models, version: str | None) -> None:
             fresh.unlink(missing_ok=True)
             fresh.symlink_to(target)
             fresh.replace(link)
+        note_use(leaving)
         sync_directory(link.parent)
 
 
@@ -158,14 +168,17 @@ def kept(models: Models) -> list[str]:
 
 
 def forget(models: Models, versions: set[str]) -> None:
-    """Remove these versions, unless a link beside the champion's still points to them, and what crashes left."""
+    """Remove these versions, unless a link beside the champion's points to them, or did a moment ago; and what crashes
+    left.
+    """
     directory = _directory(models)
     with errors_told(directory):
         beside = models.champion.parent.iterdir() if directory.is_dir() else ()
         linked = {path.readlink().name.partition(".")[0] for path in beside if path.is_symlink()}
         for path in directory.iterdir() if directory.is_dir() else ():
             name = _VERSION_FILE.fullmatch(path.name)
-            if (name is not None and name[1] in versions - linked) or _is_leftover(path):
+            is_outlived = name is not None and name[1] in versions - linked and not is_in_use(path)
+            if is_outlived or _is_leftover(path):
                 path.unlink(missing_ok=True)
 
 
