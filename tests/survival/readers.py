@@ -24,12 +24,8 @@ from retrain.handover import hand_over, settle
 from tests.stories.project import CHAMPION, Project, make_models, until
 
 SWAPS, COMMANDS, READERS = 10_000, 200, 3
-KINDS, KEEP = 12, 5
-"""More versions than are kept (the default), so that files are forgotten and made again all the time.
-
-A reader that is held up between the link and the file for longer than KEEP + 1 swaps would not find it; with keep: 1 and
-22 swaps a second on a crowded machine, that is 90 ms, one in 223,451 did not.
-"""
+KINDS = 60
+"""So many more versions than are kept that files are forgotten and made again all the time."""
 
 READER = """
 import hashlib, json, sys, pathlib, warnings
@@ -78,17 +74,18 @@ def figures() -> Iterator[str]:
 
 
 def artifacts(project: Project) -> list[Path]:
-    """Models that say different things, of 20 kB to 3 MB, so that reading one takes several calls."""
+    """Models that say different things, of 20 kB to 700 kB, so that reading one takes several calls."""
     import joblib
     import numpy as np
     from sklearn.linear_model import LogisticRegression
 
     dice, made = np.random.default_rng(3), []
     features = dice.normal(size=(400, 3))
+    model: Any = LogisticRegression().fit(features, features[:, 0] > 0)
     (project.root / "made").mkdir(exist_ok=True)
     for number in range(KINDS):
-        model: Any = LogisticRegression(C=3.0 ** (number - 6)).fit(features, features[:, number % 3] > 0)
-        model.ballast = dice.bytes(20_000 * (number + 1) ** 2)
+        model.intercept_ = model.intercept_ + 0.01
+        model.ballast = dice.bytes(20_000 * (number % 6 + 1) ** 2)
         made.append(project.root / "made" / f"{number}.joblib")
         joblib.dump(model, made[-1])
     return made
@@ -138,7 +135,7 @@ def reading(project: Project, made: list[Path]) -> Iterator[Callable[[], Reading
 
 def swapped_in_process(project: Project, swaps: int) -> str:
     """What readers saw while the product's own hand-over moved the link so many times, forgetting as it goes."""
-    project.configure(models={"keep": KEEP})
+    project.configure(models={"keep": 1})
     made = artifacts(project)
     project.link(made[0], CHAMPION)
     config, secrets = load(project.root / "config.yaml", {})
@@ -170,7 +167,7 @@ def swapped_in_process(project: Project, swaps: int) -> str:
 
 def swapped_by_commands(project: Project, commands: int) -> str:
     """What readers saw while the installed commands promoted by force and rolled back, in turn."""
-    project.configure(models={"keep": KEEP})
+    project.configure(models={"keep": 1})
     made, began = artifacts(project), time.monotonic()
     if not (project.root / CHAMPION).exists():
         project.link(made[0], CHAMPION)
