@@ -137,6 +137,7 @@ def swapped_in_process(project: Project, swaps: int) -> str:
     """What readers saw while the product's own hand-over moved the link so many times, forgetting as it goes."""
     project.configure(models={"keep": 1})
     made = artifacts(project)
+    versions = {path: registry.identify(path) for path in made}
     project.link(made[0], CHAMPION)
     config, secrets = load(project.root / "config.yaml", {})
     context = Context(config, secrets, os.environ, lambda: datetime.now(UTC))
@@ -154,7 +155,7 @@ def swapped_in_process(project: Project, swaps: int) -> str:
                 intent = SwapStarted(Swap.ROLLBACK, back[0], past.served, "survival")
                 rolled_back += 1
             else:
-                others = [path for path in made if registry.identify(path) != past.served]
+                others = [path for path in made if versions[path] != past.served]
                 version = registry.admit(config.models, others[number % len(others)])
                 intent = SwapStarted(Swap.PROMOTION, version, past.served, "survival", forced=True)
             before = set(registry.kept(config.models))
