@@ -16,7 +16,9 @@ from pathlib import Path
 
 from cattrs.preconf.json import make_converter
 
+from retrain.core.events import Judged
 from retrain.core.past import Past
+from retrain.core.recall import advance
 from tests.stories.project import CHAMPION, RETRAIN, Models, Project
 from tests.survival.ledger import past_of
 from tests.survival.year import A_DAY, World, folded_anew, models_beside, settled_in
@@ -184,7 +186,8 @@ def rows_of(rows: Iterable[Row], back: int, span: timedelta, served: str) -> Ite
 
 def more_looks(project: Project, looks: int) -> None:
     """Repeat the verdict on what waits so often, as a cron line `retrain promote` without --if-pending would."""
-    waits = past_of(project).challenger
+    past = past_of(project)
+    waits = past.challenger
     assert waits is not None
     with closing(sqlite3.connect(project.root / "state/journal.db", isolation_level=None)) as db:
         looks_at = "SELECT kind, subject, body FROM events WHERE kind = 'Judged' AND body LIKE ? ORDER BY id DESC"
@@ -195,8 +198,10 @@ def more_looks(project: Project, looks: int) -> None:
         db.executemany(
             "INSERT INTO events (at, kind, subject, body) VALUES (?, ?, ?, ?)", [(at, kind, subject, body)] * looks
         )
-        # The events say what the row of the past says already: a repeated verdict changes nothing.
-        db.execute("UPDATE past SET upto = (SELECT max(id) FROM events)")
+        event = make_converter().loads(body, Judged)
+        for _ in range(looks):
+            past = advance(past, event, datetime.fromisoformat(at))
+        db.execute("REPLACE INTO past SELECT 1, max(id), ? FROM events", (make_converter().dumps(past),))
         db.execute("COMMIT")
 
 

@@ -24,8 +24,8 @@ from retrain.handover import hand_over, settle
 from tests.stories.project import CHAMPION, Project, make_models, until
 
 SWAPS, COMMANDS, READERS = 10_000, 200, 3
-KINDS = 6
-"""More versions than are kept, so that files are forgotten and made again all the time."""
+KINDS = 60
+"""So many more versions than are kept that files are forgotten and made again all the time."""
 
 READER = """
 import hashlib, json, sys, pathlib, warnings
@@ -74,17 +74,18 @@ def figures() -> Iterator[str]:
 
 
 def artifacts(project: Project) -> list[Path]:
-    """Models that say different things, of 20 kB to 2 MB, so that reading one takes several calls."""
+    """Models that say different things, of 20 kB to 700 kB, so that reading one takes several calls."""
     import joblib
     import numpy as np
     from sklearn.linear_model import LogisticRegression
 
     dice, made = np.random.default_rng(3), []
     features = dice.normal(size=(400, 3))
+    model: Any = LogisticRegression().fit(features, features[:, 0] > 0)
     (project.root / "made").mkdir(exist_ok=True)
     for number in range(KINDS):
-        model: Any = LogisticRegression(C=10.0 ** (number - 3)).fit(features, features[:, number % 3] > 0)
-        model.ballast = dice.bytes(20_000 * 2 ** (number + 1))
+        model.intercept_ = model.intercept_ + 0.01
+        model.ballast = dice.bytes(20_000 * (number % 6 + 1) ** 2)
         made.append(project.root / "made" / f"{number}.joblib")
         joblib.dump(model, made[-1])
     return made
@@ -136,6 +137,7 @@ def swapped_in_process(project: Project, swaps: int) -> str:
     """What readers saw while the product's own hand-over moved the link so many times, forgetting as it goes."""
     project.configure(models={"keep": 1})
     made = artifacts(project)
+    versions = {path: registry.identify(path) for path in made}
     project.link(made[0], CHAMPION)
     config, secrets = load(project.root / "config.yaml", {})
     context = Context(config, secrets, os.environ, lambda: datetime.now(UTC))
@@ -153,7 +155,7 @@ def swapped_in_process(project: Project, swaps: int) -> str:
                 intent = SwapStarted(Swap.ROLLBACK, back[0], past.served, "survival")
                 rolled_back += 1
             else:
-                others = [path for path in made if registry.identify(path) != past.served]
+                others = [path for path in made if versions[path] != past.served]
                 version = registry.admit(config.models, others[number % len(others)])
                 intent = SwapStarted(Swap.PROMOTION, version, past.served, "survival", forced=True)
             before = set(registry.kept(config.models))
