@@ -10,6 +10,7 @@ from tests.survival import strace
 from tests.survival.sound import digest
 
 TRAINING = """
+set -e
 echo begin $RETRAIN_RUN_ID >> trainings
 while [ -e wait ]; do sleep 0.05; done
 cp {artifact} $RETRAIN_CHALLENGER
