@@ -31,7 +31,7 @@ def test_a_pipe_to_the_scoring_process_that_fails_is_told(stages: list[Stage]) -
     assert failing(PROMOTES, plan, "EIO", False, stages[0]).code == 1
 
 
-@pytest.mark.parametrize("left", [0, 32 * 1024])
+@pytest.mark.parametrize("left", [0, 32 * 1024, 64 * 1024])
 def test_a_full_disk_is_told_and_harms_nothing(left: int, stages: list[Stage]) -> None:
     """With nothing left, or less than the journal and the artifact need: once there is space, the training runs."""
     assert full(TRAINS, left, stages[0]).code == 1

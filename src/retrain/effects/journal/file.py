@@ -152,10 +152,13 @@ def _create(path: Path) -> None:
             leftover.unlink(missing_ok=True)
         with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            connection.execute("PRAGMA journal_mode = WAL")  # readers and a writer do not wait for each other
             connection.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT")
             for kept in sorted(path.parent.glob(f"{path.name}{_ASIDE}*Z")):
                 Journal(connection).append(HistoryLost(kept.name, _told_of_loss(kept)), datetime.now(UTC))
+            # Last, so that nothing is in the log that a full disk keeps from being copied into the file on closing.
+            # Readers and a writer do not wait for each other then. SQLite reports a failure as the old mode.
+            if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
+                raise RetrainError(f"{path}: the journal cannot be made: its write-ahead log cannot be switched on")
         fresh.rename(path)
 
 
