@@ -121,7 +121,7 @@ def test_all_is_looked_at_and_nothing_is_changed(project: Project) -> None:
 def test_on_the_first_day_nothing_is_there_and_nothing_is_broken(project: Project) -> None:
     """No champion, no history, no end of windows: to mind, exit 0, and no directory is made for the look."""
     project.settings["monitoring"].pop("observed_at")
-    project.configure(monitoring={"headers": {"X-Token": "${TOKEN:-none}"}})
+    project.configure(monitoring={"headers": {"X-Token": "${TOKEN:-of-nobody-at-all}"}})
     with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
         (project.root / "models/versions").symlink_to(elsewhere)
         before = project.files()
