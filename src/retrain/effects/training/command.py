@@ -1,8 +1,6 @@
 """Runs the training command, to its end and with its whole process group; says what came of it."""
 
-import errno
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -14,6 +12,7 @@ from pathlib import Path
 
 from retrain.config.schema import Training
 from retrain.effects.training.log import Follower, opened, tail
+from retrain.effects.training.obstacles import why_not_started
 
 _OUTER_MAKE = frozenset({"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"})
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -54,32 +53,6 @@ def environment(
     return {**kept, **training.environment, **extra}
 
 
-def obstacle(training: Training, environment: Mapping[str, str]) -> str | None:
-    """Why the command could not be started, as far as can be told without starting it; None where nothing is seen."""
-    program, directory = training.command[0], training.directory
-    found = directory / program if "/" in program else _found(program, environment)
-    problem: OSError | None = None
-    if not directory.is_dir() or not os.access(directory, os.X_OK) or found is None or not Path(found).exists():
-        problem = FileNotFoundError()
-    elif Path(found).is_dir() or not os.access(found, os.X_OK):
-        problem = PermissionError()
-    else:
-        problem = _no_program(Path(found))
-    return _why_not_started(training, environment, problem) if problem is not None else None
-
-
-def _no_program(file: Path) -> OSError | None:
-    """What the kernel will say of a file that is no program; None also where its content cannot be read."""
-    with suppress(OSError), file.open("rb") as opened_file:
-        head = opened_file.read(256)
-        if head.startswith(b"#!"):
-            words = head[2:].splitlines()[0].split()
-            return None if words and Path(os.fsdecode(words[0])).exists() else FileNotFoundError()
-        if b"\0" not in head:
-            return OSError(errno.ENOEXEC, "")
-    return None
-
-
 def run(  # noqa: PLR0913, PLR0917  (what runs, where its output goes, and what of that may be shown)
     training: Training,
     environment: Mapping[str, str],
@@ -100,18 +73,9 @@ def run(  # noqa: PLR0913, PLR0917  (what runs, where its output goes, and what 
         start = os.fstat(output).st_size
         with _recorded_signals() as received:
             try:
-                process = subprocess.Popen(
-                    training.command,
-                    cwd=training.directory,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                    pass_fds=(lock_fd,),
-                )
+                process = _started(training, environment, output, lock_fd)
             except (OSError, ValueError) as error:
-                why = _why_not_started(training, environment, error)
+                why = why_not_started(training, environment, error)
                 return Ended(None, time.monotonic() - began, False, received.first, (), why)
             follower = Follower(output, start, echo)
             try:
@@ -123,6 +87,20 @@ def run(  # noqa: PLR0913, PLR0917  (what runs, where its output goes, and what 
                 pass
         seconds = time.monotonic() - began
         return Ended(exit_code, seconds, timed_out, received.first, tail(output, start, clean), None)
+
+
+def _started(training: Training, environment: Mapping[str, str], output: int, lock_fd: int) -> subprocess.Popen[bytes]:
+    """The running command, the leader of a process group of its own."""
+    return subprocess.Popen(
+        training.command,
+        cwd=training.directory,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        pass_fds=(lock_fd,),
+    )
 
 
 # ---------------------------------------------------------------- signals to the controller
@@ -220,33 +198,3 @@ def _kill(group: int) -> None:
     deadline = time.monotonic() + _REAPING
     while not _alone(group) and time.monotonic() < deadline:
         time.sleep(0.01)
-
-
-def _found(program: str, environment: Mapping[str, str]) -> str | None:
-    """The file that this name means in the command's own PATH."""
-    return shutil.which(program, path=os.pathsep.join(os.get_exec_path(environment)))
-
-
-def _why_not_started(training: Training, environment: Mapping[str, str], error: OSError | ValueError) -> str:
-    """Why the command could not be started and how to mend it, in a sentence."""
-    program, directory = training.command[0], training.directory
-    if not directory.is_dir() or not os.access(directory, os.X_OK):
-        return f"the directory {directory} is missing or may not be entered (create it or change training.directory)"
-    path = os.pathsep.join(os.get_exec_path(environment))
-    found = directory / program if "/" in program else _found(program, environment)
-    match error:
-        case FileNotFoundError() if found is None:
-            return (
-                f"the command {program} was not found in PATH={path} (install it, give its absolute path in "
-                "training.command, or set PATH in training.environment; cron's own PATH is short)"
-            )
-        case FileNotFoundError() if Path(found or "").exists():
-            return f"the interpreter that {found} names in its first line (#!) does not exist (mend that line)"
-        case FileNotFoundError():
-            return f"the command {found} does not exist (create it or change training.command)"
-        case PermissionError():
-            return f"the command {program} may not be executed (chmod +x it or change training.command)"
-        case OSError(errno=errno.ENOEXEC):
-            return f"the command {program} is not a program (a script needs a first line such as #!/bin/sh)"
-        case _:
-            return f"the command {program} could not be started: {error} (see training.command and .environment)"
