@@ -90,14 +90,9 @@ def _sound(path: Path) -> sqlite3.Connection:
     if not path.exists():
         _create(path)
     seen, connection = path.stat().st_ino, _connected(path, "rw")
-    try:
+    with _closed_unless_sound(connection, seen):
         connection.execute("PRAGMA synchronous = FULL")
         Journal(connection).past()
-    except BaseException as error:
-        connection.close()
-        if isinstance(error, sqlite3.Error) and _is_damage(error):
-            raise _DamageError(str(error), seen) from error
-        raise
     return connection
 
 
@@ -121,7 +116,7 @@ def _connected(path: Path, mode: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_SECONDS, isolation_level=None
     )
-    try:
+    with _closed_unless_sound(connection, seen):
         (schema,) = connection.execute("PRAGMA user_version").fetchone()
         if schema > SCHEMA:
             raise RetrainError(
@@ -131,12 +126,19 @@ def _connected(path: Path, mode: str) -> sqlite3.Connection:
             raise RetrainError(f"{path}: is the database of another program; move it away, or change `state`")
         if schema == 0:
             raise _DamageError("it has no content", seen)
+    return connection
+
+
+@contextmanager
+def _closed_unless_sound(connection: sqlite3.Connection, seen: int) -> Iterator[None]:
+    """Leave a connection open only where the block found nothing wrong; damage becomes a _DamageError."""
+    try:
+        yield
     except BaseException as error:
         connection.close()
         if isinstance(error, sqlite3.Error) and _is_damage(error):
             raise _DamageError(str(error), seen) from error
         raise
-    return connection
 
 
 def _create(path: Path) -> None:
