@@ -211,6 +211,19 @@ def test_an_event_that_cannot_be_written_is_not_half_written(state: Path) -> Non
     assert read(state).served == A
 
 
+def test_what_is_remembered_is_what_the_file_says(state: Path) -> None:
+    """An open journal sees what others append, and forgets what could not be written."""
+    tell(state, Adopted(A))
+    with open_journal(state) as one, open_journal(state) as other:
+        assert one.past().served == A
+        past = other.append(Promoted(B, A), T0 + timedelta(hours=1))
+        assert one.past() == past
+        sql(state, "CREATE TRIGGER full BEFORE INSERT ON past BEGIN SELECT RAISE(ABORT, 'full'); END")
+        with pytest.raises(sqlite3.IntegrityError):
+            one.append(Promoted(C, B), T0 + timedelta(hours=2))
+        assert one.past() == past
+
+
 APPENDING = """
 import sys
 from datetime import UTC, datetime

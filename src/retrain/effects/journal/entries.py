@@ -37,20 +37,32 @@ class Journal:
     `news` says what happened to the journal itself when it was opened.
     """
 
-    def __init__(self, connection: sqlite3.Connection, news: tuple[str, ...] = ()) -> None:
-        self._db, self.news = connection, news
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+        self.news: tuple[str, ...] = ()
+        self._known: tuple[int | None, Past] | None = None
+
+    def close(self) -> None:
+        """Nothing; the journal cannot be used after that."""
+        self._db.close()
 
     def past(self) -> Past:
         """What the history means for the decisions."""
-        row = self._db.execute("SELECT body FROM past WHERE upto = (SELECT max(id) FROM events)").fetchone()
-        past = _unpacked(*row) if row is not None else None
-        return past if past is not None else self._folded()
+        # One statement, for others may append meanwhile.
+        both = "SELECT max(id), (SELECT body FROM past WHERE upto = (SELECT max(id) FROM events)) FROM events"
+        last, body = self._db.execute(both).fetchone()
+        if self._known is None or self._known[0] != last:
+            past = _unpacked(body) if body is not None else None
+            self._known = last, past if past is not None else self._folded(last)
+        return self._known[1]
 
     def append(self, event: Event, at: datetime) -> Past:
         """What the history means once this event is part of it; it is on disk when this returns."""
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
-            return self._append(self.past(), event, at)
+            known = self._append(self.past(), event, at)
+        self._known = known  # and not before it is committed
+        return known[1]
 
     def prune(self, before: datetime, at: datetime) -> int:
         """How many events from before this time are gone now; every look at a holdout stays, and the last check.
@@ -116,19 +128,20 @@ class Journal:
         """The latest events other than checks and intents to swap, newest first."""
         return list(self._entries(f"WHERE {_TURNING_POINT} ORDER BY id DESC LIMIT ?", limit))
 
-    def _append(self, past: Past, event: Event, at: datetime) -> Past:
+    def _append(self, past: Past, event: Event, at: datetime) -> tuple[int | None, Past]:
         past = advance(past, event, at)
         row = (at.isoformat(), type(event).__name__, _subject(event), _converter.dumps(event))
         last = self._db.execute("INSERT INTO events (at, kind, subject, body) VALUES (?, ?, ?, ?)", row).lastrowid
         self._db.execute("REPLACE INTO past VALUES (1, ?, ?)", (last, _converter.dumps(past)))
-        return past
+        return last, past
 
-    def _folded(self) -> Past:
-        """What the events since the last pruning make of what it wrote down."""
-        for entry in self._entries("WHERE kind = 'Pruned' ORDER BY id DESC LIMIT 1"):
+    def _folded(self, last: int | None) -> Past:
+        """What the events from the last pruning to this one make of what was written down then."""
+        for entry in self._entries("WHERE kind = 'Pruned' AND id <= ? ORDER BY id DESC LIMIT 1", last):
             if isinstance(entry.event, Pruned):
-                return fold(_written_down(entry.event), self._entries("WHERE id >= ? ORDER BY id", entry.id))
-        return fold(Past(), self._entries("ORDER BY id"))
+                since = self._entries("WHERE id BETWEEN ? AND ? ORDER BY id", entry.id, last)
+                return fold(_written_down(entry.event), since)
+        return fold(Past(), self._entries("WHERE id <= ? ORDER BY id", last))
 
     def _judged(self, holdout: str) -> Iterator[Judged]:
         for entry in self._entries("WHERE kind = 'Judged' AND subject = ? ORDER BY id", holdout):

@@ -39,11 +39,11 @@ def open_journal(state: Path, *, writable: bool = True, name: str = "journal.db"
     """
     path = state / name
     with _errors_told(path):
-        connection, news = _opened_to_write(path) if writable else (_opened_to_read(path), ())
+        journal = _opened_to_write(path) if writable else Journal(_opened_to_read(path))
         seen = path.stat().st_ino if writable else 0
     try:
-        with closing(connection):
-            yield Journal(connection, news)
+        with closing(journal):
+            yield journal
     except sqlite3.Error as error:
         with _errors_told(path):
             if not writable or not _is_damage(error):
@@ -75,25 +75,28 @@ def _is_damage(error: sqlite3.Error) -> bool:
     return code & 0xFF in _DAMAGED
 
 
-def _opened_to_write(path: Path) -> tuple[sqlite3.Connection, tuple[str, ...]]:
-    """The journal, and what happened to the one before it."""
+def _opened_to_write(path: Path) -> Journal:
+    """The journal, or a new one that tells what happened to the one before it."""
     _make_directory(path.parent)
     try:
-        return _sound(path), ()
+        return _sound(path)
     except _DamageError as damage:
-        news = (_set_aside(path, damage),)
-        return _sound(path), news
+        told = _set_aside(path, damage)
+        journal = _sound(path)
+        journal.news = (told,)
+        return journal
 
 
-def _sound(path: Path) -> sqlite3.Connection:
+def _sound(path: Path) -> Journal:
     """The journal, which is made where there is none. Raises _DamageError where the file is none."""
     if not path.exists():
         _create(path)
     seen, connection = path.stat().st_ino, _connected(path, "rw")
     with _closed_unless_sound(connection, seen):
         connection.execute("PRAGMA synchronous = FULL")
-        Journal(connection).past()
-    return connection
+        journal = Journal(connection)
+        journal.past()
+    return journal
 
 
 def _opened_to_read(path: Path) -> sqlite3.Connection:
