@@ -1,6 +1,9 @@
 """What can go wrong, and with which exit code."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
+from pathlib import Path
 
 
 class Exit(IntEnum):
@@ -51,3 +54,12 @@ class Stopped(BaseException):
     def exit_code(self) -> int:
         """128 + N, what a shell reports for a process that signal N ended."""
         return 128 + self.number
+
+
+@contextmanager
+def file_errors_told(path: Path) -> Iterator[None]:
+    """Raise RetrainError, which names the file, where the operating system refuses something about it."""
+    try:
+        yield
+    except OSError as error:
+        raise RetrainError(f"{error.filename or path}: {error.strerror}") from error

@@ -5,10 +5,9 @@ import re
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from retrain.errors import RetrainError
+from retrain.errors import file_errors_told
 
 NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "beegfs", "gpfs", "ncpfs"}
@@ -44,46 +43,46 @@ def may_read(file: Path) -> bool:
 
 def open_to_others(path: Path) -> bool:
     """Whether everybody on this machine may write here."""
-    with _told(path):
+    with file_errors_told(path):
         return bool(path.stat().st_mode & stat.S_IWOTH)
 
 
 def replaceable_by_others(file: Path) -> bool:
     """Whether everybody on this machine may put another file in the place of this one."""
-    with _told(file.parent):
+    with file_errors_told(file.parent):
         mode = file.parent.stat().st_mode
     return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
 
 
 def files(directory: Path) -> Iterator[Path]:
     """The ordinary files in this directory, by name; none where there is no directory."""
-    with _told(directory):
+    with file_errors_told(directory):
         found = sorted(directory.iterdir()) if directory.is_dir() else []
         yield from (path for path in found if path.is_file() and not path.is_symlink())
 
 
 def free(path: Path) -> int:
     """The bytes that we may still write where this path lies."""
-    with _told(path):
+    with file_errors_told(path):
         return shutil.disk_usage(path).free
 
 
 def has_names_left(path: Path) -> bool:
     """Whether more files can be made where this path lies: a file system runs out of inodes, too."""
-    with _told(path):
+    with file_errors_told(path):
         found = os.statvfs(path)
     return found.f_favail > 0 or found.f_files == 0
 
 
 def device(path: Path) -> int:
     """What is the same for all files of one file system."""
-    with _told(path):
+    with file_errors_told(path):
         return path.stat().st_dev
 
 
 def size(path: Path) -> int:
     """The bytes of this file; 0 where it is not there."""
-    with _told(path):
+    with file_errors_told(path):
         return path.stat().st_size if path.exists() else 0
 
 
@@ -112,11 +111,3 @@ def type_of(path: str, mountinfo: str) -> str:
         if covers and len(point) >= longest:
             longest, kind = len(point), after.split(" ")[0]
     return kind
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RetrainError(f"{error.filename or path}: {error.strerror}") from error

@@ -3,12 +3,11 @@
 import hashlib
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from retrain.errors import RetrainError
+from retrain.errors import file_errors_told
 
 _CHUNK = 1 << 20
 _MOMENT = 1.0
@@ -25,7 +24,7 @@ def is_there(path: Path) -> bool:
 
 def identify(path: Path) -> str:
     """The version of these bytes."""
-    with errors_told(path), path.open("rb") as file:
+    with file_errors_told(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -55,7 +54,7 @@ def is_in_use(path: Path) -> bool:
 
 
 def signature(path: Path) -> tuple[int, int, int]:
-    with errors_told(path):
+    with file_errors_told(path):
         found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns
 
@@ -66,11 +65,3 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def errors_told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RetrainError(f"{error.filename or path}: {error.strerror}") from error

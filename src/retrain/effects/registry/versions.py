@@ -10,7 +10,6 @@ from pathlib import Path
 from retrain.config.schema import Models
 from retrain.core.words import short
 from retrain.effects.registry.files import (
-    errors_told,
     identify,
     is_in_use,
     note_use,
@@ -18,7 +17,7 @@ from retrain.effects.registry.files import (
     sync_directory,
     write_out,
 )
-from retrain.errors import RetrainError
+from retrain.errors import RetrainError, file_errors_told
 
 _JOBLIB, _SKOPS, _REFERENCE, _ROWS = "joblib", "skops", "reference.parquet", "rows.parquet"
 """What is kept of a version: the model (in one format or the other), a sample of its training rows, their hashes."""
@@ -41,7 +40,7 @@ class Served:
 def served(models: Models) -> Served | None:
     """What the service loads now; None when nothing is there."""
     link = models.champion
-    with errors_told(link):
+    with file_errors_told(link):
         target = link.readlink() if link.is_symlink() else None
         made_at = datetime.fromtimestamp(link.stat().st_mtime, UTC) if link.exists() else None
     if target is None and made_at is None:
@@ -60,7 +59,7 @@ def refuse_open_doors(models: Models) -> None:
     Raises RetrainError where everybody may: an artifact is a program, and it would run as us.
     """
     for directory in (models.champion.parent, _directory(models)):
-        with errors_told(directory):
+        with file_errors_told(directory):
             mode = directory.stat().st_mode if directory.is_dir() else 0
         if mode & stat.S_IWOTH:
             raise RetrainError(
@@ -100,7 +99,7 @@ def keep_rows(models: Models, version: str, hashes: Path) -> None:
 def forget_rows(models: Models, version: str) -> None:
     """Forget which rows this version was trained on: it was made anew, from others perhaps."""
     path = _file(models, version, _ROWS)
-    with errors_told(path):
+    with file_errors_told(path):
         path.unlink(missing_ok=True)
 
 
@@ -126,7 +125,7 @@ def adopt(models: Models) -> str | None:
 def point(models: Models, version: str | None) -> None:
     """Let the champion's path be this version: a relative link, replaced atomically. None removes it."""
     link = models.champion
-    with errors_told(link):
+    with file_errors_told(link):
         leaving = Path(os.path.realpath(link))
         if version is None:
             link.unlink(missing_ok=True)
@@ -172,7 +171,7 @@ def forget(models: Models, versions: set[str]) -> None:
     left.
     """
     directory = _directory(models)
-    with errors_told(directory):
+    with file_errors_told(directory):
         beside = models.champion.parent.iterdir() if directory.is_dir() else ()
         linked = {path.readlink().name.partition(".")[0] for path in beside if path.is_symlink()}
         for path in directory.iterdir() if directory.is_dir() else ():
@@ -186,7 +185,7 @@ def make_room(models: Models) -> None:
     """Let training write where it is told to: the directory is there, and no sample of an earlier training."""
     challenger = models.challenger
     reference = reference_beside(challenger)
-    with errors_told(reference):
+    with file_errors_told(reference):
         challenger.parent.mkdir(parents=True, exist_ok=True)
         reference.unlink(missing_ok=True)
 
@@ -230,7 +229,7 @@ def _copy(models: Models, source: Path, version: str | None, kind: str) -> str:
     """
     directory = _directory(models)
     fresh = directory / f"{_INCOMING}{os.getpid()}"
-    with errors_told(source), source.open("rb") as file:
+    with file_errors_told(source), source.open("rb") as file:
         if not directory.is_dir():
             # The service must get in as it does beside it, whatever our umask is.
             directory.mkdir(parents=True, exist_ok=True)
