@@ -8,7 +8,7 @@ import traceback
 from importlib import import_module
 from time import monotonic
 
-KINDS = ("kill", "disk", "overlap", "readers", "endpoints", "fuzz", "secrets", "clock", "year", "million")
+KINDS = ("kill", "disk", "overlap", "races", "readers", "endpoints", "fuzz", "secrets", "clock", "year", "million")
 
 
 def main(names: list[str]) -> int:

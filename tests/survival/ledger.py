@@ -1,13 +1,25 @@
-"""What the journal of a project says, every event of it, past the product's own reader."""
+"""What the journal of a project says, every event of it, past the product's own reader, and whether it is in order."""
 
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime
 from typing import get_args
 
 from cattrs.preconf.json import make_converter
 
-from retrain.core.events import Entry, Event
+from retrain.core.events import (
+    Adopted,
+    Entry,
+    Event,
+    Judged,
+    Promoted,
+    RolledBack,
+    Swap,
+    SwapStarted,
+    TrainingFinished,
+    TrainingStarted,
+)
 from retrain.core.past import Past
 from retrain.effects.journal import open_journal
 from tests.stories.project import Project
@@ -31,3 +43,56 @@ def past_of(project: Project) -> Past:
     """What the history means for the decisions."""
     with open_journal(project.root / "state", writable=False) as journal:
         return journal.past()
+
+
+def served_by(history: Sequence[Entry]) -> str | None:
+    """The version that the swaps of the journal leave in service."""
+    served = None
+    for entry in history:
+        if isinstance(entry.event, Promoted | RolledBack | Adopted):
+            served = entry.event.version
+    return served
+
+
+def in_one_order(history: Sequence[Entry]) -> None:
+    """AssertionError unless everything that was begun ends before anything else begins, on what served then."""
+    assert [entry.id for entry in history] == list(range(1, len(history) + 1)), "ids are missing or doubled"
+    run, swap, served = None, None, None
+    for entry in history:
+        event = entry.event
+        match event:
+            case TrainingStarted():
+                assert (run, swap) == (None, None), entry
+                run = event.run
+            case TrainingFinished():
+                assert event.run == run, entry
+                run = None
+            case SwapStarted():
+                assert (run, swap, event.previous) == (None, None, served), (entry, served)
+                swap = event
+            case Promoted() | RolledBack():
+                kind = Swap.PROMOTION if isinstance(event, Promoted) else Swap.ROLLBACK
+                assert swap is not None, entry
+                assert (swap.swap, swap.version, swap.previous) == (kind, event.version, event.previous), entry
+                swap, served = None, event.version
+            case Judged():
+                assert (run, swap) == (None, None), entry
+            case Adopted():
+                assert (run, swap, served) == (None, None, None), entry
+                served = event.version
+            case _:
+                pass
+    assert (run, swap) == (None, None), "something was begun and not ended"
+
+
+def trainings_apart(project: Project, history: Sequence[Entry]) -> None:
+    """AssertionError unless the trainings' own times say that no two ran at once, and the journal has each once."""
+    lines = [line.split() for line in (project.root / "trainings").read_text().splitlines()]
+    begun, ended = lines[::2], lines[1::2]
+    assert all(line[0] == "begin" for line in begun), lines
+    assert all(line[0] == "end" for line in ended), lines
+    assert [line[1] for line in begun] == [line[1] for line in ended], lines
+    moments = [int(line[2]) for line in lines]
+    assert moments == sorted(moments)
+    started = [entry.event.run for entry in history if isinstance(entry.event, TrainingStarted)]
+    assert started == [line[1] for line in begun]

@@ -4,15 +4,9 @@ from base64 import b64encode
 
 import pytest
 
-from tests.stories.project import Models, make_models
+from tests.stories.project import Models
 from tests.survival import secrets
 from tests.survival.markers import ORNAMENTS, Markers
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
-    """Small real models."""
-    return make_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.mark.parametrize(("kind", "place"), [("metrics", "labels"), ("json", "value"), ("prometheus", "reason")])
