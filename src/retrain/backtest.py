@@ -166,20 +166,20 @@ def _report(
         "readings": len(looks),
         "from": iso(first),
         "to": iso(last),
-        "rules": [
-            {
-                "rule": name,
-                "trainings": len(each.trainings),
-                "per_year": _a_year(each, span),
-                "at": [iso(at) for at, _ in each.trainings],
-                "why": [why for _, why in each.trainings],
-                "reasons": dict(sorted(each.reasons.items())),
-            }
-            for name, each in tried.items()
-        ],
+        "rules": [{"rule": name} | _data(each, span) for name, each in tried.items()],
         "message": "\n".join(lines),
     }
     return Report("\n".join(lines), data, details=tuple(map(_line, main.trainings[_LISTED:])))
+
+
+def _data(replay: Replay, span: timedelta) -> dict[str, object]:
+    return {
+        "trainings": len(replay.trainings),
+        "per_year": _a_year(replay, span),
+        "at": [iso(at) for at, _ in replay.trainings],
+        "why": [why for _, why in replay.trainings],
+        "reasons": dict(sorted(replay.reasons.items())),
+    }
 
 
 _ASSUMED = (
