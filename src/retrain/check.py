@@ -82,7 +82,7 @@ def _settle_if_free(context: Context, journal: Journal) -> tuple[str, ...]:
 def _complain_if_stuck(context: Context, error: lock.HeldError) -> None:
     """Raise StuckError when the lock has been held for longer than its holder may take."""
     late = stuck(context.config, error.holder, context.clock()) if error.holder is not None else None
-    if late is not None:
+    if late is not None and lock.is_held_still(context.config.state, error.holder):
         raise StuckError(late) from error
 
 

@@ -59,11 +59,16 @@ def settle(context: Context, journal: Journal, lock_fd: int) -> tuple[str, ...]:
             message = f"the interrupted {intent.swap} of {short(intent.version)} had not happened"
             journal.append(SwapUndone(intent.version, intent.previous, message), context.clock())
             told.append(message)
-    adopted = registry.adopt(context.config.models)
+    adopted = registry.adopt(context.config.models, lambda version: _record_adopted(context, journal, version))
     if adopted is not None:
-        journal.append(Adopted(adopted), context.clock())
         told.append(f"adopted the champion file as version {short(adopted)}")
     return tuple(told)
+
+
+def _record_adopted(context: Context, journal: Journal, version: str) -> None:
+    """Record it once: a crash may come between the record and the link."""
+    if journal.past().served != version:
+        journal.append(Adopted(version), context.clock())
 
 
 def _complete(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int) -> None:

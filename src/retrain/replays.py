@@ -16,6 +16,7 @@ from retrain.errors import RetrainError
 
 _LONG = 20_000
 """Readings from which on it pays to start workers."""
+_ANSWERED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def replays(looks: Sequence[Recorded], rules: Sequence[Triggers]) -> list[Replay]:
@@ -27,11 +28,23 @@ def replays(looks: Sequence[Recorded], rules: Sequence[Triggers]) -> list[Replay
     reader, writer = os.pipe()
     try:
         with ProcessPoolExecutor(cores, forked, _take, (looks, reader, writer)) as workers, _closed_early(writer):
-            return list(workers.map(_replay, rules))
+            with _signals_held():
+                replayed = [workers.submit(_replay, rule) for rule in rules]
+            return [each.result() for each in replayed]
     except BrokenProcessPool as error:
         raise RetrainError(f"a process that replays {len(looks):,} readings was killed (out of memory?)") from error
     finally:
         os.close(reader)
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Signals wait while workers are forked: what a handler raises there is lost, or leaves a pool half made."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ANSWERED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ANSWERED)
 
 
 @contextmanager
@@ -50,7 +63,9 @@ _taken: list[Sequence[Recorded]] = []
 def _take(looks: Sequence[Recorded], reader: int, writer: int) -> None:
     # The controller alone answers signals. Its workers end when it has closed its end of the pipe, or is gone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ANSWERED)
     os.close(writer)
     threading.Thread(target=_end_with, args=(reader,), daemon=True).start()
     _taken[:] = [looks]

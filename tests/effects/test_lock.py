@@ -77,6 +77,17 @@ def test_it_is_exclusive_between_processes_and_names_its_holder(state: Path) -> 
     assert lock.holder(state) is None
 
 
+def test_the_name_of_a_holder_before_is_not_taken_for_that_of_the_present_one(state: Path) -> None:
+    """A run may be held up between taking the lock and writing its name; nobody is called stuck for that."""
+    with held(state):
+        before = lock.holder(state)
+        assert lock.is_held_still(state, before)
+    with held(state) as process:
+        assert lock.holder(state) != before
+        assert not lock.is_held_still(state, before), process.pid
+    assert not lock.is_held_still(state, before)
+
+
 def test_it_is_exclusive_within_a_process(state: Path) -> None:
     """Two descriptors of one process are two runs."""
     with lock.hold(state, "check", T0):

@@ -53,6 +53,11 @@ def champion(models: Models, content: bytes) -> str:
     return version
 
 
+def adopted(models: Models) -> str | None:
+    """The version of an ordinary champion file, adopted now; where nobody keeps a record."""
+    return registry.adopt(models, lambda _version: None)
+
+
 def versions(models: Models) -> Path:
     return models.champion.parent / "versions"
 
@@ -183,7 +188,7 @@ def test_nothing_serves_at_first(models: Models) -> None:
     """Neither without the file nor without its directory; there is nothing to adopt then."""
     for there in (models, replace(models, champion=models.champion.parent / "none" / "m.joblib")):
         assert registry.served(there) is None
-        assert registry.adopt(there) is None
+        assert adopted(there) is None
 
 
 def test_the_link_is_relative(models: Models, tmp_path: Path) -> None:
@@ -215,12 +220,27 @@ def test_an_ordinary_file_is_adopted(models: Models) -> None:
     found = registry.served(models)
     assert found is not None
     assert (found.version, found.path) == (None, models.champion)
-    version = registry.adopt(models)
+    recorded: list[tuple[str, bool]] = []
+    version = registry.adopt(models, lambda version: recorded.append((version, models.champion.is_symlink())))
     assert version == sha(b"old model")
+    assert recorded == [(version, False)], "before it is linked, so that a crash leaves no link without a record"
     assert models.champion.is_symlink()
     assert models.champion.read_bytes() == b"old model"
     assert (versions(models) / f"{version}.reference.parquet").read_bytes() == b"rows"
-    assert registry.adopt(models) is None
+    assert adopted(models) is None
+
+
+@pytest.mark.parametrize("change", [b"old modem", b"new"])
+def test_a_file_that_changes_while_it_is_adopted_is_left_alone(models: Models, change: bytes) -> None:
+    """Whoever wrote it wants it there: it is adopted when asked again, and nothing of it is lost."""
+    models.champion.write_bytes(b"old model")
+
+    def meanwhile(_version: str) -> None:
+        models.champion.write_bytes(change)
+
+    assert "was changed while it was being adopted" in error_of(registry.adopt, models, meanwhile)
+    assert models.champion.read_bytes() == change
+    assert adopted(models) == sha(change)
 
 
 @pytest.mark.parametrize("target", ["elsewhere.joblib", "../elsewhere.joblib", "elsewhere/{}.joblib", "{}.joblib"])
@@ -233,7 +253,7 @@ def test_a_link_to_elsewhere_is_an_ordinary_file(models: Models, target: str) ->
     found = registry.served(models)
     assert found is not None
     assert found.version is None
-    version = registry.adopt(models)
+    version = adopted(models)
     assert version == sha(b"old model")
     assert str(models.champion.readlink()) == f"versions/{version}.joblib"
     assert elsewhere.read_bytes() == b"old model"
@@ -256,7 +276,7 @@ def test_a_dangling_link_is_no_champion_but_not_nothing(models: Models, target: 
     assert found is not None
     assert found.version == (GONE if GONE in target else None)
     assert found.made_at is None
-    assert registry.adopt(models) is None
+    assert adopted(models) is None
     version = champion(models, b"model")
     found = registry.served(models)
     assert found is not None
@@ -386,7 +406,7 @@ def test_a_directory_is_no_champion(models: Models) -> None:
     """Told before anything is done about it."""
     version = kept(models, b"model")
     models.champion.mkdir()
-    for act in (registry.served, registry.adopt):
+    for act in (registry.served, adopted):
         assert error_of(act, models) == f"{models.champion}: is not a file"
     assert error_of(registry.point, models, version).startswith(f"{models.champion.parent}")
     assert error_of(registry.point, models, None).startswith(f"{models.champion}: ")
@@ -405,7 +425,7 @@ def test_places_that_cannot_be_written(models: Models) -> None:
     versions(models).touch()
     assert error_of(kept, models, b"model") == f"{versions(models)}: File exists"
     models.champion.write_bytes(b"old model")
-    assert error_of(registry.adopt, models) == f"{versions(models)}: File exists"
+    assert error_of(adopted, models) == f"{versions(models)}: File exists"
     assert models.champion.read_bytes() == b"old model"
     versions(models).unlink()
     (versions(models) / f".incoming-{NOBODY}").mkdir(parents=True)

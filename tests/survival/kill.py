@@ -148,6 +148,8 @@ def _aftermath(stage: Stage, scene: Scene, project: Project, again: bool) -> Out
     # A promote that was to be turned away may have come when the training had ended, and have swapped.
     assert not again or was_held or serves == stage.version(scene.serves), (serves, done)
     assert len(versions(models)) <= 1, versions(models)
+    adopted = sum(row.kind == "Adopted" for row in rows)
+    assert adopted == 1 or (adopted == 0 and not (models / "champion.joblib").is_symlink()), "an adoption is lost"
     begun = trainings(project)["begin"]
     assert begun <= sum(row.kind == "TrainingStarted" for row in rows), "a training that no event tells of"
     return Outcome(killed=True, settled=_settled(project, left, done, again), turned_away=turned_away)

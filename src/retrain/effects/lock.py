@@ -17,6 +17,9 @@ from pathlib import Path
 from retrain.core.words import moment
 from retrain.errors import BusyError, RetrainError
 
+_NAMED_BY_THEN = 1.0
+"""Seconds in which even a run that a busy machine holds up has written its name, once it has the lock."""
+
 
 @dataclass(frozen=True, slots=True)
 class Holder:
@@ -72,6 +75,12 @@ def holder(state: Path) -> Holder | None:
             except BlockingIOError:
                 return _read(file.fileno())
     return None
+
+
+def is_held_still(state: Path, before: Holder | None) -> bool:
+    """Whether this holder has the lock a second later, too: the name may have been that of a holder before."""
+    time.sleep(_NAMED_BY_THEN)
+    return holder(state) == before
 
 
 @contextmanager

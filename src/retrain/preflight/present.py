@@ -65,7 +65,10 @@ def at_work(context: Context, known: History) -> Iterator[Finding]:
     holder = lock.holder(context.config.state)
     if holder is not None:
         late = stuck(context.config, holder, context.clock())
-        yield broken(what, late) if late is not None else ok(what, f"{holder} holds it, and is within its time")
+        if late is not None and lock.is_held_still(context.config.state, holder):
+            yield broken(what, late)
+        else:
+            yield ok(what, f"{holder} holds it, and is within its time")
         return
     yield ok(what, f"{context.config.state / 'lock'} is free")
     settles = "which was interrupted; the next check records that, and nothing need be done"

@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -109,17 +110,26 @@ def rows_of(models: Models, version: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def adopt(models: Models) -> str | None:
-    """The version of an ordinary champion file, now kept and linked; None when there was nothing to adopt."""
+def adopt(models: Models, record: Callable[[str], None]) -> str | None:
+    """The version of an ordinary champion file, now kept and linked; None when there was nothing to adopt.
+
+    `record` is given the version before the link replaces the file, so that no crash can leave it unrecorded.
+    """
     found = served(models)
     if found is None or found.version is not None or found.made_at is None:
         return None
     before = signature(found.path)
     version = admit(models, found.path)
-    if signature(found.path) != before:
-        raise RetrainError(f"{found.path}: was changed while it was being adopted; try again")
+    _refuse_changed(found.path, before)
+    record(version)
+    _refuse_changed(found.path, before)
     point(models, version)
     return version
+
+
+def _refuse_changed(path: Path, before: tuple[int, int, int]) -> None:
+    if signature(path) != before:
+        raise RetrainError(f"{path}: was changed while it was being adopted; try again")
 
 
 def point(models: Models, version: str | None) -> None:
