@@ -1,6 +1,7 @@
 """What this machine says of files: the kind of file system, and who may write."""
 
 import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,22 @@ def test_who_else_may_write_is_told(tmp_path: Path) -> None:
     assert (host.open_to_others(file), host.replaceable_by_others(file)) == (True, True)
     file.parent.chmod(0o1777)
     assert (host.open_to_others(file.parent), host.replaceable_by_others(file)) == (True, False)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to a group")
+def test_who_else_is_in_the_group_of_a_directory_that_it_may_write(tmp_path: Path) -> None:
+    """By name; nobody where it is the owner's own group, a group without a name or users, or may not write."""
+    daemon = pwd.getpwnam("daemon")
+    tmp_path.chmod(0o775)
+    os.chown(tmp_path, 0, daemon.pw_gid)
+    assert "daemon" in host.group_members(tmp_path)
+    tmp_path.chmod(0o755)
+    assert host.group_members(tmp_path) == []
+    tmp_path.chmod(0o775)
+    os.chown(tmp_path, daemon.pw_uid, daemon.pw_gid)
+    assert "daemon" not in host.group_members(tmp_path)
+    os.chown(tmp_path, 0, 4_000_000)
+    assert host.group_members(tmp_path) == []
 
 
 def test_what_is_there_is_the_nearest(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """This machine as far as files depend on it: what kind of file system, how much room, who may write."""
 
+import grp
 import os
+import pwd
 import re
 import shutil
 import stat
@@ -45,6 +47,22 @@ def open_to_others(path: Path) -> bool:
     """Whether everybody on this machine may write here."""
     with file_errors_told(path):
         return bool(path.stat().st_mode & stat.S_IWOTH)
+
+
+def group_members(path: Path) -> list[str]:
+    """The other users who may write here, since they are in its group; root, who may anyway, is none of them."""
+    with file_errors_told(path):
+        found = path.stat()
+    if not found.st_mode & stat.S_IWGRP:
+        return []
+    try:
+        listed = grp.getgrgid(found.st_gid).gr_mem
+    except KeyError:  # a group without a name, as in a container
+        listed = []
+    members = {
+        user.pw_name: user.pw_uid for user in pwd.getpwall() if user.pw_gid == found.st_gid or user.pw_name in listed
+    }
+    return sorted(name for name, uid in members.items() if uid not in (0, found.st_uid))
 
 
 def replaceable_by_others(file: Path) -> bool:

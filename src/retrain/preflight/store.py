@@ -111,6 +111,14 @@ def _open(what: str, place: Path) -> Iterator[Finding]:
     if found:
         shown = " ".join(map(str, found[:_SHOWN])) + (" ..." if len(found) > _SHOWN else "")
         yield broken(what, f"everybody may write {shown}, and so run code as the user of retrain: chmod o-w {shown}")
+    group = host.group_members(place)
+    if group:
+        shown = ", ".join(group[:_SHOWN]) + (" ..." if len(group) > _SHOWN else "")
+        yield mind(
+            what,
+            f"{shown} may write {place} as its group, and so run code as the user of retrain: chmod g-w {place},"
+            " unless they are meant to",
+        )
 
 
 def _scarce(what: str, there: Path, room: int) -> Iterator[Finding]:
