@@ -42,3 +42,11 @@ def short(version: str) -> str:
 def counted(count: int, noun: str) -> str:
     """`1 window`, `3 windows`."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def size(count: int) -> str:
+    """Bytes with the largest binary unit that they fill: `1.5 GiB`, `512 MiB`, `0 KiB`."""
+    for unit, name in ((1024**4, "TiB"), (1024**3, "GiB"), (1024**2, "MiB")):
+        if count >= unit:
+            return f"{count / unit:.4g} {name}"
+    return f"{count / 1024:.4g} KiB"

@@ -6,7 +6,7 @@ from pathlib import Path
 from retrain.context import Context
 from retrain.core.findings import Finding, Health, broken, mind, ok
 from retrain.core.past import Past
-from retrain.core.words import counted, short
+from retrain.core.words import counted, short, size
 from retrain.effects import host, registry
 from retrain.errors import RetrainError
 
@@ -95,7 +95,7 @@ def _place(what: str, key: str, place: Path, room: int, on_network: Health) -> I
     yield from problems
     if not problems:
         state = "there" if there == place else "to be made"
-        free, kind = _size(host.free(there)), host.file_system(there)
+        free, kind = size(host.free(there)), host.file_system(there)
         yield ok(
             what,
             f"{place} is {state}, ours to write and not everybody's, with {free} free{f' ({kind})' if kind else ''}",
@@ -124,7 +124,7 @@ def _open(what: str, place: Path) -> Iterator[Finding]:
 def _scarce(what: str, there: Path, room: int) -> Iterator[Finding]:
     free = host.free(there)
     if free < room:
-        yield broken(what, f"{_size(free)} are free at {there}, and {_size(room)} are needed: make room there")
+        yield broken(what, f"{size(free)} are free at {there}, and {size(room)} are needed: make room there")
     if not host.has_names_left(there):
         yield broken(what, f"no more files can be made at {there} (it has run out of inodes): remove some")
 
@@ -140,10 +140,3 @@ def _remote(what: str, there: Path, health: Health) -> Iterator[Finding]:
     else:
         why = "where other machines may see the champion change late: see that nobody but retrain writes there"
         yield mind(what, f"{told}, {why}")
-
-
-def _size(count: int) -> str:
-    for unit, name in ((1024**4, "TiB"), (1024**3, "GiB"), (1024**2, "MiB")):
-        if count >= unit:
-            return f"{count / unit:.1f} {name}"
-    return f"{count / 1024:.0f} KiB"

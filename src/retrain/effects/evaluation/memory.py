@@ -5,6 +5,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from retrain.core.words import size
+
 _REFUSED = re.compile(r"MemoryError|bad_alloc|[Aa]llocat|start new thread|pthread_create|Thread creation|failed to map")
 """What Python and the native libraries say where memory is refused."""
 
@@ -23,14 +25,14 @@ class Allowance:
 
 def allowance(configured: int | None) -> Allowance:
     """What promotion.max_memory allows; where that is null, what the machine has free now, if that is known."""
-    size = _free() if configured is None else configured
+    most = _free() if configured is None else configured
     if configured is not None:
-        key = f"raise promotion.max_memory (now {_shown(configured)})"
-    elif size is not None:
-        key = f"free some memory (promotion.max_memory is null, so {_shown(size)} could be taken, all that was free)"
+        key = f"raise promotion.max_memory (now {size(configured)})"
+    elif most is not None:
+        key = f"free some memory (promotion.max_memory is null, so {size(most)} could be taken, all that was free)"
     else:
         key = "free some memory (promotion.max_memory is null, and what is free is not known)"
-    return Allowance(size, f"{key}, or repair a model that takes too much")
+    return Allowance(most, f"{key}, or repair a model that takes too much")
 
 
 def _free() -> int | None:
@@ -39,7 +41,3 @@ def _free() -> int | None:
         if found := re.search(r"^MemAvailable: +(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE):
             return 1024 * int(found[1])
     return None
-
-
-def _shown(size: int) -> str:
-    return f"{size / 1024**3:.4g} GiB" if size >= 1024**3 else f"{size / 1024**2:.4g} MiB"
