@@ -1,5 +1,6 @@
 """How a run talks: streams, sentences or JSON, and the boundary where errors become exit codes."""
 
+import errno
 import json
 import os
 import signal
@@ -16,6 +17,9 @@ import click
 from retrain.config import Secrets
 from retrain.errors import Exit, RetrainError, Stopped
 from retrain.report import Report
+
+_SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT, errno.EIO})
+"""What the operating system says wherever files, memory, processes or the disk run out."""
 
 
 class Face:
@@ -90,6 +94,9 @@ def boundary(face: Face) -> Iterator[None]:
         # Whoever read our output has gone; there is nobody to tell.
         sys.exit(128 + signal.SIGPIPE)
     except Exception as error:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _SCARCE):
+            face.fail(f"this machine is short of what retrain needs: {error or 'memory'}", Exit.FAILED)
+            sys.exit(Exit.FAILED)
         face.fail(f"a bug in retrain: {type(error).__name__}: {error}; {_traceback_file(face)}", Exit.BUG)
         sys.exit(Exit.BUG)
 

@@ -557,6 +557,15 @@ def test_secrets_are_scrubbed_in_every_form(home: Path) -> None:
     assert "s3cr3t" not in repr(secrets)
 
 
+def test_a_secret_is_known_by_its_letters_and_digits_alone(home: Path) -> None:
+    """A server may spell it in the name of a metric, where no other signs can stand, or cut it off at one."""
+    token = "550e8400-e29b-41d4/AbCdEfGh12345678&+"  # noqa: S105  (no password, a test of one)
+    secrets = secrets_of(home, SMALLEST + "monitoring: {url: 'http://h/', headers: {X-Key: '${TOKEN}'}}", TOKEN=token)
+    for text in ("f1_550e8400e29b41d4AbCdEfGh12345678 is unknown", "AbCdEfGh12345678"):
+        assert "AbCdEfGh" not in secrets.scrub(text)
+    assert secrets.scrub("550e8400 and a performance_threshold") == "550e8400 and a performance_threshold"
+
+
 def test_a_token_in_front_of_the_host_is_a_secret(home: Path) -> None:
     """https://TOKEN@host has no password, yet a secret."""
     secrets = secrets_of(home, SMALLEST + "monitoring: {url: 'https://s3cr3t@h/'}")

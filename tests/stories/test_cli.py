@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -28,6 +29,27 @@ def test_every_exit_code_of_the_contract(project: Project) -> None:
     assert project.run("promote", str(project.models.weak)).returncode == 10
     project.configure(promotion={"alpha": 1e-12, "min_improvement": 0.01})
     assert project.run("promote", str(project.models.strong)).returncode == 11
+
+
+def test_a_machine_that_runs_out_of_files_is_no_bug(project: Project) -> None:
+    """Exit 1 and a sentence, wherever in a check it is that no more can be opened, and 0 where there are enough."""
+    codes = []
+    for most in (6, 7, 8, 9, 10, 20):
+        command = f"ulimit -n {most}; exec {shlex.quote(str(RETRAIN))} check"
+        done = subprocess.run(
+            ["/bin/sh", "-c", command],
+            cwd=project.root,
+            env=project.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode in (0, 1), done
+        assert done.returncode == 0 or done.stderr, done
+        assert "a bug in retrain" not in done.stderr, done
+        codes.append(done.returncode)
+    assert codes[-1] == 0
 
 
 def test_a_bug_exits_3_with_one_line_and_the_path_of_its_traceback(project: Project, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ _LEAST = 4
 """Shorter ones would black out ordinary words."""
 _LONG = 8
 """What is shorter is a secret only where its name says so, or where it came from the environment."""
+_RUN = re.compile("[A-Za-z0-9]{16,}")
+"""So many letters and digits in a row are no word, but a part of a secret by which it can be known."""
 _TELLING = re.compile("key|token|secret|pass|pwd|auth|credential|cookie|signature", re.IGNORECASE)
 _WORDS = re.compile(r"[\s,;=\"]+")
 _RESERVED = "!#$&'()*+,/:;=?@[]~"
@@ -55,6 +57,8 @@ def forms(found: set[str]) -> tuple[str, ...]:
     plain = found | set(map(unquote, found))
     # A file in a variable (a private key) is quoted line by line.
     plain |= {line for text in plain for line in (text.strip(), *text.splitlines()) if len(line) >= _LONG}
+    # In the name of a metric no other signs can stand.
+    plain |= {run for text in plain for run in _RUN.findall(f"{text} {''.join(filter(str.isalnum, text))}")}
     faces = {face for text in plain if len(text) >= _LEAST for face in _faces(text)}
     return tuple(sorted((face for face in faces if len(face) >= _LEAST), key=lambda face: (-len(face), face)))
 

@@ -227,7 +227,7 @@ def _make_directory(state: Path) -> None:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         (state / "runs").mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise RetrainError(f"{state}: the state directory cannot be made: {error.strerror}") from error
+        raise RetrainError(f"{error.filename}: the directory cannot be made (`state`): {error.strerror}") from error
     mode = state.stat().st_mode
     if mode & stat.S_IWOTH:
         raise RetrainError(
