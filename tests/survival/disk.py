@@ -13,7 +13,7 @@ from tests.stories.project import Project
 from tests.survival import damage, strace
 from tests.survival.mounts import make_space, read_only, small_disk
 from tests.survival.scenes import HOLDS, PROBATION, PROMOTES, PROMOTES_FIRST, ROLLS_BACK, SCENES, TRAINS, Scene, Stage
-from tests.survival.sound import Row, champion, events, proper, told, trainings, versions
+from tests.survival.sound import Row, adoptions, champion, events, proper, told, trainings, versions
 from tests.survival.stages import make_stages, on_stages
 
 ERRORS = ("ENOSPC", "EIO")
@@ -95,6 +95,7 @@ def _done(stage: Stage, scene: Scene, root: Path) -> None:
     assert champion(root / "models", stage.versions) == stage.version(scene.serves)
     kinds = {"check": "Checked", "promote": "Promoted", "rollback": "RolledBack"}
     assert any(row.kind == kinds[scene.words[0]] for row in rows)
+    adoptions(rows, root / "models")
     if scene is TRAINS:
         assert any(row.kind == "TrainingFinished" and stage.version("strong") in row.body for row in rows)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from tests.stories.project import RETRAIN, Project, until
 from tests.survival import strace
 from tests.survival.scenes import HOOKED, PROBATION, PROMOTES, ROLLS_BACK, SCENES, TRAINS, Scene, Stage
-from tests.survival.sound import champion, events, is_held, proper, told, trainings, versions
+from tests.survival.sound import adoptions, champion, events, is_held, proper, told, trainings, versions
 from tests.survival.stages import make_stages, on_stages
 
 HARMS = ("the controller", "its process group", "the controller and all its descendants", "its descendants")
@@ -148,8 +148,7 @@ def _aftermath(stage: Stage, scene: Scene, project: Project, again: bool) -> Out
     # A promote that was to be turned away may have come when the training had ended, and have swapped.
     assert not again or was_held or serves == stage.version(scene.serves), (serves, done)
     assert len(versions(models)) <= 1, versions(models)
-    adopted = sum(row.kind == "Adopted" for row in rows)
-    assert adopted == 1 or (adopted == 0 and not (models / "champion.joblib").is_symlink()), "an adoption is lost"
+    adoptions(rows, models)
     begun = trainings(project)["begin"]
     assert begun <= sum(row.kind == "TrainingStarted" for row in rows), "a training that no event tells of"
     return Outcome(killed=True, settled=_settled(project, left, done, again), turned_away=turned_away)

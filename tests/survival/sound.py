@@ -110,6 +110,14 @@ def versions(models: Path) -> list[str]:
     return leftovers
 
 
+def adoptions(rows: Sequence[Row], models: Path) -> int:
+    """How often the first champion, an ordinary file, was adopted. Raises AssertionError where a link has no record."""
+    count = sum(row.kind == "Adopted" for row in rows)
+    assert count <= 1, "an adoption was recorded twice"
+    assert count == 1 or not (models / Path(CHAMPION).name).is_symlink(), "an adoption was not recorded"
+    return count
+
+
 def trainings(project: Project) -> Counter[str]:
     """How often a training began and ended, from what the recipe wrote. Raises AssertionError if two overlapped."""
     lines = (project.root / "trainings").read_text().splitlines()
