@@ -444,6 +444,23 @@ def test_a_damaged_journal_is_set_aside_and_a_new_one_begins(state: Path, damage
     assert f"is kept as {kept}; a new one begins" in news
     with open_journal(state) as journal:
         assert (journal.news, journal.past()) == ((), past)
+        # Whoever opened it may have been killed before it told anybody: a check tells it, once.
+        assert journal.untold_loss() == entry.event.message
+        journal.append(Checked(Action.HOLD, Reason.HEALTHY, "", None, ()), T0)
+        assert journal.untold_loss() is None
+
+
+def test_who_opened_a_journal_that_is_set_aside_since_records_nothing_in_it(state: Path) -> None:
+    """Nobody would read it there again: the command ends with a sentence, and does not train."""
+    tell(state, Adopted(A))
+    with open_journal(state) as journal:
+        (state / "journal.db").rename(state / "journal.db.damaged-20260101T000000.000000Z")
+        with pytest.raises(RetrainError, match="was set aside or replaced while this command ran: run it again"):
+            journal.append(Adopted(B), T0)
+        assert read(state).losses == 1
+        with pytest.raises(RetrainError, match="was set aside or replaced"):
+            journal.append(Adopted(B), T0)
+    assert sql(state, "SELECT count(*) FROM events WHERE kind = 'Adopted'") == [(0,)]
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=list(DAMAGES))

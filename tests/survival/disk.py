@@ -12,7 +12,18 @@ from pathlib import Path
 from tests.stories.project import Project
 from tests.survival import damage, strace
 from tests.survival.mounts import make_space, read_only, small_disk
-from tests.survival.scenes import HOLDS, PROBATION, PROMOTES, PROMOTES_FIRST, ROLLS_BACK, SCENES, TRAINS, Scene, Stage
+from tests.survival.scenes import (
+    HOLDS,
+    HOOKED,
+    PROBATION,
+    PROMOTES,
+    PROMOTES_FIRST,
+    ROLLS_BACK,
+    SCENES,
+    TRAINS,
+    Scene,
+    Stage,
+)
 from tests.survival.sound import Row, adoptions, champion, events, proper, told, trainings, versions
 from tests.survival.stages import make_stages, on_stages
 
@@ -48,6 +59,34 @@ def failing(scene: Scene, call: strace.Call, error: str, children: bool, stage: 
     elif code != 0:
         _goes_on(stage, scene, project)
     return Outcome(code, f"{call.name} {call.file}" if code == 0 else "")
+
+
+READERS = (("check",), ("promote",), ("rollback",), ("prune",), ("status",))
+"""What reads the journal of a project whose challenger waits."""
+
+
+def unread(words: tuple[str, ...], call: strace.Call, stage: Stage) -> Outcome:
+    """Let a read of the journal fail once, as a disk does that begins to fail: nothing is lost, nothing set aside.
+
+    SQLite takes such a failure for damage of the file.
+    """
+    project = stage.at(PROMOTES)
+    before = _stands(stage, project.root)
+    code = proper(strace.failed(project, call, "EIO", *words))
+    after = _stands(stage, project.root)
+    assert after[: len(before)] == before or words == ("prune",), "the history is not what it was"
+    assert not list(project.root.glob("state/*.damaged-*")), "a journal was set aside that is whole"
+    _goes_on(stage, PROMOTES, project)
+    return Outcome(code)
+
+
+def reads(stage: Stage) -> list[Try]:
+    """A try for each command and read of the journal."""
+    return [
+        partial(unread, words, call)
+        for words in READERS
+        for call in strace.read(stage.at(PROMOTES), "journal.db", *words)
+    ]
 
 
 def full(scene: Scene, free: int, stage: Stage) -> Outcome:
@@ -135,7 +174,7 @@ def full_disks() -> list[Try]:
 
 def read_only_directories() -> list[Try]:
     """A try for each command and directory."""
-    scenes = (HOLDS, TRAINS, PROMOTES_FIRST, PROMOTES, ROLLS_BACK, PROBATION)
+    scenes = (HOLDS, TRAINS, PROMOTES_FIRST, PROMOTES, HOOKED, ROLLS_BACK, PROBATION)
     return [partial(written_protected, scene, directory) for scene, directory in product(scenes, DIRECTORIES)]
 
 
@@ -152,6 +191,7 @@ def figures(seed: int = 4) -> Iterator[str]:
         yield f"on a full disk ({', '.join(map(str, LEFT))} KiB left): {_told(on_stages(stages, full_disks()))}"
         outcomes = on_stages(stages, read_only_directories())
         yield f"with {', '.join(DIRECTORIES)} read-only in turn: {_told(outcomes)}"
+        yield f"each read of the journal failing with EIO: {_told(on_stages(stages, reads(stages[0])))}"
         yield from damage.figures(stages[0], dice)
     yield "the champion always loaded and was a known version, no version was half written, and the plain commands"
     yield "went on when the disk was good again"

@@ -17,6 +17,7 @@ CHANGES = (
 )
 """The calls that change the world, or promise that it will stay changed."""
 _OPENS = "openat"
+_READS = "pread64"
 _CALL = re.compile(r"(\d+) +(\w+)\((.*)")
 _MISSING = ("= -1 ENOENT", "= -1 EEXIST")
 
@@ -57,6 +58,16 @@ def seen(project: Project, *words: str) -> tuple[list[Call], list[Call]]:
     for process, call in _calls(lines):
         (own if process == controller else others).append(call)
     return own, others
+
+
+def read(project: Project, file: str, *words: str) -> list[Call]:
+    """The reads of the file with this name that `retrain` with these words makes itself."""
+    log = project.root / "strace.log"
+    _run(project, ["-y", "-o", str(log)], _READS, words)
+    lines = log.read_text(errors="replace").splitlines()
+    log.unlink()
+    shown = [line for line in lines if line.startswith(f"{_READS}(")]
+    return [Call(_READS, nth, line) for nth, line in enumerate(shown, 1) if f"/{file}>" in line]
 
 
 def killed(project: Project, call: Call, *words: str) -> subprocess.CompletedProcess[str]:

@@ -6,8 +6,8 @@ import pytest
 
 from tests.conftest import real
 from tests.survival import damage
-from tests.survival.disk import failing, failures, full, written_protected
-from tests.survival.scenes import PROMOTES, ROLLS_BACK, TRAINS, Scene, Stage
+from tests.survival.disk import failing, failures, full, reads, written_protected
+from tests.survival.scenes import HOOKED, PROMOTES, ROLLS_BACK, TRAINS, Scene, Stage
 from tests.survival.stages import make_stages, on_stages
 
 
@@ -31,6 +31,13 @@ def test_a_pipe_to_the_scoring_process_that_fails_is_told(stages: list[Stage]) -
     assert failing(PROMOTES, plan, "EIO", False, stages[0]).code == 1
 
 
+def test_a_read_that_fails_once_is_no_damage(stages: list[Stage]) -> None:
+    """Exit 1 and a sentence at some reads of the journal; it is not set aside, and the next command goes on."""
+    real("strace")
+    tries = random.Random(4).sample(reads(stages[0]), 6)
+    assert 1 in {outcome.code for outcome in on_stages(stages, tries)}
+
+
 @pytest.mark.parametrize("left", [0, 32 * 1024, 64 * 1024])
 def test_a_full_disk_is_told_and_harms_nothing(left: int, stages: list[Stage]) -> None:
     """With nothing left, or less than the journal and the artifact need: once there is space, the training runs."""
@@ -44,6 +51,7 @@ def test_a_full_disk_is_told_and_harms_nothing(left: int, stages: list[Stage]) -
         (ROLLS_BACK, "models", 1),
         (ROLLS_BACK, "state", 1),
         (ROLLS_BACK, "state/runs", 0),
+        (HOOKED, "state/runs", 1),
     ],
     ids=str,
 )

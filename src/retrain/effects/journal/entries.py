@@ -8,13 +8,15 @@ that one wrote down.
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import get_args
 
 from cattrs.preconf.json import make_converter
 
-from retrain.core.events import Checked, Entry, Event, Judged, Pruned
+from retrain.core.events import Checked, Entry, Event, HistoryLost, Judged, Pruned
 from retrain.core.past import Past
 from retrain.core.recall import advance, fold
+from retrain.errors import RetrainError, file_errors_told
 
 _TURNING_POINT = "kind NOT IN ('Checked', 'SwapStarted')"
 TABLES = f"""
@@ -31,14 +33,20 @@ _KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event
 _converter = make_converter()
 
 
+class CorruptError(sqlite3.DatabaseError):
+    """What SQLite found when it was asked to verify the file; a disk that fails once looks the same to it."""
+
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+
 class Journal:
     """An open journal. Where the file cannot be used its methods raise what `open_journal` turns into a RetrainError.
 
-    `news` says what happened to the journal itself when it was opened.
+    `news` says what happened to the journal itself when it was opened; `inode` is that of the `file` that is written.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._db = connection
+    def __init__(self, connection: sqlite3.Connection, file: Path | None = None, inode: int = 0) -> None:
+        self._db, self._file, self.inode = connection, file, inode
         self.news: tuple[str, ...] = ()
         self._known: tuple[int | None, Past] | None = None
 
@@ -57,9 +65,13 @@ class Journal:
         return self._known[1]
 
     def append(self, event: Event, at: datetime) -> Past:
-        """What the history means once this event is part of it; it is on disk when this returns."""
+        """What the history means once this event is part of it; it is on disk when this returns.
+
+        Raises RetrainError where the file was set aside since it was opened: nobody would read the event again.
+        """
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
+            self._refuse_replaced()
             known = self._append(self.past(), event, at)
         self._known = known  # and not before it is committed
         return known[1]
@@ -85,11 +97,19 @@ class Journal:
             self._db.executescript("PRAGMA incremental_vacuum")  # `execute` would free one page
         return len(ids)
 
-    def verify(self) -> None:
-        """Nothing, where SQLite finds no damage in all of the file."""
-        (found,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+    def verify(self, *, thorough: bool = False) -> None:
+        """Nothing, where SQLite finds no damage in all of the file, indexes included where it is to be thorough."""
+        check = "integrity_check" if thorough else "quick_check"
+        (found,) = self._db.execute(f"PRAGMA {check}(1)").fetchone()
         if found != "ok":
-            raise sqlite3.DataError(found)
+            raise CorruptError(found)
+
+    def untold_loss(self) -> str | None:
+        """What is to be told of the journal before this one, which was set aside; None once a check was recorded."""
+        if self.past().lost_at is None or self.last_check() is not None:
+            return None
+        lost = next(self._entries("WHERE kind = 'HistoryLost' ORDER BY id DESC LIMIT 1"), None)
+        return lost.event.message if lost is not None and isinstance(lost.event, HistoryLost) else None
 
     def judgements(self) -> Iterator[Judged]:
         """Every look at any holdout, oldest first, and every repetition of one."""
@@ -127,6 +147,14 @@ class Journal:
     def turning_points(self, limit: int) -> list[Entry]:
         """The latest events other than checks and intents to swap, newest first."""
         return list(self._entries(f"WHERE {_TURNING_POINT} ORDER BY id DESC LIMIT ?", limit))
+
+    def _refuse_replaced(self) -> None:
+        if self._file is None:
+            return
+        with file_errors_told(self._file):
+            now = self._file.stat().st_ino if self._file.exists() else 0
+        if now != self.inode:
+            raise RetrainError(f"{self._file}: was set aside or replaced while this command ran: run it again")
 
     def _append(self, past: Past, event: Event, at: datetime) -> tuple[int | None, Past]:
         past = advance(past, event, at)

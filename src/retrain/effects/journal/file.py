@@ -17,17 +17,22 @@ SCHEMA = 1
 BUSY_SECONDS = 10.0
 """How long another writer is waited for."""
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_MEBIBYTE = 1024**2
 _ASIDE = ".damaged-"
 _BESIDE = ("-wal", "-shm", "-journal")
 """What SQLite may keep beside its file; the write-ahead log has the last events."""
 
 
 class _DamageError(Exception):
-    """The file is no journal any more, and says why; `seen` is the inode of what was looked at."""
+    """The file is no journal any more, and says why; `seen` is the inode of what was looked at.
 
-    def __init__(self, why: str, seen: int) -> None:
+    `found` is the error of SQLite behind it, which may be a fault of the disk that does not come again.
+    """
+
+    def __init__(self, why: str, seen: int, found: sqlite3.Error | None = None) -> None:
         super().__init__(why)
         self.seen = seen
+        self.may_pass = getattr(found, "sqlite_errorcode", None) is not None
 
 
 @contextmanager
@@ -39,8 +44,7 @@ def open_journal(state: Path, *, writable: bool = True, name: str = "journal.db"
     """
     path = state / name
     with _errors_told(path):
-        journal = _opened_to_write(path) if writable else Journal(_opened_to_read(path))
-        seen = path.stat().st_ino if writable else 0
+        journal = _opened_to_write(path) if writable else _opened_to_read(path)
     try:
         with closing(journal):
             yield journal
@@ -48,7 +52,7 @@ def open_journal(state: Path, *, writable: bool = True, name: str = "journal.db"
         with _errors_told(path):
             if not writable or not _is_damage(error):
                 raise
-            told = _set_aside(path, _DamageError(str(error), seen))
+            told = _set_aside(path, _DamageError(str(error), journal.inode, error))
         raise RetrainError(f"{told}. This command could not be finished: run it again") from error
 
 
@@ -94,23 +98,23 @@ def _sound(path: Path) -> Journal:
     seen, connection = path.stat().st_ino, _connected(path, "rw")
     with _closed_unless_sound(connection, seen):
         connection.execute("PRAGMA synchronous = FULL")
-        journal = Journal(connection)
+        journal = Journal(connection, path, seen)
         journal.past()
     return journal
 
 
-def _opened_to_read(path: Path) -> sqlite3.Connection:
+def _opened_to_read(path: Path) -> Journal:
     if not _is_there(path):
         connection = sqlite3.connect(":memory:", isolation_level=None)
         connection.executescript(TABLES)
-        return connection
+        return Journal(connection)
     # The last reader may remove -wal and -shm again, so that it leaves no trace; where they lay before, they stay.
     mode = "ro" if _is_there(path.with_name(f"{path.name}-wal")) else "rw"
     if mode == "rw" and not os.access(path.parent, os.W_OK):
         mode = "ro&immutable=1"  # without a write-ahead log and the right to make one
     connection = _connected(path, mode)
     connection.execute("PRAGMA query_only = ON")
-    return connection
+    return Journal(connection, path)
 
 
 def _connected(path: Path, mode: str) -> sqlite3.Connection:
@@ -140,7 +144,7 @@ def _closed_unless_sound(connection: sqlite3.Connection, seen: int) -> Iterator[
     except BaseException as error:
         connection.close()
         if isinstance(error, sqlite3.Error) and _is_damage(error):
-            raise _DamageError(str(error), seen) from error
+            raise _DamageError(str(error), seen, error) from error
         raise
 
 
@@ -173,12 +177,35 @@ def _set_aside(path: Path, damage: _DamageError) -> str:
     with _alone_in(path.parent), _nobody_at_work(path):
         if not path.exists() or path.stat().st_ino != damage.seen:
             return "the journal was damaged, and another command has just set it aside"
+        if damage.may_pass:
+            _refuse_unrepeated(path, damage)
         # The file itself goes last: its write-ahead log must never meet another one.
         for file in (*_beside(path), path):
             if file.exists():
                 file.rename(file.with_name(file.name.replace(path.name, kept.name, 1)))
     _sound(path).close()
     return f"{_told_of_loss(kept)} (what SQLite says: {damage})"
+
+
+def _refuse_unrepeated(path: Path, damage: _DamageError) -> None:
+    """Raise RetrainError where all can be read now: a disk that fails once looks like damage to SQLite.
+
+    Raises OSError where the disk still fails; what it holds may be whole.
+    """
+    for file in (path, *_beside(path)):
+        if file.exists():
+            with file.open("rb") as content:
+                while content.read(_MEBIBYTE):
+                    pass
+    try:
+        with closing(_sound(path)) as journal:
+            journal.verify(thorough=True)
+    except (_DamageError, sqlite3.Error):
+        return
+    raise RetrainError(
+        f"{path}: could not be read ({damage}), and can be now, so the disk may be failing; nothing was changed: run"
+        " it again"
+    )
 
 
 def _told_of_loss(kept: Path) -> str:
