@@ -14,7 +14,7 @@ from retrain.core.words import short
 from retrain.effects import lock, monitoring, notify, registry
 from retrain.effects.journal import Journal, open_journal
 from retrain.errors import BusyError, RetrainError
-from retrain.handover import hand_over, probation_of, settle
+from retrain.handover import SwapUndoneError, hand_over, probation_of, settle
 from retrain.patience import stuck
 from retrain.report import Report
 from retrain.train import train
@@ -29,10 +29,19 @@ def check(context: Context, order: Order) -> Report:
     """The report of one check."""
     config = context.config
     with open_journal(config.state, writable=not order.dry_run) as journal:
+        # Also where another command found the damage, or a crash came before it was told.
+        lost = journal.news or tuple(filter(None, (journal.untold_loss(),)))
         try:
             report = _check(context, journal, order)
         except StuckError as error:
             report = _told_once(context, journal, error, Reason.BUSY, "stuck")
+        except RetrainError as error:
+            # cron will ask again and again: a person who forces or rehearses a training is told every time.
+            if order.dry_run or order.forced is not None or isinstance(error, BusyError | SwapUndoneError):
+                raise
+            # No heartbeat: this check has not finished.
+            return _after(lost, _told_once(context, journal, error, Reason.NEEDS_A_PERSON, "failed"))
+    report = report if order.dry_run else _after(lost, report)
     if config.notifications.heartbeat is not None and not order.dry_run:
         notify.heartbeat(config.notifications.heartbeat)
     return report
@@ -41,15 +50,12 @@ def check(context: Context, order: Order) -> Report:
 def _check(context: Context, journal: Journal, order: Order) -> Report:
     config = context.config
     if not order.dry_run:
-        try:
-            registry.refuse_open_doors(config.models)
-        except RetrainError as error:
-            return _told_once(context, journal, error, Reason.NEEDS_A_PERSON, "open door")
-    settled = () if order.dry_run else (*journal.news, *_settle_if_free(context, journal))
+        registry.refuse_open_doors(config.models)
+    settled = () if order.dry_run else _settle_if_free(context, journal)
     snapshot = Snapshot(context.clock())
     if config.monitoring is not None:
         snapshot = monitoring.fetch(config.monitoring, context.secrets, context.clock())
-    view = _decide(context, journal.past(), snapshot, order)
+    view = _decide(context, journal, snapshot, order)
     if order.dry_run:
         return report_of(view, order)
     if view.decision.action is Action.HOLD:
@@ -102,9 +108,11 @@ def _told_once(  # noqa: PLR0913, PLR0917  (what could not be done, and what was
     return Report(message, {"error": message, "exit_code": error.exit_code}, error.exit_code, news)
 
 
-def _decide(context: Context, past: Past, snapshot: Snapshot, order: Order) -> View:
-    serving = registry.served(context.config.models)
+def _decide(context: Context, journal: Journal, snapshot: Snapshot, order: Order) -> View:
+    serving, past = _serving(context, journal)
     version = serving.version if serving is not None else None
+    if past.swap is not None and past.swap.version == version:
+        version = past.served  # its hook runs, and may still undo it
     now, triggers = context.clock(), context.config.triggers
     known, past = past.served or "", recall.as_of(past, version, now)
     assessments = assess(snapshot, triggers, past)
@@ -118,6 +126,14 @@ def _decide(context: Context, past: Past, snapshot: Snapshot, order: Order) -> V
     if triggers.evidence is not None:
         gathered = f"{evidence.told(watched.evidence, triggers)}: {evidence.meaning(triggers)}"
     return View(snapshot, assessments, decision, version, gathered, past.trial.before if past.trial else None, known)
+
+
+def _serving(context: Context, journal: Journal) -> tuple[registry.Served | None, Past]:
+    """What is served and what the journal says, of one time: nobody moved the link between the two looks."""
+    while True:
+        serving, past = registry.served(context.config.models), journal.past()
+        if registry.served(context.config.models) == serving:
+            return serving, past
 
 
 def _hold(context: Context, journal: Journal, view: View, order: Order) -> Report:
@@ -137,7 +153,7 @@ def _act_if_free(context: Context, journal: Journal, view: View, order: Order) -
     try:
         with lock.hold(context.config.state, "check", context.clock()) as lock_fd:
             settled = settle(context, journal, lock_fd)
-            view = _decide(context, journal.past(), view.snapshot, order)
+            view = _decide(context, journal, view.snapshot, order)
             if view.decision.action is Action.HOLD:
                 return _after(settled, _hold(context, journal, view, order))
             if view.decision.action is Action.ROLLBACK:

@@ -119,7 +119,10 @@ def _hook(context: Context, intent: SwapStarted, lock_fd: int) -> _Hooked:
     log = context.log_of(f"{context.clock():%Y%m%dT%H%M%SZ}-{intent.swap}-{short(intent.version)}")
     hook = replace(config.training, command=config.promotion.after, timeout=config.promotion.timeout)
     environment = training.environment(context.environ, context.secrets.variables, hook, {})
-    ended = training.run(hook, environment, log, lock_fd, None, context.secrets.scrub)
+    try:
+        ended = training.run(hook, environment, log, lock_fd, None, context.secrets.scrub)
+    except RetrainError as error:
+        return _Hooked(str(error))
     if ended.problem is None and ended.exit_code == 0:
         return _Hooked(signal=ended.signal)
     what = ended.problem or ("timed out" if ended.timed_out else training.how_it_ended(ended))

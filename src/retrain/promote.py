@@ -28,7 +28,7 @@ def promote(context: Context, order: Order) -> Report:
         challenger = journal.past().challenger
         try:
             if challenger is None or not _is_pending(context, journal, challenger):
-                return _nothing_waits(())
+                return _nothing_waits(journal.news)
             return _promote(context, journal, order)
         except BusyError as error:
             return _failed(error, news=False)

@@ -392,6 +392,22 @@ def test_a_champion_older_than_max_model_age_trains_once_per_age() -> None:
     assert story.later(30 * DAY).check(story.see(), champion_made_at=made).reason is Reason.MODEL_AGE
 
 
+def test_a_champion_that_a_wrong_clock_made_in_the_future_grows_old_all_the_same() -> None:
+    """Its age counts from when it began to serve; otherwise the rule would be dead until that date."""
+    story = Story(max_model_age=30 * DAY)
+    story.past = replace(story.past, served_since=T0)
+    made = T0 + 1000 * DAY
+    assert story.check(story.see(), champion_made_at=made).reason is Reason.HEALTHY
+    assert story.later(31 * DAY).check(story.see(), champion_made_at=made).reason is Reason.MODEL_AGE
+
+
+def test_an_incident_that_was_told_in_the_future_is_told_again() -> None:
+    """The clock was ahead when it was told; a failure that lasts must not be silent until that date."""
+    past = Past(told={"unknown": T0 + 1000 * DAY, "stuck": T0})
+    assert past.is_news("unknown", T0, DAY)
+    assert not past.is_news("stuck", T0 + HOUR, DAY)
+
+
 def test_force_skips_every_rule() -> None:
     """Also an unknown metric, a waiting challenger and a cooldown."""
     story = Story()

@@ -9,8 +9,9 @@ import sys
 import pytest
 
 from tests.effects.servers import Request, page, serving
-from tests.stories.project import CHALLENGER, RETRAIN, Project, end, until
+from tests.stories.project import CHALLENGER, CHAMPION, RETRAIN, Project, end, until
 
+UNASKED = {"drift": None, "window": None, "observed_at": None}
 HEAVY = ("sklearn", "joblib", "numpy", "pandas", "pyarrow", "rich", "prometheus_client")
 
 
@@ -134,6 +135,36 @@ def test_a_training_that_fails_exits_1_and_quotes_its_log(
     assert again["reason"] == "backing_off"
     project.configure(triggers={"failure_backoff": "0s"})
     assert project.json("check")["run"]["outcome"] == outcome
+
+
+def test_what_a_label_says_is_never_run(project: Project) -> None:
+    """Not by make, nor by the shell of a recipe that echoes the reason: signs that mean more than text are gone."""
+    label = "$(shell touch made)$(touch made)`touch made`'\\\";touch made;|touch made&>made\ntouch made\n"
+    escaped = label.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    project.train('@echo "$(RETRAIN_REASON)" >> said', "@echo $$RETRAIN_REASON >> said")
+    with serving(lambda _: page(f'f1{{model="churn", a="{escaped}"}} 0.7\n')) as url:
+        project.configure(monitoring={"type": "metrics", "url": url, "f1": "f1"} | UNASKED)
+        project.configure(triggers={"drift_threshold": None})
+        told = project.json("check")
+    assert told["action"] == "train", told
+    said = (project.root / "said").read_text()
+    assert said.count("model=churn") == 2, said
+    assert not (project.root / "made").exists(), said
+
+
+def test_what_keeps_a_check_from_looking_is_told_once(project: Project) -> None:
+    """The exit code is honest every time; a person who asks is told again, and so is what comes after."""
+    champion = project.root / CHAMPION
+    champion.unlink(missing_ok=True)
+    champion.mkdir()
+    first, again = project.run("check"), project.run("check")
+    assert (first.returncode, again.returncode) == (1, 1)
+    assert f"{champion}: is not a file" in first.stderr
+    assert again.stderr == ""
+    assert "is not a file" in project.run("status").stdout + project.run("status").stderr
+    assert "is not a file" in project.run("check", "-v").stderr
+    champion.rmdir()
+    assert "recovered" in project.run("check").stdout
 
 
 def test_a_training_that_fails_again_is_told_once(project: Project) -> None:

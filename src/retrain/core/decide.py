@@ -84,6 +84,8 @@ def overdue(past: Past, made_at: datetime | None, triggers: Triggers, now: datet
     """The sentence of a champion that is too old; a training since then gives it its age anew."""
     if triggers.max_model_age is None or made_at is None:
         return None
+    if made_at > now:  # the clock was ahead when it was made
+        made_at = past.served_since or now
     since = max(made_at, past.trained_at or made_at)
     if now - since <= triggers.max_model_age:
         return None

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def tidy(logs: Path, keep: KeepLogs, now: datetime) -> int:
     """How many logs of this directory are gone now: those that are too old, and those beyond the latest so many."""
     removed = 0
     try:
-        latest = sorted(((path.stat().st_mtime, path) for path in logs.glob("*.log") if path.is_file()), reverse=True)
+        latest = sorted(_dated(logs), reverse=True)
         for place, (written, path) in enumerate(latest):
             if place >= keep.count or written < (now - keep.age).timestamp():
                 path.unlink(missing_ok=True)
@@ -44,6 +44,13 @@ def tidy(logs: Path, keep: KeepLogs, now: datetime) -> int:
     except OSError as error:
         raise RetrainError(f"{logs}: old logs cannot be removed: {error.strerror}") from error
     return removed
+
+
+def _dated(logs: Path) -> Iterator[tuple[float, Path]]:
+    for path in logs.glob("*.log"):
+        with suppress(FileNotFoundError):  # another command tidies, too
+            if path.is_file():
+                yield path.stat().st_mtime, path
 
 
 class Follower:
