@@ -566,6 +566,35 @@ def test_a_secret_is_known_by_its_letters_and_digits_alone(home: Path) -> None:
     assert secrets.scrub("550e8400 and a performance_threshold") == "550e8400 and a performance_threshold"
 
 
+@pytest.mark.parametrize(
+    "spelt",
+    [
+        r"k7\/Qp'3x&Zz9\/w\"T+=<",
+        r"k7\/Qp\u00273x\u0026Zz9\/w\"T+=\u003C",
+        r"k7/Qp'3x\u0026Zz9/w\"T+=\u003c",
+        "k7/Qp&#39;3x&amp;Zz9/w&#34;T+=&lt;",
+        "k7/Qp&#39;3x&amp;Zz9/w&#34;T&#43;=&lt;",
+        "k7/Qp&#39;3x&amp;Zz9/w&quot;T+=&lt;",
+        "k7/Qp&#x27;3x&amp;Zz9/w&quot;T+=&lt;",
+    ],
+)
+def test_a_secret_is_known_in_what_other_languages_make_of_it(home: Path, spelt: str) -> None:
+    """JSON as PHP and Go write it, HTML as Go, Django and markupsafe do."""
+    secrets = secrets_of(
+        home,
+        SMALLEST + "monitoring: {url: 'http://h/', headers: {X-Key: '${TOKEN}'}}",
+        TOKEN="k7/Qp'3x&Zz9/w\"T+=<",  # noqa: S106  (no password, a test of one)
+    )
+    assert secrets.scrub(f"refused: {spelt}.") == "refused: ***."
+
+
+def test_a_variable_that_is_no_text_is_a_wrong_configuration(home: Path) -> None:
+    """A header cannot carry what is not UTF-8, and it could not be found again to be hidden."""
+    content = SMALLEST + "monitoring: {url: 'http://h/', headers: {X-Key: '${TOKEN}'}}"
+    with pytest.raises(ConfigError, match="the environment variable TOKEN is not UTF-8 text"):
+        load(written(home, content), {"TOKEN": os.fsdecode(b"p\xe9ssword12")})
+
+
 def test_a_token_in_front_of_the_host_is_a_secret(home: Path) -> None:
     """https://TOKEN@host has no password, yet a secret."""
     secrets = secrets_of(home, SMALLEST + "monitoring: {url: 'https://s3cr3t@h/'}")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from retrain.effects.crontab import settings
+from retrain.effects.crontab import Job, jobs
 
 CHECK = "*/5 * * * * /srv/churn/.venv/bin/retrain check -c /srv/churn/config.yaml"
 
@@ -27,28 +27,60 @@ CHECK = "*/5 * * * * /srv/churn/.venv/bin/retrain check -c /srv/churn/config.yam
 )
 def test_a_variable_is_read_as_cron_reads_it(line: str, variables: dict[str, str]) -> None:
     """Quotes may stand around either side, nothing is expanded, and a job or a comment sets nothing."""
-    assert settings(f"{line}\n{CHECK}", "/srv/churn/config.yaml")[0] == variables
+    assert jobs(f"{line}\n{CHECK}")[1][0].variables == variables
 
 
 def test_only_what_stands_above_a_line_holds_for_it() -> None:
-    """cron goes from top to bottom; of several lines it is the one with this configuration."""
-    text = "\n".join(["A=1", CHECK.replace("churn", "other"), "A=2", "B=1", CHECK, "A=3"])
-    assert settings(text, "/srv/churn/config.yaml") == ({"A": "2", "B": "1"}, CHECK.split(" ", 5)[5])
-    assert settings(text, "/srv/other/config.yaml")[0] == {"A": "1"}
-    assert settings(text, "/srv/neither/config.yaml")[0] == {"A": "1"}
+    """cron goes from top to bottom."""
+    every, found = jobs("\n".join(["A=1", CHECK.replace("churn", "other"), "A=2", "B=1", CHECK, "A=3"]))
+    assert [job.variables for job in found] == [{"A": "1"}, {"A": "2", "B": "1"}]
+    assert every == {"A": "3", "B": "1"}
 
 
 @pytest.mark.parametrize(
-    ("line", "command"),
+    ("line", "before", "program", "words"),
     [
-        ("@hourly . /srv/env; retrain check", ". /srv/env; retrain check"),
-        ("  0 4 * * 1-5\tretrain check -q", "retrain check -q"),
-        ("* * * * * retrain check --reason 50\\% %fed to it", "retrain check --reason 50% "),
-        ("40 4 * * * find /srv/retrain/state -delete", None),
-        ("40 4 * * * retrain promote --if-pending", None),
-        ("# * * * * * retrain check", None),
+        ("@hourly . /srv/env; retrain check", ". /srv/env; ", "retrain", ("check",)),
+        ("  0 4 * * 1-5\t/a/retrain check -q; true", "", "/a/retrain", ("check", "-q")),
+        ("* * * * * retrain check --reason 50\\% %fed to it", "", "retrain", ("check", "--reason", "50%")),
+        ("* * * * * retrain -v check -c 'a b.yaml' && x", "", "retrain", ("-v", "check", "-c", "a b.yaml")),
     ],
 )
-def test_the_line_that_checks_is_found(line: str, command: str | None) -> None:
-    """Whatever its schedule; a bare % ends a command, and promoting is no checking."""
-    assert settings(line, "/srv/churn/config.yaml") == ({}, command)
+def test_the_line_that_checks_is_found(line: str, before: str, program: str, words: tuple[str, ...]) -> None:
+    """Whatever its schedule; a bare % ends a command, and so does what the shell reads as the end of one."""
+    assert jobs(line)[1] == [Job({}, before, program, words)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "40 4 * * * find /srv/retrain/state -delete",
+        "40 4 * * * retrain promote --if-pending",
+        "# * * * * * retrain check",
+        "* * * * * retrain check --dry-run",
+        "* * * * * retrain status; check",
+    ],
+)
+def test_what_does_not_check_is_no_such_line(line: str) -> None:
+    """Another command, a comment, or a rehearsal, which never trains."""
+    assert jobs(line)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "config"),
+    [
+        ("retrain check -c /srv/churn/a.yaml", "/srv/churn/a.yaml"),
+        ("retrain check --config=b.yaml", "/home/me/b.yaml"),
+        ("retrain check", "/home/me/config.yaml"),
+        ("cd /srv/churn && retrain check", "/srv/churn/config.yaml"),
+        ("cd /srv; cd churn; retrain check -c x.yaml", "/srv/churn/x.yaml"),
+        ("RETRAIN_CONFIG=/srv/c.yaml retrain check", "/srv/c.yaml"),
+        ("retrain check -q", "/home/me/config.yaml"),
+    ],
+)
+def test_the_configuration_is_the_one_that_the_line_would_find(line: str, config: str) -> None:
+    """By its flag, the variable, or the default, from where the line goes; cron begins at home."""
+    (job,) = jobs(f"* * * * * {line}")[1]
+    assert str(job.config("/home/me")) == config
+    (job,) = jobs(f"RETRAIN_CONFIG=/srv/above.yaml\n* * * * * {line}")[1]
+    assert str(job.config("/home/me")) == (config if "config.yaml" not in config else "/srv/above.yaml")

@@ -76,6 +76,9 @@ PUSHED = (SAMPLES / "pushgateway-metrics.txt").read_text()
         ("<!DOCTYPE html><title>Sign in</title>\n", "f1", "unparseable"),
         ('{"f1": 0.5}\n', "f1", "unparseable"),
         ('f1{a="' + "b" * 70000 + '"} 1\n', "f1", "unparseable"),
+        ('f1{a="' + "prod" * 2600 + "eu" * 2600 + '"} 1\n', 'f1{a=~".*prod.*eu.*churn.*"}', "unparseable"),
+        ('f1{a="' + "b" * 256 + '"} 1\n', 'f1{a=~"b+"}', 1.0),
+        ('f1{a="' + "b" * 60000 + '"} 1\n', 'f1{a!="c"}', 1.0),
     ],
 )
 def test_metrics(tmp_path: Path, body: str | bytes, selector: str, expected: object) -> None:

@@ -359,6 +359,23 @@ def test_what_cron_lacks_is_found(project: Project) -> None:
     assert "no line of it runs retrain check" in done.stderr
     assert f"BROKEN  training       the command make was not found in PATH={project.root}" in done.stderr
 
+    line = f"* * * * * {RETRAIN} check --dry-run -c {project.root}/config.yaml\n* * * * * {RETRAIN} check\n"
+    done = under_crontab(project, line)
+    assert done.returncode == 1
+    assert f"no line of it runs retrain check -c {project.root}/config.yaml (1 line of it with another)" in done.stderr
+
+    done = under_crontab(project, f"* * * * * retrain check -c {project.root}/config.yaml\n")
+    assert done.returncode == 1
+    assert "calls retrain, which is no program there: cron's PATH is /usr/bin:/bin" in done.stderr
+
+    (project.root / "secrets.env").write_text(f"export TOKEN={MARKER} {MARKER}/tail\n")
+    done = under_crontab(
+        project, f"* * * * * . {project.root}/secrets.env; {RETRAIN} check -c {project.root}/config.yaml\n"
+    )
+    assert done.returncode == 1
+    assert "does not come to call retrain" in done.stderr
+    assert MARKER not in done.stdout + done.stderr
+
     missing = f"* * * * * . {project.root}/gone.env; {RETRAIN} check -c {project.root}/config.yaml\n"
     done = under_crontab(project, missing)
     assert done.returncode == 1

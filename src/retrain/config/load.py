@@ -94,13 +94,17 @@ def _with_environment(
             if name is None:
                 problems.append((keys, r"has a ${ that begins no ${VAR} or ${VAR:-default} (\${ is a literal one)"))
                 return ""
+            value = environ.get(name, "")
+            if not _is_text(value):
+                problems.append((keys, f"the environment variable {name} is not UTF-8 text"))
+                return ""
             if _may_hold_a_secret(text, keys):
-                withheld[name] = environ.get(name, "")
+                withheld[name] = value
             elif keys[0] == "training" or keys[:2] == ("promotion", "after"):
-                passed[name] = environ.get(name, "")
+                passed[name] = value
             if name not in environ and default is None:
                 problems.append((keys, f"the environment variable {name} is not set (or write ${{{name}:-default}})"))
-            return environ.get(name, default or "")
+            return value if name in environ else default or ""
 
         return _VARIABLE.sub(one, text)
 
@@ -112,6 +116,15 @@ def _with_environment(
         return fill(value, keys) if isinstance(value, str) else value
 
     return walk(values, ()), withheld, passed, problems
+
+
+def _is_text(value: str) -> bool:
+    """Whether a variable holds text; Python smuggles other bytes through as halves of surrogates."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _may_hold_a_secret(text: str, keys: Keys) -> bool:

@@ -64,13 +64,27 @@ def forms(found: set[str]) -> tuple[str, ...]:
 
 
 def _faces(text: str) -> Iterator[str]:
-    yield from (html.escape(text), repr(text)[1:-1])
-    yield from (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
+    yield from (repr(text)[1:-1], *_in_html(text), *_in_json(text))
     sent = (quote(text, safe=""), quote(text), quote_plus(text), quote(text, _RESERVED), quote(text, _RESERVED + "%"))
     for spelt in {text, *sent}:
         yield from (spelt, _ESCAPED.sub(lambda escape: escape[0].lower(), spelt))
         if len(spelt) >= _LONG:
             yield from _in_base64(spelt.encode())
+
+
+def _in_html(text: str) -> Iterator[str]:
+    """As Python's html, its markupsafe and Go's html/template escape it."""
+    escaped = html.escape(text)
+    numbered = escaped.replace("&#x27;", "&#39;").replace("&quot;", "&#34;")
+    yield from (escaped, escaped.replace("&#x27;", "&#39;"), numbered, numbered.replace("+", "&#43;"))
+
+
+def _in_json(text: str) -> Iterator[str]:
+    """As Python, Go (which escapes what HTML would read) and PHP write it."""
+    for quoted in (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]):
+        go = re.sub("[<>&]", lambda sign: f"\\u{ord(sign[0]):04x}", quoted)
+        php = re.sub("[<>&']", lambda sign: f"\\u{ord(sign[0]):04X}", quoted.replace("/", "\\/"))
+        yield from (quoted, go, quoted.replace("/", "\\/"), php)
 
 
 def _in_base64(secret: bytes) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import os
 import pwd
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,9 @@ _VARIABLE = re.compile(
 )
 """NAME = value as crontab(5) has it: either may be in quotes, and nothing in it is expanded."""
 _JOB = re.compile(r"\s*(?:@\w+|(?:[^\s#]\S*\s+)(?:\S+\s+){3}\S+)\s+(.+)")
-_RETRAIN = re.compile(r"(.*?)(?:\S*/)?retrain(?=\s)(?=.*\scheck\b)")
+_RETRAIN = re.compile(r"(.*?)((?:\S*/)?retrain)(?=\s)(.*)")
+_CD = re.compile(r"(?:^|;|&&)\s*cd\s+([^\s;&|]+)")
+_SET_HERE = re.compile(r"\bRETRAIN_CONFIG=(\S+)")
 _WORD = r"[^\s;&|<>()`$*?]+"
 _TAME = re.compile(
     rf"(?:(?:(?:\.|source|cd|export)\s+{_WORD}|set\s+[-+]a)\s*(?:;|&&)\s*|[A-Za-z_]\w*={_WORD}\s+)*", re.ASCII
@@ -28,17 +31,44 @@ _TAME = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
+class Job:
+    """A line that runs `retrain check`: the variables above it, what it does `before`, what it calls and how."""
+
+    variables: Mapping[str, str]
+    before: str
+    program: str
+    words: tuple[str, ...]
+
+    def directory(self, home: str) -> Path:
+        """Where it calls retrain; cron begins at home."""
+        return Path(home, *_CD.findall(self.before))
+
+    def config(self, home: str) -> Path:
+        """The configuration that it checks with."""
+        set_here = _SET_HERE.search(self.before)
+        name = set_here[1] if set_here else self.variables.get("RETRAIN_CONFIG", "config.yaml")
+        for word, following in zip(self.words, (*self.words[1:], ""), strict=True):
+            if word in ("-c", "--config"):
+                name = following
+            elif word.startswith("--config="):
+                name = word.removeprefix("--config=")
+        return self.directory(home) / name
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     """What a job finds: its environment, and where that comes from.
 
     `trouble` is why there is no crontab to read, `names` are the variables that it sets, `line` says whether a line of
-    it runs `retrain check`, `before` what that line does first, and `is_done` whether this was done here, too.
+    it checks with this configuration, `others` how many check with another, `before` what that line does first, and
+    `is_done` whether this was done here, too.
     """
 
     environment: Mapping[str, str]
     trouble: str = ""
     names: tuple[str, ...] = ()
     line: bool = False
+    others: int = 0
     before: str = ""
     is_done: bool = False
 
@@ -67,21 +97,33 @@ def world(config: Path) -> World:
         text = _listed()
     except RetrainError as error:
         return World(bare, str(error))
-    variables, command = settings(text, str(config))
-    environment = {**bare, **variables, "LOGNAME": user.pw_name}
-    found = _RETRAIN.match(command) if command is not None else None
-    before = found[1].strip() if found is not None else ""
-    is_tame = found is not None and _TAME.fullmatch(found[1]) is not None
-    if found is not None and before and is_tame:
-        environment = _after(found[1], environment)
-    return World(environment, "", tuple(variables), command is not None, before, is_tame)
+    variables, found = jobs(text)
+    wanted = os.path.realpath(config)
+    for job in found:
+        environment = {**bare, **job.variables, "LOGNAME": user.pw_name}
+        if os.path.realpath(job.config(environment["HOME"])) == wanted:
+            return _of_job(job, environment, len(found) - 1)
+    return World({**bare, **variables, "LOGNAME": user.pw_name}, "", tuple(variables), others=len(found))
 
 
-def settings(text: str, config: str) -> tuple[dict[str, str], str | None]:
-    """The variables that hold for the line that checks with this configuration, and its command.
+def _of_job(job: Job, environment: dict[str, str], others: int) -> World:
+    before, is_tame = job.before.strip(), _TAME.fullmatch(job.before) is not None
+    if is_tame:
+        home = environment["HOME"]
+        if before:
+            environment = _after(job.before, environment)
+        path, there = environment.get("PATH", ""), job.directory(home)
+        program = str(there / job.program) if "/" in job.program else job.program
+        if shutil.which(program, path=path) is None:
+            raise RetrainError(
+                f"the line of the crontab calls {job.program}, which is no program there: cron's PATH is {path}"
+                " (give retrain's whole path, as crontab.example does)"
+            )
+    return World(environment, "", tuple(job.variables), True, others, before, is_tame)
 
-    Without such a line: those of the first one that checks at all; without any, all variables, and None.
-    """
+
+def jobs(text: str) -> tuple[dict[str, str], list[Job]]:
+    """All variables that a crontab sets in the end, and each line that checks and trains."""
     variables: dict[str, str] = {}
     found = []
     for line in text.splitlines():
@@ -89,11 +131,20 @@ def settings(text: str, config: str) -> tuple[dict[str, str], str | None]:
             *names, double, single, plain = set_here.groups()
             name = next(each for each in names if each is not None)
             variables[name] = next(each for each in (double, single, plain) if each is not None)
-        elif (job := _JOB.fullmatch(line)) and _RETRAIN.match(command := _until_percent(job[1])):
-            found.append((dict(variables), command))
-    if not found:
-        return variables, None
-    return next((each for each in found if config in each[1].split()), found[0])
+        elif (job := _JOB.fullmatch(line)) and (call := _RETRAIN.match(_until_percent(job[1]))):
+            words = _split(call[3])
+            if "check" in words and "--dry-run" not in words:
+                found.append(Job(dict(variables), call[1], call[2], words))
+    return variables, found
+
+
+def _split(text: str) -> tuple[str, ...]:
+    """The words of a command, up to the next one of its line."""
+    plain = re.split(r"[;&|]", text)[0]
+    try:
+        return tuple(shlex.split(plain))
+    except ValueError:
+        return tuple(plain.split())
 
 
 def _until_percent(command: str) -> str:
@@ -116,9 +167,11 @@ def _after(before: str, environment: Mapping[str, str]) -> dict[str, str]:
     """The environment that retrain finds in that line: the very line, with env in the place of retrain."""
     done = _ran([environment["SHELL"], "-c", f"{before} /usr/bin/env -0"], environment, environment["HOME"])
     if done.returncode:
+        # What it says may quote a secret, of which nothing is known yet.
+        shown = re.sub(r"=\S+", "=...", before.strip())
         raise RetrainError(
-            f"the line of the crontab does not come to call retrain: `{before.strip()}` fails under cron:"
-            f" {_last(done.stderr)}"
+            f"the line of the crontab does not come to call retrain: `{shown}` fails under cron with exit code"
+            f" {done.returncode}; run it by hand to see why"
         )
     return dict(_pairs(done.stdout.decode(errors="surrogateescape")))
 

@@ -38,6 +38,11 @@ def may_write(directory: Path) -> bool:
     return os.access(directory, os.R_OK | os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
+def may_write_file(file: Path) -> bool:
+    """Whether we may write to this file."""
+    return os.access(file, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
 def may_read(file: Path) -> bool:
     """Whether we may read this file."""
     return os.access(file, os.R_OK, effective_ids=os.access in os.supports_effective_ids)

@@ -9,7 +9,7 @@ from retrain.core.events import Judged
 from retrain.core.findings import Finding, broken, mind, ok
 from retrain.core.past import Past
 from retrain.core.words import duration, moment
-from retrain.effects import lock
+from retrain.effects import host, lock
 from retrain.effects.journal import open_journal
 from retrain.errors import RetrainError
 from retrain.patience import stuck
@@ -50,6 +50,9 @@ def journal(context: Context, known: History) -> Iterator[Finding]:
     path, what, now = context.config.state / "journal.db", "journal", context.clock()
     if known.trouble:
         yield broken(what, known.trouble)
+    elif sealed := [each for each in sorted(path.parent.glob("journal.db*")) if not host.may_write_file(each)]:
+        whose = "may not be written by the user who runs retrain: give it to that user (chown)"
+        yield broken(what, f"{', '.join(map(str, sealed))} {whose}")
     elif known.past.newest is None:
         yield ok(what, f"{path} is empty or not there yet: the first check begins it")
     elif known.checked_at is None or now - known.checked_at > _LONG_AGO:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from retrain.context import Context
 from retrain.core.findings import Finding, broken, mind, ok
+from retrain.core.words import counted
 from retrain.effects import host
 
 
@@ -16,7 +17,9 @@ def environment(context: Context) -> Iterator[Finding]:
     elif world.line:
         yield ok(what, str(world))
     else:
-        missing = "" if world.trouble else "; no line of it runs retrain check"
+        file = context.origin.file
+        missing = "" if world.trouble else f"; no line of it runs retrain check -c {file}"
+        missing += f" ({counted(world.others, 'line')} of it with another)" if world.others else ""
         yield mind(what, f"{world}{missing}. What runs retrain check, and with which environment? See crontab.example")
 
 

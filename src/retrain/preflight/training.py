@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -24,7 +24,7 @@ def commands(context: Context) -> Iterator[Finding]:
     """Whether the training can be started, and the hook after a swap. Nothing is built."""
     asked = context.config.training
     environment = environment_of(context, f"{context.clock():%Y%m%dT%H%M%SZ}-look", "retrain doctor looks")
-    yield _training(asked, environment)
+    yield _training(asked, environment, context.secrets.scrub)
     after = context.config.promotion.after
     if after is not None:
         # Its environment is the training's, less what is about a run.
@@ -48,7 +48,7 @@ def data(context: Context) -> Iterator[Finding]:
         yield ok(what, f"{file} is there and may be read")
 
 
-def _training(asked: Training, environment: dict[str, str]) -> Finding:
+def _training(asked: Training, environment: dict[str, str], clean: Callable[[str], str]) -> Finding:
     what, program = "training", asked.command[0]
     problem = training.obstacle(asked, environment)
     if problem is not None:
@@ -56,7 +56,7 @@ def _training(asked: Training, environment: dict[str, str]) -> Finding:
     if Path(program).name not in _MAKES:
         return ok(what, f"{program} is there and may be run in {asked.directory}; whether it trains, a training tells")
     dry = replace(asked, command=Command((program, "-n", *asked.command[1:])), timeout=_LIMIT, grace=_GRACE)
-    ended, shown = _rehearsed(dry, environment), " ".join(dry.command)
+    ended, shown = _rehearsed(dry, environment, clean), " ".join(dry.command)
     if ended.problem is not None:
         return broken(what, ended.problem)
     last = f": {ended.tail[-1]}" if ended.tail else ""
@@ -68,13 +68,13 @@ def _training(asked: Training, environment: dict[str, str]) -> Finding:
     return ok(what, f"`{shown}` finds its target and what that needs in {asked.directory}")
 
 
-def _rehearsed(dry: Training, environment: dict[str, str]) -> training.Ended:
+def _rehearsed(dry: Training, environment: dict[str, str], clean: Callable[[str], str]) -> training.Ended:
     """What came of a command that is only shown what it would do. Raises Stopped when we were sent a signal."""
     try:
         with tempfile.TemporaryDirectory(prefix="retrain-doctor-") as apart:
             nothing = os.open(os.devnull, os.O_RDONLY)
             try:
-                ended = training.run(dry, environment, Path(apart) / "log", nothing, None)
+                ended = training.run(dry, environment, Path(apart) / "log", nothing, None, clean)
             finally:
                 os.close(nothing)
     except OSError as error:

@@ -12,6 +12,8 @@ _MATCHER = re.compile(
         (?P<quote>["'])(?P<value>(?:(?!(?P=quote))[^\\]|\\.)*)(?P=quote)\s*(?:,\s*|$)""",
     re.VERBOSE | re.DOTALL,
 )
+_LONGEST = 256
+"""Characters that a regular expression is tried on: it may go back over them many times, and nothing stops it then."""
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
 
 
@@ -55,8 +57,13 @@ def _accepts(operator: str, value: str) -> Callable[[str], bool]:
         pattern = re.compile(value, re.DOTALL)
     except re.error as error:
         raise ValueError(f"has a regular expression that cannot be read: {value}: {error}") from error
-    wanted = operator == "=~"
-    return lambda text: (pattern.fullmatch(text) is not None) is wanted
+    return partial(_matches, pattern, operator == "=~")
+
+
+def _matches(pattern: re.Pattern[str], wanted: bool, text: str) -> bool:
+    if len(text) > _LONGEST:
+        raise ValueError(f"a label that a regular expression is asked for has {len(text):,} characters: {text[:40]}...")
+    return (pattern.fullmatch(text) is not None) is wanted
 
 
 def _unescaped(text: str) -> str:

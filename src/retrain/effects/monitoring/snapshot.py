@@ -1,5 +1,6 @@
 """One look at the monitoring endpoint: the configured queries → Snapshot."""
 
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import replace
@@ -146,6 +147,10 @@ def counts_of(numbers: Iterable[float | Unknown | None]) -> Counts | Unknown:
     return unknown or Counts(*(each for each in numbers if isinstance(each, float)))
 
 
+_LOADED = re.compile(r"[^\w .,:/@+=%-]")
+"""What a shell or make may take for more than text: a recipe that echoes the reason must not run what a label says."""
+
+
 def _labels(monitoring: Monitoring, answers: Mapping[str, Answer], clean: Callable[[str], str]) -> dict[str, str]:
     """The labels of each signal's series, for instance {"drift": "feature=age"}."""
     told = {}
@@ -154,5 +159,5 @@ def _labels(monitoring: Monitoring, answers: Mapping[str, Answer], clean: Callab
         if isinstance(answer, Reading):
             named = sorted((name, text) for name, text in answer.labels.items() if text and name not in _NOT_TOLD)
             if named:
-                told[str(signal)] = clean(", ".join(f"{name}={text}" for name, text in named))
+                told[str(signal)] = _LOADED.sub("_", clean(", ".join(f"{name}={text}" for name, text in named)))
     return told
