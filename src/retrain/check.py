@@ -151,13 +151,16 @@ def _hold(context: Context, journal: Journal, view: View, order: Order) -> Repor
 def _act_if_free(context: Context, journal: Journal, view: View, order: Order) -> Report:
     """Take the lock, decide again on what the journal says now, and act if that still is the decision."""
     try:
-        with lock.hold(context.config.state, "check", context.clock()) as lock_fd:
+        with lock.hold(context.config.state, "check", context.clock(), outlived=True) as lock_fd:
             settled = settle(context, journal, lock_fd)
             view = _decide(context, journal, view.snapshot, order)
-            if view.decision.action is Action.HOLD:
-                return _after(settled, _hold(context, journal, view, order))
-            if view.decision.action is Action.ROLLBACK:
-                return _after(settled, _roll_back(context, journal, view, order, lock_fd))
+            if view.decision.action is not Action.TRAIN:
+                if view.decision.action is Action.HOLD:
+                    report = _hold(context, journal, view, order)
+                else:
+                    report = _roll_back(context, journal, view, order, lock_fd)
+                lock.free(lock_fd)
+                return _after(settled, report)
             run, news = train(context, journal, checked(view), lock_fd, order.echo)
     except lock.HeldError as error:
         if order.forced is not None:

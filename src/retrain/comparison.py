@@ -53,9 +53,9 @@ def _challenger(context: Context, past: Past, order: Order) -> tuple[str, Path, 
         return version, registry.verify(models, version), KEPT
     registry.check_format(models, path)
     if order.dry_run:
-        return registry.identify(path), path, str(path)
+        return registry.identify(path), path, str(path.absolute())
     version = registry.admit(models, path)
-    return version, registry.verify(models, version), str(path)
+    return version, registry.verify(models, version), str(path.absolute())
 
 
 def _trained_challenger(context: Context, past: Past) -> tuple[str, Path, str]:
@@ -138,7 +138,7 @@ def _score(case: Case, pair: Pair, rows: KnownRows) -> tuple[Tally, KnownRows]:
     order, models = case.order, case.context.config.models
     promotion, directory = case.context.config.promotion, case.context.config.training.directory
     try:
-        if pair.champion is not None and not order.dry_run:
+        if pair.champion is not None and pair.champion_file != models.champion:  # an ordinary file is what it is
             registry.verify(models, pair.champion)
         tally = evaluation.compare(
             pair.champion_file,

@@ -22,7 +22,8 @@ import subprocess, sys
 from datetime import datetime
 from pathlib import Path
 from retrain.effects import lock
-with lock.hold(Path(sys.argv[1]), "check", datetime.fromisoformat(sys.argv[2])) as descriptor:
+since, outlived = datetime.fromisoformat(sys.argv[2]), sys.argv[4] != "ends and frees it"
+with lock.hold(Path(sys.argv[1]), "check", since, outlived=outlived) as descriptor:
     if sys.argv[3] == "with a child":
         # Like a training: it inherits the descriptor, and ends when its standard input does.
         child = [sys.executable, "-c", "import sys; print(1, flush=True); sys.stdin.read()"]
@@ -126,6 +127,14 @@ def test_a_training_keeps_it_when_the_controller_is_gone(state: Path, then: str)
         while not is_free(state):
             assert time.monotonic() < deadline
             time.sleep(0.01)
+
+
+def test_a_service_that_a_hook_started_does_not_keep_it(state: Path) -> None:
+    """It inherited the descriptor and lives on; the command has ended, and a rollback must not wait for it."""
+    with held(state, "with a child", "ends and frees it") as process:
+        process.wait()
+        assert is_free(state)
+        assert lock.holder(state) is None
 
 
 def test_the_file_is_never_deleted(state: Path) -> None:

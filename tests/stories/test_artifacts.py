@@ -1,6 +1,7 @@
 """What a model may try while it is scored, through the installed command: nothing but its own promotion fails."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from retrain.effects.journal import open_journal
 from tests.stories.project import CHALLENGER, CHAMPION, RETRAIN, Project
 
 MODULE = """
-import ctypes, os, re, sys, threading, time
+import ctypes, json, os, re, sys, threading, time
 
 def hangs(rows, kept):
     time.sleep(300)
@@ -70,6 +71,27 @@ def writes_everywhere(rows, kept):
         except OSError:
             pass
 
+def answers(cells):
+    answer = {"cells": cells, "holdout": "made up", "sketch": [], "slices": [], "leaked": {}}
+    for file in range(3, 100):
+        try:
+            os.write(file, json.dumps(answer).encode() + b"\\n")
+        except OSError:
+            pass
+    time.sleep(5)
+
+def answers_without_the_champion(rows, kept):
+    answers([[1, None, 1, 1500], [0, None, 0, 1500]])
+
+def answers_less_than_nothing(rows, kept):
+    answers([[1, 0, 1, 1500], [0, 0, 0, -5], [0, 0, 1, 5]])
+
+def answers_nothing(rows, kept):
+    answers([])
+
+def moves_the_cursor(rows, kept):
+    raise ValueError("\\x1b]0;owned\\x07\\x1b[2J\\x1b[Hpromoted: all is well")
+
 def leaves_a_child(rows, kept):
     if os.fork() == 0:
         os.setsid()
@@ -113,6 +135,9 @@ def wild(project: Project, does: str) -> Path:
         ("keeps_objects", {"max_memory": "600MiB"}, "raise promotion.max_memory (now 600 MiB), or repair a model"),
         ("closes_all", {}, "is no use: the scoring process"),
         ("writes_everywhere", {}, "an answer that cannot be read"),
+        ("answers_without_the_champion", {}, "an answer that cannot be read"),
+        ("answers_less_than_nothing", {}, "an answer that cannot be read"),
+        ("answers_nothing", {}, "an answer that cannot be read"),
         ("leaves_a_child_and_dies", {}, "ended with exit code 7"),
     ],
 )
@@ -156,6 +181,37 @@ def test_what_a_model_prints_or_starts_spoils_no_answer(project: Project, does: 
     done = project.run("promote", str(wild(project, does)), "--json")
     assert (done.returncode, done.stderr) == (10, "")
     assert json.loads(done.stdout)["verdict"] == "reject"
+
+
+def test_what_a_model_says_moves_no_cursor(project: Project) -> None:
+    """An error message is text; it cannot clear the terminal of the person who reads it and write another verdict."""
+    project.serve(project.models.weak)
+    done = project.run("promote", str(wild(project, "moves_the_cursor")))
+    assert done.returncode == 1
+    assert "promoted: all is well" in done.stderr
+    assert "\x1b" not in done.stderr
+
+
+def test_a_pipe_is_no_artifact(project: Project) -> None:
+    """It is refused at once: whoever read it would wait for ever, with the lock held."""
+    project.serve(project.models.weak)
+    os.mkfifo(project.root / "pipe.joblib")
+    for words in (["promote", "pipe.joblib"], ["promote", "--dry-run", "pipe.joblib"]):
+        done = project.run(*words)
+        assert done.returncode == 1
+        assert "pipe.joblib: is not a regular file" in done.stderr
+
+
+def test_a_rehearsal_compares_with_the_champion_itself(project: Project) -> None:
+    """A version whose bytes were changed is compared with nothing: its verdict would hold for the real one, too."""
+    project.serve(project.models.weak)
+    assert project.run("promote", str(project.models.strong)).returncode == 0
+    champion = (project.root / CHAMPION).resolve()
+    champion.chmod(0o644)
+    champion.write_bytes(project.models.weak.read_bytes())
+    done = project.run("promote", "--dry-run", str(project.models.fair))
+    assert done.returncode == 1
+    assert "its bytes were changed" in done.stderr
 
 
 def test_the_journal_says_whence_a_challenger_came(project: Project) -> None:

@@ -43,8 +43,12 @@ class HeldError(BusyError):
 
 
 @contextmanager
-def hold(state: Path, command: str, now: datetime) -> Iterator[int]:
-    """The descriptor of the lock, held until the block ends. Raises HeldError at once when another run has it."""
+def hold(state: Path, command: str, now: datetime, *, outlived: bool = False) -> Iterator[int]:
+    """The descriptor of the lock, held until the block ends. Raises HeldError at once when another run has it.
+
+    `outlived`: what inherited the descriptor and still lives then, a training that escaped say, keeps the lock. A
+    service that a hook has started does not. Where this process is killed, either does.
+    """
     path = state / "lock"
     with _errors_told(path):
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -58,9 +62,16 @@ def hold(state: Path, command: str, now: datetime) -> Iterator[int]:
             _write(descriptor, {"command": command, "pid": os.getpid(), "since": now.isoformat()})
         yield descriptor
     finally:
-        # Closing, not unlocking: what outlives this process with the descriptor keeps the lock, under the name
-        # of who took it; that is why the name is left in the file.
+        if not outlived:
+            free(descriptor)
+        # What outlives this process with the descriptor keeps the lock, under the name of who took it; that is why
+        # the name is left in the file.
         os.close(descriptor)
+
+
+def free(descriptor: int) -> None:
+    """Free the lock for everybody who inherited this descriptor, too."""
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def holder(state: Path) -> Holder | None:

@@ -26,7 +26,7 @@ Process = subprocess.Popen[bytes]
 
 _SIDES = get_args(Side)
 _GRACE_SECONDS = 3.0
-_LONGEST = 64 * 1024**2
+_LONGEST = 16 * 1024**2
 """Bytes of one message."""
 
 
@@ -179,6 +179,8 @@ def _signal(process: Process, number: int) -> bool:
 def _answer(message: dict[str, Any], memory: Allowance) -> dict[str, Any]:
     if "error" in message:
         with garbled():
-            side, told = message["error"]["side"], str(message["error"]["message"])
+            # What a model says may not move a terminal's cursor.
+            told = "".join(sign if sign.isprintable() else " " for sign in str(message["error"]["message"]))
+            side = message["error"]["side"]
         raise Unscorable(side, memory.told(told))
     return message

@@ -41,7 +41,7 @@ def compare(  # noqa: PLR0913 (the files of known rows belong to the versions th
     )
     answer = carry_out(plan, promotion, directory, progress)
     with garbled():
-        return _tally(answer)
+        return _tally(answer, champion is not None)
 
 
 def remember_rows(data: Path, promotion: Promotion, into: Path, directory: Path) -> int:
@@ -72,7 +72,10 @@ def controls(
     plan = _plan("controls", promotion, champion=champion, trusted=_trusted(models), slices=list(promotion.slices))
     answer = carry_out(plan, promotion, directory, progress)
     with garbled():
-        return {name: Tally(_cells(cells), answer["holdout"]) for name, cells in answer["controls"].items()}
+        return {
+            name: Tally(_cells(cells, champion is not None), answer["holdout"])
+            for name, cells in answer["controls"].items()
+        }
 
 
 def _plan(job: str, promotion: Promotion, **fields: Any) -> Plan:
@@ -87,18 +90,25 @@ def _trusted(models: Models) -> list[str] | None:
     return list(models.trusted) if models.are_skops else None
 
 
-def _tally(message: dict[str, Any]) -> Tally:
+def _tally(message: dict[str, Any], compared: bool) -> Tally:
     return Tally(
-        cells=_cells(message["cells"]),
-        holdout=message["holdout"],
+        cells=_cells(message["cells"], compared),
+        holdout=str(message["holdout"]),
         sketch=tuple(map(int, message["sketch"])),
-        slices=tuple(Slice(column, value, _cells(cells)) for column, value, cells in message["slices"]),
+        slices=tuple(Slice(column, value, _cells(cells, compared)) for column, value, cells in message["slices"]),
         leaked=Leaked(**message["leaked"]),
     )
 
 
-def _cells(rows: list[Any]) -> tuple[Cell, ...]:
-    return tuple(Cell(_label(truth), _label(old), _label(new), int(count)) for truth, old, new, count in rows)
+def _cells(rows: list[Any], compared: bool) -> tuple[Cell, ...]:
+    """The cells of an answer, which has the champion's predictions where a champion is `compared`, and none elsewhere.
+
+    Raises ValueError where it has not: without them a challenger has nothing to beat.
+    """
+    cells = tuple(Cell(_label(truth), _label(old), _label(new), int(count)) for truth, old, new, count in rows)
+    if not cells or any(cell.rows < 1 or (cell.champion is not None) != compared for cell in cells):
+        raise ValueError("no tally of what was asked")
+    return cells
 
 
 def _label(value: Any) -> Any:

@@ -2,12 +2,15 @@
 
 import hashlib
 import os
+import stat
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
-from retrain.errors import file_errors_told
+from retrain.errors import RetrainError, file_errors_told
 
 _CHUNK = 1 << 20
 _MOMENT = 1.0
@@ -24,8 +27,19 @@ def is_there(path: Path) -> bool:
 
 def identify(path: Path) -> str:
     """The version of these bytes."""
-    with file_errors_told(path), path.open("rb") as file:
+    with opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BufferedReader]:
+    """The file, to read. Raises RetrainError where there is none, or what would never end: a pipe, a device."""
+    with file_errors_told(path):
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise RetrainError(f"{path}: is not a regular file")
+        with path.open("rb") as file:
+            yield file
 
 
 def write_out(file: BinaryIO, fresh: Path) -> str:

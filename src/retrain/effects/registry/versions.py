@@ -14,6 +14,7 @@ from retrain.effects.registry.files import (
     identify,
     is_in_use,
     note_use,
+    opened,
     signature,
     sync_directory,
     write_out,
@@ -239,7 +240,7 @@ def _copy(models: Models, source: Path, version: str | None, kind: str) -> str:
     """
     directory = _directory(models)
     fresh = directory / f"{_INCOMING}{os.getpid()}"
-    with file_errors_told(source), source.open("rb") as file:
+    with opened(source) as file:
         if not directory.is_dir():
             # The service must get in as it does beside it, whatever our umask is.
             directory.mkdir(parents=True, exist_ok=True)
