@@ -14,7 +14,7 @@ from retrain.core.words import short
 from retrain.effects import lock, monitoring, notify, registry
 from retrain.effects.journal import Journal, open_journal
 from retrain.errors import BusyError, RetrainError
-from retrain.handover import SwapUndoneError, hand_over, probation_of, settle
+from retrain.handover import SwapUndoneError, hand_over, is_history_gone, probation_of, settle
 from retrain.patience import stuck
 from retrain.report import Report
 from retrain.train import train
@@ -75,7 +75,7 @@ def _after(settled: tuple[str, ...], report: Report) -> Report:
 def _settle_if_free(context: Context, journal: Journal) -> tuple[str, ...]:
     """What a crash had left open and is settled now. Raises StuckError when the lock is held for too long."""
     past = journal.past()
-    if past.run is None and past.swap is None:
+    if past.run is None and past.swap is None and not is_history_gone(context, journal):
         return ()
     try:
         with lock.hold(context.config.state, "check", context.clock()) as lock_fd:

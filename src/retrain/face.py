@@ -76,7 +76,10 @@ def _write(text: str, stream: TextIO) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         if isinstance(error, BrokenPipeError):
             raise
-        raise RetrainError(f"{stream.name.strip('<>')} cannot be written: {error.strerror}") from error
+        raise RetrainError(
+            f"{stream.name.strip('<>')} cannot be written: {error.strerror}; what was done stands, and retrain status"
+            " tells it"
+        ) from error
 
 
 @contextmanager

@@ -6,7 +6,17 @@ from datetime import timedelta
 from typing import NoReturn
 
 from retrain.context import Context
-from retrain.core.events import Adopted, Event, Promoted, RolledBack, Swap, SwapStarted, SwapUndone, TrainingFinished
+from retrain.core.events import (
+    Adopted,
+    Event,
+    HistoryLost,
+    Promoted,
+    RolledBack,
+    Swap,
+    SwapStarted,
+    SwapUndone,
+    TrainingFinished,
+)
 from retrain.core.past import Past
 from retrain.core.records import Outcome
 from retrain.core.words import moment, short
@@ -44,6 +54,14 @@ def settle(context: Context, journal: Journal, lock_fd: int) -> tuple[str, ...]:
     The lock must be held: whatever is open then has nobody who works on it.
     """
     told = []
+    if is_history_gone(context, journal):
+        message = (
+            "a version serves, and there was no journal: it is gone, or this is another project's model. A new one"
+            " begins, and with it the cooldown; it does not know the looks at the holdout (more are counted than there"
+            " can have been), or versions that were rolled back"
+        )
+        journal.append(HistoryLost("", message), context.clock())
+        told.append(message)
     past = journal.past()
     if past.run is not None:
         message = f"training {past.run.id}, started {moment(past.run.at)}, was interrupted: its controller did not live"
@@ -63,6 +81,14 @@ def settle(context: Context, journal: Journal, lock_fd: int) -> tuple[str, ...]:
     if adopted is not None:
         told.append(f"adopted the champion file as version {short(adopted)}")
     return tuple(told)
+
+
+def is_history_gone(context: Context, journal: Journal) -> bool:
+    """Whether the journal knows nothing, and yet a version serves: only this program makes one."""
+    if journal.past().newest is not None:
+        return False
+    serving = registry.served(context.config.models)
+    return serving is not None and serving.version is not None
 
 
 def _record_adopted(context: Context, journal: Journal, version: str) -> None:
@@ -125,6 +151,7 @@ def _hook(context: Context, intent: SwapStarted, lock_fd: int) -> _Hooked:
         return _Hooked(str(error))
     if ended.problem is None and ended.exit_code == 0:
         return _Hooked(signal=ended.signal)
-    what = ended.problem or ("timed out" if ended.timed_out else training.how_it_ended(ended))
+    what = ended.problem and ended.problem.replace("training.command", "promotion.after")
+    what = what or ("timed out" if ended.timed_out else training.how_it_ended(ended))
     quoted = f": {' | '.join(ended.tail)}" if ended.tail else ""
     return _Hooked(context.secrets.scrub(f"promotion.after {what}{quoted} (log: {log})"), ended.signal)

@@ -6,7 +6,7 @@ from retrain.core.past import Past
 from retrain.core.words import short
 from retrain.effects import lock, registry
 from retrain.effects.journal import open_journal
-from retrain.errors import RetrainError
+from retrain.errors import ConfigError, RetrainError
 from retrain.handover import hand_over, settle
 from retrain.report import Report
 
@@ -14,6 +14,8 @@ from retrain.report import Report
 def rollback(context: Context, to: str | None, reason: str) -> Report:
     """The report of the swap back to the champion before this one, or to the version with the prefix `to`."""
     config = context.config
+    if to is not None and not to.strip():
+        raise ConfigError("--to is empty and names no version (an unset variable?)")
     registry.refuse_open_doors(config.models)
     with open_journal(config.state) as journal, lock.hold(config.state, "rollback", context.clock()) as lock_fd:
         settled = (*journal.news, *settle(context, journal, lock_fd))

@@ -133,6 +133,8 @@ def _admitted(
         version = registry.admit(config.models, config.models.challenger)
     except RetrainError as error:
         return None, (Outcome.NO_CHALLENGER, f"left a challenger that cannot be kept: {error}")
+    if config.models.challenger.stat().st_size == 0:
+        return None, (Outcome.NO_CHALLENGER, f"left an empty {config.models.challenger}")
     if version == served:
         return None, (Outcome.NO_CHALLENGER, f"left the champion's own bytes, {short(version)}: nothing new")
     if version in banned:

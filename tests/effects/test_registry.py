@@ -407,7 +407,7 @@ def test_a_directory_is_no_champion(models: Models) -> None:
     version = kept(models, b"model")
     models.champion.mkdir()
     for act in (registry.served, adopted):
-        assert error_of(act, models) == f"{models.champion}: is not a file"
+        assert error_of(act, models) == f"{models.champion}: is not a file: move it away"
     assert error_of(registry.point, models, version).startswith(f"{models.champion.parent}")
     assert error_of(registry.point, models, None).startswith(f"{models.champion}: ")
 

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -135,6 +136,25 @@ def test_a_training_that_fails_exits_1_and_quotes_its_log(
     assert again["reason"] == "backing_off"
     project.configure(triggers={"failure_backoff": "0s"})
     assert project.json("check")["run"]["outcome"] == outcome
+
+
+def test_a_training_leaves_a_new_artifact_and_touches_no_other(project: Project) -> None:
+    """A challenger that is a link to the champion is refused before it is written through, an empty one after."""
+    project.serve(project.models.weak)
+    assert project.run("promote", str(project.models.fair)).returncode == 0
+    project.train(f"cat {project.models.strong} > $(RETRAIN_CHALLENGER)")
+    challenger = project.root / CHALLENGER
+    challenger.unlink(missing_ok=True)
+    challenger.symlink_to(Path(CHAMPION).name)
+    done = project.run("check", "--force", "--reason", "now")
+    assert done.returncode == 1
+    assert "which is the champion or a version: remove that link" in done.stderr
+    assert (project.root / CHAMPION).read_bytes() == project.models.fair.read_bytes()
+    challenger.unlink()
+    project.train(": > $(RETRAIN_CHALLENGER)")
+    done = project.run("check", "-v", "--force", "--reason", "now")
+    assert done.returncode == 1
+    assert "left an empty" in done.stderr
 
 
 def test_what_a_label_says_is_never_run(project: Project) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stories.project import CHALLENGER, CHAMPION, Project, end, until
+from tests.stories.project import CHALLENGER, CHAMPION, RETRAIN, Project, end, until
 
 
 def served(project: Project) -> str:
@@ -262,6 +263,39 @@ def test_rollback_puts_the_champion_before_back(project: Project) -> None:
     assert done.returncode == 1
     assert "changed" in done.stderr
     assert served(project) == latest
+
+
+def test_a_rollback_to_nothing_is_a_wrong_flag(project: Project) -> None:
+    """An unset variable in a script names no version, not any."""
+    done = project.run("rollback", "--to", "")
+    assert done.returncode == 2
+    assert "--to is empty" in done.stderr
+
+
+def test_what_was_done_before_nobody_could_be_told_stands(project: Project) -> None:
+    """Exit 1, since the output was lost, and a sentence that says so: the champion is the new one."""
+    project.serve(project.models.weak)
+    command = f"exec {shlex.quote(str(RETRAIN))} promote {shlex.quote(str(project.models.strong))} > /dev/full"
+    done = subprocess.run(
+        ["/bin/sh", "-c", command],
+        cwd=project.root,
+        env=project.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "stdout cannot be written: No space left on device; what was done stands" in done.stderr
+    assert (project.root / CHAMPION).read_bytes() == project.models.strong.read_bytes()
+
+
+def test_a_hook_that_cannot_be_started_is_named(project: Project) -> None:
+    """By its own key of the configuration."""
+    project.serve(project.models.weak)
+    project.configure(promotion={"after": "nosuchcommand"})
+    done = project.run("promote", str(project.models.strong))
+    assert done.returncode == 1
+    assert "give its absolute path in promotion.after" in done.stderr
 
 
 def test_the_reference_is_kept_and_swapped_with_its_version(project: Project) -> None:

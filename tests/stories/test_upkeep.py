@@ -1,6 +1,7 @@
 """What a controller does for itself: a damaged journal, directories that stand open, and what grows with the years."""
 
 import os
+import shutil
 import sqlite3
 import time
 from contextlib import closing
@@ -69,6 +70,38 @@ def test_looks_that_were_lost_count_as_more_than_there_can_have_been(project: Pr
     assert (said["look"], said["promoted"]) == (5, True)
     assert said["alpha"] == pytest.approx(0.05 / 4 / 4)
     assert "are not known, since the journal was lost then, and are counted as 4" in said["message"]
+
+
+def test_a_history_that_is_gone_is_noticed(project: Project) -> None:
+    """A version serves that no journal knows: doctor says so, and a check begins with the cooldown, in one line."""
+    project.serve(project.models.weak)
+    assert project.run("promote", str(project.models.strong)).returncode == 0
+    shutil.rmtree(project.root / "state")
+    done = project.run("doctor")
+    assert done.returncode == 1
+    assert "journal.db is not there, and yet a version serves: restore it from a copy" in done.stderr
+    project.metrics(f1=0.78)
+    first, second = project.run("check"), project.run("check")
+    assert (first.returncode, first.stderr, first.stdout.count("\n")) == (0, "", 1)
+    assert "there was no journal: it is gone, or this is another project's model" in first.stdout
+    assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
+    assert "TrainingStarted" not in events(project)
+    assert project.json("promote", str(project.models.fair))["look"] > 10
+
+
+def test_an_event_that_cannot_be_read_is_found_before_it_is_needed(project: Project) -> None:
+    """By doctor, and by prune, which keeps the journal and begins a new one; a check reads none of the old ones."""
+    project.serve(project.models.weak)
+    assert project.run("promote", str(project.models.strong)).returncode == 0
+    with closing(sqlite3.connect(project.root / "state/journal.db")) as connection, connection:
+        connection.execute("UPDATE events SET body = '{}' WHERE kind = 'Promoted'")
+    for words in (["status"], ["doctor"]):
+        done = project.run(*words)
+        assert done.returncode == 1
+        assert "otherwise retrain prune sets it aside" in done.stdout + done.stderr
+    project.run("prune")
+    assert len(list((project.root / "state").glob("journal.db.damaged-*"))) == 1
+    assert project.run("status").returncode == 0
 
 
 def test_a_rollback_goes_on_with_a_version_that_is_named(project: Project) -> None:

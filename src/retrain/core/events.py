@@ -153,7 +153,7 @@ class Adopted:
 
 @dataclass(frozen=True, slots=True)
 class HistoryLost:
-    """The journal was damaged and set aside as the file `kept`: what came before is not known here."""
+    """What came before is not known here: the journal was damaged and set aside as the file `kept`, or gone ("")."""
 
     kept: str
     message: str

@@ -61,14 +61,20 @@ def directories(context: Context) -> Iterator[Finding]:
 
 def _versions(context: Context, past: Past) -> Iterator[Finding]:
     models, wrong = context.config.models, 0
-    kept = registry.kept(models)
+    kept, serving = registry.kept(models), registry.served(models)
     before = past.lineage[-1] if past.lineage else None
-    for version in dict.fromkeys((*kept, *([before] if before is not None else []))):
+    if before is not None and before not in kept:
+        wrong += 1
+        gone = f"version {short(before)} is not there, so retrain rollback cannot go back to it"
+        yield broken("versions", f"{gone}: restore its file from a copy, or name another one (--to)")
+    for version in kept:
         try:
             registry.verify(models, version)
         except RetrainError as error:
             wrong += 1
-            yield broken("versions", f"{error}. Restore it from a copy, or remove it")
+            is_served = serving is not None and serving.version == version
+            otherwise = "put another in service (retrain rollback)" if is_served else "remove it"
+            yield broken("versions", f"{error}. Restore it from a copy, or {otherwise}")
     if kept and not wrong:
         to = f"; retrain rollback goes back to {short(before)}" if before is not None else ""
         yield ok("versions", f"{counted(len(kept), 'version')} kept, each with the bytes of its name{to}")

@@ -98,11 +98,16 @@ class Journal:
         return len(ids)
 
     def verify(self, *, thorough: bool = False) -> None:
-        """Nothing, where SQLite finds no damage in all of the file, indexes included where it is to be thorough."""
+        """Nothing, where SQLite finds no damage in all of the file, and every turning point can be read.
+
+        Indexes are verified, too, where it is to be thorough.
+        """
         check = "integrity_check" if thorough else "quick_check"
         (found,) = self._db.execute(f"PRAGMA {check}(1)").fetchone()
         if found != "ok":
             raise CorruptError(found)
+        for _ in self._entries(f"WHERE {_TURNING_POINT} ORDER BY id"):
+            pass
 
     def untold_loss(self) -> str | None:
         """What is to be told of the journal before this one, which was set aside; None once a check was recorded."""

@@ -66,8 +66,8 @@ def _errors_told(path: Path) -> Iterator[None]:
         if isinstance(error, sqlite3.Error) and not _is_damage(error):
             raise RetrainError(f"{path}: the journal cannot be used: {error}") from error
         raise RetrainError(
-            f"{path}: the journal is damaged: {error} (restore it from a copy; otherwise the next check, or retrain"
-            " prune, sets it aside and begins a new one)"
+            f"{path}: the journal is damaged: {error} (restore it from a copy; otherwise retrain prune sets it"
+            " aside and begins a new one)"
         ) from error
 
 
@@ -133,6 +133,8 @@ def _connected(path: Path, mode: str) -> sqlite3.Connection:
             raise RetrainError(f"{path}: is the database of another program; move it away, or change `state`")
         if schema == 0:
             raise _DamageError("it has no content", seen)
+        if connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'events'").fetchone() == (0,):
+            raise _DamageError("its table of events is gone", seen)
     return connection
 
 

@@ -48,7 +48,7 @@ def served(models: Models) -> Served | None:
     if target is None and made_at is None:
         return None
     if made_at is not None and not link.is_file():
-        raise RetrainError(f"{link}: is not a file")
+        raise RetrainError(f"{link}: is not a file: move it away")
     name = _VERSION_FILE.fullmatch(target.name) if target is not None else None
     if name is None or os.path.realpath(link) != os.path.realpath(_file(models, name[1])):
         return Served(None, link, made_at)
@@ -193,9 +193,16 @@ def forget(models: Models, versions: set[str]) -> None:
 
 
 def make_room(models: Models) -> None:
-    """Let training write where it is told to: the directory is there, and no sample of an earlier training."""
+    """Let training write where it is told to: the directory is there, and no sample of an earlier training.
+
+    Raises RetrainError where that is a link to what is served or kept: whoever may write to any file, as root may,
+    would change the champion unjudged.
+    """
     challenger = models.challenger
     reference = reference_beside(challenger)
+    leads_to = Path(os.path.realpath(challenger))
+    if leads_to.parent == Path(os.path.realpath(_directory(models))) or leads_to == models.champion.absolute():
+        raise RetrainError(f"{challenger}: leads to {leads_to}, which is the champion or a version: remove that link")
     with file_errors_told(reference):
         challenger.parent.mkdir(parents=True, exist_ok=True)
         reference.unlink(missing_ok=True)
