@@ -4,6 +4,7 @@ import pytest
 
 from retrain.effects.crontab import Job, jobs
 
+CRON = {"HOME": "/home/me", "PROJECT": "/srv/churn"}
 CHECK = "*/5 * * * * /srv/churn/.venv/bin/retrain check -c /srv/churn/config.yaml"
 
 
@@ -76,11 +77,14 @@ def test_what_does_not_check_is_no_such_line(line: str) -> None:
         ("cd /srv; cd churn; retrain check -c x.yaml", "/srv/churn/x.yaml"),
         ("RETRAIN_CONFIG=/srv/c.yaml retrain check", "/srv/c.yaml"),
         ("retrain check -q", "/home/me/config.yaml"),
+        ("cd $HOME/churn && retrain check -c x.yaml", "/home/me/churn/x.yaml"),
+        ('retrain check -c "${PROJECT}/x.yaml"', "/srv/churn/x.yaml"),
+        ("~/bin/retrain check -c ~/x.yaml", "/home/me/x.yaml"),
     ],
 )
 def test_the_configuration_is_the_one_that_the_line_would_find(line: str, config: str) -> None:
     """By its flag, the variable, or the default, from where the line goes; cron begins at home."""
     (job,) = jobs(f"* * * * * {line}")[1]
-    assert str(job.config("/home/me")) == config
+    assert str(job.config(CRON)) == config
     (job,) = jobs(f"RETRAIN_CONFIG=/srv/above.yaml\n* * * * * {line}")[1]
-    assert str(job.config("/home/me")) == (config if "config.yaml" not in config else "/srv/above.yaml")
+    assert str(job.config(CRON)) == (config if "config.yaml" not in config else "/srv/above.yaml")

@@ -23,6 +23,7 @@ _JOB = re.compile(r"\s*(?:@\w+|(?:[^\s#]\S*\s+)(?:\S+\s+){3}\S+)\s+(.+)")
 _RETRAIN = re.compile(r"(.*?)((?:\S*/)?retrain)(?=\s)(.*)")
 _CD = re.compile(r"(?:^|;|&&)\s*cd\s+([^\s;&|]+)")
 _SET_HERE = re.compile(r"\bRETRAIN_CONFIG=(\S+)")
+_USED = re.compile(r"\$(?:(\w+)|\{(\w+)\})", re.ASCII)
 _WORD = r"[^\s;&|<>()`$*?]+"
 _TAME = re.compile(
     rf"(?:(?:(?:\.|source|cd|export)\s+{_WORD}|set\s+[-+]a)\s*(?:;|&&)\s*|[A-Za-z_]\w*={_WORD}\s+)*", re.ASCII
@@ -39,11 +40,11 @@ class Job:
     program: str
     words: tuple[str, ...]
 
-    def directory(self, home: str) -> Path:
+    def directory(self, environment: Mapping[str, str]) -> Path:
         """Where it calls retrain; cron begins at home."""
-        return Path(home, *_CD.findall(self.before))
+        return Path(environment["HOME"], *(_expanded(each, environment) for each in _CD.findall(self.before)))
 
-    def config(self, home: str) -> Path:
+    def config(self, environment: Mapping[str, str]) -> Path:
         """The configuration that it checks with."""
         set_here = _SET_HERE.search(self.before)
         name = set_here[1] if set_here else self.variables.get("RETRAIN_CONFIG", "config.yaml")
@@ -52,7 +53,7 @@ class Job:
                 name = following
             elif word.startswith("--config="):
                 name = word.removeprefix("--config=")
-        return self.directory(home) / name
+        return self.directory(environment) / _expanded(name, environment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def world(config: Path) -> World:
     wanted = os.path.realpath(config)
     for job in found:
         environment = {**bare, **job.variables, "LOGNAME": user.pw_name}
-        if os.path.realpath(job.config(environment["HOME"])) == wanted:
+        if os.path.realpath(job.config(environment)) == wanted:
             return _of_job(job, environment, len(found) - 1)
     return World({**bare, **variables, "LOGNAME": user.pw_name}, "", tuple(variables), others=len(found))
 
@@ -109,11 +110,11 @@ def world(config: Path) -> World:
 def _of_job(job: Job, environment: dict[str, str], others: int) -> World:
     before, is_tame = job.before.strip(), _TAME.fullmatch(job.before) is not None
     if is_tame:
-        home = environment["HOME"]
+        there, program = job.directory(environment), _expanded(job.program, environment)
         if before:
             environment = _after(job.before, environment)
-        path, there = environment.get("PATH", ""), job.directory(home)
-        program = str(there / job.program) if "/" in job.program else job.program
+        path = environment.get("PATH", "")
+        program = str(there / program) if "/" in program else program
         if shutil.which(program, path=path) is None:
             raise RetrainError(
                 f"the line of the crontab calls {job.program}, which is no program there: cron's PATH is {path}"
@@ -136,6 +137,13 @@ def jobs(text: str) -> tuple[dict[str, str], list[Job]]:
             if "check" in words and "--dry-run" not in words:
                 found.append(Job(dict(variables), call[1], call[2], words))
     return variables, found
+
+
+def _expanded(word: str, environment: Mapping[str, str]) -> str:
+    """The word as the shell hands it on: $HOME, ${HOME} and ~ are what cron's variables say."""
+    home = environment["HOME"]
+    word = f"{home}{word[1:]}" if word == "~" or word.startswith("~/") else word
+    return _USED.sub(lambda found: environment.get(found[1] or found[2], ""), word)
 
 
 def _split(text: str) -> tuple[str, ...]:
