@@ -1,10 +1,9 @@
 """Versions and the champion link: immutable files named by their SHA-256, and one relative symlink to one of them."""
 
+from retrain.effects.registry.champion import Served, adopt, point, served
 from retrain.effects.registry.files import identify, is_there
 from retrain.effects.registry.versions import (
-    Served,
     admit,
-    adopt,
     check_format,
     find,
     forget,
@@ -12,11 +11,9 @@ from retrain.effects.registry.versions import (
     keep_rows,
     kept,
     make_room,
-    point,
     reference_beside,
     refuse_open_doors,
     rows_of,
-    served,
     verify,
 )
 

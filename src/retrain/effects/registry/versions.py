@@ -1,11 +1,8 @@
-"""Versions and the champion link: immutable files named by their SHA-256, and one relative symlink to one of them."""
+"""Versions: immutable files named by their SHA-256, admitted, verified, found and forgotten."""
 
 import os
 import re
 import stat
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from retrain.config.schema import Models
@@ -13,9 +10,7 @@ from retrain.core.words import short
 from retrain.effects.registry.files import (
     identify,
     is_in_use,
-    note_use,
     opened,
-    signature,
     sync_directory,
     write_out,
 )
@@ -23,36 +18,8 @@ from retrain.errors import RetrainError, file_errors_told
 
 _JOBLIB, _SKOPS, _REFERENCE, _ROWS = "joblib", "skops", "reference.parquet", "rows.parquet"
 """What is kept of a version: the model (in one format or the other), a sample of its training rows, their hashes."""
-_VERSION_FILE = re.compile(rf"([0-9a-f]{{64}})\.({'|'.join(map(re.escape, (_JOBLIB, _SKOPS, _REFERENCE, _ROWS)))})")
-_INCOMING = ".incoming-"
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """What the champion's path holds.
-
-    `version` is None for an ordinary file that was not adopted yet, `made_at` for a link whose file is gone.
-    """
-
-    version: str | None
-    path: Path
-    made_at: datetime | None
-
-
-def served(models: Models) -> Served | None:
-    """What the service loads now; None when nothing is there."""
-    link = models.champion
-    with file_errors_told(link):
-        target = link.readlink() if link.is_symlink() else None
-        made_at = datetime.fromtimestamp(link.stat().st_mtime, UTC) if link.exists() else None
-    if target is None and made_at is None:
-        return None
-    if made_at is not None and not link.is_file():
-        raise RetrainError(f"{link}: is not a file: move it away")
-    name = _VERSION_FILE.fullmatch(target.name) if target is not None else None
-    if name is None or os.path.realpath(link) != os.path.realpath(_file(models, name[1])):
-        return Served(None, link, made_at)
-    return Served(name[1], _file(models, name[1]), made_at)
+VERSION_FILE = re.compile(rf"([0-9a-f]{{64}})\.({'|'.join(map(re.escape, (_JOBLIB, _SKOPS, _REFERENCE, _ROWS)))})")
+INCOMING = ".incoming-"
 
 
 def refuse_open_doors(models: Models) -> None:
@@ -100,59 +67,20 @@ def keep_rows(models: Models, version: str, hashes: Path) -> None:
 
 def forget_rows(models: Models, version: str) -> None:
     """Forget which rows this version was trained on: it was made anew, from others perhaps."""
-    path = _file(models, version, _ROWS)
+    path = file_of(models, version, _ROWS)
     with file_errors_told(path):
         path.unlink(missing_ok=True)
 
 
 def rows_of(models: Models, version: str) -> Path | None:
     """The hashes of the rows that this version was trained on; None where they are not known."""
-    path = _file(models, version, _ROWS)
+    path = file_of(models, version, _ROWS)
     return path if path.is_file() else None
-
-
-def adopt(models: Models, record: Callable[[str], None]) -> str | None:
-    """The version of an ordinary champion file, now kept and linked; None when there was nothing to adopt.
-
-    `record` is given the version before the link replaces the file, so that no crash can leave it unrecorded.
-    """
-    found = served(models)
-    if found is None or found.version is not None or found.made_at is None:
-        return None
-    before = signature(found.path)
-    version = admit(models, found.path)
-    _refuse_changed(found.path, before)
-    record(version)
-    _refuse_changed(found.path, before)
-    point(models, version)
-    return version
-
-
-def _refuse_changed(path: Path, before: tuple[int, int, int]) -> None:
-    if signature(path) != before:
-        raise RetrainError(f"{path}: was changed while it was being adopted; try again")
-
-
-def point(models: Models, version: str | None) -> None:
-    """Let the champion's path be this version: a relative link, replaced atomically. None removes it."""
-    link = models.champion
-    with file_errors_told(link):
-        leaving = Path(os.path.realpath(link))
-        if version is None:
-            link.unlink(missing_ok=True)
-        else:
-            target = os.path.relpath(_file(models, version), link.parent)
-            fresh = link.with_name(f"{_INCOMING}{link.name}")
-            fresh.unlink(missing_ok=True)
-            fresh.symlink_to(target)
-            fresh.replace(link)
-        note_use(leaving)
-        sync_directory(link.parent)
 
 
 def verify(models: Models, version: str) -> Path:
     """The file of a version whose bytes are still those of its name."""
-    path = _file(models, version)
+    path = file_of(models, version)
     if not path.is_file():
         raise RetrainError(f"{path}: version {short(version)} is not there; retrain rollback --to another mends it")
     found = identify(path)
@@ -173,7 +101,7 @@ def find(models: Models, prefix: str) -> str:
 
 def kept(models: Models) -> list[str]:
     """Every version that is kept, in the order of their names."""
-    names = (_VERSION_FILE.fullmatch(path.name) for path in _directory(models).glob(f"*.{_artifact(models)}"))
+    names = (VERSION_FILE.fullmatch(path.name) for path in _directory(models).glob(f"*.{_artifact(models)}"))
     return sorted(name[1] for name in names if name is not None)
 
 
@@ -186,7 +114,7 @@ def forget(models: Models, versions: set[str]) -> None:
         beside = models.champion.parent.iterdir() if directory.is_dir() else ()
         linked = {path.readlink().name.partition(".")[0] for path in beside if path.is_symlink()}
         for path in directory.iterdir() if directory.is_dir() else ():
-            name = _VERSION_FILE.fullmatch(path.name)
+            name = VERSION_FILE.fullmatch(path.name)
             is_outlived = name is not None and name[1] in versions - linked and not is_in_use(path)
             if is_outlived or _is_leftover(path):
                 path.unlink(missing_ok=True)
@@ -215,8 +143,8 @@ def reference_beside(artifact: Path) -> Path:
 
 def _is_leftover(path: Path) -> bool:
     """Whether this is the half copy of a process that has gone."""
-    process = path.name.removeprefix(_INCOMING)
-    if not path.name.startswith(_INCOMING) or not process.isdecimal():
+    process = path.name.removeprefix(INCOMING)
+    if not path.name.startswith(INCOMING) or not process.isdecimal():
         return False
     try:
         os.kill(int(process), 0)
@@ -235,7 +163,7 @@ def _artifact(models: Models) -> str:
     return _SKOPS if models.are_skops else _JOBLIB
 
 
-def _file(models: Models, version: str, kind: str | None = None) -> Path:
+def file_of(models: Models, version: str, kind: str | None = None) -> Path:
     """The file of this kind; of the model, where none is named."""
     return _directory(models) / f"{version}.{kind or _artifact(models)}"
 
@@ -246,7 +174,7 @@ def _copy(models: Models, source: Path, version: str | None, kind: str) -> str:
     Written beside, synced and renamed, so that no half of it is ever seen.
     """
     directory = _directory(models)
-    fresh = directory / f"{_INCOMING}{os.getpid()}"
+    fresh = directory / f"{INCOMING}{os.getpid()}"
     with opened(source) as file:
         if not directory.is_dir():
             # The service must get in as it does beside it, whatever our umask is.
@@ -257,7 +185,7 @@ def _copy(models: Models, source: Path, version: str | None, kind: str) -> str:
         try:
             digest = write_out(file, fresh)
             is_artifact, version = version is None, version or digest
-            target = _file(models, version, kind)
+            target = file_of(models, version, kind)
             if not (is_artifact and target.exists() and identify(target) == digest):
                 fresh.replace(target)
         finally:
