@@ -49,9 +49,10 @@ def check(context: Context, order: Order) -> Report:
 
 def _check(context: Context, journal: Journal, order: Order) -> Report:
     config = context.config
+    settled: tuple[str, ...] = ()
     if not order.dry_run:
         registry.refuse_open_doors(config.models)
-    settled = () if order.dry_run else _settle_if_free(context, journal)
+        settled = _settle_if_free(context, journal)
     snapshot = Snapshot(context.clock())
     if config.monitoring is not None:
         snapshot = monitoring.fetch(config.monitoring, context.secrets, context.clock())
@@ -75,7 +76,7 @@ def _after(settled: tuple[str, ...], report: Report) -> Report:
 def _settle_if_free(context: Context, journal: Journal) -> tuple[str, ...]:
     """What a crash had left open and is settled now. Raises StuckError when the lock is held for too long."""
     past = journal.past()
-    if past.run is None and past.swap is None and not is_history_gone(context, journal):
+    if past.run is None and past.swap is None and not is_history_gone(context, past):
         return ()
     try:
         with lock.hold(context.config.state, "check", context.clock()) as lock_fd:

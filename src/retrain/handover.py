@@ -54,7 +54,7 @@ def settle(context: Context, journal: Journal, lock_fd: int) -> tuple[str, ...]:
     The lock must be held: whatever is open then has nobody who works on it.
     """
     told = []
-    if is_history_gone(context, journal):
+    if is_history_gone(context, journal.past()):
         message = (
             "a version serves, and there was no journal: it is gone, or this is another project's model. A new one"
             " begins, and with it the cooldown; it does not know the looks at the holdout (more are counted than there"
@@ -83,9 +83,9 @@ def settle(context: Context, journal: Journal, lock_fd: int) -> tuple[str, ...]:
     return tuple(told)
 
 
-def is_history_gone(context: Context, journal: Journal) -> bool:
+def is_history_gone(context: Context, past: Past) -> bool:
     """Whether the journal knows nothing, and yet a version serves: only this program makes one."""
-    if journal.past().newest is not None:
+    if past.newest is not None:
         return False
     serving = registry.served(context.config.models)
     return serving is not None and serving.version is not None

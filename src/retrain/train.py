@@ -14,7 +14,7 @@ from retrain.core.events import Checked, TrainingFinished, TrainingStarted
 from retrain.core.past import TRAINING
 from retrain.core.records import Outcome, Run
 from retrain.core.words import duration, short
-from retrain.effects import evaluation, registry, training
+from retrain.effects import evaluation, host, registry, training
 from retrain.effects.journal import Journal
 from retrain.errors import RetrainError, Stopped
 
@@ -130,11 +130,12 @@ def _admitted(
 ) -> tuple[str | None, tuple[Outcome, str] | None]:
     """The version of the challenger, which is now kept, or what is wrong with it."""
     try:
-        version = registry.admit(config.models, config.models.challenger)
+        artifact = config.models.challenger
+        if artifact.is_file() and host.size(artifact) == 0:
+            return None, (Outcome.NO_CHALLENGER, f"left an empty {artifact}")
+        version = registry.admit(config.models, artifact)
     except RetrainError as error:
         return None, (Outcome.NO_CHALLENGER, f"left a challenger that cannot be kept: {error}")
-    if config.models.challenger.stat().st_size == 0:
-        return None, (Outcome.NO_CHALLENGER, f"left an empty {config.models.challenger}")
     if version == served:
         return None, (Outcome.NO_CHALLENGER, f"left the champion's own bytes, {short(version)}: nothing new")
     if version in banned:

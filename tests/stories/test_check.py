@@ -1,5 +1,6 @@
 """`retrain check` through the installed command: what it says, what it does, how it exits."""
 
+import hashlib
 import json
 import re
 import signal
@@ -155,6 +156,7 @@ def test_a_training_leaves_a_new_artifact_and_touches_no_other(project: Project)
     done = project.run("check", "-v", "--force", "--reason", "now")
     assert done.returncode == 1
     assert "left an empty" in done.stderr
+    assert not (project.root / f"models/versions/{hashlib.sha256().hexdigest()}.joblib").exists()
 
 
 def test_what_a_label_says_is_never_run(project: Project) -> None:

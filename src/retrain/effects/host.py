@@ -35,17 +35,21 @@ def leads_nowhere(path: Path) -> bool:
 
 def may_write(directory: Path) -> bool:
     """Whether we may make, read and remove files in this directory."""
-    return os.access(directory, os.R_OK | os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
+    return _may(directory, os.R_OK | os.W_OK | os.X_OK)
 
 
 def may_write_file(file: Path) -> bool:
     """Whether we may write to this file."""
-    return os.access(file, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+    return _may(file, os.W_OK)
 
 
 def may_read(file: Path) -> bool:
     """Whether we may read this file."""
-    return os.access(file, os.R_OK, effective_ids=os.access in os.supports_effective_ids)
+    return _may(file, os.R_OK)
+
+
+def _may(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
 def open_to_others(path: Path) -> bool:

@@ -9,9 +9,10 @@ from retrain.core.events import Judged
 from retrain.core.findings import Finding, broken, mind, ok
 from retrain.core.past import Past
 from retrain.core.words import duration, moment
-from retrain.effects import host, lock, registry
+from retrain.effects import host, lock
 from retrain.effects.journal import open_journal
 from retrain.errors import RetrainError
+from retrain.handover import is_history_gone
 from retrain.patience import stuck
 
 _AHEAD = timedelta(seconds=60)
@@ -53,7 +54,7 @@ def journal(context: Context, known: History) -> Iterator[Finding]:
     elif sealed := [each for each in sorted(path.parent.glob("journal.db*")) if not host.may_write_file(each)]:
         whose = "may not be written by the user who runs retrain: give it to that user (chown)"
         yield broken(what, f"{', '.join(map(str, sealed))} {whose}")
-    elif known.past.newest is None and _serves_a_version(context):
+    elif is_history_gone(context, known.past):
         yield broken(
             what,
             f"{path} is not there, and yet a version serves: restore it from a copy. Otherwise the next check begins"
@@ -66,11 +67,6 @@ def journal(context: Context, known: History) -> Iterator[Finding]:
         yield mind(what, f"{path} is whole, but {when}: is retrain check in the crontab, and does cron run?")
     else:
         yield ok(what, f"{path} is whole; the last check was {duration(now - known.checked_at)} ago")
-
-
-def _serves_a_version(context: Context) -> bool:
-    serving = registry.served(context.config.models)
-    return serving is not None and serving.version is not None
 
 
 def at_work(context: Context, known: History) -> Iterator[Finding]:
