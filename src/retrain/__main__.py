@@ -1,5 +1,17 @@
-"""`python -m retrain` is `retrain`."""
+"""The entry point of the `retrain` command and of `python -m retrain`."""
 
-from retrain.start import main
+import signal
 
-main()
+
+def main() -> None:
+    """Run the command."""
+    # Python's own handler would print a traceback while libraries are imported; nothing has been done yet.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from retrain.cli import main
+
+    main()
+
+
+if __name__ == "__main__":
+    main()

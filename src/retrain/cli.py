@@ -1,92 +1,154 @@
-"""The door: flags → story → face → exit code. The only place that exits."""
+"""The command line: flags → story → words or JSON → exit code. The only module that ends the process."""
 
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from types import FrameType
-from typing import Concatenate, ParamSpec
+from typing import Any
 
 import click
 
 from retrain.config.load import parse_span
-from retrain.context import Context
-from retrain.errors import ConfigError, Exit, Stopped
-from retrain.face import Face, boundary, mend_streams
-from retrain.outset import context_of
-from retrain.report import Report
+from retrain.context import Context, open_context
+from retrain.errors import ConfigError, Exit, Report, Stopped
+from retrain.output import Output, boundary, repair_streams
 
-P = ParamSpec("P")
-EPILOG = """\b
-Exit codes: 0 done (healthy, held back, trained, promoted, rolled back); 1 an expected failure;
-2 wrong flags or configuration; 3 a bug in retrain; 4 metrics unknown; 10 promote: rejected;
-11 promote: the holdout cannot tell; 75 another run holds the lock; 128+N ended by signal N.
+EXIT_CODES = """\b
+Exit codes:
+  0   done: healthy, waiting, trained, promoted, rolled back
+  1   an expected failure
+  2   wrong flags or wrong configuration
+  3   a bug in retrain
+  4   metrics unknown
+  10  promote: rejected, the challenger is not better
+  11  promote: inconclusive, the holdout cannot decide
+  75  another run holds the lock
+  128+N  ended by signal N
 """
 
 
-def common(command: Callable[Concatenate[Context, Face, P], Report]) -> Callable[..., None]:
-    """Give a command the flags that all have, its context, and the boundary where errors become exit codes."""
+@dataclass(slots=True)
+class _Common:
+    """The flags that may stand before the command."""
 
-    @click.option(
-        "-c",
-        "--config",
-        type=click.Path(path_type=Path),
-        default="config.yaml",
-        show_default=True,
-        envvar="RETRAIN_CONFIG",
-        help="The configuration file (environment: RETRAIN_CONFIG).",
-    )
-    @click.option("-q", "--quiet", is_flag=True, help="Say only what failed.")
-    @click.option("-v", "--verbose", is_flag=True, help="Say more: every reading.")
-    @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output, and nothing else there.")
+    config: Path
+    quiet: bool
+    verbose: bool
+    as_json: bool
+
+
+def _flags(*, default: str | None, envvar: str | None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The flags of the group and of every command; only the group's have a default."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in (
+            click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output."),
+            click.option("-v", "--verbose", is_flag=True, help="Print more, such as every reading."),
+            click.option("-q", "--quiet", is_flag=True, help="Print failures only."),
+            click.option(
+                "-c",
+                "--config",
+                type=click.Path(path_type=Path),
+                metavar="FILE",
+                default=default,
+                envvar=envvar,
+                help="The configuration (default config.yaml; environment RETRAIN_CONFIG).",
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def _bare(command: Callable[..., Report]) -> Callable[..., None]:
+    """Give a command the common flags, and the boundary where errors become exit codes."""
+
+    @_flags(default=None, envvar=None)
+    @click.pass_obj
     @wraps(command)
-    def run(config: Path, quiet: bool, verbose: bool, as_json: bool, *args: P.args, **kwargs: P.kwargs) -> None:
-        face = Face(as_json=as_json, quiet=quiet, verbose=verbose)
-        with boundary(face):
-            context = context_of(config, face, as_cron=bool(kwargs.pop("cron_env", False)))
-            report = command(context, face, *args, **kwargs)
-            face.show(report)
+    def run(
+        common: _Common,
+        config: Path | None,
+        quiet: bool,
+        verbose: bool,
+        as_json: bool,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        output = Output(
+            as_json=as_json or common.as_json, quiet=quiet or common.quiet, verbose=verbose or common.verbose
+        )
+        with boundary(output):
+            report = command(config or common.config, output, *args, **kwargs)
+            output.show(report)
             sys.exit(report.exit_code)
 
     return run
 
 
-@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def _common(command: Callable[..., Report]) -> Callable[..., None]:
+    """Give a command the common flags and the context of its configuration."""
+
+    @wraps(command)
+    def run(config: Path, output: Output, *args: Any, **kwargs: Any) -> Report:
+        context = open_context(config)
+        output.secrets = context.secrets
+        return command(context, output, *args, **kwargs)
+
+    return _bare(run)
+
+
+@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
 @click.version_option(package_name="retrain-controller", prog_name="retrain")
-def retrain() -> None:
-    """Keeps a deployed model good: trains when its live metrics say so, promotes what a holdout proves better."""
+@_flags(default="config.yaml", envvar="RETRAIN_CONFIG")
+@click.pass_context
+def retrain(context: click.Context, config: Path, quiet: bool, verbose: bool, as_json: bool) -> None:
+    """Keep a deployed model good.
 
-
-@retrain.command()
-@click.option("--dry-run", is_flag=True, help="Decide and show; write nothing and train nothing.")
-@click.option("--force", is_flag=True, help="Train whatever the rules say (not past the lock). Needs --reason.")
-@click.option("--reason", help="Why, for the journal.")
-@common
-def check(context: Context, face: Face, dry_run: bool, force: bool, reason: str | None) -> Report:
-    """Fetch the metrics, decide, and train if the decision is to train.
-
-    The command for cron: where nothing changed and nothing failed it writes nothing.
+    Train when the live metrics ask for it; promote only what a holdout proves better.
     """
+    context.obj = _Common(config, quiet, verbose, as_json)
+
+
+@retrain.command(
+    short_help="Read the metrics, decide, and train if that is due.",
+    epilog="Example: retrain check --dry-run -v",
+)
+@click.option("--dry-run", is_flag=True, help="Decide and show; write nothing and train nothing.")
+@click.option("--force", is_flag=True, help="Train whatever the rules say, but not past the lock. Needs --reason.")
+@click.option("--reason", metavar="TEXT", help="Why, for the journal.")
+@_common
+def check(context: Context, output: Output, dry_run: bool, force: bool, reason: str | None) -> Report:
+    """Read the metrics, decide, and train if that is due.
+
+    The command for cron: it writes nothing where nothing changed and nothing failed.
+    """
+    from retrain.check import Options
     from retrain.check import check as story
-    from retrain.view import Order
 
-    echo = _echo if sys.stderr.isatty() and not (face.quiet or face.as_json) else None
-    return story(context, Order(dry_run, _forced(force, reason), echo))
+    echo = _echo if sys.stderr.isatty() and not (output.quiet or output.as_json) else None
+    return story(context, Options(dry_run, _forced(force, reason), echo))
 
 
-@retrain.command()
-@click.argument("challenger", required=False)
-@click.option("--dry-run", is_flag=True, help="Compare and show; swap nothing (the look at the holdout counts).")
-@click.option("--if-pending", is_flag=True, help="Exit 0 in silence when no challenger waits that is not judged yet.")
+@retrain.command(
+    short_help="Compare the challenger with the champion; swap if better.",
+    epilog="Example: retrain promote --dry-run",
+)
+@click.argument("challenger", required=False, metavar="[PATH|VERSION]")
+@click.option("--dry-run", is_flag=True, help="Compare and show; swap nothing. The comparison counts.")
+@click.option("--if-pending", is_flag=True, help="For cron: do nothing unless a challenger waits that was not judged.")
 @click.option("--force", is_flag=True, help="Promote whatever the verdict. Needs --reason.")
-@click.option("--reject", is_flag=True, help="Turn the waiting challenger down unjudged. Needs --reason.")
-@click.option("--reason", help="Why, for the journal.")
-@common
+@click.option("--reject", is_flag=True, help="Discard the waiting challenger without a comparison. Needs --reason.")
+@click.option("--reason", metavar="TEXT", help="Why, for the journal.")
+@_common
 def promote(  # noqa: PLR0913, PLR0917  (click passes every flag by name)
     context: Context,
-    face: Face,
+    output: Output,
     challenger: str | None,
     dry_run: bool,
     if_pending: bool,
@@ -94,11 +156,11 @@ def promote(  # noqa: PLR0913, PLR0917  (click passes every flag by name)
     reject: bool,
     reason: str | None,
 ) -> Report:
-    """Compare CHALLENGER with the champion on the holdout, and swap if it is better.
+    """Compare the challenger with the champion on the holdout; swap if it is better.
 
-    CHALLENGER is a path or a version; without it, the one that the last training left.
+    The challenger is a file or a kept version; by default, what the last training left.
     """
-    from retrain.case import Order
+    from retrain.promote import Options
     from retrain.promote import promote as story
 
     if reject and (force or dry_run or if_pending or challenger):
@@ -107,83 +169,107 @@ def promote(  # noqa: PLR0913, PLR0917  (click passes every flag by name)
         raise ConfigError("--if-pending is about the challenger that training left; it takes no other and no --force")
     rejected = _forced(reject, reason, "--reject") if reject else None
     forced = _forced(force, reason) if not reject else None
-    with _progress(face) as progress:
-        return story(context, Order(challenger, dry_run, if_pending, forced, rejected, progress))
+    with _progress(output) as progress:
+        return story(context, Options(challenger, dry_run, if_pending, forced, rejected, progress))
 
 
-@retrain.command()
-@click.option("--to", "version", help="The version to serve (a unique prefix is enough).")
-@click.option("--reason", default="", help="Why, for the journal.")
-@common
-def rollback(context: Context, face: Face, version: str | None, reason: str) -> Report:
-    """Put the champion before this one back."""
-    from retrain.rollback import rollback as story
+@retrain.command(
+    short_help="Serve the previous champion again.",
+    epilog='Example: retrain rollback --reason "false alarms since noon"',
+)
+@click.option("--to", "version", metavar="VERSION", help="The version to serve; a unique prefix is enough.")
+@click.option("--reason", metavar="TEXT", default="", help="Why, for the journal.")
+@_common
+def rollback(context: Context, output: Output, version: str | None, reason: str) -> Report:
+    """Serve the previous champion again."""
+    from retrain.swap import rollback as story
 
     return story(context, version, reason)
 
 
-@retrain.command()
-@click.option("--limit", type=click.IntRange(0, 10_000), default=8, show_default=True, help="How many events to show.")
-@common
-def status(context: Context, face: Face, limit: int) -> Report:
-    """Show what is served, what waits, what the next check may do and why, and what happened lately."""
+@retrain.command(
+    short_help="Show what is served, what waits, and what comes next.",
+    epilog="Example: retrain status --limit 20",
+)
+@click.option("--limit", type=click.IntRange(0, 10_000), metavar="N", default=8, show_default=True, help="Past events.")
+@_common
+def status(context: Context, output: Output, limit: int) -> Report:
+    """Show what is served, what waits, what the next check may do and why, and the latest events."""
     from retrain.status import status as story
 
     return story(context, limit)
 
 
-@retrain.command()
-@click.option("--older-than", default="365d", show_default=True, help="How old an event must be to be removed.")
-@common
-def prune(context: Context, face: Face, older_than: str) -> Report:
-    """Remove old events from the journal, but no look at a holdout, and logs beyond training.keep_logs.
+@retrain.command(
+    short_help="Remove old events and old logs.",
+    epilog="Example: retrain prune --older-than 180d",
+)
+@click.option(
+    "--older-than", metavar="DURATION", default="365d", show_default=True, help="The age of events to remove."
+)
+@_common
+def prune(context: Context, output: Output, older_than: str) -> Report:
+    """Remove old events from the journal, and logs beyond training.keep_logs.
 
-    Nothing changes but what status and backtest can tell of the time before. It also reads the whole journal, and
-    sets it aside where it is damaged.
+    No decision changes, and every holdout comparison stays. It also verifies the whole journal.
     """
     from retrain.prune import prune as story
 
     return story(context, parse_span("--older-than", older_than))
 
 
-@retrain.command()
+@retrain.command(
+    short_help="Replay recorded metrics under the rule and others.",
+    epilog="Example: retrain backtest history.csv --rule 'consecutive: 3'",
+)
 @click.argument("history")
-@click.option("--rule", "rules", multiple=True, help="A rule to try beside it, e.g. 'consecutive: 3'. Repeatable.")
-@click.option("--every", default="5m", show_default=True, help="The time between two looks, for a span of Prometheus.")
-@common
-def backtest(context: Context, face: Face, history: str, rules: tuple[str, ...], every: str) -> Report:
+@click.option("--rule", "rules", metavar="RULE", multiple=True, help="Another rule, e.g. 'consecutive: 3'. Repeatable.")
+@click.option(
+    "--every",
+    metavar="DURATION",
+    default="5m",
+    show_default=True,
+    help="Time between readings of a span of Prometheus.",
+)
+@_common
+def backtest(context: Context, output: Output, history: str, rules: tuple[str, ...], every: str) -> Report:
     """Replay recorded metrics: when would the configured rule have trained, and when would others?
 
     HISTORY is a CSV or JSON lines with the names of `monitoring` (at, f1, drift, tp, fp, fn, ...), a journal
-    (state/journal.db), or a span such as 90d to ask the configured Prometheus for.
+    (state/journal.db), or a span such as 90d of the configured Prometheus.
     """
-    from retrain.backtest import backtest as story
+    from retrain.backtest.command import backtest as story
 
     return story(context, history, rules, every)
 
 
-@retrain.command()
-@click.option("--cron-env", is_flag=True, help="Look at the world with the environment that cron gives to a job.")
-@common
-def doctor(context: Context, face: Face) -> Report:
-    """Look at all that an operator would otherwise find out at night; change nothing.
+@retrain.command(
+    short_help="Test the whole set-up; change nothing.",
+    epilog="Example: retrain doctor --cron-env",
+)
+@click.option("--cron-env", is_flag=True, help="Use the environment that cron gives to the job.")
+@_bare
+def doctor(config: Path, output: Output, cron_env: bool) -> Report:
+    """Test the whole set-up, so that nothing is found out at night; change nothing.
 
     A line each: the configuration and its secrets, every metric and its age, the training command, the holdout, the
-    gate on challengers that know nothing, the champion and the directories, the journal, the lock and the clocks.
-    Exit code 1 where something is BROKEN.
+    gate, the champion and the directories, the journal, the lock and the clocks. Exit code 1 where something fails.
     """
-    from retrain.doctor import doctor as story
+    from retrain.doctor.command import doctor as story
 
-    with _progress(face) as progress:
-        return story(context, progress)
+    with _progress(output) as progress:
+        return story(config, output, progress, cron_env=cron_env)
 
 
-@retrain.command()
+@retrain.command(
+    short_help="Serve F1 and drift of a prediction log.",
+    epilog="Example: retrain monitor --listen 127.0.0.1:9109",
+)
 @click.option("--listen", metavar="HOST:PORT", help="Where to listen (default: monitor.listen).")
-@common
-def monitor(context: Context, face: Face, listen: str | None) -> Report:
+@_common
+def monitor(context: Context, output: Output, listen: str | None) -> Report:
     """Serve F1, counts and drift of a log of labelled predictions as Prometheus metrics, until stopped."""
-    from retrain.monitor.serve import address, serve
+    from retrain.exporter.serve import address, serve
 
     def announce(line: str) -> None:
         click.echo(line, err=True)
@@ -193,7 +279,7 @@ def monitor(context: Context, face: Face, listen: str | None) -> Report:
 
 
 def _forced(flag: bool, reason: str | None, name: str = "--force") -> str | None:
-    """The reason of a person who overrides the rules; None where nobody does."""
+    """The reason of a person who overrides the rules; None without the flag."""
     if flag and not (reason and reason.strip()):
         raise ConfigError(f'{name} needs --reason "why", for the journal')
     if reason and not flag:
@@ -202,23 +288,19 @@ def _forced(flag: bool, reason: str | None, name: str = "--force") -> str | None
 
 
 def _echo(output: bytes) -> None:
-    """Show the training's output to the person at the terminal."""
+    """Show the training's output on the terminal."""
     sys.stderr.buffer.write(output)
     sys.stderr.buffer.flush()
 
 
 @contextmanager
-def _progress(face: Face) -> Iterator[Callable[[float], None]]:
-    """A progress bar on the terminal that reads standard error; nothing elsewhere."""
-    if face.quiet or face.as_json or not sys.stderr.isatty():
+def _progress(output: Output) -> Iterator[Callable[[float], None]]:
+    """A progress bar on standard error where that is a terminal; nothing elsewhere."""
+    if output.quiet or output.as_json or not sys.stderr.isatty():
         yield lambda _share: None
         return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("scoring both models on the holdout", total=1.0, start=True)
-        yield lambda share: bar.update(task, completed=share)
+    with click.progressbar(length=1000, label="scoring on the holdout", file=sys.stderr) as bar:
+        yield lambda share: bar.update(round(1000 * share) - bar.pos)
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
@@ -226,10 +308,10 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """The `retrain` command."""
-    mend_streams()
-    face = Face(as_json="--json" in sys.argv, quiet=False, verbose=False)
-    with boundary(face):
+    """Run the `retrain` command."""
+    repair_streams()
+    output = Output(as_json="--json" in sys.argv, quiet=False, verbose=False)
+    with boundary(output):
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, _stop)
@@ -238,8 +320,8 @@ def main() -> None:
         except click.exceptions.Exit as leaving:
             sys.exit(leaving.exit_code)
         except click.ClickException as error:
-            if face.as_json:
-                face.fail(error.format_message(), Exit.USAGE)
+            if output.as_json:
+                output.fail(error.format_message(), Exit.USAGE)
             else:
                 error.show()
             sys.exit(Exit.USAGE)

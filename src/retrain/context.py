@@ -1,44 +1,44 @@
-"""What every story is told by the door: the configuration, its secrets, the environment and the clock."""
+"""The world that a command gets: the configuration, its secrets, the environment and the clock."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from retrain.config import Config, Secrets
-
-if TYPE_CHECKING:
-    from retrain.effects.crontab import World
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a context comes from: the file of the configuration, and cron's world where that was entered.
-
-    `blank` are the variables that a secret is read from and that hold none: whether each is set at all.
-    """
-
-    file: Path = Path("config.yaml")
-    world: "World | None" = None
-    blank: Mapping[str, bool] = field(default_factory=dict)
+from retrain.config import Config, Secrets, load
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The world a command runs in. `clock` gives the time in UTC."""
+    """The world that a command runs in.
+
+    `clock` gives the time in UTC, `file` is that of the configuration. `blank` holds the variables that a secret is
+    read from and that are empty (True) or not set (False).
+    """
 
     config: Config
     secrets: Secrets
     environ: Mapping[str, str]
     clock: Callable[[], datetime]
-    origin: Origin = field(default_factory=Origin)
+    file: Path = Path("config.yaml")
+    blank: Mapping[str, bool] = field(default_factory=dict)
 
     @property
     def logs(self) -> Path:
-        """The directory of what trainings and hooks printed."""
+        """The directory with the output of trainings and hooks."""
         return self.config.state / "runs"
 
     def log_of(self, run: str) -> Path:
-        """Where the output of a run goes."""
+        """The file with the output of a run."""
         return self.logs / f"{run}.log"
+
+
+def open_context(file: Path) -> Context:
+    """The context of a command with this configuration. Raises ConfigError that lists every problem."""
+    config, secrets = load(file, os.environ)
+    blank = {name: name in os.environ for name in secrets.variables if not os.environ.get(name)}
+    # No child process needs them: not the training, not a model that is scored, not a hook.
+    for name in secrets.variables:
+        os.environ.pop(name, None)
+    return Context(config, secrets, os.environ, lambda: datetime.now(UTC), file.absolute(), blank)

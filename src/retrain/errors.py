@@ -1,9 +1,11 @@
 """What can go wrong, and with which exit code."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 
 class Exit(IntEnum):
@@ -63,3 +65,18 @@ def file_errors_told(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RetrainError(f"{error.filename or path}: {error.strerror}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The outcome of a command: a sentence, the object for `--json` and the exit code.
+
+    `news` is False where nothing changed and nothing failed: then cron hears nothing. `details` are further
+    lines for `-v`.
+    """
+
+    message: str
+    data: Mapping[str, Any]
+    exit_code: int = Exit.DONE
+    news: bool = True
+    details: tuple[str, ...] = field(default=())

@@ -3,10 +3,10 @@
 from datetime import timedelta
 
 from retrain.context import Context
-from retrain.core.words import counted, duration
+from retrain.core.text import counted, duration
 from retrain.effects import training
 from retrain.effects.journal import open_journal
-from retrain.report import Report
+from retrain.errors import Report
 
 
 def prune(context: Context, keep: timedelta) -> Report:

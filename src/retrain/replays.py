@@ -9,8 +9,8 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
+from retrain.backtest.replay import Replay, replay
 from retrain.core.records import Recorded
-from retrain.core.replay import Replay, replay
 from retrain.core.rules import Triggers
 from retrain.errors import RetrainError
 

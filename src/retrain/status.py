@@ -5,8 +5,7 @@ from datetime import datetime, timedelta
 
 from retrain.context import Context
 from retrain.core import evidence
-from retrain.core.barrier import barrier
-from retrain.core.decide import overdue, stands
+from retrain.core.decide import barrier, fails_probation, is_worse, overdue, rolling_back, stands
 from retrain.core.events import (
     UNKNOWN_ROWS,
     Adopted,
@@ -25,17 +24,16 @@ from retrain.core.events import (
     TrainingFinished,
     TrainingStarted,
 )
+from retrain.core.fold import as_of
 from retrain.core.past import Past
-from retrain.core.probation import fails_probation, is_worse, rolling_back
-from retrain.core.recall import as_of
 from retrain.core.records import Action, Assessment, Signal
 from retrain.core.rules import Triggers
+from retrain.core.text import counted, duration, iso, moment, short
 from retrain.core.verdicts import Ruling, Verdict
-from retrain.core.words import counted, duration, iso, moment, short
 from retrain.effects import lock, registry
 from retrain.effects.journal import open_journal
-from retrain.handover import probation_of
-from retrain.report import Report
+from retrain.errors import Report
+from retrain.swap import probation_of
 
 
 def status(context: Context, limit: int) -> Report:

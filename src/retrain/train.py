@@ -13,8 +13,8 @@ from retrain.context import Context
 from retrain.core.events import Checked, TrainingFinished, TrainingStarted
 from retrain.core.past import TRAINING
 from retrain.core.records import Outcome, Run
-from retrain.core.words import duration, short
-from retrain.effects import evaluation, host, registry, training
+from retrain.core.text import duration, short
+from retrain.effects import evaluation, registry, training
 from retrain.effects.journal import Journal
 from retrain.errors import RetrainError, Stopped
 
@@ -131,7 +131,7 @@ def _admitted(
     """The version of the challenger, which is now kept, or what is wrong with it."""
     try:
         artifact = config.models.challenger
-        if artifact.is_file() and host.size(artifact) == 0:
+        if artifact.is_file() and artifact.stat().st_size == 0:
             return None, (Outcome.NO_CHALLENGER, f"left an empty {artifact}")
         version = registry.admit(config.models, artifact)
     except RetrainError as error:

@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from retrain.core.events import Promoted
+from retrain.core.fold import advance
 from retrain.core.past import Past
-from retrain.core.recall import advance
 from retrain.core.records import Action, Outcome, Reason
 from tests.core.test_decide import BOTH, DAY, HOUR, T0, Story
 

@@ -9,12 +9,11 @@ import pytest
 from retrain.core.assess import assess
 from retrain.core.decide import decide
 from retrain.core.events import Checked, Judged, Promoted, Rejected, TrainingFinished, TrainingStarted
+from retrain.core.fold import advance, as_of, watch
 from retrain.core.past import Past
-from retrain.core.recall import advance, as_of
 from retrain.core.records import Action, Counts, Decision, Outcome, Reason, Snapshot, Unknown
 from retrain.core.rules import Amount, MaxAge, Positive, Share, Side, Triggers
 from retrain.core.verdicts import Ruling, Verdict
-from retrain.core.watch import watch
 
 T0 = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrain.core.judge import alpha_of, judge, leakage
-from retrain.core.metrics import UndefinedMetricError, score
 from retrain.core.records import Label
 from retrain.core.rules import Average, Difference, Gate, Guarantee, Level, Metric, Positive, Share
+from retrain.core.score import UndefinedMetricError, score
 from retrain.core.verdicts import Cell, Leaked, Ruling, Tally
 
 ALL = [(metric, average) for metric in Metric for average in Average]

@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 from retrain.core.assess import assess
 from retrain.core.decide import decide
 from retrain.core.events import Entry
+from retrain.core.fold import as_of, fold, watch
 from retrain.core.past import Past
-from retrain.core.recall import as_of, fold
 from retrain.core.records import Action, Decision, Outcome, Reason, Snapshot, State, Unknown
 from retrain.core.rules import Amount, Positive, Share, Triggers
-from retrain.core.watch import watch
 from tests.core.test_decide import T0, Story
 
 readings = st.one_of(st.floats(0, 1), st.just(Unknown("missing", "gone")))

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from retrain.core.events import Judged
-from retrain.core.ledger import SKETCH, next_look, shared
+from retrain.core.judge import SKETCH, next_look, shared
 from retrain.core.verdicts import Cell, Ruling, Tally, Verdict
 
 

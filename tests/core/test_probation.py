@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from retrain.core.decide import is_worse
 from retrain.core.events import Promoted, RolledBack, Swap, SwapStarted, SwapUndone
-from retrain.core.probation import is_worse
-from retrain.core.recall import as_of
+from retrain.core.fold import as_of
 from retrain.core.records import Action, Counts, Reason
 from retrain.core.rules import Natural, Positive, Share
 from tests.core.test_decide import BOTH, DAY, HOUR, LOST, Story

@@ -16,7 +16,7 @@ from retrain.config import load
 from retrain.core.judge import judge
 from retrain.core.verdicts import Cell, Ruling, Tally
 from retrain.demo import world
-from retrain.monitor.psi import psi
+from retrain.exporter.psi import psi
 from tests.demo.conftest import TODAY, Story
 
 PIXELS = world.PIXELS

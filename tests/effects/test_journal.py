@@ -36,8 +36,8 @@ from retrain.core.events import (
     TrainingFinished,
     TrainingStarted,
 )
+from retrain.core.fold import fold
 from retrain.core.past import Past
-from retrain.core.recall import fold
 from retrain.core.records import Action, Assessment, Outcome, Reason, Signal, State
 from retrain.core.verdicts import Ruling, Verdict
 from retrain.effects.journal import Journal, open_journal

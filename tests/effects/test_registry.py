@@ -15,8 +15,8 @@ import pytest
 
 from retrain.config.schema import Models
 from retrain.core.events import Adopted, Entry, Event, Promoted, RolledBack, TrainingFinished
+from retrain.core.fold import fold
 from retrain.core.past import Past
-from retrain.core.recall import fold
 from retrain.core.records import Outcome
 from retrain.effects import registry
 from retrain.errors import RetrainError

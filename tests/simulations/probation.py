@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from retrain.core.probation import is_worse
+from retrain.core.decide import is_worse
 from retrain.core.records import Counts
 from tests.simulations.tables import Table, of_share
 from tests.simulations.windows import Bools, Ints, drawn

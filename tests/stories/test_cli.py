@@ -162,7 +162,7 @@ def test_a_terminal_changes_presentation_only(project: Project) -> None:
 def test_a_promotion_shows_its_progress_on_a_terminal_only(project: Project) -> None:
     """Long work has a bar where a person reads; elsewhere there is none."""
     project.serve(project.models.weak)
-    assert "scoring both models" in on_a_terminal(project, "promote", str(project.models.strong))
+    assert "scoring on the holdout" in on_a_terminal(project, "promote", str(project.models.strong))
     assert project.run("promote", str(project.models.fair)).stderr == ""
 
 
@@ -261,3 +261,12 @@ def test_the_package_runs_as_a_module_too() -> None:
     """`python -m retrain` is `retrain`."""
     done = subprocess.run([sys.executable, "-m", "retrain", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("retrain, version ")
+
+
+def test_the_common_flags_may_stand_before_the_command(project: Project) -> None:
+    """`retrain -c FILE --json status` is `retrain status -c FILE --json`; a file named behind the command wins."""
+    (project.root / "config.yaml").rename(project.root / "churn.yaml")
+    before = project.run("-c", "churn.yaml", "--json", "status")
+    assert json.loads(before.stdout)["champion"] is None
+    assert project.run("-c", "nosuch.yaml", "status", "-c", "churn.yaml").returncode == 0
+    assert project.run("-c", "nosuch.yaml", "status").returncode == 2

@@ -14,19 +14,18 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from retrain.case import Order as Comparison
-from retrain.check import check
+from retrain.check import Options, check
 from retrain.config import load
 from retrain.context import Context
-from retrain.core.barrier import LONGEST_BACKOFF
+from retrain.core.decide import LONGEST_BACKOFF
 from retrain.core.events import Swap, SwapStarted
 from retrain.core.past import Past
 from retrain.core.records import Outcome
 from retrain.effects import lock
 from retrain.effects.journal import open_journal
-from retrain.handover import hand_over, settle
+from retrain.promote import Options as Comparison
 from retrain.promote import promote
-from retrain.view import Order
+from retrain.swap import hand_over, settle
 from tests.stories.project import Models, Project
 from tests.survival.year import folded_anew
 
@@ -106,7 +105,7 @@ class Walk:
     def check(self, *, fails: bool = False) -> bool:
         """Whether this check trained, and well; AssertionError where it may not have."""
         (self.project.root / "fails").write_text("1" if fails else "0")
-        report = check(self.context, Order())
+        report = check(self.context, Options())
         reason = str(report.data.get("reason"))
         self.did[f"check {reason}"] += 1
         self.told.append(f"{self.real} (the clock: {self.context.clock()}): window {self.window}, {report.message}")

@@ -18,14 +18,15 @@ from retrain.config import Secrets, load
 from retrain.config.schema import Config, Monitoring, MonitorType, ObservedAt, Url
 from retrain.core.assess import assess
 from retrain.core.decide import decide
+from retrain.core.fold import watch
 from retrain.core.past import Past
 from retrain.core.records import Action, Decision, Snapshot, Unknown
 from retrain.core.rules import Triggers
-from retrain.core.watch import watch
 from retrain.effects import monitoring
-from retrain.effects.monitoring import json_document, prometheus_api, prometheus_text, selector, snapshot
+from retrain.effects.monitoring import json_document, prometheus_api, prometheus_text, snapshot
+from retrain.effects.monitoring import prometheus_text as selector
 from retrain.effects.monitoring.readings import Answer
-from retrain.effects.monitoring.words import cleaner
+from retrain.effects.monitoring.transport import cleaner
 from retrain.errors import ConfigError
 from tests.effects.servers import page, serving
 from tests.survival import fuzz_inputs

@@ -17,8 +17,8 @@ from pathlib import Path
 from cattrs.preconf.json import make_converter
 
 from retrain.core.events import Judged
+from retrain.core.fold import advance
 from retrain.core.past import Past
-from retrain.core.recall import advance
 from tests.stories.project import CHAMPION, RETRAIN, Models, Project
 from tests.survival.ledger import past_of
 from tests.survival.year import A_DAY, World, folded_anew, models_beside, settled_in

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from retrain.core.fold import fold
 from retrain.core.past import Past
-from retrain.core.recall import fold
 from tests.stories.project import CHAMPION, Project, make_models
 from tests.survival.ledger import entries, in_one_order, past_of, served_by, trainings_apart
 

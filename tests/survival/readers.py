@@ -20,7 +20,7 @@ from retrain.context import Context
 from retrain.core.events import Swap, SwapStarted
 from retrain.effects import lock, registry
 from retrain.effects.journal import open_journal
-from retrain.handover import hand_over, settle
+from retrain.swap import hand_over, settle
 from tests.stories.project import CHAMPION, Project, make_models, until
 
 SWAPS, COMMANDS, READERS = 10_000, 200, 3

@@ -17,19 +17,17 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from retrain.case import Order as Comparison
-from retrain.check import check
+from retrain.check import Options, check
 from retrain.config import load
 from retrain.context import Context
 from retrain.core.past import Past
 from retrain.core.records import Outcome
 from retrain.effects.journal import open_journal
-from retrain.errors import RetrainError
+from retrain.errors import Report, RetrainError
+from retrain.promote import Options as Comparison
 from retrain.promote import promote
 from retrain.prune import prune
-from retrain.report import Report
-from retrain.rollback import rollback
-from retrain.view import Order
+from retrain.swap import rollback
 from tests.stories.project import CHAMPION, Models, Project
 from tests.survival.ledger import entries, past_of
 
@@ -55,7 +53,7 @@ class World:
         """The seconds of processor time that the next check of cron took: other programs' load is not in them."""
         self.now += TICK
         began = time.process_time()
-        report = check(self.context, Order())
+        report = check(self.context, Options())
         took = time.process_time() - began
         self.did[f"check {report.data.get('reason')}, exit {int(report.exit_code)}"] += 1
         if run := report.data.get("run"):

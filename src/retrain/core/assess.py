@@ -7,7 +7,7 @@ from retrain.core.evidence import weigh
 from retrain.core.past import Past, Streak
 from retrain.core.records import Assessment, Counts, Signal, Snapshot, State, Unknown
 from retrain.core.rules import Side, Triggers
-from retrain.core.words import apart, duration, moment
+from retrain.core.text import apart, duration, moment
 
 CLOCK_SLACK = timedelta(minutes=5)
 """How far ahead of our clock the end of a window may lie."""

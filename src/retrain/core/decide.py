@@ -1,16 +1,151 @@
 """May and must we train? A pure, total function: every outcome has its reason and its sentence."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import erfc, sqrt
 
 from retrain.core import evidence
 from retrain.core.assess import BY_NUMBERS
-from retrain.core.barrier import barrier
 from retrain.core.past import Past
-from retrain.core.probation import fails_probation, rolling_back
-from retrain.core.records import Action, Assessment, Breach, Decision, Reason, Signal, State
+from retrain.core.records import Action, Assessment, Breach, Counts, Decision, Reason, Signal, State
 from retrain.core.rules import Triggers
-from retrain.core.words import duration, moment
+from retrain.core.text import apart, counted, duration, moment, short
+from retrain.core.verdicts import Ruling
+
+CHANCE = 0.05
+"""Of rolling back a champion that is no worse, over its whole probation, where counts are known."""
+
+
+def fails_probation(
+    past: Past, assessments: Sequence[Assessment], triggers: Triggers, probation: timedelta | None, now: datetime
+) -> str | None:
+    """Why the new champion must go: in enough windows in a row it showed a lower F1 than the one before it did last.
+
+    Where counts are known, its windows together must show it, too.
+    """
+    trial = past.trial
+    if trial is None or probation is None or now >= trial.since + probation or trial.count < triggers.consecutive:
+        return None
+    if trial.old is not None and trial.windows and not is_worse(trial.old, trial.new, trial.windows):
+        return None
+    for each in assessments:
+        of_trial = each.signal is Signal.F1 and each.window == trial.window
+        if (
+            of_trial
+            and each.state in (State.HEALTHY, State.BREACH)
+            and each.value is not None
+            and each.value < trial.f1
+        ):
+            shown, bar = apart(each.value, trial.f1)
+            in_a_row = f" in {trial.count} windows in a row" if trial.count > 1 else ""
+            in_a_row += ", more than chance explains" if trial.old is not None and trial.windows else ""
+            return (
+                f"live F1 {shown} is below the {bar} that {short(trial.before)} showed last{in_a_row}, within the"
+                f" probation of {duration(probation)}"
+            )
+    return None
+
+
+def is_worse(old: Counts, new: Counts, windows: int) -> bool:
+    """Whether the counts of so many windows together are worse than those of the old champion's last, beyond chance.
+
+    TP of TP + FP + FN is binomial with J = F1/(2 − F1), so this is the one-sided test of two proportions. It is asked
+    after every window k, at CHANCE / (k·(k + 1)): these levels sum to CHANCE.
+    """
+    of_old, of_new = old.tp + old.fp + old.fn, new.tp + new.fp + new.fn
+    share = (old.tp + new.tp) / (of_old + of_new)
+    error = sqrt(share * (1 - share) * (1 / of_old + 1 / of_new))
+    if not error:
+        return False
+    z = (old.tp / of_old - new.tp / of_new) / error
+    return erfc(z / sqrt(2)) / 2 <= CHANCE / (windows * (windows + 1))
+
+
+def rolling_back(past: Past, failed: str, triggers: Triggers, now: datetime, breaches: tuple[Breach, ...]) -> Decision:
+    """Roll back, unless the hook after it failed a short time ago."""
+    failed_at = past.trial.failed_at if past.trial is not None else None
+    if failed_at is not None and now < failed_at + triggers.failure_backoff:
+        wait = duration(failed_at + triggers.failure_backoff - now)
+        held = f"but the hook after the rollback failed {duration(now - failed_at)} ago (next try in {wait})"
+        return Decision(Action.HOLD, Reason.PROBATION, f"held: {failed}, {held}", breaches)
+    return Decision(Action.ROLLBACK, Reason.PROBATION, f"rolling back: {failed}", breaches)
+
+
+LONGEST_BACKOFF = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Barrier:
+    """What holds a due training back, until when (None: until a person acts), and the way round it."""
+
+    reason: Reason
+    sentence: str
+    until: datetime | None
+    remedy: str
+
+
+def barrier(past: Past, triggers: Triggers, now: datetime) -> Barrier | None:
+    """What holds a due training back now, in the contract's order; None: nothing does."""
+    waiting = past.challenger
+    if waiting is not None and not waiting.settled and now < waiting.at + triggers.challenger_ttl:
+        return Barrier(
+            Reason.CHALLENGER_WAITING,
+            f"challenger {short(waiting.version)} of {moment(waiting.at)} waits to be judged",
+            waiting.at + triggers.challenger_ttl,
+            "retrain promote judges it, promote --reject turns it down",
+        )
+    if past.unpromoted >= triggers.max_unpromoted:
+        inconclusive = waiting is not None and waiting.ruling is Ruling.INCONCLUSIVE
+        advice = (
+            "the last verdict was that the holdout cannot tell; a larger one might"
+            if inconclusive
+            else "a person should look at data, labels and training"
+        )
+        return Barrier(
+            Reason.NEEDS_A_PERSON,
+            f"{counted(past.unpromoted, 'training')} in a row brought no promotion (max_unpromoted:"
+            f" {triggers.max_unpromoted}): {advice}",
+            None,
+            "a promotion ends this; check --force --reason TEXT trains once more",
+        )
+    return _backing_off(past, triggers, now) or _cooling_down(past, triggers, now)
+
+
+def _backing_off(past: Past, triggers: Triggers, now: datetime) -> Barrier | None:
+    if past.failures == 0 or past.failed_at is None:
+        return None
+    wait = triggers.failure_backoff * 2 ** min(past.failures - 1, 30) if triggers.failure_backoff else timedelta()
+    wait = min(wait, max(LONGEST_BACKOFF, triggers.failure_backoff))
+    until = min(past.failed_at, now) + wait
+    if now >= until:
+        return None
+    failed = "training failed" if past.failures == 1 else f"{past.failures} trainings in a row failed, the last"
+    return Barrier(
+        Reason.BACKING_OFF,
+        f"{failed} {duration(now - past.failed_at)} ago and the back-off is {duration(wait)}",
+        until,
+        f"next try in {duration(until - now)}; --force trains anyway",
+    )
+
+
+def _cooling_down(past: Past, triggers: Triggers, now: datetime) -> Barrier | None:
+    began = [at for at in (past.trained_at, past.lost_at) if at is not None]
+    if not began:
+        return None
+    since = max(began)
+    until = min(since, now) + triggers.cooldown
+    if now >= until:
+        return None
+    what = (
+        "training ended" if since == past.trained_at else "the journal was lost, and with it the last training's end,"
+    )
+    return Barrier(
+        Reason.COOLING_DOWN,
+        f"{what} {duration(now - since)} ago and the cooldown is {duration(triggers.cooldown)}",
+        until,
+        f"next in {duration(until - now)}; --force trains anyway",
+    )
 
 
 def decide(  # noqa: PLR0913  (the decision's whole world is its arguments)

@@ -1,11 +1,12 @@
 """Does the challenger deserve it? A pure function of the tally, the rules and the number of the look."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from math import ldexp
 from sys import float_info
 
-from retrain.core.account import (
+from retrain.core.events import Judged
+from retrain.core.explain import (
     cannot_tell,
     listed,
     name_of,
@@ -15,11 +16,10 @@ from retrain.core.account import (
     of_worse_slices,
     won_and_lost,
 )
-from retrain.core.metrics import UndefinedMetricError
-from retrain.core.paired import Paired, compare, fewest, score_of
 from retrain.core.rules import Average, Gate, Guarantee, Metric
+from retrain.core.score import Paired, UndefinedMetricError, compare, fewest, score_of
+from retrain.core.text import counted
 from retrain.core.verdicts import Cell, Leaked, Ruling, SliceVerdict, Tally, Verdict
-from retrain.core.words import counted
 
 
 def alpha_of(gate: Gate, look: int) -> float:
@@ -206,3 +206,42 @@ def _missing_class(cells: Sequence[Cell], gate: Gate) -> str | None:
         who = "which the challenger predicts" if _is_of_one_class(gate) else "which a model predicts"
         return f"no row is of class {listed(absent)}, {who}. {give}, or mend the model"
     return None
+
+
+SKETCH = 1024
+"""How many of the smallest row hashes are kept of a holdout."""
+SHARED = 0.1
+"""A holdout that has this share of its rows from an earlier one goes on with that one's count (STATISTICS §1)."""
+
+
+def next_look(tally: Tally, history: Iterable[Judged], unknown: int = 0) -> int:
+    """The number of the look that this tally is, the first being 1.
+
+    Looks at the very same rows count, and so do those at a holdout that shares a tenth of this one's; `unknown` is how
+    many there may have been that nobody knows of any more.
+    """
+    latest = unknown
+    related = {tally.holdout}
+    for judged in history:
+        if judged.holdout not in related and judged.sketch:
+            share = shared(tally.sketch, tally.rows, judged.sketch, judged.verdict.rows)
+            related |= {judged.holdout} if share >= SHARED else set()
+        if judged.holdout in related:
+            latest = max(latest, judged.verdict.look)
+    return latest + 1
+
+
+def shared(sketch: Sequence[int], rows: int, other: Sequence[int], other_rows: int) -> float:
+    """The share of these rows that are among the other rows too, from 0 to 1.
+
+    Exact up to 1,024 rows on each side; above it the estimate of two bottom-k sketches (Broder 1997), whose
+    standard error is about sqrt(share/1,024).
+    """
+    union = sorted({*sketch, *other})
+    if len(sketch) >= SKETCH or len(other) >= SKETCH:
+        union = union[:SKETCH]
+    if not union or not rows:
+        return 0.0
+    both = set(sketch) & set(other)
+    jaccard = sum(each in both for each in union) / len(union)
+    return min(1.0, jaccard / (1 + jaccard) * (rows + other_rows) / rows)

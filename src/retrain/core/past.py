@@ -1,7 +1,7 @@
 """All of the journal that the decisions need."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 
 from retrain.core.events import SwapStarted
@@ -180,3 +180,87 @@ def appended(items: tuple[str, ...], item: str, most: int = REMEMBERED) -> tuple
 def earlier(one: datetime | None, other: datetime | None) -> bool:
     """Whether both are known and one comes before the other."""
     return one is not None and other is not None and one < other
+
+
+UNORDERED = timedelta(minutes=1)
+"""Processes that write at once may be so far out of order."""
+
+
+def noticed(past: Past, at: datetime) -> Past:
+    """The past as it stands at this time of an event or a look.
+
+    Where the clock is behind, that is remembered. Once it is right again, what happened meanwhile is taken to have
+    happened now, so that the waits which began with it do not end early.
+    """
+    past = _followed(past, at)
+    newest, rewound = past.newest, past.rewound
+    if newest is not None and at < newest - UNORDERED:
+        first, last = rewound or (at, at)
+        return replace(past, rewound=(min(first, at), max(last, at)))
+    past = replace(past, newest=at if newest is None else max(newest, at), rewound=None)
+    if rewound is None:
+        return past
+    first, last = rewound
+
+    def anew(then: datetime | None) -> datetime | None:
+        return at if then is not None and first <= then <= last else then
+
+    waiting = past.challenger
+    return replace(
+        past,
+        trained_at=anew(past.trained_at),
+        failed_at=anew(past.failed_at),
+        took_over_at=anew(past.took_over_at),
+        lost_at=anew(past.lost_at),
+        challenger=waiting and replace(waiting, at=anew(waiting.at) or at),
+    )
+
+
+def _followed(past: Past, at: datetime) -> Past:
+    """The past that knows when the clock last went back: also under one that has once been far ahead."""
+    if past.since_then is not None and at < past.since_then - UNORDERED:
+        return replace(past, set_back=at, since_then=at)
+    return replace(past, since_then=at if past.since_then is None else max(past.since_then, at))
+
+
+def seen_at(past: Past, now: datetime) -> Past:
+    """The past with no time in the future: after a clock was set back, waits count from when that was noticed.
+
+    What lies in the future was remembered before the clock last went back, so not later than that was noticed.
+    """
+    if past.newest is None or past.newest <= now:
+        return past
+    floor = min(now, past.set_back) if past.set_back is not None else now
+
+    def capped(at: datetime) -> datetime:
+        return at if at <= now else floor if at > now + UNORDERED else now
+
+    def cap(at: datetime | None) -> datetime | None:
+        return at and capped(at)
+
+    run, waiting, trial = past.run, past.challenger, past.trial
+    return replace(
+        past,
+        f1=replace(past.f1, latest=cap(past.f1.latest)),
+        drift=replace(past.drift, latest=cap(past.drift.latest)),
+        evidence=replace(past.evidence, latest=cap(past.evidence.latest)),
+        trial=trial and replace(trial, since=capped(trial.since), failed_at=cap(trial.failed_at)),
+        run=run and replace(run, at=capped(run.at)),
+        trained_at=cap(past.trained_at),
+        failed_at=cap(past.failed_at),
+        served_since=cap(past.served_since),
+        took_over_at=cap(past.took_over_at),
+        lost_at=cap(past.lost_at),
+        challenger=waiting and replace(waiting, at=capped(waiting.at)),
+        told={incident: capped(at) for incident, at in past.told.items()},
+    )
+
+
+def with_own_times(after: Past, seen: Past, past: Past) -> Past:
+    """What matters `after` a step that was made on `seen`: what the step did not change keeps the times of `past`."""
+    if seen is past:
+        return after
+    names = [each.name for each in fields(Past)]
+    return replace(
+        after, **{name: getattr(past, name) for name in names if getattr(after, name) == getattr(seen, name)}
+    )

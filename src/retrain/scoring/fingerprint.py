@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 from pandas.api.types import is_numeric_dtype, is_object_dtype, is_string_dtype
 
-from retrain.core.ledger import SKETCH
+from retrain.core.judge import SKETCH
 
 Hashes = npt.NDArray[np.uint64]
 Sums = tuple[int, int]

@@ -6,21 +6,149 @@ can be ended together with its workers, and it ends by itself when its standard 
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import IO, Any, cast, get_args
+from types import TracebackType
+from typing import IO, Any, Literal, Self, cast, get_args
 
 from retrain.config.schema import Promotion
-from retrain.effects.evaluation.faults import Plan, Side, Unscorable, crash, too_late
-from retrain.effects.evaluation.memory import Allowance, allowance
-from retrain.effects.evaluation.output import Printed
+from retrain.core.text import size
 from retrain.errors import RetrainError
+
+_REFUSED = re.compile(r"MemoryError|bad_alloc|[Aa]llocat|start new thread|pthread_create|Thread creation|failed to map")
+"""What Python and the native libraries say where memory is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Bytes that each scoring process may take (None: no limit), and the way to more of them, for a person."""
+
+    size: int | None
+    way_out: str
+
+    def told(self, sentence: str) -> str:
+        """The sentence, with the way out where it speaks of memory that was refused."""
+        return f"{sentence}: {self.way_out}" if _REFUSED.search(sentence) else sentence
+
+
+def allowance(configured: int | None) -> Allowance:
+    """What promotion.max_memory allows; where that is null, what the machine has free now, if that is known."""
+    most = _free() if configured is None else configured
+    if configured is not None:
+        key = f"raise promotion.max_memory (now {size(configured)})"
+    elif most is not None:
+        key = f"free some memory (promotion.max_memory is null, so {size(most)} could be taken, all that was free)"
+    else:
+        key = "free some memory (promotion.max_memory is null, and what is free is not known)"
+    return Allowance(most, f"{key}, or repair a model that takes too much")
+
+
+def _free() -> int | None:
+    """The bytes that could be had without swapping; None where Linux does not tell."""
+    with suppress(OSError):
+        if found := re.search(r"^MemAvailable: +(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE):
+            return 1024 * int(found[1])
+    return None
+
+
+Side = Literal["champion", "challenger", "holdout", "training data", "known rows"]
+Plan = Mapping[str, Any]
+
+_FATAL = {-signal.SIGKILL, -signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS}
+"""How a process may end that was refused memory: by the kernel, or by a library that is not prepared for it."""
+
+
+class Unscorable(RetrainError):  # noqa: N818 (an adjective, like Unknown)
+    """One side of the work is no use; `side` says which."""
+
+    def __init__(self, side: Side, message: str) -> None:
+        super().__init__(message)
+        self.side = side
+
+
+def too_late(plan: Plan, at: Side | None, timeout: timedelta) -> str:
+    """The sentence on work that took too long. Slow work is nobody's proven fault, so it says only where it stood."""
+    where = f", while it was busy with the {at} {_path(plan, at)}" if at else ""
+    late = f"was ended after promotion.timeout ({timeout.total_seconds():g} s){where}: raise promotion.timeout"
+    if plan["job"] == "rows":
+        return f"remembering the rows of {plan['data']} {late}"
+    hint = " or promotion.jobs" if plan["job"] == "compare" else ""
+    return f"scoring on {plan['holdout']} {late}{hint}, or repair a model that hangs"
+
+
+def crash(plan: Plan, at: Side | None, code: int | None, words: str, memory: Allowance) -> RetrainError:
+    """The error of a child that gave no answer; `words` are the last it printed.
+
+    `code` is how it ended (-N: by signal N; None: it has not, but it closed what it answers through).
+    """
+    if code is None:
+        how = "closed the file of its answers (does a model close files that it did not open?)"
+    elif code >= 0:
+        how = f"ended with exit code {code}"
+    else:
+        names = {each.value: each.name for each in signal.Signals}  # those for real time have none
+        how = f"ended by {names.get(-code, f'signal {-code}')}"
+    if at is None:
+        told = f"the scoring process {how}, at whose fault cannot be told"
+    else:
+        act = "was loaded or predicted" if at in ("champion", "challenger") else "was read"
+        told = f"the {at} {_path(plan, at)} is no use: the scoring process {how} while it {act}"
+    said = f"; it last printed: {words}" if words else ""
+    told = f"{told} (out of memory? Then {memory.way_out}){said}" if code in _FATAL else memory.told(told + said)
+    return RetrainError(told) if at is None else Unscorable(at, told)
+
+
+def _path(plan: Plan, at: Side) -> str:
+    return str(plan["data" if at == "training data" else at])
+
+
+_KEPT = 4096
+_PIECE = 65536
+
+
+class Printed:
+    """A pipe for standard output and standard error. Nothing here waits: others may hold the pipe open for ever."""
+
+    def __init__(self) -> None:
+        self._reader, self.writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        self._end = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        os.close(self._reader)
+
+    def fileno(self) -> int:
+        """The descriptor to poll."""
+        return self._reader
+
+    def drain(self) -> bool:
+        """Whether more may come; what was there, or a part of it, is read."""
+        try:
+            piece = os.read(self._reader, _PIECE)
+        except BlockingIOError:
+            return True
+        self._end = (self._end + piece)[-_KEPT:]
+        return bool(piece)
+
+    def last_words(self) -> str:
+        """The last lines, as one line without control characters."""
+        self.drain()
+        lines = self._end.decode(errors="replace").split("\n")
+        texts = ["".join(filter(str.isprintable, line)).strip() for line in lines]
+        return " | ".join(list(filter(None, texts))[-5:])
+
 
 Process = subprocess.Popen[bytes]
 

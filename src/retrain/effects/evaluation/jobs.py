@@ -6,8 +6,7 @@ from typing import Any
 
 from retrain.config.schema import Models, Promotion
 from retrain.core.verdicts import Cell, Leaked, Slice, Tally
-from retrain.effects.evaluation.child import carry_out, garbled
-from retrain.effects.evaluation.faults import Plan
+from retrain.effects.evaluation.child import Plan, carry_out, garbled
 
 
 def compare(  # noqa: PLR0913 (the files of known rows belong to the versions that are compared)

@@ -14,8 +14,8 @@ from typing import get_args
 from cattrs.preconf.json import make_converter
 
 from retrain.core.events import Checked, Entry, Event, HistoryLost, Judged, Pruned
+from retrain.core.fold import advance, fold
 from retrain.core.past import Past
-from retrain.core.recall import advance, fold
 from retrain.errors import RetrainError, file_errors_told
 
 _TURNING_POINT = "kind NOT IN ('Checked', 'SwapStarted')"

@@ -4,8 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from retrain.core.records import Unknown
-from retrain.effects.monitoring.bodies import json_of
-from retrain.effects.monitoring.readings import Answer, Reading, Trouble
+from retrain.effects.monitoring.readings import Answer, Reading, Trouble, json_of
 
 if TYPE_CHECKING:
     from jmespath.parser import ParsedResult

@@ -6,9 +6,8 @@ from dataclasses import replace
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from retrain.core.records import Unknown
-from retrain.effects.monitoring.bodies import json_of
-from retrain.effects.monitoring.readings import Answer, Reading, Trouble
-from retrain.effects.monitoring.selector import series
+from retrain.effects.monitoring.prometheus_text import series
+from retrain.effects.monitoring.readings import Answer, Reading, Trouble, json_of
 
 INSTANT, RANGE = "/api/v1/query", "/api/v1/query_range"
 """Where the API answers the two kinds of query."""

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, TypeVar
 from retrain.config.schema import Monitoring, MonitorType
 from retrain.config.secrets import Secrets
 from retrain.core.records import Counts, Signal, Snapshot, Unknown
-from retrain.effects.monitoring import json_document, prometheus_api, prometheus_text, selector
-from retrain.effects.monitoring.deadline import too_late, within
+from retrain.effects.monitoring import json_document, prometheus_api, prometheus_text
+from retrain.effects.monitoring import prometheus_text as selector
 from retrain.effects.monitoring.readings import Answer, Reading, identifier, moment, number
-from retrain.effects.monitoring.words import cleaner, shown
+from retrain.effects.monitoring.transport import cleaner, shown, too_late, within
 from retrain.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -4,20 +4,20 @@ import os
 import ssl
 import stat
 import time
-from collections.abc import Mapping
+from base64 import b64encode
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
+from threading import Thread
+from urllib.parse import parse_qsl, unquote, urljoin, urlsplit, urlunsplit
 
 import requests
 from urllib3.exceptions import DecodeError, HTTPError, InvalidHeader
 from urllib3.util import Retry
 
 from retrain.config.schema import Monitoring
+from retrain.config.secrets import Secrets
 from retrain.core.records import Unknown
-from retrain.effects.monitoring.bodies import complaint_of
-from retrain.effects.monitoring.deadline import too_late
-from retrain.effects.monitoring.readings import Trouble
-from retrain.effects.monitoring.words import basic, shown
+from retrain.effects.monitoring.readings import Trouble, complaint_of
 
 _REDIRECTS = 5
 _REPEATED = (429, 500, 502, 503, 504)
@@ -204,3 +204,72 @@ def _cause(error: BaseException) -> str:
     if isinstance(error, OSError):
         return error.strerror or str(error) or type(error).__name__
     return f"the answer breaks off or is no HTTP: {error or type(error).__name__}"
+
+
+def within(deadline: float, work: Callable[[], None]) -> None:
+    """Nothing, when the work has ended or the deadline (monotonic seconds) has come. Its errors are raised here.
+
+    Late work is left behind in a daemon thread: the timeout of a socket starts anew with every byte, and a
+    look-up of a name knows none.
+    """
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = Thread(target=run, name="monitoring", daemon=True)
+    thread.start()
+    thread.join(max(0.0, deadline - time.monotonic()))
+    if errors:
+        raise errors[0]
+
+
+def too_late(where: str, monitoring: Monitoring) -> Unknown:
+    """Nothing came in time."""
+    seconds = monitoring.timeout.total_seconds()
+    return Unknown(Trouble.DEADLINE, f"{where} did not answer within {seconds:g} s (monitoring.timeout)")
+
+
+_LONGEST = 600
+
+
+def shown(url: str) -> str:
+    """The URL as a person may see it: scheme://host:port/path, without userinfo, query and fragment."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def credentials(url: str) -> tuple[str, str]:
+    """User and password of the URL, decoded; empty where there is none."""
+    parts = urlsplit(url)
+    return unquote(parts.username or ""), unquote(parts.password or "")
+
+
+def basic(url: str) -> str:
+    """The credentials of the URL as HTTP Basic authentication sends them; empty where there are none."""
+    user, password = credentials(url)
+    return b64encode(f"{user}:{password}".encode()).decode() if user or password else ""
+
+
+def cleaner(secrets: Secrets, url: str) -> Callable[[str], str]:
+    """A function from any text to one short printable line in which every secret reads ***.
+
+    An endpoint may echo a secret in another form than the configuration has it in: decoded, or as Basic
+    authentication. Short values (`format=json`) are ordinary words. Secrets go before the text is cut, for
+    half a secret would not be recognised.
+    """
+    user, password = credentials(url)
+    query = [value for _, value in parse_qsl(urlsplit(url).query)]
+    values = {text for text in (password, basic(url)) if len(text) >= 4}
+    values |= {text for text in (user, *query) if len(text) >= 8}
+    forms = Secrets(tuple(sorted(values, key=len, reverse=True)), frozenset())
+
+    def clean(text: str) -> str:
+        text = forms.scrub(secrets.scrub(text))[: 10 * _LONGEST]
+        line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+        return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
+
+    return clean

@@ -1,13 +1,14 @@
 """Versions and the champion link: immutable files named by their SHA-256, and one relative symlink to one of them."""
 
 from retrain.effects.registry.champion import Served, adopt, point, served
-from retrain.effects.registry.files import identify, is_there
 from retrain.effects.registry.versions import (
     admit,
     check_format,
     find,
     forget,
     forget_rows,
+    identify,
+    is_there,
     keep_rows,
     kept,
     make_room,

@@ -7,8 +7,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from retrain.config.schema import Models
-from retrain.effects.registry.files import note_use, signature, sync_directory
-from retrain.effects.registry.versions import INCOMING, VERSION_FILE, admit, file_of
+from retrain.effects.registry.versions import (
+    INCOMING,
+    VERSION_FILE,
+    admit,
+    file_of,
+    note_use,
+    signature,
+    sync_directory,
+)
 from retrain.errors import RetrainError, file_errors_told
 
 

@@ -1,0 +1,1 @@
+"""What a rule would have done on recorded metrics: `retrain backtest`."""

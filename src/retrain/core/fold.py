@@ -1,0 +1,271 @@
+"""The journal → what matters now: a fold over its events, one step an event."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from retrain.core.events import (
+    Adopted,
+    Checked,
+    Entry,
+    Event,
+    HistoryLost,
+    Judged,
+    NotJudged,
+    Promoted,
+    Pruned,
+    Rejected,
+    RolledBack,
+    Swap,
+    SwapStarted,
+    SwapUndone,
+    TrainingFinished,
+    TrainingStarted,
+)
+from retrain.core.evidence import forgotten, gather, spent
+from retrain.core.past import (
+    PROMOTION,
+    REMEMBERED,
+    TRAINING,
+    Challenger,
+    Evidence,
+    OpenRun,
+    Past,
+    Streak,
+    Trial,
+    appended,
+    earlier,
+    noticed,
+    seen_at,
+    with_own_times,
+)
+from retrain.core.records import Action, Assessment, Counts, Outcome, Reason, Signal, State
+
+
+def fold(past: Past, entries: Iterable[Entry]) -> Past:
+    """What matters after these entries."""
+    for entry in entries:
+        past = advance(past, entry.event, entry.at)
+    return past
+
+
+def advance(past: Past, event: Event, at: datetime) -> Past:
+    """What matters after one more event."""
+    past = noticed(past, at)
+    seen = seen_at(past, at)
+    return with_own_times(_step(seen, event, at), seen, past)
+
+
+def _step(past: Past, event: Event, at: datetime) -> Past:  # noqa: PLR0912  (a case an event)
+    match event:
+        case Checked():
+            return _checked(past, event, at)
+        case TrainingStarted():
+            return replace(past, run=OpenRun(event.run, at))
+        case TrainingFinished():
+            return _trained(past, event, at)
+        case Judged():
+            return _judged(past, event)
+        case NotJudged():
+            # A refusal settles the challenger, and mutes nothing that comes later.
+            refused = _of(past, event.version, refused=event.refused, ruling=None)
+            return refused if event.refused else _told(past, PROMOTION, at)
+        case Rejected():
+            return _without(past, event.version)
+        case SwapStarted():
+            return replace(past, swap=event)
+        case SwapUndone():
+            return _undone(past, event, at)
+        case Promoted():
+            past = as_of(past, event.previous, at)
+            trial = _on_trial(past, event, at)
+            past = _serves(replace(past, swap=None), event.version, at, disarm=True)
+            return replace(_without(past, event.version), unpromoted=0, trial=trial)
+        case RolledBack():
+            past = as_of(past, event.previous, at)
+            before = past.lineage[: past.lineage.index(event.version)] if event.version in past.lineage else None
+            past = _serves(replace(past, swap=None), event.version, at, disarm=True)
+            # Only who is stepped back from; --to may also name a later one.
+            banned = past.banned if before is None or not event.previous else appended(past.banned, event.previous)
+            return replace(past, banned=banned, lineage=past.lineage if before is None else before)
+        case Adopted():
+            return as_of(past, event.version, at)
+        case HistoryLost():
+            return replace(past, lost_at=at, losses=past.losses + 1)
+        case Pruned():
+            return past
+
+
+def as_of(past: Past, version: str | None, at: datetime) -> Past:
+    """What matters at this time, with `version` seen in service, whoever put it there."""
+    past = seen_at(noticed(past, at), at)
+    under_way = past.swap is not None and past.swap.version == version  # its hook runs; it may be undone
+    if version is None or version == past.served or under_way:
+        return past
+    if past.served is None:
+        return replace(past, served=version, served_since=at, champions=appended(past.champions, version))
+    return _serves(past, version, at, disarm=False)
+
+
+def _on_trial(past: Past, event: Promoted, at: datetime) -> Trial | None:
+    """The trial that this promotion begins; None where the champion before showed nothing to compare with."""
+    if event.previous is None or past.f1.value is None:
+        return None
+    return Trial(event.previous, past.f1.value, at, old=past.f1.counts)
+
+
+def _checked(past: Past, event: Checked, at: datetime) -> Past:
+    # A check looks without the lock. Where a swap was recorded meanwhile, what it saw is about the champion before.
+    if event.known is None or event.known == (past.served or ""):
+        past = watch(as_of(past, event.served, at), event.assessments)
+    if event.incident is not None:
+        return _told(past, event.incident, at) if event.news else past
+    if event.action is not Action.HOLD or event.reason is Reason.BUSY:
+        return past
+    return replace(past, told={each: since for each, since in past.told.items() if each == PROMOTION})
+
+
+def _judged(past: Past, event: Judged) -> Past:
+    past = replace(past, told={each: since for each, since in past.told.items() if each != PROMOTION})
+    if event.dry_run:
+        return past
+    past = replace(past, admitted=appended(past.admitted, event.challenger))
+    return _of(past, event.challenger, ruling=event.verdict.ruling, refused="", undone=False)
+
+
+def _undone(past: Past, event: SwapUndone, at: datetime) -> Past:
+    was_rollback = past.swap is not None and past.swap.swap is Swap.ROLLBACK
+    past = replace(past, swap=None)
+    if event.failed and was_rollback and past.trial is not None:
+        return replace(past, trial=replace(past.trial, failed_at=at))
+    return _of(past, event.version, undone=event.failed)
+
+
+def _trained(past: Past, event: TrainingFinished, at: datetime) -> Past:
+    past = replace(past, run=None)
+    if event.outcome is not Outcome.SUCCEEDED or event.challenger is None:
+        past = _told(past, TRAINING, at) if event.news else past
+        return replace(past, failures=past.failures + 1, failed_at=at)
+    return replace(
+        past,
+        f1=replace(past.f1, count=0, counted=()),
+        drift=replace(past.drift, count=0, counted=()),
+        evidence=spent(past.evidence),
+        trained_at=at,
+        failed_at=None,
+        failures=0,
+        challenger=Challenger(event.challenger, event.run, at),
+        admitted=appended(past.admitted, event.challenger),
+        trained=appended(past.trained, event.challenger),
+        unpromoted=past.unpromoted + 1,
+        told={},
+    )
+
+
+def _serves(past: Past, version: str, at: datetime, *, disarm: bool) -> Past:
+    """Another champion serves: the old one's windows say nothing about it."""
+    lineage = past.lineage if past.served is None else appended(past.lineage, past.served)
+    lineage = tuple(each for each in lineage if each != version)
+    return replace(
+        past,
+        f1=Streak(),
+        drift=Streak(armed=not disarm or (past.drift.armed and not past.drift.in_breach)),
+        evidence=spent(past.evidence),
+        banned=tuple(each for each in past.banned if each != version),
+        trial=None,
+        served=version,
+        served_since=at,
+        took_over_at=at if past.served is not None else None,
+        lineage=lineage,
+        champions=appended(past.champions, version),
+    )
+
+
+def _of(past: Past, version: str, **changes: Any) -> Past:
+    """The waiting challenger changed so, if it has this version."""
+    if past.challenger is None or past.challenger.version != version:
+        return past
+    return replace(past, challenger=replace(past.challenger, **changes))
+
+
+def _without(past: Past, version: str) -> Past:
+    """No challenger with this version waits any more."""
+    gone = past.challenger is not None and past.challenger.version == version
+    return replace(past, challenger=None) if gone else past
+
+
+def _told(past: Past, incident: str, at: datetime) -> Past:
+    return replace(past, told={**past.told, incident: at})
+
+
+_JUDGED = (State.HEALTHY, State.BREACH)
+DATED = 8
+"""How many windows with a time are remembered: a clock that was set back must not bring the last ones back."""
+
+
+def watch(past: Past, assessments: Iterable[Assessment]) -> Past:
+    """What matters after these readings: every window counts once."""
+    f1, drift, evidence, trial = past.f1, past.drift, past.evidence, past.trial
+    for assessment in assessments:
+        if assessment.signal is Signal.DRIFT:
+            drift = _after(drift, assessment)
+            continue
+        if assessment.state in _JUDGED and not f1.has_seen(assessment):
+            evidence, trial = _weighed(evidence, assessment), _tried(trial, assessment)
+        f1 = _after(f1, assessment)
+    if f1 is past.f1 and drift is past.drift:
+        return past
+    return replace(past, f1=f1, drift=drift, evidence=evidence, trial=trial)
+
+
+def _weighed(evidence: Evidence, f1: Assessment) -> Evidence:
+    """The evidence after a new window."""
+    if f1.weight is None or f1.observed_at is None:
+        return forgotten(evidence)
+    return gather(evidence, f1.weight, f1.observed_at, counts=not f1.settling)
+
+
+def _tried(trial: Trial | None, f1: Assessment) -> Trial | None:
+    """The promotion on trial after a new window."""
+    if trial is None or f1.settling or f1.value is None:
+        return trial
+    below, new, counts = f1.value < trial.f1, trial.new, f1.counts or Counts(0.0, 0.0, 0.0)
+    return replace(
+        trial,
+        count=trial.count + 1 if below else 0,
+        window=f1.window if below else "",
+        new=Counts(new.tp + counts.tp, new.fp + counts.fp, new.fn + counts.fn),
+        windows=trial.windows + (f1.counts is not None),
+    )
+
+
+def _after(streak: Streak, assessment: Assessment) -> Streak:
+    if assessment.state not in _JUDGED:
+        return streak
+    healthy = assessment.state is State.HEALTHY
+    if streak.has_seen(assessment):
+        grown = streak.seen[-1:] == (assessment.window,) and assessment.labelled != streak.labelled
+        return replace(streak, labelled=assessment.labelled) if grown else streak
+    armed, seen = streak.armed or healthy, _last(streak.seen, assessment)
+    if assessment.settling:
+        return replace(streak, armed=armed, seen=seen, labelled=assessment.labelled)
+    latest = streak.latest
+    if assessment.dated and not earlier(assessment.observed_at, latest):
+        latest = assessment.observed_at
+    return Streak(
+        count=0 if healthy else streak.count + 1,
+        counted=() if healthy else _last(streak.counted, assessment),
+        in_breach=not healthy,
+        value=assessment.value,
+        counts=assessment.counts,
+        armed=armed,
+        seen=seen,
+        latest=latest,
+        labelled=assessment.labelled,
+    )
+
+
+def _last(windows: tuple[str, ...], assessment: Assessment) -> tuple[str, ...]:
+    """The windows with this one at the end; of dated ones few are kept, since older ones are known by their dates."""
+    return appended(windows, assessment.window, DATED if assessment.dated else REMEMBERED)

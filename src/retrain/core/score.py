@@ -1,0 +1,219 @@
+"""Scores of a confusion matrix, and how much one row in a cell moves them.
+
+A matrix is sparse: {(truth, prediction): rows}. Every metric is a smooth function of its cells, so its
+standard error follows from its partial derivatives (the delta method, STATISTICS: `psi`).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, log2, sqrt
+from statistics import NormalDist
+from typing import Literal
+
+from retrain.core.records import Label
+from retrain.core.rules import Average, Gate, Metric
+from retrain.core.verdicts import Cell
+
+Matrix = Mapping[tuple[Label, Label], int]
+Slope = Callable[[Label, Label], float]
+"""The derivative of a score by one cell (truth, prediction)."""
+
+
+class UndefinedMetricError(Exception):
+    """The metric has no value for this matrix; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A metric's value in 0–1 (MCC: -1–1) and its slope, per row of a cell."""
+
+    value: float
+    slope: Slope
+
+
+def score(
+    matrix: Matrix, metric: Metric, average: Average, positive: Label, classes: Collection[Label] | None = None
+) -> Score:
+    """The score of a confusion matrix. Raises UndefinedMetricError where it is 0/0.
+
+    `classes` are those that a mean over classes is taken over; None: all that are or are predicted.
+    """
+    totals = _Totals(matrix, classes)
+    match metric:
+        case Metric.ACCURACY:
+            return _accuracy(totals)
+        case Metric.BALANCED_ACCURACY:
+            return _averaged(totals, Metric.RECALL, Average.MACRO)
+        case Metric.MCC:
+            return _mcc(totals)
+        case _ if average is Average.BINARY:
+            return _of_class(totals, metric, positive)
+        case _ if average is Average.MICRO:
+            return _accuracy(totals)
+        case _:
+            return _averaged(totals, metric, average)
+
+
+class _Totals:
+    """The margins of a matrix: rows by truth, by prediction, on the diagonal; `classes` to take a mean over."""
+
+    def __init__(self, matrix: Matrix, classes: Collection[Label] | None) -> None:
+        self.truth: Counter[Label] = Counter()
+        self.predicted: Counter[Label] = Counter()
+        self.hit: Counter[Label] = Counter()
+        for (truth, prediction), rows in matrix.items():
+            self.truth[truth] += rows
+            self.predicted[prediction] += rows
+            if truth == prediction:
+                self.hit[truth] += rows
+        self.rows = sum(self.truth.values())
+        self.labels = sorted({*self.truth, *self.predicted}, key=str)
+        self.classes = self.labels if classes is None else sorted(classes, key=str)
+
+
+def _accuracy(totals: _Totals) -> Score:
+    value = sum(totals.hit.values()) / totals.rows
+    return Score(value, lambda truth, prediction: ((truth == prediction) - value) / totals.rows)
+
+
+def _of_class(totals: _Totals, metric: Metric, label: Label) -> Score:
+    """F1 = 2TP/(2TP+FP+FN), precision = TP/(TP+FP) or recall = TP/(TP+FN) of one class."""
+    by_truth, by_prediction = metric is not Metric.PRECISION, metric is not Metric.RECALL
+    weight = 2 if metric is Metric.F1 else 1
+    below = by_truth * totals.truth[label] + by_prediction * totals.predicted[label]
+    if below == 0:
+        raise UndefinedMetricError(f"{metric} of class {label!r} is 0/0: nothing is, or is predicted as, {label!r}")
+    value = weight * totals.hit[label] / below
+
+    def slope(truth: Label, prediction: Label) -> float:
+        hit = weight * (truth == label == prediction)
+        return (hit - value * (by_truth * (truth == label) + by_prediction * (prediction == label))) / below
+
+    return Score(value, slope)
+
+
+def _averaged(totals: _Totals, metric: Metric, average: Average) -> Score:
+    """The mean over classes, of equal weight (macro) or by the rows of each (weighted).
+
+    A class that no row is of, or is predicted as, scores 0 where its own metric is 0/0, as in scikit-learn.
+    """
+    classes = {}
+    for label in totals.classes:
+        try:
+            classes[label] = _of_class(totals, metric, label)
+        except UndefinedMetricError:
+            classes[label] = Score(0.0, lambda _truth, _prediction: 0.0)
+    if average is Average.WEIGHTED:
+        weights = {label: totals.truth[label] / totals.rows for label in classes}
+    else:
+        weights = dict.fromkeys(classes, 1 / len(classes))
+    value = sum(weights[label] * each.value for label, each in classes.items())
+
+    def slope(truth: Label, prediction: Label) -> float:
+        touched = {truth, prediction} & classes.keys()
+        moved = sum(weights[label] * classes[label].slope(truth, prediction) for label in touched)
+        if average is Average.WEIGHTED:
+            moved += (classes[truth].value - value) / totals.rows
+        return moved
+
+    return Score(value, slope)
+
+
+def _mcc(totals: _Totals) -> Score:
+    """Matthews' coefficient for any number of classes (Gorodkin 2004, R_K)."""
+    rows, hits = totals.rows, sum(totals.hit.values())
+    covariance = hits * rows - sum(totals.truth[k] * totals.predicted[k] for k in totals.labels)
+    truths = rows**2 - sum(count**2 for count in totals.truth.values())
+    predictions = rows**2 - sum(count**2 for count in totals.predicted.values())
+    if truths == 0 or predictions == 0:
+        raise UndefinedMetricError("mcc is 0/0: the truth or the predictions are all of one class")
+    value = covariance / sqrt(truths * predictions)
+
+    def slope(truth: Label, prediction: Label) -> float:
+        of_covariance = rows * (truth == prediction) + hits - totals.predicted[truth] - totals.truth[prediction]
+        of_truths = 2 * (rows - totals.truth[truth]) / truths
+        of_predictions = 2 * (rows - totals.predicted[prediction]) / predictions
+        return of_covariance / sqrt(truths * predictions) - value / 2 * (of_truths + of_predictions)
+
+    return Score(value, slope)
+
+
+POWER = 0.84
+"""The normal quantile of power 0.8."""
+FEWEST_DISCORDANT = 10
+"""Below this many rows on which the models differ no interval works."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """Two scores on the same rows, the standard error of their difference, the rows on which the models differ."""
+
+    new: float
+    old: float
+    error: float
+    discordant: int
+
+    @property
+    def difference(self) -> float:
+        """The challenger's score less the champion's."""
+        return self.new - self.old
+
+    def interval(self, alpha: float) -> tuple[float, float]:
+        """The bounds of the gain, each with the one-sided error alpha."""
+        z = quantile(alpha)
+        return self.difference - z * self.error, self.difference + z * self.error
+
+    def detectable(self, alpha: float, above: float) -> float | None:
+        """The gain that these rows show, at this level, to be more than `above` with power 0.8.
+
+        None where the models differ on too few rows to show any.
+        """
+        if self.discordant < fewest(alpha):
+            return None
+        return above + (quantile(alpha) + POWER) * self.error
+
+
+def quantile(alpha: float) -> float:
+    """The normal quantile that is exceeded with chance alpha."""
+    return -NormalDist().inv_cdf(alpha)
+
+
+def fewest(alpha: float) -> int:
+    """On how many rows the models must differ for an interval at this level."""
+    return max(FEWEST_DISCORDANT, ceil(-log2(alpha)))
+
+
+def compare(cells: Sequence[Cell], gate: Gate, classes: Collection[Label] | None = None) -> Paired:
+    """The paired comparison: SE = sqrt(sum T * psi^2), psi the difference of the slopes (the delta method).
+
+    `classes` are those that a mean over classes is taken over, for both models. Raises UndefinedMetricError where the
+    metric has no value for one of the models.
+    """
+    new, old = score_of(cells, gate, "challenger", classes), score_of(cells, gate, "champion", classes)
+    variance = 0.0
+    for cell in cells:
+        moved = new.slope(cell.truth, cell.challenger) - old.slope(cell.truth, _label(cell.champion))
+        variance += cell.rows * moved**2
+    discordant = sum(cell.rows for cell in cells if cell.champion != cell.challenger)
+    return Paired(new.value, old.value, sqrt(variance), discordant)
+
+
+def score_of(
+    cells: Sequence[Cell],
+    gate: Gate,
+    side: Literal["champion", "challenger"],
+    classes: Collection[Label] | None = None,
+) -> Score:
+    """The score of one of the two. Raises UndefinedMetricError."""
+    matrix: Counter[tuple[Label, Label]] = Counter()
+    for cell in cells:
+        matrix[cell.truth, _label(getattr(cell, side))] += cell.rows
+    return score(matrix, gate.metric, gate.average, gate.positive, classes)
+
+
+def _label(label: Label | None) -> Label:
+    """The prediction of a model that made one; unopposed tallies never come here."""
+    if label is None:
+        raise ValueError("a tally mixes rows with and without a champion")
+    return label

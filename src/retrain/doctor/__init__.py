@@ -1,0 +1,1 @@
+"""What `retrain doctor` looks at, one file a subject."""

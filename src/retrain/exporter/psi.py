@@ -1,0 +1,76 @@
+"""The population stability index: how far a feature has moved from its reference."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from retrain.exporter.values import Floats, canonical
+
+_NUMERIC = {"integer", "floating", "mixed-integer-float", "decimal"}
+
+
+def psi(reference: "pd.Series[Any]", window: "pd.Series[Any]", bins: int) -> float:
+    """Population stability index of one feature, sum (p − q)·ln(p / q) over its bins; in nats, 0 or more.
+
+    p and q are the shares of the window's and the reference's rows in a bin, half a row added to each bin.
+    A number with more than `bins` distinct values gets up to `bins` quantile bins of the reference, open-ended
+    outside, and a value that spans whole bins one of its own; anything else gets one bin for each of the
+    `bins − 1` most frequent values of the reference and one for all others. Missing values are a bin. A bin
+    that is empty on both sides is none. The reference's type decides; the window may hold the same as text.
+
+    Without drift the mean is about (bins − 1)·(1/n + 1/m) for n and m rows.
+    Source: Yurdakul 2018, Statistical Properties of Population Stability Index.
+    """
+    if pd.api.types.infer_dtype(reference, skipna=True) in _NUMERIC:
+        old, new = _numbers(reference, window)
+        known = old[~np.isnan(old)]
+        if len(np.unique(known)) > bins:
+            return _divergence(*(_quantile_codes(known, values, bins) for values in (old, new)))
+        return _of_values(pd.Series(old), pd.Series(new), bins)
+    return _of_values(_texts(reference), _texts(window), bins)
+
+
+def _divergence(old: NDArray[np.int64], new: NDArray[np.int64]) -> float:
+    width = int(max(old.max(initial=0), new.max(initial=0))) + 1
+    counts = np.stack([np.bincount(codes, minlength=width) for codes in (old, new)])
+    counts = counts[:, counts.sum(axis=0) > 0]
+    q, p = (counts + 0.5) / (counts + 0.5).sum(axis=1, keepdims=True)
+    return float(np.sum((p - q) * np.log(p / q)))
+
+
+def _of_values(old: "pd.Series[Any]", new: "pd.Series[Any]", bins: int) -> float:
+    """The index with one bin a value: 0 for missing, 1 for other, then the most frequent ones."""
+    counts = old.value_counts().sort_index().sort_values(ascending=False, kind="stable")
+    own = counts.index[: bins - 1]
+    codes = (np.where(side.isna(), 0, own.get_indexer(pd.Index(side)) + 2) for side in (old, new))
+    return _divergence(*codes)
+
+
+def _quantile_codes(known: Floats, values: Floats, bins: int) -> NDArray[np.int64]:
+    """The bin of every value: 2i + 1 between edges i − 1 and i, 2i + 2 on an edge with its own bin, 0 for missing.
+
+    Bins are closed above. An edge that several quantiles share would swallow their bins, and with them any
+    move away from it (a pixel that is nearly always 255), so it is a bin by itself.
+    """
+    quantiles = np.quantile(known, np.arange(1, bins) / bins, method="inverted_cdf")
+    edges, shares = np.unique(quantiles, return_counts=True)
+    below, upto = np.searchsorted(edges, values, "left"), np.searchsorted(edges, values, "right")
+    own = np.append(shares > 1, False)
+    return np.where(np.isnan(values), 0, 2 * below + 1 + ((upto > below) & own[below]))
+
+
+def _numbers(*sides: "pd.Series[Any]") -> tuple[Floats, ...]:
+    """Both sides at the coarser one's precision: 0.1 must equal itself, once as float32 and once as text."""
+    numbers = [pd.to_numeric(side, errors="coerce") for side in sides]
+    floats = (side.dtype for side in sides if isinstance(side.dtype, np.dtype) and side.dtype.kind == "f")
+    precision = min(floats, key=lambda dtype: dtype.itemsize, default=np.dtype(np.float64))
+    with np.errstate(over="ignore"):
+        return tuple(side.to_numpy(dtype=np.float64, na_value=np.nan).astype(precision) for side in numbers)
+
+
+def _texts(side: "pd.Series[Any]") -> "pd.Series[Any]":
+    known = side.dropna()
+    names = {value: str(canonical(value)) for value in known.unique()}
+    return known.astype(object).map(names).reindex(side.index).astype(object)

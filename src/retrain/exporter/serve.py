@@ -1,0 +1,144 @@
+"""The endpoint: Prometheus' text format over HTTP, measured anew at every scrape."""
+
+import errno
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client.core import GaugeMetricFamily
+
+from retrain.config.schema import Config
+from retrain.errors import ConfigError, RetrainError
+
+if TYPE_CHECKING:
+    from retrain.exporter.measure import Gauge, Measures
+
+_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/\[\]]+)):([0-9]{1,5})")
+
+
+def address(text: str) -> tuple[str, int]:
+    """Host and port of HOST:PORT; an IPv6 address stands in brackets. Raises ConfigError."""
+    match = _ADDRESS.fullmatch(text)
+    if match is None or int(match[3]) > 65535:
+        raise ConfigError(f"--listen (monitor.listen): {text!r} is not HOST:PORT such as 127.0.0.1:9109 or [::1]:9109")
+    return match[1] or match[2], int(match[3])
+
+
+def serve(config: Config, address: tuple[str, int], announce: Callable[[str], None]) -> None:
+    """Serve the metrics until an exception (Stopped, KeyboardInterrupt) ends it; it is raised on.
+
+    `announce` gets one line, with the URL, once scrapes are answered. Port 0 is any free one.
+    Raises ConfigError where the monitor section cannot work, RetrainError where the address cannot be had.
+    """
+    if not config.monitor.window:
+        raise ConfigError("monitor.window: is 0; a window needs a length such as 24h")
+    if config.monitor.bins < 2:
+        raise ConfigError("monitor.bins: is 1; with one bin no drift can be seen (10 is usual)")
+    from retrain.exporter.measure import Gauge
+
+    registry = CollectorRegistry()
+    registry.register(_Collector(Gauge(config)))
+    with _listen(address) as server:
+        server.set_app(make_wsgi_app(registry))
+        host = f"[{address[0]}]" if ":" in address[0] else address[0]
+        announce(f"serving http://{host}:{server.server_port}/metrics from {config.monitor.log}")
+        server.serve_forever()
+
+
+class _Handler(WSGIRequestHandler):
+    """Answers one scrape, in silence."""
+
+    timeout = 30
+
+    def handle(self) -> None:
+        # A client that says nothing, or has gone, is no news.
+        with suppress(OSError):
+            super().handle()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """A thread for each scrape; none of them keeps the program from ending."""
+
+    daemon_threads = True
+    # Some Pythons share ports by default: a second monitor would take half of the scrapes, unnoticed.
+    allow_reuse_port = False
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
+def _listen(address: tuple[str, int]) -> _Server:
+    host, port = address
+    try:
+        return (_Server6 if ":" in host else _Server)(address, _Handler)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise RetrainError(
+                f"port {port} of {host} is taken by another program;"
+                " choose another with --listen HOST:PORT or monitor.listen"
+            ) from error
+        raise RetrainError(
+            f"cannot listen on {host} port {port}: {error.strerror}; choose another address with --listen HOST:PORT"
+        ) from error
+
+
+class _Collector:
+    """What prometheus-client asks at every scrape."""
+
+    def __init__(self, gauge: "Gauge") -> None:
+        self._gauge = gauge
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The metric families that have a value now."""
+        return families(self._gauge.measure(time.time()))
+
+
+def families(measures: "Measures") -> Iterator[GaugeMetricFamily]:
+    """The measures as metric families; what is not defined is left out."""
+    quality, drift = measures.quality, measures.drift
+    if quality is not None:
+        if quality.f1 is not None:
+            yield _one("model_f1_score", "F1 of the newest labelled window", quality.f1)
+        if quality.counts is not None:
+            counts = quality.counts
+            yield _one("model_true_positives", "True positives of the newest labelled window", counts.tp)
+            yield _one("model_false_positives", "False positives of the newest labelled window", counts.fp)
+            yield _one("model_false_negatives", "False negatives of the newest labelled window", counts.fn)
+            yield _one("model_labelled_positives", "Labelled positives of that window", counts.tp + counts.fn)
+        yield _one("model_labelled_samples", "Labelled rows of the newest labelled window", quality.samples)
+        yield _one("model_labelled_window_end_timestamp_seconds", "End of the newest labelled window", quality.end)
+    if drift is not None:
+        if drift.psi:
+            worst = max(sorted(drift.psi), key=drift.psi.__getitem__)
+            help = "Population stability index of the feature that drifted most in the newest window"
+            yield _by("model_drift_psi", help, "feature", {worst: drift.psi[worst]})
+            help = "Population stability index of a feature in the newest window"
+            yield _by("model_feature_drift_psi", help, "feature", drift.psi)
+        yield _one("model_predictions", "Rows of the newest window", drift.rows)
+        yield _one("model_window_end_timestamp_seconds", "End of the newest window", drift.end)
+    if measures.skipped:
+        yield _by("model_monitor_skipped_rows", "Rows of the log that do not count", "reason", measures.skipped)
+    if measures.problems:
+        problems = dict.fromkeys(measures.problems, 1.0)
+        yield _by("model_monitor_problem", "1 for what keeps a series away or rows out", "problem", problems)
+
+
+def _one(name: str, help: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, help, value=value)
+
+
+def _by(name: str, help: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, help, labels=[label])
+    for text, value in values.items():
+        family.add_metric([text], value)
+    return family

@@ -1,0 +1,153 @@
+"""Rows of a log → windows: disjoint, one after the other from the Unix epoch on, in UTC."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from retrain.config.schema import Monitor
+from retrain.core.records import Label
+from retrain.errors import RetrainError
+from retrain.exporter.values import canonical, seconds
+
+Confusion = Counter[tuple[Label, Label]]
+"""Rows by (label, prediction)."""
+
+_MOST_WINDOWS = 1000
+
+
+@dataclass(slots=True)
+class Window:
+    """What is known of one window: its rows, the labelled ones by (label, prediction), its features while wanted."""
+
+    rows: int = 0
+    confusion: Confusion = field(default_factory=Counter)
+    features: Any = None
+
+    @property
+    def labelled(self) -> int:
+        """Number of labelled rows."""
+        return self.confusion.total()
+
+
+class Windows:
+    """The windows that may still be served.
+
+    Kept are: features of the newest complete window and of those not complete yet; counts back to the
+    second newest complete window with labels (the newest may yet get rows without one, which takes it out
+    of service; the second newest can never lose its turn), and of no more than 1,000 windows. Rows more than one
+    window ahead of the clock are left in the log until their time has come.
+    """
+
+    def __init__(self, settings: Monitor) -> None:
+        self._settings = settings
+        self._length = settings.window.total_seconds()
+        self.kept: dict[int, Window] = {}
+        self._floor = -math.inf
+        self._postponed = math.inf
+        self.columns: tuple[str, ...] = ()
+        self.skipped: Counter[str] = Counter()
+
+    def end(self, index: int) -> float:
+        """End of a window, epoch seconds."""
+        return (index + 1) * self._length
+
+    def since(self) -> float:
+        """Rows before this time (epoch seconds) are not wanted any more."""
+        return self._floor * self._length
+
+    def wants_reread(self, now: float) -> bool:
+        """Whether the time of rows that were left in the log has come."""
+        return self._postponed <= self._index(now) + 1
+
+    def newest(self, now: float) -> int | None:
+        """The newest complete window that has rows."""
+        return max(self._complete(now), default=None)
+
+    def newest_labelled(self, now: float) -> int | None:
+        """The newest complete window of which every row has a label, or whose labels later ones have moved past."""
+        labelled = [index for index in self.kept if index <= self._index(now) and self.kept[index].labelled]
+        for index in sorted(labelled, reverse=True):
+            window = self.kept[index]
+            if index < self._index(now) and (index < max(labelled) or window.labelled == window.rows):
+                return index
+        return None
+
+    def features(self, columns: tuple[str, ...]) -> list[str]:
+        """The features that the columns hold: the configured ones, or all that are nothing else."""
+        others = (self._settings.prediction, self._settings.label, self._settings.timestamp)
+        if self._settings.features is None:
+            return [name for name in columns if name not in others]
+        return [name for name in self._settings.features if name in columns]
+
+    def add(self, table: Any, now: float) -> None:
+        """Count the rows of a table. Raises RetrainError where a column makes that impossible."""
+        names = Counter(table.column_names)
+        self.columns = tuple(names)
+        repeated = [name for name, times in names.items() if times > 1]
+        if repeated:
+            raise RetrainError(f"column {repeated[0]!r} is there twice")
+        if self._settings.timestamp not in names:
+            some = ", ".join(list(names)[:10])
+            raise RetrainError(f"no column {self._settings.timestamp!r} (monitor.timestamp) among {some}")
+        index, wanted = self._placed(table, now)
+        self._count(table, index, wanted)
+        self._keep_features(table, index, wanted, now)
+        self.forget(now)
+
+    def forget(self, now: float) -> None:
+        """Let go of what can never be served again."""
+        complete = sorted(self._complete(now))
+        for index in complete[:-1]:
+            self.kept[index].features = None
+        labelled = [index for index in complete if self.kept[index].labelled]
+        self._floor = max([self._floor, *labelled[-2:-1], *complete[-_MOST_WINDOWS : 1 - _MOST_WINDOWS]])
+        for index in [index for index in complete if index < self._floor]:
+            del self.kept[index]
+
+    def _index(self, at: float) -> int:
+        return math.floor(at / self._length)
+
+    def _complete(self, now: float) -> list[int]:
+        return [index for index in self.kept if index < self._index(now)]
+
+    def _placed(self, table: Any, now: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """The window of every row, and whether the row counts."""
+        index = np.floor(seconds(table.column(self._settings.timestamp).to_pandas()) / self._length)
+        wanted = np.isfinite(index)
+        self.skipped["timestamp"] += int(np.sum(~wanted))
+        if self._settings.prediction in self.columns:
+            predicted = ~table.column(self._settings.prediction).to_pandas().isna().to_numpy()
+            self.skipped["prediction"] += int(np.sum(wanted & ~predicted))
+            wanted &= predicted
+        ahead = wanted & (index > self._index(now) + 1)
+        self.skipped["future"] += int(np.sum(ahead))
+        self._postponed = min(self._postponed, np.min(index[ahead], initial=math.inf))
+        return index, wanted & ~ahead & (index >= self._floor)
+
+    def _count(self, table: Any, index: NDArray[np.float64], wanted: NDArray[np.bool_]) -> None:
+        for window, rows in zip(*np.unique(index[wanted], return_counts=True), strict=True):
+            self.kept.setdefault(int(window), Window()).rows += int(rows)
+        names = [self._settings.label, self._settings.prediction]
+        if not set(names) <= set(self.columns):
+            return
+        label, prediction = (table.column(name).to_pandas().astype(object) for name in names)
+        labelled = wanted & label.notna().to_numpy()
+        pairs = Counter(zip(index[labelled], label[labelled], prediction[labelled], strict=True))
+        for (window, truth, guess), rows in pairs.items():
+            self.kept[int(window)].confusion[canonical(truth), canonical(guess)] += rows
+
+    def _keep_features(self, table: Any, index: NDArray[np.float64], wanted: NDArray[np.bool_], now: float) -> None:
+        newest = self.newest(now)
+        recent = wanted if newest is None else wanted & (index >= newest)
+        features = table.select(self.features(self.columns))
+        for number in np.unique(index[recent]):
+            window = self.kept[int(number)]
+            rows = features.filter(pa.array(recent & (index == number)))
+            rows = rows if window.features is None else pa.concat_tables([window.features, rows])
+            # A table of many small appends is slow to read.
+            window.features = rows.combine_chunks() if rows.num_columns and rows.column(0).num_chunks > 64 else rows

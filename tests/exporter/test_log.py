@@ -1,0 +1,192 @@
+"""A log that grows, is replaced, rotates and breaks."""
+
+import io
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from retrain.exporter.log import Log, Position, csv_pieces
+from retrain.exporter.measure import Gauge
+from tests.exporter.world import HOUR, NOW, config, csv, rows
+
+TP, FP, FN, TN = (1, 1), (0, 1), (1, 0), (0, 0)
+
+
+def samples(gauge: Gauge, now: float = NOW) -> int | None:
+    """Labelled rows of the window that is served."""
+    quality = gauge.measure(now).quality
+    return None if quality is None else quality.samples
+
+
+def append(path: Path, text: str) -> None:
+    with path.open("a") as file:
+        file.write(text)
+
+
+def test_appended_rows_are_counted_once_and_half_a_line_waits(tmp_path: Path) -> None:
+    """Requirement: growth is taken in as it comes; a line whose end is not written yet is not a row yet."""
+    log = tmp_path / "log.csv"
+    log.write_text(csv(rows(1, [TP] * 2)))
+    gauge = Gauge(config(tmp_path))
+    assert samples(gauge) == 2
+    line = csv(rows(1, [TP]), header=False)
+    append(log, line + line[:-2])
+    assert samples(gauge) == 3
+    assert samples(gauge) == 3
+    append(log, line[-2:])
+    assert samples(gauge) == 4
+
+
+def test_only_what_was_appended_is_read() -> None:
+    """Requirement: after a look, only the bytes behind the last complete line are parsed again."""
+    file = io.BytesIO(b"a,b\n1,2\n3,4\n5")
+    first = list(csv_pieces(file, Position()))
+    assert [piece.rows.to_pylist() for piece in first] == [[{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]]
+    file.write(b"5,6\n")
+    assert first[-1].position.continues_in(file)
+    [piece] = csv_pieces(file, first[-1].position)
+    assert piece.rows.to_pylist() == [{"a": "55", "b": "6"}]
+
+
+def test_a_quoted_line_end_does_not_end_a_record() -> None:
+    """Requirement: a text with a line end in it is one value, however the file is cut."""
+    text = b'a,b\n1,"x\ny"\n2,"say ""hi"""\n'
+    for cut in range(5, len(text)):
+        file = io.BytesIO(text[:cut])
+        pieces = list(csv_pieces(file, Position()))
+        file = io.BytesIO(text)
+        pieces += csv_pieces(file, pieces[-1].position)
+        found = [row for piece in pieces for row in piece.rows.to_pylist()]
+        assert found == [{"a": "1", "b": "x\ny"}, {"a": "2", "b": 'say "hi"'}], cut
+
+
+def test_a_stray_quote_does_not_stop_the_log() -> None:
+    """Requirement: a quote that nothing closes holds rows back for a while, never for good and never without bound."""
+    lines = b'a,b\n1,5" pipe\n' + b"2,3\n" * 20_000
+    found = csv_pieces(io.BytesIO(lines), Position())
+    assert sum(piece.rows.num_rows + piece.malformed for piece in found) == 20_001
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+@pytest.mark.parametrize("more", [0, 3, -1])
+def test_a_rewritten_log_is_read_anew(tmp_path: Path, in_place: bool, more: int) -> None:
+    """Requirement: longer, shorter or as long, under the same inode or a new one: what was read before is forgotten."""
+    log = tmp_path / "log.csv"
+    log.write_text(csv(rows(1, [TP] * 2 + [TN] * 3)))
+    gauge = Gauge(config(tmp_path))
+    assert samples(gauge) == 5
+    fresh = log if in_place else tmp_path / "fresh.csv"
+    fresh.write_text(csv(rows(1, [FN] * (5 + more))))
+    os.utime(fresh, ns=(1, log.stat().st_mtime_ns + 10**9))
+    fresh.replace(log)
+    measured = gauge.measure(NOW).quality
+    assert measured is not None
+    assert (measured.samples, measured.f1) == (5 + more, 0)
+
+
+def test_late_labels_come_with_a_rewrite(tmp_path: Path) -> None:
+    """Requirement: labels filled in later move F1 on to the window that they complete."""
+    log = tmp_path / "log.csv"
+    log.write_text(csv(rows(2, [TP] * 3) + rows(1, [(None, 1)] * 4)))
+    gauge = Gauge(config(tmp_path))
+    assert samples(gauge) == 3
+    log.write_text(csv(rows(2, [TP] * 3) + rows(1, [(1, 1)] * 4)))
+    assert samples(gauge) == 4
+
+
+def test_a_rotated_log_starts_again_and_an_empty_one_keeps_what_was(tmp_path: Path) -> None:
+    """Requirement: between the rotation and the first line the last good numbers stay, with the problem told."""
+    log = tmp_path / "log.csv"
+    log.write_text(csv(rows(1, [TP] * 2)))
+    gauge = Gauge(config(tmp_path))
+    assert samples(gauge) == 2
+    log.rename(tmp_path / "log.csv.1")
+    assert samples(gauge) == 2
+    assert any("is missing" in problem for problem in gauge.measure(NOW).problems)
+    log.write_text("")
+    assert samples(gauge) == 2
+    assert any("no header line yet" in problem for problem in gauge.measure(NOW).problems)
+    log.write_text(csv(rows(1, [TP] * 5)))
+    assert samples(gauge) == 5
+    assert not any("log" in problem and "read" in problem for problem in gauge.measure(NOW).problems)
+
+
+def test_the_clock_moves_windows_on_although_the_log_stands_still(tmp_path: Path) -> None:
+    """Requirement: an unchanged log is measured again when a window becomes complete."""
+    (tmp_path / "log.csv").write_text(csv(rows(1, [TP] * 2) + rows(0, [TP] * 3)))
+    gauge = Gauge(config(tmp_path))
+    assert samples(gauge) == 2
+    assert samples(gauge, NOW + HOUR) == 3
+
+
+@pytest.mark.parametrize("ahead", [1, 5])
+def test_rows_of_the_future_count_when_their_window_is_complete(tmp_path: Path, ahead: int) -> None:
+    """Requirement: rows ahead of the clock are ignored until their time has come, not lost."""
+    (tmp_path / "log.csv").write_text(csv(rows(1, [TP] * 2) + rows(-ahead, [TP] * 3)))
+    gauge = Gauge(config(tmp_path))
+    assert samples(gauge) == 2
+    assert samples(gauge, NOW + ahead * HOUR) == 2
+    assert samples(gauge, NOW + (ahead + 1) * HOUR) == 3
+    assert gauge.measure(NOW + (ahead + 1) * HOUR).skipped == {}
+
+
+def test_old_windows_are_let_go_in_whatever_order_they_come(tmp_path: Path) -> None:
+    """Requirement: what is kept does not grow with the log: features of one complete window, counts of a few."""
+    history = [row for hours in range(200, 0, -1) for row in rows(hours, [TP] * 2, x=1)]
+    for number, log in enumerate((history, history[::-1])):
+        path = tmp_path / f"{number}.csv"
+        path.write_text(csv(log))
+        follower = Log(config(tmp_path, log=path).monitor)
+        follower.refresh(NOW)
+        kept = follower.windows.kept.values()
+        assert len(kept) == 2
+        assert sum(window.features.num_rows for window in kept if window.features is not None) == 2
+
+
+def test_a_row_that_comes_late_to_the_served_window_changes_which_one_is_served(tmp_path: Path) -> None:
+    """Requirement: the newest labelled window, once it has a row without a label, gives way to the one before."""
+    log = tmp_path / "log.csv"
+    log.write_text(csv(rows(3, [TP]) + rows(2, [TP] * 2) + rows(1, [TP] * 3)))
+    gauge = Gauge(config(tmp_path))
+    assert samples(gauge) == 3
+    append(log, csv(rows(1, [(None, 1)]), header=False))
+    assert samples(gauge) == 2
+
+
+def test_a_parquet_log_is_read_anew_and_a_broken_one_keeps_what_was(tmp_path: Path) -> None:
+    """Requirement: a half-written Parquet file raises the problem while the last good numbers stay."""
+    log = tmp_path / "log.parquet"
+    first, second = rows(1, [TP] * 2, x=1.5), rows(1, [TP] * 4, x=1.5)
+    pd.DataFrame(first).to_parquet(log)
+    gauge = Gauge(config(tmp_path, log=log))
+    assert samples(gauge) == 2
+    whole = pd.DataFrame(second).to_parquet()
+    log.write_bytes(whole[: len(whole) // 2])
+    measured = gauge.measure(NOW)
+    assert measured.quality is not None
+    assert measured.quality.samples == 2
+    assert any("log.parquet cannot be read" in problem for problem in measured.problems)
+    log.write_bytes(whole)
+    assert samples(gauge) == 4
+
+
+@pytest.mark.parametrize("form", ["seconds", "datetime", "zone", "text"])
+def test_a_parquet_log_of_many_row_groups_is_the_same_log(tmp_path: Path, form: str) -> None:
+    """Requirement: skipping old row groups changes nothing, whatever type the times have."""
+    frame = pd.DataFrame([row for hours in range(30, -1, -1) for row in rows(hours, [TP] * hours, x=hours)])
+    moments = pd.to_datetime(frame["timestamp"], unit="s", utc=True)
+    times = {
+        "seconds": frame["timestamp"],
+        "datetime": moments.dt.tz_localize(None),
+        "zone": moments.dt.tz_convert("Asia/Kolkata"),
+        "text": moments.map(lambda moment: moment.isoformat()),
+    }
+    frame["timestamp"] = times[form]
+    frame.to_parquet(tmp_path / "log.parquet", row_group_size=7)
+    measured = Gauge(config(tmp_path, log=tmp_path / "log.parquet")).measure(NOW)
+    assert measured.quality is not None
+    assert measured.quality.samples == 1
+    assert measured.drift is not None
+    assert measured.drift.rows == 1

@@ -1,0 +1,257 @@
+"""What the endpoint says of a log at a moment."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import f1_score
+
+from retrain.core.records import Counts
+from retrain.core.rules import Average
+from retrain.exporter.measure import Drift, Gauge, Measures, Quality
+from tests.exporter.world import HOUR, NOW, champion, config, csv, measure, rows
+
+TP, FP, FN, TN = (1, 1), (0, 1), (1, 0), (0, 0)
+BOUNDARY = NOW // HOUR * HOUR
+
+
+def quality(measures: Measures) -> Quality:
+    assert measures.quality is not None, measures.problems
+    return measures.quality
+
+
+def drift(measures: Measures) -> Drift:
+    assert measures.drift is not None, measures.problems
+    return measures.drift
+
+
+def said(measures: Measures, words: str) -> bool:
+    return any(words in problem for problem in measures.problems)
+
+
+# ---------------------------------------------------------------- F1
+
+
+def test_f1_and_its_counts_are_those_of_the_newest_complete_window(tmp_path: Path) -> None:
+    """Requirement: F1 = 2·TP / (2·TP + FP + FN) of one complete window; the window that still runs is not served."""
+    log = rows(2, [TN] * 5) + rows(1, [TP] * 6 + [FP] * 2 + [FN] + [TN] * 3) + rows(0, [FN] * 9)
+    (tmp_path / "log.csv").write_text(csv(log))
+    assert quality(measure(config(tmp_path))) == Quality(BOUNDARY, 12, 12 / 15, Counts(6, 2, 1))
+
+
+def test_a_window_is_complete_when_the_clock_passes_its_end(tmp_path: Path) -> None:
+    """Requirement: at b − 1 s the window [a, b) is not served, at b it is."""
+    (tmp_path / "log.csv").write_text(csv(rows(1, [TP])))
+    assert measure(config(tmp_path), BOUNDARY - 1).quality is None
+    assert quality(measure(config(tmp_path), BOUNDARY)).samples == 1
+
+
+def test_a_window_waits_for_its_late_labels(tmp_path: Path) -> None:
+    """Requirement: while the newest window lacks labels, F1 is that of the window before; drift does not wait."""
+    log = rows(2, [TP] * 3) + rows(1, [TP, (None, 1)])
+    (tmp_path / "log.csv").write_text(csv(log))
+    measures = measure(config(tmp_path))
+    assert quality(measures).end == BOUNDARY - HOUR
+    assert drift(measures).end == BOUNDARY
+
+
+@pytest.mark.parametrize("later", [0, 1])
+def test_labels_that_never_come_are_not_waited_for(tmp_path: Path, later: int) -> None:
+    """Requirement: once a later window has labels, complete or not, the window before it is served as it is."""
+    (tmp_path / "log.csv").write_text(csv(rows(2, [TP, FP, (None, 1)]) + rows(later, [TP, (None, 0)])))
+    assert quality(measure(config(tmp_path))) == Quality(BOUNDARY - HOUR, 2, 2 / 3, Counts(1, 1, 0))
+
+
+def test_labels_of_the_future_prove_nothing(tmp_path: Path) -> None:
+    """Requirement: rows whose time is to come do not make labels of the past late."""
+    (tmp_path / "log.csv").write_text(csv(rows(1, [TP, (None, 1)]) + rows(-1, [TP])))
+    assert measure(config(tmp_path)).quality is None
+
+
+def test_without_anything_positive_there_is_no_f1(tmp_path: Path) -> None:
+    """Requirement: F1 is not defined, neither 0 nor 1, where nothing is positive; the problem says so."""
+    (tmp_path / "log.csv").write_text(csv(rows(1, [TN] * 5)))
+    measures = measure(config(tmp_path))
+    assert quality(measures) == Quality(BOUNDARY, 5, None, Counts(0, 0, 0))
+    assert said(measures, "nothing is labelled or predicted 1 (promotion.positive)")
+
+
+@pytest.mark.parametrize(("positive", "other"), [("spam", "ham"), ("1", "0"), (1, 0), (True, False), (1.0, 0.0)])
+def test_the_positive_label_is_found_however_it_is_spelt(tmp_path: Path, positive: object, other: object) -> None:
+    """Requirement: labels are compared by meaning: 1, 1.0, True and "1" are one, a text is itself."""
+    (tmp_path / "log.csv").write_text(csv(rows(1, [(positive, positive), (other, positive), (other, other)])))
+    settings = config(tmp_path)
+    settings = replace(settings, promotion=replace(settings.promotion, positive=positive))  # type: ignore[arg-type]
+    assert quality(measure(settings)).counts == Counts(1, 1, 0)
+
+
+@pytest.mark.parametrize("average", [Average.MACRO, Average.WEIGHTED, Average.MICRO])
+def test_the_other_averages_are_scikit_learns(tmp_path: Path, average: Average) -> None:
+    """Requirement: with several classes F1 is scikit-learn's, also where some labels are numbers; no binary counts."""
+    random = np.random.default_rng(3)
+    names = ["red", "green", "3"]
+    truth, guess = (random.choice(names, 60).tolist() for _ in range(2))
+    (tmp_path / "log.csv").write_text(csv(rows(1, zip(truth, guess, strict=True))))
+    settings = config(tmp_path)
+    found = quality(measure(replace(settings, promotion=replace(settings.promotion, average=average))))
+    assert found.f1 == pytest.approx(f1_score(truth, guess, average=average.value))
+    assert found.counts is None
+
+
+def test_probabilities_are_not_taken_for_labels(tmp_path: Path) -> None:
+    """Requirement: a log of probabilities has no F1, rather than one of 0, and says what to log."""
+    (tmp_path / "log.csv").write_text(csv(rows(1, [(1, 0.93), (0, 0.2), (1, 1.0)])))
+    measures = measure(config(tmp_path))
+    assert measures.quality is None
+    assert said(measures, "prediction holds 0.93; log the class, not its probability")
+
+
+# ---------------------------------------------------------------- drift
+
+
+def test_drift_is_told_by_feature_against_the_champions_reference(tmp_path: Path) -> None:
+    """Requirement: every feature of the newest window has its PSI; label, prediction and time are none."""
+    calm, moved = rows(1, [TP] * 40, colour="red", size=1), rows(1, [TP] * 40, colour="blue", size=1)
+    champion(tmp_path, "a", pd.DataFrame({"colour": ["red"] * 50, "size": [1] * 50, "target": [1] * 50}))
+    (tmp_path / "log.csv").write_text(csv(calm))
+    assert drift(measure(config(tmp_path))).psi == {"colour": 0, "size": 0}
+    (tmp_path / "log.csv").write_text(csv(moved))
+    found = drift(measure(config(tmp_path))).psi
+    assert found["colour"] > 0.2
+    assert found["size"] == 0
+
+
+def test_rows_without_a_label_count_for_drift_alone(tmp_path: Path) -> None:
+    """Requirement: an unlabelled log has drift and no F1."""
+    champion(tmp_path, "a", pd.DataFrame({"x": [1] * 40}))
+    (tmp_path / "log.csv").write_text(csv(rows(1, [(None, 1)] * 40, x=1)))
+    measures = measure(config(tmp_path))
+    assert drift(measures).psi == {"x": 0}
+    assert measures.quality is None
+    assert said(measures, "no F1: no complete window has all its labels yet")
+
+
+def test_a_small_window_or_reference_has_no_drift(tmp_path: Path) -> None:
+    """Requirement: with fewer than 20 rows a bin there is no drift, and the numbers are told."""
+    champion(tmp_path, "a", pd.DataFrame({"x": [1] * 39}))
+    (tmp_path / "log.csv").write_text(csv(rows(1, [TP] * 39, x=1)))
+    measures = measure(config(tmp_path))
+    assert drift(measures).psi == {}
+    assert said(measures, "has 39 rows, 40 are needed")
+    (tmp_path / "log.csv").write_text(csv(rows(1, [TP] * 40, x=1)))
+    assert said(measure(config(tmp_path)), "reference.parquet has 39 rows, 40 are needed")
+
+
+def test_a_promotion_switches_the_reference_at_once(tmp_path: Path) -> None:
+    """Requirement: drift is against what the champion served now was trained on, also after a rollback."""
+    (tmp_path / "log.csv").write_text(csv(rows(1, [TP] * 40, x="new")))
+    old, new = pd.DataFrame({"x": ["old"] * 40}), pd.DataFrame({"x": ["new"] * 40})
+    champion(tmp_path, "a", old)
+    gauge = Gauge(config(tmp_path))
+    assert drift(gauge.measure(NOW)).psi["x"] > 0.2
+    champion(tmp_path, "b", new)
+    assert drift(gauge.measure(NOW)).psi["x"] == 0
+    champion(tmp_path, "a", old)
+    assert drift(gauge.measure(NOW)).psi["x"] > 0.2
+    champion(tmp_path, "c", None)
+    measures = gauge.measure(NOW)
+    assert drift(measures).psi == {}
+    assert said(measures, "training left no sample at RETRAIN_REFERENCE")
+
+
+def test_corrected_features_are_measured_again(tmp_path: Path) -> None:
+    """Requirement: a log that is replaced by one with as many rows but other features has another drift."""
+    champion(tmp_path, "a", pd.DataFrame({"x": ["old"] * 40}))
+    gauge = Gauge(config(tmp_path))
+    for colour, drifted in (("new", True), ("old", False)):
+        fresh = tmp_path / "fresh.csv"
+        fresh.write_text(csv(rows(1, [TP] * 40, x=colour)))
+        fresh.replace(tmp_path / "log.csv")
+        assert (drift(gauge.measure(NOW)).psi["x"] > 0.2) is drifted
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_configured_reference_may_be_either_format(tmp_path: Path, suffix: str) -> None:
+    """Requirement: monitor.reference goes before the champion's; a feature that it lacks is a problem of that one."""
+    reference = tmp_path / f"reference.{suffix}"
+    frame = pd.DataFrame({"x": ["007"] * 20 + [None] * 20, "more": [1] * 40})
+    frame.to_csv(reference, index=False) if suffix == "csv" else frame.to_parquet(reference)
+    log = rows(1, [TP] * 20, x="007", y=1) + rows(1, [TP] * 20, x=None, y=1)
+    (tmp_path / "log.csv").write_text(csv(log))
+    measures = measure(config(tmp_path, reference=reference))
+    assert drift(measures).psi == {"x": 0}
+    assert said(measures, "has no column 'y'")
+
+
+def test_a_reference_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    """Requirement: no champion, a missing and a broken reference are told apart; F1 is served all the same."""
+    (tmp_path / "log.csv").write_text(csv(rows(1, [TP] * 40, x=1)))
+    assert said(measure(config(tmp_path)), "there is no champion at")
+    assert said(measure(config(tmp_path, reference=tmp_path / "gone.csv")), "gone.csv is missing (monitor.reference)")
+    champion(tmp_path, "a", pd.DataFrame({"x": [1]})).write_bytes(b"PAR1 half")
+    measures = measure(config(tmp_path))
+    assert said(measures, "cannot be read")
+    assert quality(measures).f1 == 1
+
+
+def test_only_configured_features_are_looked_at(tmp_path: Path) -> None:
+    """Requirement: monitor.features names the features; one that the log lacks is a problem."""
+    champion(tmp_path, "a", pd.DataFrame({"x": [1] * 40, "id": range(40)}))
+    (tmp_path / "log.csv").write_text(csv(rows(1, [TP] * 40, x=1, id=5)))
+    measures = measure(config(tmp_path, features=("x", "z")))
+    assert drift(measures).psi == {"x": 0}
+    assert said(measures, "the log has no column 'z'")
+
+
+def test_columns_of_lists_are_no_features(tmp_path: Path) -> None:
+    """Requirement: an embedding in a Parquet log does not take the other features' drift away."""
+    champion(tmp_path, "a", pd.DataFrame({"x": [1] * 40, "embedding": [[1.0]] * 40}))
+    pd.DataFrame(rows(1, [TP] * 40, x=1, embedding=[1.0, 2.0])).to_parquet(tmp_path / "log.parquet")
+    assert drift(measure(config(tmp_path, log=tmp_path / "log.parquet"))).psi == {"x": 0}
+
+
+# ---------------------------------------------------------------- what hinders
+
+
+def test_unreadable_rows_are_skipped_counted_and_told(tmp_path: Path) -> None:
+    """Requirement: a row without time or prediction, or with too many values, is counted and told."""
+    text = csv(rows(1, [TP] * 3)) + "soon,1,1\n" + f"{BOUNDARY - 9},,1\n" + "1,2,3,4\n"
+    (tmp_path / "log.csv").write_text(text)
+    measures = measure(config(tmp_path))
+    assert measures.skipped == {"timestamp": 1, "prediction": 1, "malformed": 1}
+    assert quality(measures).samples == 3
+    for words in ("neither epoch seconds nor ISO 8601", "have no prediction", "more or fewer values"):
+        assert said(measures, words)
+
+
+def test_milliseconds_are_suspected(tmp_path: Path) -> None:
+    """Requirement: rows thousands of years ahead are not kept, and the likely mistake is named."""
+    (tmp_path / "log.csv").write_text(f"timestamp,prediction,label\n{int(NOW * 1000)},1,1\n")
+    measures = measure(config(tmp_path))
+    assert measures.skipped == {"future": 1}
+    assert said(measures, "are these milliseconds?")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no header line yet"),
+        ("prediction,label\n1,1\n", "no column 'timestamp' (monitor.timestamp)"),
+        ("timestamp,x,x\n1,1,1\n", "column 'x' is there twice"),
+        (f"timestamp,prediction\n{BOUNDARY - 1},1\n", "the log has no column 'label'"),
+        (f"timestamp,label\n{BOUNDARY - 1},1\n", "the log has no column 'prediction'"),
+    ],
+)
+def test_a_log_of_the_wrong_form_says_what_is_wrong(tmp_path: Path, text: str, words: str) -> None:
+    """Requirement: a person who looks sees why a series is not there."""
+    (tmp_path / "log.csv").write_text(text)
+    assert said(measure(config(tmp_path)), words)
+
+
+def test_a_log_that_is_not_a_file_is_a_problem_not_a_hang(tmp_path: Path) -> None:
+    """Requirement: a missing log and a directory in its place are told apart."""
+    assert said(measure(config(tmp_path)), "log.csv is missing (monitor.log)")
+    (tmp_path / "log.csv").mkdir()
+    assert said(measure(config(tmp_path)), "not a regular file")

@@ -1,0 +1,225 @@
+"""The endpoint as cron's controller and a person with curl see it: a real process, a real log, HTTP."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+from retrain.core.rules import Positive
+from retrain.errors import ConfigError, RetrainError
+from retrain.exporter import address, serve
+from tests.exporter.world import HOUR, champion, config, csv, rows
+
+TP, FP, FN, TN = (1, 1), (0, 1), (1, 0), (0, 0)
+
+PROGRAM = """
+import os, signal, sys
+from pathlib import Path
+from retrain.config import load
+from retrain.errors import Stopped
+from retrain.exporter import address
+from retrain.exporter import serve
+
+def stop(number, frame):
+    raise Stopped(number)
+
+signal.signal(signal.SIGTERM, stop)
+config, _ = load(Path(sys.argv[1]), os.environ)
+try:
+    serve(config, address(sys.argv[2]), lambda line: print(line, flush=True))
+except Stopped as stopped:
+    raise SystemExit(stopped.exit_code)
+"""
+
+CONFIG = """
+triggers: {max_model_age: 30d}
+models: {champion: models/champion.joblib}
+monitor: {log: LOG, window: 1h, bins: 2}
+"""
+
+
+@contextmanager
+def serving(directory: Path, log: str = "log.csv", listen: str = "127.0.0.1:0") -> Iterator[tuple[str, int]]:
+    """The URL and the process id of a monitor in a process of its own."""
+    (directory / "config.yaml").write_text(CONFIG.replace("LOG", log))
+    command = [sys.executable, "-W", "error", "-c", PROGRAM, str(directory / "config.yaml"), listen]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            line = process.stdout.readline()
+            assert line.startswith("serving http://"), process.stderr.read()
+            assert line.endswith(f" from {directory / log}\n")
+            yield line.split()[1], process.pid
+        finally:
+            process.send_signal(signal.SIGTERM)
+            _, complaints = process.communicate(timeout=60)
+        assert process.returncode == 128 + signal.SIGTERM
+        assert complaints == ""
+
+
+def scrape(url: str) -> dict[str, float]:
+    """Every sample by its name and label values."""
+    answer = requests.get(url, timeout=60)
+    answer.raise_for_status()
+    families = text_string_to_metric_families(answer.text)
+    return {"|".join([s.name, *s.labels.values()]): s.value for family in families for s in family.samples}
+
+
+def test_the_life_of_a_log(tmp_path: Path) -> None:
+    """Requirement: a log that appears, grows by half lines and is replaced when labels come: each scrape is right."""
+    log, at = tmp_path / "log.csv", time.time()
+    champion(tmp_path, "a", pd.DataFrame({"x": ["red"] * 40}))
+    with serving(tmp_path) as (url, _):
+        absent = scrape(url)
+        assert f"model_monitor_problem|the log {log} is missing (monitor.log)" in absent
+        assert "model_f1_score" not in absent
+        assert "model_drift_psi|x" not in absent
+
+        older = rows(3, [TP] * 6 + [FP] * 2 + [FN] + [TN], at, x="red")
+        log.write_text(csv(older))
+        end = at // HOUR * HOUR - 2 * HOUR
+        assert {name: value for name, value in scrape(url).items() if "problem" not in name} == {
+            "model_f1_score": 0.8,
+            "model_true_positives": 6,
+            "model_false_positives": 2,
+            "model_false_negatives": 1,
+            "model_labelled_samples": 10,
+            "model_labelled_positives": 7,
+            "model_labelled_window_end_timestamp_seconds": end,
+            "model_predictions": 10,
+            "model_window_end_timestamp_seconds": end,
+        }
+
+        newer = csv(rows(2, [(None, 1)] * 40, at, x="blue"), header=False)
+        with log.open("a") as file:
+            file.write(newer[:-5])
+        assert scrape(url)["model_predictions"] == 39
+        with log.open("a") as file:
+            file.write(newer[-5:])
+        grown = scrape(url)
+        assert grown["model_predictions"] == 40
+        assert grown["model_window_end_timestamp_seconds"] == end + HOUR
+        assert grown["model_labelled_window_end_timestamp_seconds"] == end
+        assert grown["model_drift_psi|x"] == grown["model_feature_drift_psi|x"] > 0.2
+        assert not [name for name in grown if "problem" in name]
+
+        fresh = tmp_path / "fresh.csv"
+        fresh.write_text(csv(older + rows(2, [TP] * 20 + [FN] * 20, at, x="blue")))
+        fresh.replace(log)
+        labelled = scrape(url)
+        assert labelled["model_labelled_window_end_timestamp_seconds"] == end + HOUR
+        assert labelled["model_f1_score"] == pytest.approx(2 / 3)
+
+
+def test_a_promotion_is_seen_by_a_running_monitor(tmp_path: Path) -> None:
+    """Requirement: a swap of the champion link switches the reference at the next scrape; the worst feature is told."""
+    at = time.time()
+    pd.DataFrame(rows(2, [TP] * 40, at, x="new", y="same")).to_parquet(tmp_path / "log.parquet")
+    champion(tmp_path, "a", pd.DataFrame({"x": ["old"] * 40, "y": ["same"] * 40}))
+    with serving(tmp_path, "log.parquet", "localhost:0") as (url, _):
+        before = scrape(url)
+        assert before["model_drift_psi|x"] > 0.2
+        assert "model_drift_psi|y" not in before
+        assert before["model_feature_drift_psi|y"] == 0
+        champion(tmp_path, "b", pd.DataFrame({"x": ["new"] * 40, "y": ["same"] * 40}))
+        with ThreadPoolExecutor(8) as many:
+            scrapes = list(many.map(scrape, [url.replace("/metrics", "/")] * 16))
+        assert all(after == scrapes[0] for after in scrapes)
+        assert scrapes[0]["model_feature_drift_psi|x"] == 0
+
+
+def test_it_ends_promptly_although_a_client_hangs(tmp_path: Path) -> None:
+    """Requirement: a signal ends it at once, with the socket closed, even while a client has not finished asking."""
+    with socket.socket() as idle:
+        with serving(tmp_path) as (url, _):
+            host, port = url.removeprefix("http://").removesuffix("/metrics").split(":")
+            idle.connect((host, int(port)))
+            idle.sendall(b"GET /metr")
+            scrape(url)
+            began = time.monotonic()
+        # The hanging client alone would be given 30 s.
+        assert time.monotonic() - began < 20
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection((host, int(port)))
+
+
+def test_ipv6_is_served_where_there_is_any(tmp_path: Path) -> None:
+    """Requirement: a bracketed IPv6 address is listened on, and announced in brackets."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with serving(tmp_path, listen="[::1]:0") as (url, _):
+        assert url.startswith("http://[::1]:")
+        assert scrape(url)
+
+
+def test_a_taken_port_says_which_and_how_to_choose_another(tmp_path: Path) -> None:
+    """Requirement: two monitors cannot share a port; the message names it and the flag."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(RetrainError, match=rf"port {port} of 127.0.0.1 is taken .* --listen HOST:PORT"):
+            serve(config(tmp_path), ("127.0.0.1", port), print)
+
+
+def test_a_host_that_is_not_ours_is_an_error_for_people(tmp_path: Path) -> None:
+    """Requirement: an address of another machine is refused with the flag that mends it."""
+    with pytest.raises(RetrainError, match=r"cannot listen on 192\.0\.2\.1 port 9: .* --listen"):
+        serve(config(tmp_path), ("192.0.2.1", 9), print)
+
+
+def test_an_exception_in_announce_closes_the_socket(tmp_path: Path) -> None:
+    """Requirement: whatever ends it, the port is free again."""
+    heard: list[str] = []
+
+    def interrupted(line: str) -> None:
+        heard.append(line)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        serve(config(tmp_path), ("127.0.0.1", 0), interrupted)
+    port = int(heard[0].split("/metrics")[0].rpartition(":")[2])
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", port))
+
+
+@pytest.mark.parametrize("change", [{"window": timedelta(0)}, {"bins": Positive(1)}])
+def test_settings_that_cannot_work_are_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    """Requirement: a window without length and a single bin are configuration errors, not endless silence."""
+    [key] = change
+    with pytest.raises(ConfigError, match=rf"monitor\.{key}"):
+        serve(config(tmp_path, **change), ("127.0.0.1", 0), print)
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        ("127.0.0.1:9109", ("127.0.0.1", 9109)),
+        ("localhost:0", ("localhost", 0)),
+        ("[::1]:9109", ("::1", 9109)),
+        ("a.example:65535", ("a.example", 65535)),
+    ],
+)
+def test_an_address_is_host_and_port(text: str, parsed: tuple[str, int]) -> None:
+    """Requirement: HOST:PORT, an IPv6 address in brackets."""
+    assert address(text) == parsed
+
+
+@pytest.mark.parametrize("text", ["", "9109", ":9109", "host:", "host:65536", "host:-1", "::1:9109", "[::1]", "a b:1"])
+def test_anything_else_is_no_address(text: str) -> None:
+    """Requirement: a wrong address is a configuration error that shows a right one."""
+    with pytest.raises(ConfigError, match=r"not HOST:PORT such as 127\.0\.0\.1:9109"):
+        address(text)
