@@ -1,7 +1,8 @@
 """config.yaml at the repository's root, the annotated sample."""
 
+import re
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import UnionType
@@ -12,20 +13,42 @@ import yaml
 
 from retrain.config import Config, load
 from retrain.config.schema import ObservedAt
+from retrain.config.values import converter
 from retrain.core.rules import MaxAge
 
 SAMPLE = Path(__file__).parents[2] / "config.yaml"
 ONE_FOR_BOTH = (MaxAge, ObservedAt)
 """Sections that may be written as one value."""
+OF_THE_DEMO = {
+    "triggers.performance_threshold": "a signal without a threshold is not watched",
+    "triggers.drift_threshold": "the same",
+    "triggers.max_age": "a window of a whole day is older than 24 h before the next one ends",
+    "monitoring.f1": "the series that `retrain monitor` serves",
+    "monitoring.drift": "the same",
+    "monitoring.observed_at": "the same",
+    "monitoring.observed_at.f1": "the same",
+    "monitoring.observed_at.drift": "the same",
+    "monitoring.samples": "the same",
+    "monitoring.positives": "the same",
+    "monitoring.counts": "the same",
+    "promotion.holdout": "the demo writes CSV, which a reader can open",
+}
+"""Where the sample has another value than the default, and why."""
+REQUIRED = object()
+"""The default of a key that has none."""
+
+
+def parts(annotation: Any) -> tuple[Any, ...]:
+    """The types of which a value may be."""
+    return get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
 
 
 def keys(section: Any, above: str = "") -> Iterator[str]:
     """Every key of a section of the schema, dotted."""
     hints = get_type_hints(section)
     for name in (field.name for field in fields(section)):
-        kinds = get_args(hints[name]) if isinstance(hints[name], UnionType) else (hints[name],)
         yield above + name
-        for kind in kinds:
+        for kind in parts(hints[name]):
             if is_dataclass(kind) and kind not in ONE_FOR_BOTH:
                 yield from keys(kind, f"{above}{name}.")
 
@@ -49,3 +72,67 @@ def test_it_names_every_key(key: str) -> None:
             return
         assert step in section, f"config.yaml does not mention {key}"
         section = section[step]
+
+
+def default_of(field: Field[Any]) -> Any:
+    """What the schema takes where a key is not there."""
+    if field.default is not MISSING:
+        return field.default
+    return field.default_factory() if field.default_factory is not MISSING else REQUIRED
+
+
+def schema(section: Any = Config, above: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The dotted path, type and default of each key, but of those that are sections of the file."""
+    hints = get_type_hints(section)
+    for field in fields(section):
+        path, annotation = above + field.name, hints[field.name]
+        inner = next((kind for kind in parts(annotation) if is_dataclass(kind)), None)
+        if section is not Config or inner is None:
+            yield path, annotation, default_of(field)
+        if inner is not None:
+            yield from schema(inner, f"{path}.")
+
+
+def entries() -> dict[str, tuple[Any, str]]:
+    """Each key of the sample by its dotted path: its value, and the comment between it and the next one."""
+    text = SAMPLE.read_text()
+    lines = text.splitlines()
+    found: list[tuple[str, int, Any]] = []
+
+    def walk(node: yaml.MappingNode, above: str) -> None:
+        for key, value in node.value:
+            found.append((above + key.value, key.start_mark.line, yaml.safe_load(yaml.serialize(value))))
+            if isinstance(value, yaml.MappingNode) and not value.flow_style:
+                walk(value, f"{above}{key.value}.")
+
+    document = yaml.compose(text)
+    assert isinstance(document, yaml.MappingNode)
+    walk(document, "")
+    ends = [line for _, line, _ in found[1:]] + [len(lines)]
+    spans = (lines[at:end] for (_, at, _), end in zip(found, ends, strict=True))
+    comments = [" ".join(line.partition("#")[2].strip() for line in span) for span in spans]
+    return {path: (value, comment) for (path, _, value), comment in zip(found, comments, strict=True)}
+
+
+ENTRIES = entries()
+MARKED = [each for each in schema() if each[0] in ENTRIES]
+
+
+@pytest.mark.parametrize(("key", "annotation", "default"), MARKED, ids=[each[0] for each in MARKED])
+def test_each_key_is_marked_with_its_default(key: str, annotation: Any, default: Any) -> None:
+    """Whoever has changed a value can see what it was: `(default: 6h)` in its comment, or `(required)`."""
+    value, comment = ENTRIES[key]
+    marks = re.findall(r"\((required|default: .+?)\)", comment)
+    assert len(marks) == 1, comment
+    if default is REQUIRED:
+        assert marks == ["required"]
+        return
+    written = yaml.safe_load(marks[0].removeprefix("default: "))
+    assert converter().structure(written, annotation) == default
+    is_default = converter().structure(value, annotation) == default
+    assert is_default == (key not in OF_THE_DEMO), f"{key}: {value!r}, and its default is {default!r}"
+
+
+def test_only_keys_of_the_sample_may_differ() -> None:
+    """No reason is given for a key that is not there."""
+    assert set(OF_THE_DEMO) <= {key for key, _, _ in MARKED}
