@@ -1,10 +1,11 @@
-"""Numbers and times as a person reads them."""
+"""Numbers, times and foreign texts as a person reads them."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
 from retrain.core import text
+from retrain.core.records import Unknown
 
 
 @pytest.mark.parametrize(
@@ -66,3 +67,37 @@ def test_a_size_has_the_largest_unit_that_it_fills(count: int, told: str) -> Non
 def test_a_number_has_its_noun() -> None:
     """With commas, and a plural where there is not just one."""
     assert [text.counted(count, "window") for count in (0, 1, 2500)] == ["0 windows", "1 window", "2,500 windows"]
+
+
+@pytest.mark.parametrize(
+    ("foreign", "shown"),
+    [
+        ("plain", "plain"),
+        (" out of  memory\n", "out of memory"),
+        ("one\r\ntwo\tthree\x0bfour\u2028five", "one two three four five"),
+        ("\x1b[1;31mred\x1b[0m \x1b]0;title\x07plain", "red plain"),
+        ("\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\ \x1b(B\x1b7ok \x9b31mred", "link ok red"),
+        ("bell\x07 null\x00 back\x08 del\x7f", "bell null back del"),
+        ("\u202eright-to-left\u2066 \ufeffmark", "right-to-left mark"),
+        ("\x1b", ""),
+        ("\ud800 half", "half"),
+        ("café \ufffd 模型", "café \ufffd 模型"),
+        ("x" * 50, "x" * 50),
+        ("x" * 51, "x" * 49 + "…"),
+        ("x" * 48 + " yyy", "x" * 48 + "…"),
+        ("\x1b]" * 1_000_000, ""),
+    ],
+)
+def test_a_foreign_text_is_one_safe_line(foreign: str, shown: str) -> None:
+    """Nothing of it moves the cursor, turns the direction of writing, begins a line or floods a terminal."""
+    line = text.one_line(foreign, 50)
+    assert line == shown
+    assert line.isprintable()
+
+
+def test_the_remedy_of_an_unknown_stands_in_brackets() -> None:
+    """Cause first; where nobody can do anything there are no brackets."""
+    assert (
+        Unknown("missing", "no series matches f1", "check the name").message == "no series matches f1 (check the name)"
+    )
+    assert Unknown("missing", "no series matches f1").message == "no series matches f1"

@@ -21,10 +21,16 @@ class Signal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Why there is no number, in a sentence a person can act on; `kind` names the cause in one word."""
+    """Why there is no number: the cause as a clause, and what a person can do; `kind` names the cause in one word."""
 
     kind: str
     why: str
+    remedy: str = ""
+
+    @property
+    def message(self) -> str:
+        """The cause, and the remedy in brackets where there is one."""
+        return f"{self.why} ({self.remedy})" if self.remedy else self.why
 
 
 @dataclass(frozen=True, slots=True)

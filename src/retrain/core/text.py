@@ -1,6 +1,9 @@
-"""Numbers and times as a person reads them."""
+"""Numbers, times and foreign texts as a person reads them."""
 
+import re
 from datetime import UTC, datetime, timedelta
+
+_ESCAPE_SEQUENCE = r"\x1b\].*?(?:\x07|\x1b\\)|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[ -/]*[0-~]"
 
 
 def duration(span: timedelta) -> str:
@@ -50,3 +53,17 @@ def size(count: int) -> str:
         if count >= unit:
             return f"{count / unit:.4g} {name}"
     return f"{count / 1024:.4g} KiB"
+
+
+def one_line(text: str, most: int = 200) -> str:
+    """A foreign text as one line of a terminal, of at most so many characters; what is cut off ends with `…`.
+
+    Without escape sequences, control characters and those that turn the direction of writing; blanks are joined. Take
+    secrets out first: half a secret would not be recognised.
+    """
+    text = text[: 10 * most]  # so that a body of some MiB costs no more than a line
+    if not text.isprintable():
+        text = re.sub(_ESCAPE_SEQUENCE, "", text)
+        text = "".join(sign if sign.isprintable() else " " for sign in text)
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
