@@ -38,7 +38,7 @@ lint: setup ## ruff, mypy (strict), import-linter
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports
 
-simulations: setup ## Print the figures of the README, seeded
+simulations: setup ## Print the figures of `retrain guide statistics`, seeded
 	$(PYTHON) -m tests.simulations
 
 survive: setup ## Kill, fill, garble and overload it at full size (hours; some of it needs root)

@@ -278,6 +278,29 @@ def monitor(context: Context, output: Output, listen: str | None) -> Report:
     return Report("stopped", {"message": "stopped"}, news=False)
 
 
+@retrain.command(short_help="Show the documentation.", epilog="Example: retrain guide decisions")
+@click.argument("topic", required=False)
+@_bare
+def guide(_config: Path, _output: Output, topic: str | None) -> Report:
+    """Show a topic of the documentation; by default, the list of topics. It needs no configuration."""
+    texts = _topics()
+    if topic is None:
+        lines = {name: text.partition("\n")[0].strip("# ") for name, text in texts.items()}
+        return Report("\n".join(f"{name:<12}{line}" for name, line in lines.items()), {"topics": lines})
+    if topic not in texts:
+        raise ConfigError(f"there is no topic {topic!r}; the topics are {', '.join(texts)}")
+    return Report(texts[topic].rstrip("\n"), {"topic": topic, "text": texts[topic]}, paged=True)
+
+
+def _topics() -> dict[str, str]:
+    """The Markdown of each topic of the guide, by its name."""
+    from importlib import resources
+
+    pages = (resources.files("retrain") / "guide").iterdir()
+    texts = {Path(page.name).stem: page.read_text(encoding="utf-8") for page in pages if page.name.endswith(".md")}
+    return dict(sorted(texts.items()))
+
+
 def _forced(flag: bool, reason: str | None, name: str = "--force") -> str | None:
     """The reason of a person who overrides the rules; None without the flag."""
     if flag and not (reason and reason.strip()):

@@ -72,7 +72,7 @@ class Report:
     """The outcome of a command: a sentence, the object for `--json` and the exit code.
 
     `news` is False where nothing changed and nothing failed: then cron hears nothing. `details` are further
-    lines for `-v`.
+    lines for `-v`. `paged` is a long text that a terminal shows page by page.
     """
 
     message: str
@@ -80,3 +80,4 @@ class Report:
     exit_code: int = Exit.DONE
     news: bool = True
     details: tuple[str, ...] = field(default=())
+    paged: bool = False

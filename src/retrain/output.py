@@ -36,6 +36,9 @@ class Output:
         failed = report.exit_code not in (Exit.DONE, Exit.REJECTED, Exit.INCONCLUSIVE)
         say, stream = (self._err, sys.stderr) if failed else (self._out, sys.stdout)
         if (report.news or self.verbose or stream.isatty()) and (failed or not self.quiet):
+            if report.paged and stream.isatty():
+                click.echo_via_pager(report.message)
+                return
             say(report.message)
             for line in report.details if self.verbose else ():
                 self._err(line)

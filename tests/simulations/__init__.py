@@ -1,4 +1,4 @@
-"""Seeded simulations of the rules that decide: the figures of the README.
+"""Seeded simulations of the rules that decide: the figures of the guide.
 
 `python -m tests.simulations` prints them, `figures()` has them as numbers.
 """

@@ -1,4 +1,4 @@
-"""Prints the figures of the README in Markdown; progress goes to standard error."""
+"""Prints the figures of the guide in Markdown; progress goes to standard error."""
 
 import sys
 from time import monotonic

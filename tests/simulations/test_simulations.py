@@ -1,4 +1,4 @@
-"""The figures of the README hold, and what is simulated is what decides.
+"""The figures of the guide hold, and what is simulated is what decides.
 
 Seeds are fixed; tolerances are Monte Carlo intervals of 99.9 % (z = 3.29) for the number of draws.
 """
@@ -14,6 +14,7 @@ import pytest
 from retrain.core.evidence import REMEMBERED, bar
 from retrain.core.records import Action, Counts
 from retrain.core.rules import Positive, Triggers
+from tests import documents
 from tests.core.test_decide import Story
 from tests.simulations import (
     DELAYS,
@@ -200,7 +201,7 @@ def test_with_counts_a_probation_rolls_back_few_that_are_no_worse(pace: str) -> 
 
 
 def test_figures_are_seeded_and_complete() -> None:
-    """Whoever prints them again reads the same numbers, in every table."""
+    """Whoever prints them again reads the same numbers, in every table; and the guide has each table."""
     sections = figures(0.01)
     rolled_back = [PROBATION + pace for pace in probation.PACES]
     assert list(sections) == [*triggers.MONITORS, RATIOS, DELAYS, *rolled_back, PROMOTIONS, DELTA]
@@ -211,6 +212,10 @@ def test_figures_are_seeded_and_complete() -> None:
         lines = tables.markdown(section.rows, section.table).splitlines()
         assert len({line.count("|") for line in lines}) == 1
         assert len(lines) == 2 + len(section.table)
+    for title, simulated in sections.items():
+        (corner, columns), *others = documents.rows(documents.section(documents.GUIDE["statistics"], title)).items()
+        assert (corner, columns) == (simulated.rows, list(next(iter(simulated.table.values()))))
+        assert [row for row, _ in others] == list(simulated.table)
 
 
 @pytest.mark.parametrize(

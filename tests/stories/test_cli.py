@@ -3,7 +3,6 @@
 import json
 import os
 import pty
-import re
 import shlex
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.documents import GUIDE, blocks, section
 from tests.stories.project import RETRAIN, Project, end
 
 
@@ -106,14 +106,15 @@ def shape(value: object) -> object:
     return [shape(value[0])] if isinstance(value, list) and value else None
 
 
-def test_the_json_of_the_readme_is_what_the_commands_say(project: Project) -> None:
+def test_the_json_of_the_guide_is_what_the_commands_say(project: Project) -> None:
     """Other programs are written against it: every key of both objects, at every depth."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    told = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", readme, re.S)]
     project.serve(project.models.weak)
     project.metrics(f1=0.5, drift=0.9)
-    assert shape(project.json("check")) == shape(told[0])
-    assert shape(project.json("promote")) == shape(told[1])
+    for command in ("check", "promote"):
+        (told,) = blocks(section(GUIDE["json"], command), "json")
+        assert shape(project.json(command)) == shape(json.loads(told))
+    (failure,) = blocks(section(GUIDE["json"], "The objects that --json prints"), "json")
+    assert shape(project.json("promote", "nosuch")) == shape(json.loads(failure))
 
 
 def test_wrong_configuration_lists_everything_at_once(project: Project) -> None:
