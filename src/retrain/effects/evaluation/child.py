@@ -22,6 +22,7 @@ from typing import IO, Any, Literal, Self, cast, get_args
 
 from retrain.config.schema import Promotion
 from retrain.core.text import size
+from retrain.effects.process import Process, end, exit_code, start, until
 from retrain.errors import RetrainError
 
 _REFUSED = re.compile(r"MemoryError|bad_alloc|[Aa]llocat|start new thread|pthread_create|Thread creation|failed to map")
@@ -150,8 +151,6 @@ class Printed:
         return " | ".join(list(filter(None, texts))[-5:])
 
 
-Process = subprocess.Popen[bytes]
-
 _SIDES = get_args(Side)
 _GRACE_SECONDS = 3.0
 _LONGEST = 16 * 1024**2
@@ -173,11 +172,10 @@ def carry_out(plan: Plan, promotion: Promotion, directory: Path, progress: Calla
             elif "late" in message:
                 raise RetrainError(too_late(plan, at, promotion.timeout))
             else:
-                _end(process, ask=0)
+                end(process, grace=_GRACE_SECONDS)  # its workers end with it, and tidy up
                 return _answer(message, memory)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE_SECONDS)
-        raise crash(plan, at, process.returncode, printed.last_words(), memory)
+        until(lambda: exit_code(process) is not None, _GRACE_SECONDS)
+        raise crash(plan, at, exit_code(process), printed.last_words(), memory)
 
 
 @contextmanager
@@ -204,24 +202,21 @@ def _child(plan: Plan, directory: Path, printed: int) -> Iterator[tuple[Process,
     reader, writer = os.pipe()
     with os.fdopen(reader, "rb", buffering=0):
         try:
-            process = subprocess.Popen(
+            process = start(
                 [sys.executable, "-P", "-m", "retrain.scoring"],
-                bufsize=0,
-                stdin=subprocess.PIPE,
-                stdout=printed,
-                stderr=printed,
-                cwd=directory,
+                directory,
                 # What -P is to the child, the first is to its workers: no module of the directory shadows the
                 # library's. The second leaves nothing beside the modules there. The third keeps pyarrow from
                 # reserving a gibibyte, which counts as memory taken.
-                env={
+                {
                     "ARROW_DEFAULT_MEMORY_POOL": "system",
                     **os.environ,
                     "PYTHONSAFEPATH": "1",
                     "PYTHONDONTWRITEBYTECODE": "1",
                 },
-                start_new_session=True,
-                pass_fds=(writer,),
+                output=printed,
+                inherited=writer,
+                stdin=subprocess.PIPE,
             )
         except OSError as error:
             raise RetrainError(
@@ -230,12 +225,13 @@ def _child(plan: Plan, directory: Path, printed: int) -> Iterator[tuple[Process,
         finally:
             os.close(writer)
             os.close(printed)
-        with process:
+        with cast(IO[bytes], process.stdin) as stdin:
             try:
-                _hand_over({**plan, "result": writer}, cast(IO[bytes], process.stdin))
+                _hand_over({**plan, "result": writer}, stdin)
                 yield process, reader
             finally:
-                _end(process, ask=signal.SIGTERM)
+                # The helper of joblib that removes what its workers shared outlives a SIGTERM, but not a SIGKILL.
+                end(process, signal.SIGTERM, grace=_GRACE_SECONDS)
 
 
 def _hand_over(plan: Plan, stdin: IO[bytes]) -> None:
@@ -256,7 +252,7 @@ def _messages(process: Process, results: int, printed: Printed, deadline: float)
     pending = bytearray()
     while (left := deadline - time.monotonic()) > 0:
         # Something that a model started may hold both pipes open after the child's end, and fill them.
-        ended = process.poll() is not None
+        ended = exit_code(process) is not None
         ready = dict(readable.poll(1000 * min(left, 1)))
         if printed.fileno() in ready and not printed.drain():
             readable.unregister(printed)
@@ -275,33 +271,6 @@ def _messages(process: Process, results: int, printed: Printed, deadline: float)
         else:
             return
     yield {"late": True}
-
-
-def _end(process: Process, ask: int) -> None:
-    """End the process and its workers: send them `ask` (0: nothing), wait a little, insist with SIGKILL.
-
-    The helper of joblib that unlinks what its workers shared outlives a SIGTERM, but not a SIGKILL.
-    """
-    until = time.monotonic() + _GRACE_SECONDS
-    left = True
-    try:
-        left = _signal(process, ask)
-        while left and time.monotonic() < until:
-            time.sleep(0.02)
-            process.poll()  # a zombie would keep its group alive
-            left = _signal(process, 0)
-    finally:
-        if left:
-            _signal(process, signal.SIGKILL)
-
-
-def _signal(process: Process, number: int) -> bool:
-    """Whether anything is left of the process's group, which is sent the signal."""
-    try:
-        os.killpg(process.pid, number)
-    except (ProcessLookupError, PermissionError):  # the latter on macOS, for a group of zombies
-        return False
-    return True
 
 
 def _answer(message: dict[str, Any], memory: Allowance) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +12,8 @@ from datetime import datetime
 from pathlib import Path
 
 from retrain.config.schema import KeepLogs, Training
+from retrain.effects import process
+from retrain.effects.process import Process
 from retrain.effects.training.obstacles import why_not_started
 from retrain.errors import RetrainError
 
@@ -100,8 +101,6 @@ _OUTER_MAKE = frozenset({"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"})
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _SAME_REQUEST = 0.2
 """Seconds. timeout(1), systemd and a closing terminal send two signals at once and mean one."""
-_REAPING = 5.0
-"""Seconds that a process may take to vanish after SIGKILL before it is left to the kernel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,34 +154,21 @@ def run(  # noqa: PLR0913, PLR0917  (what runs, where its output goes, and what 
         start = os.fstat(output).st_size
         with _recorded_signals() as received:
             try:
-                process = _started(training, environment, output, lock_fd)
+                started = process.start(
+                    training.command, training.directory, environment, output=output, inherited=lock_fd
+                )
             except (OSError, ValueError) as error:
                 why = why_not_started(training, environment, error)
                 return Ended(None, time.monotonic() - began, False, received.first, (), why)
             follower = Follower(output, start, echo)
             try:
-                timed_out = _wait(process.pid, training, received, follower)
+                timed_out = _wait(started, training, received, follower)
             finally:
-                _kill(process.pid)
-                exit_code = process.wait()
+                exit_code = process.end(started)
             while follower.more():
                 pass
         seconds = time.monotonic() - began
         return Ended(exit_code, seconds, timed_out, received.first, tail(output, start, clean), None)
-
-
-def _started(training: Training, environment: Mapping[str, str], output: int, lock_fd: int) -> subprocess.Popen[bytes]:
-    """The running command, the leader of a process group of its own."""
-    return subprocess.Popen(
-        training.command,
-        cwd=training.directory,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        pass_fds=(lock_fd,),
-    )
 
 
 # ---------------------------------------------------------------- signals to the controller
@@ -224,59 +210,15 @@ def _recorded_signals() -> Iterator[_Received]:
             signal.signal(number, handler)
 
 
-# ---------------------------------------------------------------- the process group
-
-
-def _wait(group: int, training: Training, received: _Received, follower: Follower) -> bool:
+def _wait(started: Process, training: Training, received: _Received, follower: Follower) -> bool:
     """Whether the time limit was reached. On return the command has ended or has used up its grace."""
-    limit = training.timeout.total_seconds()
-    in_time = _until(lambda: _ended(group) or received.first is not None, limit, follower)
-    if not _ended(group):
-        # A stopped process acts on a signal only after SIGCONT.
-        _send(group, received.first or signal.SIGTERM, signal.SIGCONT)
+
+    def is_over() -> bool:
+        return process.exit_code(started) is not None or received.first is not None
+
+    in_time = process.until(is_over, training.timeout.total_seconds(), follower.more)
+    if process.exit_code(started) is None:
+        process.ask(started, received.first or signal.SIGTERM)
         grace = training.grace.total_seconds()
-        _until(lambda: received.insistent or (_ended(group) and _alone(group)), grace, follower)
+        process.until(lambda: received.insistent or process.is_gone(started), grace, follower.more)
     return not in_time
-
-
-def _until(condition: Callable[[], bool], seconds: float, follower: Follower) -> bool:
-    """Whether the condition came true within so many seconds; what is new in the log is shown meanwhile."""
-    deadline, pause = time.monotonic() + seconds, 0.001
-    while not condition():
-        follower.more()
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return False
-        time.sleep(min(pause, left))
-        pause = min(pause * 2, 0.05)
-    return True
-
-
-def _ended(leader: int) -> bool:
-    """Whether the command has ended. It is not reaped, so that its id stays that of the group and nobody else's."""
-    return os.waitid(os.P_PID, leader, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
-
-
-def _alone(group: int) -> bool:
-    """Whether nothing but its leader is left of the group; also True where there is no /proc to tell."""
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it ended meanwhile
-            # pid (name) state parent group ...; the name may hold spaces and parentheses
-            state, _, its_group = (process / "stat").read_text(errors="replace").rpartition(")")[2].split()[:3]
-            if int(its_group) == group and int(process.name) != group and state not in "ZX":
-                return False
-    return True
-
-
-def _send(group: int, *numbers: int) -> None:
-    for number in numbers:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(group, number)
-
-
-def _kill(group: int) -> None:
-    """End whatever runs in the group: a process left behind would hold the lock."""
-    _send(group, signal.SIGKILL)
-    deadline = time.monotonic() + _REAPING
-    while not _alone(group) and time.monotonic() < deadline:
-        time.sleep(0.01)

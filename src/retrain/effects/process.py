@@ -1,0 +1,109 @@
+"""A command in a session of its own, and the end of everything that it has started."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+Process = subprocess.Popen[bytes]
+
+_VANISHING = 5.0
+"""Seconds that a process may take to vanish after SIGKILL before it is left to the kernel."""
+
+
+def start(  # noqa: PLR0913  (what a process is given)
+    command: Sequence[str],
+    directory: Path,
+    environment: Mapping[str, str],
+    *,
+    output: int,
+    inherited: int,
+    stdin: int = subprocess.DEVNULL,
+) -> Process:
+    """The running command, the leader of a session and so of a process group, out of reach of the terminal's signals.
+
+    `output` is the descriptor that both its output streams are written to, `inherited` one that it keeps under the same
+    number. Raises OSError or ValueError where it cannot be started.
+    """
+    return subprocess.Popen(
+        command,
+        cwd=directory,
+        env=environment,
+        bufsize=0,
+        stdin=stdin,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        pass_fds=(inherited,),
+    )
+
+
+def exit_code(process: Process) -> int | None:
+    """The exit code of the process (-N: signal N ended it), None while it runs.
+
+    It is not reaped, so that its id remains that of the group and is given to no other process.
+    """
+    if process.returncode is not None:
+        return process.returncode
+    try:
+        ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+    except ChildProcessError:  # SIGCHLD is ignored, so the kernel has thrown the code away
+        return 0
+    if ended is None:
+        return None
+    return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+
+
+def is_gone(process: Process) -> bool:
+    """Whether the process has ended, and nothing else of its group runs (as far as /proc shows; zombies do not run)."""
+    if exit_code(process) is None:
+        return False
+    for other in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile
+            # pid (name) state parent group ...; the name may hold spaces and parentheses
+            state, _, group = (other / "stat").read_text(errors="replace").rpartition(")")[2].split()[:3]
+            if int(group) == process.pid and int(other.name) != process.pid and state not in "ZX":
+                return False
+    return True
+
+
+def ask(process: Process, number: int) -> None:
+    """Send the signal to the whole group, and wake who is stopped: a stopped process acts on no signal before that."""
+    for each in (number, signal.SIGCONT):
+        with suppress(ProcessLookupError, PermissionError):  # the latter on macOS, for a group of zombies
+            os.killpg(process.pid, each)
+
+
+def end(process: Process, number: int | None = None, grace: float = 0.0) -> int:
+    """The exit code of the process, once nothing of its group runs any more; it is reaped then.
+
+    The group is sent the signal, if one is given, and after `grace` seconds SIGKILL: a process left behind would hold
+    the lock.
+    """
+    if process.returncode is not None:
+        return process.returncode
+    try:
+        if number is not None:
+            ask(process, number)
+        until(lambda: is_gone(process), grace)
+    finally:
+        ask(process, signal.SIGKILL)
+        until(lambda: is_gone(process), _VANISHING)
+        process.wait()
+    return process.wait()
+
+
+def until(condition: Callable[[], bool], seconds: float, meanwhile: Callable[[], object] = lambda: None) -> bool:
+    """Whether the condition came true within so many seconds; `meanwhile` is called before each pause."""
+    deadline, pause = time.monotonic() + seconds, 0.001
+    while not condition():
+        meanwhile()
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        time.sleep(min(pause, left))
+        pause = min(pause * 2, 0.05)
+    return True
