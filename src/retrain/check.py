@@ -1,29 +1,27 @@
-"""`retrain check`: fetch the metrics, decide, and train or roll back if that is the decision. The command of cron."""
+"""`retrain check`: read the metrics, decide, and train or roll back if that is due. The command for cron."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 from retrain.context import Context
 from retrain.core import evidence
-from retrain.core.assess import assess
-from retrain.core.decide import decide
+from retrain.core.decide import Look, look_at
 from retrain.core.events import Checked, Swap, SwapStarted
-from retrain.core.fold import as_of, watch
-from retrain.core.past import PROMOTION, TRAINING, Past
-from retrain.core.records import Action, Assessment, Decision, Outcome, Reason, Run, Snapshot, State
+from retrain.core.past import FAILED, STUCK, TRAINING, UNKNOWN, incident_of, kind_of
+from retrain.core.records import Action, Assessment, Decision, Outcome, Reason, Run, Snapshot
 from retrain.core.text import iso, moment, short
 from retrain.effects import lock, monitoring, notify, registry
 from retrain.effects.journal import Journal, open_journal
-from retrain.effects.lock import stuck
 from retrain.errors import BusyError, Exit, Report, RetrainError
-from retrain.swap import SwapUndoneError, hand_over, is_history_gone, probation_of, settle
+from retrain.swap import hand_over, probation_of, settle
 from retrain.train import train
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the command was given. `forced` is the person's reason; `echo` a terminal that follows the training."""
+    """The flags. `forced` is the reason of a person; `echo` shows the output of a training on a terminal."""
 
     dry_run: bool = False
     forced: str | None = None
@@ -31,42 +29,172 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """What one check saw and decided; `served` is the version that the metrics are about.
+class _Seen:
+    """What one check saw and decided. `served` is the version that the metrics are about, `known` the journal's.
 
-    `evidence` is the score of the evidence rule in words, empty without that rule. `before` is the champion that a
-    rollback puts back. `known` is the version of which the journal said that it serves, empty for none.
+    `evidence` is the score of the evidence rule in words, empty without that rule.
     """
 
     snapshot: Snapshot
-    assessments: tuple[Assessment, ...]
+    look: Look
     decision: Decision
     served: str | None
-    evidence: str = ""
-    before: str | None = None
-    known: str | None = None
+    known: str
+    evidence: str
+
+    def event(self, incident: str | None = None, *, news: bool = False) -> Checked:
+        """The event that records the check; `incident` and `news` as in Checked."""
+        decision, seen = self.decision, (self.served, self.look.assessments)
+        return Checked(decision.action, decision.reason, decision.message, *seen, incident, news, self.known)
 
 
-def incident_of(view: View) -> str | None:
-    """The failure, or the state that needs a person, which this hold is part of."""
-    reason = view.decision.reason
+def check(context: Context, options: Options) -> Report:
+    """The report of one check."""
+    config, now = context.config, context.clock()
+    locked = nullcontext(lock.Attempt()) if options.dry_run else lock.attempt(config.state, "check", now)
+    with open_journal(config.state, writable=not options.dry_run) as journal, locked as held:
+        try:
+            report = _check(context, journal, held, options, now)
+        except RetrainError as error:
+            # cron asks again and again: it hears of a failure once, but a person who forces or rehearses always.
+            if options.dry_run or options.forced is not None:
+                raise
+            return _failure(context, journal, error, FAILED, now)  # no heartbeat: this check has not finished
+    if config.notifications.heartbeat is not None and not options.dry_run:
+        notify.heartbeat(config.notifications.heartbeat)
+    return report
+
+
+def _check(context: Context, journal: Journal, held: lock.Attempt, options: Options, now: datetime) -> Report:
+    """Settle what a crash left open, look, and act; without the lock only look and record."""
+    config = context.config
+    if options.dry_run:
+        seen = _look(context, journal, held, options, now)
+        return _report(seen, seen.decision.message, dry_run=True)
+    registry.refuse_open_doors(config.models)
+    settled = settle(context, journal, held.descriptor) if held.descriptor is not None else ()
+    if (late := lock.stuck(config, held.holder, now)) is not None:
+        return _failure(context, journal, BusyError(late), STUCK, now)
+    if options.forced is not None and held.descriptor is None:
+        raise lock.HeldError(config.state / "lock", held.holder)
+    seen = _look(context, journal, held, options, now)
+    match seen.decision.action:
+        case Action.HOLD:
+            report = _hold(context, journal, seen, now)
+        case Action.TRAIN:
+            report = _train(context, journal, seen, held, options)
+        case Action.ROLLBACK:
+            report = _roll_back(context, journal, seen, held, now)
+    if not settled:
+        return report
+    return replace(report, news=True, message=f"{report.message} (before that, {'; '.join(settled)})")
+
+
+def _look(context: Context, journal: Journal, held: lock.Attempt, options: Options, now: datetime) -> _Seen:
+    """Fetch the metrics and decide."""
+    config, snapshot = context.config, Snapshot(now)
+    if config.monitoring is not None:
+        snapshot = monitoring.fetch(config.monitoring, context.secrets, now)
+    serving, past = registry.served(config.models), journal.past()
+    while held.descriptor is None and registry.served(config.models) != serving:  # who has the lock moved the link
+        serving, past = registry.served(config.models), journal.past()
+    served = serving.version if serving is not None else None
+    if past.swap is not None and past.swap.version == served:
+        served = past.served  # its hook runs, and may still undo it
+    look = look_at(
+        past,
+        served,
+        snapshot,
+        config.triggers,
+        now,
+        champion_made_at=serving.made_at if serving is not None else None,
+        probation=probation_of(context, past),
+        forced=options.forced,
+    )
+    decision = look.decision
+    if decision.action is not Action.HOLD and held.descriptor is None and not options.dry_run:
+        hold = f"{held.holder or 'another run'} holds the lock"
+        decision = replace(
+            decision, action=Action.HOLD, reason=Reason.BUSY, hold=hold, remedy="the next check tries again"
+        )
+    gathered = evidence.progress(look.past.evidence, config.triggers) if config.triggers.evidence is not None else ""
+    return _Seen(snapshot, look, decision, served, past.served or "", gathered)
+
+
+def _hold(context: Context, journal: Journal, seen: _Seen, now: datetime) -> Report:
+    """Record a check that does not act; news where an incident is new, or has ended."""
+    past, decision, incident = journal.past(), seen.decision, _incident(seen)
+    ended = past.ended(decision.reason, incident)
+    news = incident is not None and past.is_news(incident, now, context.config.notifications.repeat_after)
+    journal.append(seen.event(incident, news=news), now)
+    recovery = _recovery(ended, decision) if ended else ""
+    return _report(seen, recovery + decision.message, news=news or bool(ended))
+
+
+def _incident(seen: _Seen) -> str | None:
+    """The failure, or the state that needs a person, which a check that does not act is part of."""
+    reason = seen.decision.reason
     if reason is Reason.UNKNOWN:
-        return "unknown:" + ",".join(sorted({each.kind for each in view.assessments if each.state is State.UNKNOWN}))
+        kinds = {each.unknown.kind for each in seen.look.assessments if each.unknown is not None}
+        return incident_of(UNKNOWN, ",".join(sorted(kinds)))
     if reason is Reason.BACKING_OFF:
         return TRAINING
     return reason if reason in (Reason.NEEDS_A_PERSON, Reason.NOT_REARMED, Reason.PROBATION) else None
 
 
-def checked(view: View, incident: str | None = None, *, news: bool = False) -> Checked:
-    """The event that records this check; `incident` and `news` as in Checked."""
-    decision = view.decision
-    seen = (view.served, view.assessments)
-    return Checked(decision.action, decision.reason, decision.message, *seen, incident, news, view.known)
+_RECOVERED = {UNKNOWN: "the metrics are known again", FAILED: "the check works again", STUCK: "the lock is free again"}
 
 
-def report_of(view: View, options: Options, *, news: bool = True, run: Run | None = None) -> Report:
+def _recovery(ended: Sequence[str], decision: Decision) -> str:
+    """The beginning of a sentence that says what has ended."""
+    if decision.reason is Reason.HEALTHY:
+        return "recovered: "
+    return "; ".join(dict.fromkeys(_RECOVERED[kind_of(each)] for each in ended)) + "; "
+
+
+def _train(context: Context, journal: Journal, seen: _Seen, held: lock.Attempt, options: Options) -> Report:
+    """Train, and report how it ended."""
+    run, news = train(context, journal, seen.event(), seen.decision.why, held, options.echo)
+    waits = " waits (retrain promote)" if run.outcome is Outcome.SUCCEEDED else ""
+    return _report(seen, f"{seen.decision.message}; {run.message}{waits}", news=news, run=run)
+
+
+def _roll_back(context: Context, journal: Journal, seen: _Seen, held: lock.Attempt, now: datetime) -> Report:
+    """Put the previous champion back: what serves now has failed its probation."""
+    new = seen.look.before.probation
+    before, why = new.before if new is not None else "", seen.decision.why
+    journal.append(seen.event(), now)
+    try:
+        hand_over(context, journal, SwapStarted(Swap.ROLLBACK, before, seen.served, why), held.descriptor or 0)
+    except RetrainError as error:
+        return _failure(context, journal, error, Reason.PROBATION, context.clock(), seen.look.assessments)
+    message = (
+        f"rolled back: {short(before)} serves again, {short(seen.served or '')} is out of service: {why}"
+        " (on the holdout it was better: do its rows still look like live traffic?)"
+    )
+    return _report(seen, message)
+
+
+def _failure(  # noqa: PLR0913, PLR0917  (what failed, and what was seen before)
+    context: Context,
+    journal: Journal,
+    error: RetrainError,
+    kind: str,
+    now: datetime,
+    seen: tuple[Assessment, ...] = (),
+) -> Report:
+    """Record a check that could not do what it should; news where this cause was not reported lately."""
+    message = context.secrets.scrub(str(error))
+    incident = incident_of(kind, message)
+    news = journal.past().is_news(incident, now, context.config.notifications.repeat_after)
+    reason = {STUCK: Reason.BUSY, FAILED: Reason.NEEDS_A_PERSON}.get(kind, Reason.PROBATION)
+    journal.append(Checked(Action.HOLD, reason, message, None, seen, incident, news), now)
+    return Report(message, {"error": message, "exit_code": error.exit_code}, error.exit_code, news)
+
+
+def _report(seen: _Seen, message: str, *, news: bool = True, run: Run | None = None, dry_run: bool = False) -> Report:
     """The report of this check, and of the training that it started."""
-    decision, snapshot = view.decision, view.snapshot
+    decision, snapshot = seen.decision, seen.snapshot
     exit_code = Exit.UNKNOWN if decision.reason is Reason.UNKNOWN else Exit.DONE
     if run is not None and run.outcome is not Outcome.SUCCEEDED:
         exit_code = Exit.FAILED
@@ -76,18 +204,18 @@ def report_of(view: View, options: Options, *, news: bool = True, run: Run | Non
     data = {
         "action": decision.action,
         "reason": decision.reason,
-        "message": decision.message,
-        "dry_run": options.dry_run,
+        "message": message,
+        "dry_run": dry_run,
         "metrics": {**numbers, "observed_at": iso(observed[0]) if observed else None},
         "breaches": [asdict(breach) for breach in decision.breaches],
         "run": _run_data(run) if run is not None else None,
     }
-    details = (*map(_detail, view.assessments), *((view.evidence,) if view.evidence else ()))
-    return Report(decision.message, data, exit_code, news, details)
+    details = (*map(_detail, seen.look.assessments), *((seen.evidence,) if seen.evidence else ()))
+    return Report(message, data, exit_code, news, details)
 
 
 def _detail(reading: Assessment) -> str:
-    """One reading with all that is known of it."""
+    """One reading with everything that is known of it."""
     if reading.value is None:
         return f"{reading.signal}: {reading.sentence}"
     window = f"observed at {moment(reading.observed_at)}" if reading.observed_at is not None else ""
@@ -104,174 +232,3 @@ def _run_data(run: Run) -> dict[str, object]:
         "challenger": run.challenger,
         "log": run.log,
     }
-
-
-class StuckError(BusyError):
-    """The lock has been held for longer than a training may take."""
-
-
-def check(context: Context, options: Options) -> Report:
-    """The report of one check."""
-    config = context.config
-    with open_journal(config.state, writable=not options.dry_run) as journal:
-        # Also where another command found the damage, or a crash came before it was told.
-        lost = journal.news or tuple(filter(None, (journal.untold_loss(),)))
-        try:
-            report = _check(context, journal, options)
-        except StuckError as error:
-            report = _told_once(context, journal, error, Reason.BUSY, "stuck")
-        except RetrainError as error:
-            # cron will ask again and again: a person who forces or rehearses a training is told every time.
-            if options.dry_run or options.forced is not None or isinstance(error, BusyError | SwapUndoneError):
-                raise
-            # No heartbeat: this check has not finished.
-            return _after(lost, _told_once(context, journal, error, Reason.NEEDS_A_PERSON, "failed"))
-    report = report if options.dry_run else _after(lost, report)
-    if config.notifications.heartbeat is not None and not options.dry_run:
-        notify.heartbeat(config.notifications.heartbeat)
-    return report
-
-
-def _check(context: Context, journal: Journal, options: Options) -> Report:
-    config = context.config
-    settled: tuple[str, ...] = ()
-    if not options.dry_run:
-        registry.refuse_open_doors(config.models)
-        settled = _settle_if_free(context, journal)
-    snapshot = Snapshot(context.clock())
-    if config.monitoring is not None:
-        snapshot = monitoring.fetch(config.monitoring, context.secrets, context.clock())
-    view = _decide(context, journal, snapshot, options)
-    if options.dry_run:
-        return report_of(view, options)
-    if view.decision.action is Action.HOLD:
-        report = _hold(context, journal, view, options)
-    else:
-        report = _act_if_free(context, journal, view, options)
-    return _after(settled, report)
-
-
-def _after(settled: tuple[str, ...], report: Report) -> Report:
-    """The report, with what had to be settled before."""
-    if not settled:
-        return report
-    return replace(report, news=True, message=f"{report.message} (before that, {'; '.join(settled)})")
-
-
-def _settle_if_free(context: Context, journal: Journal) -> tuple[str, ...]:
-    """What a crash had left open and is settled now. Raises StuckError when the lock is held for too long."""
-    past = journal.past()
-    if past.run is None and past.swap is None and not is_history_gone(context, past):
-        return ()
-    try:
-        with lock.hold(context.config.state, "check", context.clock()) as lock_fd:
-            return settle(context, journal, lock_fd)
-    except lock.HeldError as error:
-        _complain_if_stuck(context, error)
-        return ()
-
-
-def _complain_if_stuck(context: Context, error: lock.HeldError) -> None:
-    """Raise StuckError when the lock has been held for longer than its holder may take."""
-    late = stuck(context.config, error.holder, context.clock()) if error.holder is not None else None
-    if late is not None and lock.is_held_still(context.config.state, error.holder):
-        raise StuckError(late) from error
-
-
-def _told_once(  # noqa: PLR0913, PLR0917  (what could not be done, and what was seen)
-    context: Context,
-    journal: Journal,
-    error: RetrainError,
-    reason: Reason,
-    incident: str,
-    view: View | None = None,
-) -> Report:
-    """The report of a check that could not do what it should; cron asks again, and is told once."""
-    now, message = context.clock(), context.secrets.scrub(str(error))
-    news = journal.past().is_news(incident, now, context.config.notifications.repeat_after)
-    seen = view.assessments if view is not None else ()
-    journal.append(Checked(Action.HOLD, reason, message, None, seen, incident, news), now)
-    return Report(message, {"error": message, "exit_code": error.exit_code}, error.exit_code, news)
-
-
-def _decide(context: Context, journal: Journal, snapshot: Snapshot, options: Options) -> View:
-    serving, past = _serving(context, journal)
-    version = serving.version if serving is not None else None
-    if past.swap is not None and past.swap.version == version:
-        version = past.served  # its hook runs, and may still undo it
-    now, triggers = context.clock(), context.config.triggers
-    known, past = past.served or "", as_of(past, version, now)
-    assessments = assess(snapshot, triggers, past)
-    watched = watch(past, assessments)
-    made_at = serving.made_at if serving is not None else None
-    probation = probation_of(context, past)
-    decision = decide(
-        past, watched, assessments, triggers, now, champion_made_at=made_at, probation=probation, forced=options.forced
-    )
-    gathered = ""
-    if triggers.evidence is not None:
-        gathered = f"{evidence.told(watched.evidence, triggers)}: {evidence.meaning(triggers)}"
-    return View(snapshot, assessments, decision, version, gathered, past.trial.before if past.trial else None, known)
-
-
-def _serving(context: Context, journal: Journal) -> tuple[registry.Served | None, Past]:
-    """What is served and what the journal says, of one time: nobody moved the link between the two looks."""
-    while True:
-        serving, past = registry.served(context.config.models), journal.past()
-        if registry.served(context.config.models) == serving:
-            return serving, past
-
-
-def _hold(context: Context, journal: Journal, view: View, options: Options) -> Report:
-    """The report of a check that does not train, which is recorded; news if nobody was told of it yet."""
-    now, past, incident = context.clock(), journal.past(), incident_of(view)
-    repeat_after = context.config.notifications.repeat_after
-    news = incident is not None and past.is_news(incident, now, repeat_after)
-    journal.append(checked(view, incident, news=news), now)
-    if incident is None and view.decision.reason is not Reason.BUSY and past.told.keys() - {PROMOTION}:
-        view = replace(view, decision=replace(view.decision, message=f"recovered: {view.decision.message}"))
-        news = True
-    return report_of(view, options, news=news)
-
-
-def _act_if_free(context: Context, journal: Journal, view: View, options: Options) -> Report:
-    """Take the lock, decide again on what the journal says now, and act if that still is the decision."""
-    try:
-        with lock.hold(context.config.state, "check", context.clock(), outlived=True) as lock_fd:
-            settled = settle(context, journal, lock_fd)
-            view = _decide(context, journal, view.snapshot, options)
-            if view.decision.action is not Action.TRAIN:
-                if view.decision.action is Action.HOLD:
-                    report = _hold(context, journal, view, options)
-                else:
-                    report = _roll_back(context, journal, view, options, lock_fd)
-                lock.free(lock_fd)
-                return _after(settled, report)
-            run, news = train(context, journal, checked(view), lock_fd, options.echo)
-    except lock.HeldError as error:
-        if options.forced is not None:
-            raise
-        _complain_if_stuck(context, error)
-        due = view.decision.message.removeprefix("training: ").removeprefix("rolling back: ")
-        message = f"held: {due}, but {error.holder or 'another run'} holds the lock (the next check looks again)"
-        busy = replace(view.decision, action=Action.HOLD, reason=Reason.BUSY, message=message)
-        return _hold(context, journal, replace(view, decision=busy), options)
-    then = " waits (retrain promote)" if run.outcome is Outcome.SUCCEEDED else ""
-    view = replace(view, decision=replace(view.decision, message=f"{view.decision.message}; {run.message}{then}"))
-    return _after(settled, report_of(view, options, news=news, run=run))
-
-
-def _roll_back(context: Context, journal: Journal, view: View, options: Options, lock_fd: int) -> Report:
-    """Put the champion before this one back: what serves now has failed its probation."""
-    decision, before = view.decision, view.before or ""
-    why = decision.message.removeprefix("rolling back: ")
-    journal.append(checked(view), context.clock())
-    try:
-        hand_over(context, journal, SwapStarted(Swap.ROLLBACK, before, view.served, why), lock_fd)
-    except RetrainError as error:
-        return _told_once(context, journal, error, Reason.PROBATION, Reason.PROBATION, view)
-    message = (
-        f"rolled back: {short(before)} serves again, {short(view.served or '')} is out of service: {why}."
-        " On the holdout it was better, so see whether that still looks like live traffic"
-    )
-    return report_of(replace(view, decision=replace(decision, message=message)), options)

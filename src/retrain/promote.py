@@ -249,7 +249,7 @@ def _name(pair: Pair) -> str:
 
 def _on_trial(case: Case) -> str:
     """The sentence of the probation that begins; empty without one."""
-    probation, trial = case.context.config.promotion.probation, case.journal.past().trial
+    probation, trial = case.context.config.promotion.probation, case.journal.past().probation
     if probation is None:
         return ""
     if trial is None:

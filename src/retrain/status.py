@@ -1,11 +1,11 @@
-"""`retrain status`: what is served, what waits, what the next check may do and why, what happened lately."""
+"""`retrain status`: the state in a word, what is served, what waits, what the next check may do, the latest events."""
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from datetime import datetime
 
 from retrain.context import Context
 from retrain.core import evidence
-from retrain.core.decide import barrier, fails_probation, is_worse, overdue, rolling_back, stands
+from retrain.core.decide import barrier, decide, is_worse
 from retrain.core.events import (
     UNKNOWN_ROWS,
     Adopted,
@@ -25,8 +25,8 @@ from retrain.core.events import (
     TrainingStarted,
 )
 from retrain.core.fold import as_of
-from retrain.core.past import Past
-from retrain.core.records import Action, Assessment, Signal
+from retrain.core.past import FAILED, STUCK, Past, Probation, kind_of
+from retrain.core.records import Action, Assessment, Decision, Reason, Signal
 from retrain.core.rules import Triggers
 from retrain.core.text import counted, duration, iso, moment, short
 from retrain.core.verdicts import Ruling, Verdict
@@ -35,61 +35,80 @@ from retrain.effects.journal import open_journal
 from retrain.errors import Report
 from retrain.swap import probation_of
 
+HEALTHY, TRAINING, WAITING, PERSON, UNKNOWN, IN_BREACH = (
+    "HEALTHY",
+    "TRAINING",
+    "WAITING FOR PROMOTE",
+    "NEEDS A PERSON",
+    "UNKNOWN",
+    "IN BREACH",
+)
+
 
 def status(context: Context, limit: int) -> Report:
     """The report of how things stand; it changes nothing."""
     config, now = context.config, context.clock()
+    triggers = config.triggers
     with open_journal(config.state, writable=False) as journal:
         past, last = as_of(journal.past(), None, now), journal.last_check()
-        events = journal.turning_points(limit)
+        events, compared = journal.turning_points(limit), next(journal.latest_judgements(), None)
     serving, kept = registry.served(config.models), set(registry.kept(config.models))
-    held, probation = barrier(past, config.triggers, now), probation_of(context, past)
-    screen = {
-        "champion": _champion(serving, past, now),
+    seen = last.event.assessments if last is not None and isinstance(last.event, Checked) else ()
+    probation = probation_of(context, past)
+    made_at = serving.made_at if serving is not None else None
+    due = decide(past, past, seen, triggers, now, champion_made_at=made_at, probation=probation)
+    held, holder = barrier(past, triggers, now), lock.holder(config.state)
+    new = past.probation
+    until = new.since + probation if new is not None and probation is not None else now
+    word, why = _state(past, last, due, serving, holder)
+    screen: dict[str, str] = {
+        **{str(each.signal): _reading(each) for each in seen},
+        "champion": _champion(serving, past, now) + _scored(compared, past.served),
         "challenger": _challenger(past),
-        "evidence": _evidence(past, config.triggers),
-        "probation": _probation(past, probation, config.triggers, now),
+        "comparisons": _comparisons(compared, config.promotion.holdout_uses),
+        "evidence": evidence.text(past.evidence, triggers) if triggers.evidence is not None else "",
+        "probation": _probation(new, triggers, until) if new is not None and now < until else "",
         "last check": _last_check(last, now),
-        "next check": _next(context, past, last, serving),
+        "next check": _next(past, due, triggers, seen, holder, now),
     }
-    lately = [f"{moment(entry.at)}  {tell(entry.event)}" for entry in events]
-    text = [f"{heading:<12}{line}" for heading, line in screen.items() if line]
-    text += ["lately (newest first)", *(f"  {line}" for line in lately)] if lately else []
+    text = [f"{word}: {why}" if why else word, *(f"{title:<12}{line}" for title, line in screen.items() if line)]
+    lately = [f"  {moment(entry.at)}  {describe(entry.event)}" for entry in events]
+    text += ["latest events, newest first", *lately] if lately else []
     data = {
+        "state": word,
         "champion": None if serving is None else {"version": serving.version, "since": _iso(_since(serving, past))},
         "previous": [version for version in past.lineage[::-1] if version in kept],
         "challenger": past.challenger
         and {"version": past.challenger.version, "since": iso(past.challenger.at), "judged": past.challenger.settled},
-        "last_check": None if last is None else {"at": iso(last.at), **_decision(last.event)},
-        "evidence": config.triggers.evidence
-        and {
-            "score": evidence.gathered(past.evidence, config.triggers),
-            "bar": evidence.bar(past.evidence, config.triggers),
-        },
-        "probation": {"f1": past.trial.f1, "before": past.trial.before, "windows_below": past.trial.count}
-        if past.trial is not None and _probation(past, probation, config.triggers, now)
+        "metrics": {each.signal: {"value": each.value, "threshold": each.threshold} for each in seen},
+        "last_check": None if last is None else {"at": iso(last.at), **_decided(last.event)},
+        "evidence": triggers.evidence
+        and {"score": evidence.gathered(past.evidence, triggers), "bar": evidence.bar(past.evidence, triggers)},
+        "probation": {"f1": new.f1, "before": new.before, "windows_below": new.count}
+        if new is not None and now < until
         else None,
-        "held_back": held and {"reason": held.reason, "message": held.sentence, "until": _iso(held.until)},
+        "held_back": held and {"reason": held.reason, "message": held.what, "until": _iso(held.until)},
         "unpromoted": past.unpromoted,
         "failures": past.failures,
         "message": "\n".join(text),
         "events": [
-            {"at": iso(entry.at), "kind": type(entry.event).__name__, "message": tell(entry.event)} for entry in events
+            {"at": iso(entry.at), "kind": type(entry.event).__name__, "message": describe(entry.event)}
+            for entry in events
         ],
     }
     return Report("\n".join(text), data)
 
 
-def tell(event: Event) -> str:
+def describe(event: Event) -> str:
     """An event of the journal in a sentence."""
     match event:
         case Checked() | TrainingFinished() | SwapUndone() | HistoryLost():
             return event.message
         case TrainingStarted():
-            return f"started training {event.run}: {event.message.removeprefix('training: ')}"
+            return f"started training {event.run}: {event.message}"
         case Judged():
-            again = " (from the record)" if event.repeated else ""
-            return f"judged {short(event.challenger)}{again}: {_in_short(event.verdict)}"
+            again = " (recorded verdict)" if event.repeated else ""
+            return f"compared {short(event.challenger)}{again}: {_in_short(event.verdict)}"
         case NotJudged():
             return f"could not judge {short(event.version)}: {event.message}"
         case SwapStarted():
@@ -107,19 +126,49 @@ def tell(event: Event) -> str:
             return f"pruned {counted(event.events, 'event')} from before {moment(event.before)}"
 
 
-def _in_short(verdict: Verdict) -> str:
-    scores = [f"{verdict.metric} {verdict.challenger_score:.3f}"] if verdict.challenger_score is not None else []
-    scores += [f"against {verdict.champion_score:.3f}"] if verdict.champion_score is not None else []
-    return f"{verdict.ruling}, look {verdict.look}" + (f", {' '.join(scores)}" if scores else "")
+# ---------------------------------------------------------------- the state in a word
+
+
+def _state(
+    past: Past, last: Entry | None, due: Decision, serving: registry.Served | None, holder: lock.Holder | None
+) -> tuple[str, str]:
+    """The state, and why; the gravest where several apply."""
+    is_gone = (serving is None and past.served is not None) or (serving is not None and serving.made_at is None)
+    if is_gone:
+        return PERSON, "the champion is gone"
+    event = last.event if last is not None else None
+    if isinstance(event, Checked) and kind_of(event.incident or "") in (FAILED, STUCK):
+        return PERSON, event.message
+    if past.run is not None and holder is not None:
+        return TRAINING, f"{past.run.id}, since {moment(past.run.at)}"
+    if due.reason in (Reason.NEEDS_A_PERSON, Reason.NOT_REARMED):
+        return PERSON, f"{due.why}, but {due.hold} ({due.remedy})"
+    if past.challenger is not None and not past.challenger.settled:
+        return WAITING, f"challenger {short(past.challenger.version)} of {moment(past.challenger.at)}"
+    if not isinstance(event, Checked):
+        return UNKNOWN, "no check has run yet"
+    if due.reason is Reason.HEALTHY and event.assessments:
+        return HEALTHY, due.why
+    in_breach = due.breaches or due.action is not Action.HOLD
+    return (IN_BREACH if in_breach else UNKNOWN), due.why if event.assessments else event.message
+
+
+def _reading(seen: Assessment) -> str:
+    """A signal beside its threshold."""
+    window = f" (window to {moment(seen.observed_at)})" if seen.dated and seen.observed_at is not None else ""
+    return f"{seen.sentence}{window}"
+
+
+# ---------------------------------------------------------------- who serves, who waits
 
 
 def _champion(serving: registry.Served | None, past: Past, now: datetime) -> str:
     if serving is None and past.served is not None:
-        return f"GONE: the journal says that {short(past.served)} serves, but nothing is there (retrain rollback)"
+        return f"GONE: the journal says that {short(past.served)} serves, but there is no file (retrain rollback)"
     if serving is None:
         return "none serves yet (retrain promote PATH puts the first one in service)"
     if serving.made_at is None:
-        return f"GONE: {short(serving.version or '?')} is linked, but {serving.path} is missing (retrain rollback --to)"
+        return f"GONE: dangling link to {short(serving.version or '?')}, {serving.path} (retrain rollback --to VERSION)"
     if serving.version is None:
         return f"{serving.path}, an ordinary file; the next training or promotion adopts it as a version"
     since, served_since = "", _since(serving, past)
@@ -128,7 +177,7 @@ def _champion(serving: registry.Served | None, past: Past, now: datetime) -> str
     elif past.swap is not None and serving.version == past.swap.version:
         since = f", being put in service (a {past.swap.swap})"
     elif past.served is not None:
-        since = f", put there by hand (the journal says {short(past.served)})"
+        since = f", linked by hand (the journal says {short(past.served)})"
     before = f"; before it {short(past.lineage[-1])} (retrain rollback)" if past.lineage else ""
     return f"{short(serving.version)}{since}{before}"
 
@@ -138,15 +187,31 @@ def _since(serving: registry.Served, past: Past) -> datetime | None:
     return past.served_since if serving.version == past.served else None
 
 
+def _scored(compared: Judged | None, served: str | None) -> str:
+    """The champion's score in the latest comparison, as part of a sentence."""
+    if compared is None or served not in (compared.champion, compared.challenger):
+        return ""
+    verdict = compared.verdict
+    score = verdict.challenger_score if served == compared.challenger else verdict.champion_score
+    return "" if score is None else f"; holdout {verdict.metric} {score:.3f} on {counted(verdict.rows, 'row')}"
+
+
+def _comparisons(compared: Judged | None, uses: int) -> str:
+    """How worn the holdout is; empty before the first comparison."""
+    return (
+        "" if compared is None else f"{compared.verdict.look} of {uses} used on this holdout (promotion.holdout_uses)"
+    )
+
+
 def _challenger(past: Past) -> str:
     waiting = past.challenger
     if waiting is None:
         return "none waits"
     name = f"{short(waiting.version)} of {moment(waiting.at)}"
     if waiting.refused == UNKNOWN_ROWS:
-        return f"{name} was refused, since nobody knows on which rows it was trained (train anew)"
+        return f"{name} was refused: its training rows are not known (train anew)"
     if waiting.refused:
-        return f"{name} was refused, since a training may have seen the holdout (a fresh holdout can judge it)"
+        return f"{name} was refused: a training may have read the holdout (a fresh holdout can judge it)"
     if waiting.ruling is None:
         return f"{name} waits (retrain promote judges it)"
     if waiting.undone:
@@ -156,59 +221,55 @@ def _challenger(past: Past) -> str:
     return f"{name} was judged: {waiting.ruling} (a fresh holdout can judge it anew)"
 
 
-def _evidence(past: Past, triggers: Triggers) -> str:
-    """How far the evidence rule has come; empty without it."""
-    return evidence.told(past.evidence, triggers).removeprefix("evidence ") if triggers.evidence is not None else ""
-
-
-def _probation(past: Past, probation: timedelta | None, triggers: Triggers, now: datetime) -> str:
-    """What the new champion must keep up, and how it does; empty where none is on probation."""
-    trial = past.trial
-    if trial is None or probation is None or now >= trial.since + probation:
-        return ""
-    windows = f"{counted(triggers.consecutive, 'window')} in a row with F1 below {trial.f1:.3f}"
-    beyond = ", if its windows together show it beyond chance" if trial.old is not None else ""
-    so_far = f"so far {trial.count}"
-    if trial.old is not None and trial.count and not is_worse(trial.old, trial.new, trial.windows):
-        so_far += ", which luck may explain"
+def _probation(new: Probation, triggers: Triggers, until: datetime) -> str:
+    """What the new champion must keep up, and how it does."""
+    windows = f"{counted(triggers.consecutive, 'window')} in a row with F1 below {new.f1:.3f}"
+    beyond = ", if its windows together show it beyond chance" if new.old is not None else ""
+    so_far = f"so far {new.count}"
+    if new.old is not None and new.count and not is_worse(new.old, new.new, new.windows):
+        so_far += ", which chance may explain"
     return (
-        f"until {moment(trial.since + probation)} a check rolls back after {windows}, which {short(trial.before)}"
-        f" showed last{beyond}; {so_far}"
+        f"until {moment(until)} a check rolls back after {windows}, which {short(new.before)} showed"
+        f" last{beyond}; {so_far}"
     )
+
+
+# ---------------------------------------------------------------- checks
 
 
 def _last_check(last: Entry | None, now: datetime) -> str:
     if last is None:
         return "never (is retrain check in the crontab?)"
-    return f"{moment(last.at)} ({duration(now - last.at)} ago): {tell(last.event)}"
+    return f"{moment(last.at)} ({duration(now - last.at)} ago): {describe(last.event)}"
 
 
-def _next(context: Context, past: Past, last: Entry | None, serving: registry.Served | None) -> str:
+def _next(  # noqa: PLR0913, PLR0917  (everything that a check decides on)
+    past: Past,
+    due: Decision,
+    triggers: Triggers,
+    seen: tuple[Assessment, ...],
+    holder: lock.Holder | None,
+    now: datetime,
+) -> str:
     """What the next check may do, and why."""
-    triggers, now = context.config.triggers, context.clock()
     if past.run is not None or past.swap is not None:
         what = f"training {past.run.id}" if past.run is not None else "a swap"
-        holder = lock.holder(context.config.state)
         return f"finds {what} under way, by {holder}" if holder else f"settles {what}, which was interrupted"
-    seen = last.event.assessments if last is not None and isinstance(last.event, Checked) else ()
-    failed = fails_probation(past, seen, triggers, probation_of(context, past), now)
-    if failed is not None:
-        rollback = rolling_back(past, failed, triggers, now, ())
-        return rollback.message if rollback.action is Action.HOLD else f"rolls back, if this still stands: {failed}"
-    due = [each.sentence for each in seen if stands(past, each, triggers)]
-    age = overdue(past, serving.made_at if serving is not None else None, triggers, now)
-    due += [age] if age is not None else []
+    if due.action is not Action.HOLD:
+        act = "trains" if due.action is Action.TRAIN else "rolls back"
+        return f"{act}, if this still stands: {due.why}"
     held = barrier(past, triggers, now)
     if held is not None:
         until = f" until {moment(held.until)}" if held.until is not None else ""
-        return f"{'holds' if due else 'would hold'} a breach back{until}: {held.sentence} ({held.remedy})"
-    if due:
-        return f"trains, if this still stands: {'; '.join(due)}"
-    return "; ".join(_ready(past, seen, triggers, now))
+        holds = "holds" if due.reason is held.reason else "would hold"
+        return f"{holds} a breach back{until}: {held.what} ({held.remedy})"
+    if due.reason is Reason.PROBATION:
+        return due.message
+    return "; ".join(_conditions(past, seen, triggers, now))
 
 
-def _ready(past: Past, seen: Sequence[Assessment], triggers: Triggers, now: datetime) -> Iterator[str]:
-    """What it would take for the next check to train."""
+def _conditions(past: Past, seen: tuple[Assessment, ...], triggers: Triggers, now: datetime) -> Iterator[str]:
+    """What it takes for the next check to train."""
     if all(triggers.threshold(signal) is None for signal in Signal):
         yield "trains when the champion is too old (max_model_age)"
         return
@@ -227,10 +288,19 @@ def _ready(past: Past, seen: Sequence[Assessment], triggers: Triggers, now: date
         yield "drift must be seen healthy once before it counts"
 
 
-def _decision(event: Event) -> dict[str, str]:
+# ---------------------------------------------------------------- parts of sentences
+
+
+def _decided(event: Event) -> dict[str, str]:
     if not isinstance(event, Checked):
         return {}
     return {"action": event.action, "reason": event.reason, "message": event.message}
+
+
+def _in_short(verdict: Verdict) -> str:
+    scores = [f"{verdict.metric} {verdict.challenger_score:.3f}"] if verdict.challenger_score is not None else []
+    scores += [f"against {verdict.champion_score:.3f}"] if verdict.champion_score is not None else []
+    return f"{verdict.ruling}, comparison {verdict.look}" + (f", {' '.join(scores)}" if scores else "")
 
 
 def _instead(previous: str | None) -> str:

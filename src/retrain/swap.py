@@ -32,7 +32,7 @@ class SwapUndoneError(RetrainError):
 def probation_of(context: Context, past: Past) -> timedelta | None:
     """How long the latest promotion is on trial; None where it is not, or where there is nothing to go back to."""
     probation = context.config.promotion.probation
-    if probation is None or past.trial is None or past.trial.before not in registry.kept(context.config.models):
+    if probation is None or past.probation is None or past.probation.before not in registry.kept(context.config.models):
         return None
     return probation
 

@@ -11,33 +11,42 @@ from pathlib import Path
 from retrain.config import Config
 from retrain.context import Context
 from retrain.core.events import Checked, TrainingFinished, TrainingStarted
-from retrain.core.past import TRAINING
-from retrain.core.records import Outcome, Run
+from retrain.core.past import TRAINING, incident_of
+from retrain.core.records import Outcome, Reason, Run
 from retrain.core.text import duration, short
-from retrain.effects import evaluation, registry, training
+from retrain.effects import evaluation, lock, registry, training
 from retrain.effects.journal import Journal
 from retrain.errors import RetrainError, Stopped
 
 
-def train(
-    context: Context, journal: Journal, checked: Checked, lock_fd: int, echo: Callable[[bytes], None] | None
+def train(  # noqa: PLR0913, PLR0917  (what was seen, why it trains, and what it holds)
+    context: Context,
+    journal: Journal,
+    checked: Checked,
+    why: str,
+    held: lock.Attempt,
+    echo: Callable[[bytes], None] | None,
 ) -> tuple[Run, bool]:
-    """What came of the training that `checked` decided on, and whether that is news.
+    """One training, which `checked` decided on: how it ended, and whether that is news.
 
-    `echo` is a terminal that follows the output. Raises Stopped, after recording it, when the controller was sent
-    a signal meanwhile.
+    `why` is its reason in a clause, `echo` shows its output on a terminal. Raises Stopped, after recording it, when
+    the controller was sent a signal meanwhile.
     """
-    config, started = context.config, context.clock()
+    config, started, lock_fd = context.config, context.clock(), held.descriptor or 0
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     journal.append(checked, started)
-    journal.append(TrainingStarted(run_id, checked.reason, checked.message), started)
+    journal.append(TrainingStarted(run_id, checked.reason, why), started)
+    held.outlived = True
+    lock.describe(lock_fd, "training")
     before = _trace(config.models.challenger)
-    ended = _run(context, run_id, checked.message, lock_fd, echo)
+    ended = _run(context, run_id, why, lock_fd, echo)
     is_new = _trace(config.models.challenger) not in (None, before)
     run = _judge(context, run_id, ended, checked.served, journal.past().banned, is_new=is_new)
     run, stopped = _with_rows_remembered(config, run)
     succeeded, now = run.outcome is Outcome.SUCCEEDED, context.clock()
-    news = succeeded or journal.past().is_news(TRAINING, now, config.notifications.repeat_after)
+    incident = incident_of(TRAINING, f"{run.outcome} {run.exit_code}")
+    news = succeeded or journal.past().is_news(incident, now, config.notifications.repeat_after)
+    news = news or checked.reason is Reason.FORCED
     finished = TrainingFinished(run.id, run.outcome, run.message, run.exit_code, run.seconds, run.challenger, news)
     past = journal.append(finished, now)
     if ended.signal is not None or stopped is not None:

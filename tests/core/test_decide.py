@@ -307,17 +307,17 @@ def test_too_few_labelled_samples_are_not_judged() -> None:
         ({"counts": Counts(-1, 10, 10)}, "not whole numbers"),
         ({"counts": Counts(1.5, 10, 10)}, "not whole numbers"),
         ({"counts": Counts(1e308, 1e308, 1e308)}, "not whole numbers"),
-        ({"positives": 1e300}, "counts nothing"),
-        ({"counts": Counts(0, 0, 0)}, "no positive"),
+        ({"positives": 1e300}, "is no count"),
+        ({"counts": Counts(0, 0, 0)}, "F1 is not defined"),
         ({"counts": LOST}, "no series matches"),
         ({"positives": 0.0}, "no labelled positive"),
         ({"positives": LOST}, "no series matches"),
         ({"samples": LOST}, "no series matches"),
-        ({"samples": -4.0}, "counts nothing"),
-        ({"f1_observed_at": LOST}, "age cannot be told"),
-        ({"window": LOST}, "window cannot be told"),
+        ({"samples": -4.0}, "is no count"),
+        ({"f1_observed_at": LOST}, "age is not known"),
+        ({"window": LOST}, "window is not known"),
         ({"f1_observed_at": T0 - 2 * DAY}, "2 d ago"),
-        ({"f1_observed_at": T0 + HOUR}, "do the clocks agree"),
+        ({"f1_observed_at": T0 + HOUR}, "compare the clocks"),
     ],
 )
 def test_an_f1_that_cannot_be_trusted_is_unknown_and_trains_nothing(fields: dict[str, Any], words: str) -> None:
@@ -335,7 +335,7 @@ def test_a_window_that_goes_backwards_counts_for_nothing_and_says_so() -> None:
     story.later(HOUR).check(story.see(0.5))
     decision = story.check(old)
     assert decision.reason is Reason.SAME_WINDOW
-    assert "windows do not go backwards" in decision.message
+    assert "ended before one that was read already" in decision.message
     assert story.past.f1.count == 1
 
 
@@ -354,7 +354,7 @@ def test_a_window_that_has_lost_labels_is_unknown(before: dict[str, Any], after:
     story.check(story.see(0.8, **before, f1_observed_at=end, drift_observed_at=end))
     decision = story.later(HOUR).check(story.see(0.8, **after, f1_observed_at=end, drift_observed_at=end))
     assert decision.reason is Reason.UNKNOWN
-    assert "labels do not go away" in decision.message
+    assert "when it was read before" in decision.message
     again = story.later(HOUR).check(story.see(0.8, **before, f1_observed_at=end, drift_observed_at=end))
     assert again.reason is Reason.SAME_WINDOW
     assert story.later(HOUR).check(story.see(0.8, **after)).action is Action.TRAIN, "another window may be smaller"
@@ -402,7 +402,7 @@ def test_a_champion_that_a_wrong_clock_made_in_the_future_grows_old_all_the_same
 
 def test_an_incident_that_was_told_in_the_future_is_told_again() -> None:
     """The clock was ahead when it was told; a failure that lasts must not be silent until that date."""
-    past = Past(told={"unknown": T0 + 1000 * DAY, "stuck": T0})
+    past = Past(reported={"unknown": T0 + 1000 * DAY, "stuck": T0})
     assert past.is_news("unknown", T0, DAY)
     assert not past.is_news("stuck", T0 + HOUR, DAY)
 

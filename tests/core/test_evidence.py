@@ -139,7 +139,7 @@ def test_a_drop_trains_when_the_windows_together_show_it() -> None:
     decisions = [story.check(story.window(0.80)) for _ in range(6)]
     assert Action.TRAIN in [each.action for each in decisions]
     trained = next(each for each in decisions if each.action is Action.TRAIN)
-    assert "the windows together show it" in trained.message
+    assert "above the bar" in trained.message
 
 
 def test_a_training_spends_the_evidence_and_a_failed_one_does_not() -> None:

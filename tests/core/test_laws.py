@@ -89,13 +89,14 @@ def live(rules: Triggers, life: list[Step]) -> tuple[Life, list[tuple[Step, Deci
 @settings(max_examples=150, deadline=None)
 @given(triggers(), steps)
 def test_no_window_trains_twice(rules: Triggers, life: list[Step]) -> None:
-    """A training that succeeded spends its window: the same window of the same champion never trains again."""
-    spent: set[tuple[int, str | None]] = set()
+    """A training that succeeded spends its window: what a signal said of it never trains the same champion again."""
+    spent: set[tuple[int, str, str | None]] = set()
     for step, decision, before, _ in live(rules, life)[1]:
         if decision.action is Action.TRAIN:
-            assert (step.window, before.served) not in spent
+            causes = {(step.window, breach.metric, before.served) for breach in decision.breaches}
+            assert not causes <= spent
             if step.outcome is Outcome.SUCCEEDED:
-                spent.add((step.window, before.served))
+                spent |= causes
 
 
 @settings(max_examples=150, deadline=None)

@@ -95,8 +95,8 @@ def test_a_check_while_the_hook_after_the_swap_runs_keeps_the_trial() -> None:
     story.past = as_of(story.past, NEW, story.later(HOUR).now)
     assert story.past.served == OLD
     story.tell(Promoted(NEW, OLD))
-    assert story.past.trial is not None
-    assert story.past.trial.f1 == 0.8
+    assert story.past.probation is not None
+    assert story.past.probation.f1 == 0.8
     assert not story.past.drift.armed, "drift that stood stays disarmed"
     story.tell(SwapStarted(Swap.ROLLBACK, OLD, NEW))
     story.past = as_of(story.past, OLD, story.later(HOUR).now)
@@ -109,7 +109,7 @@ def test_a_champion_that_came_by_hand_shows_nothing_of_the_one_before() -> None:
     story = Story(BOTH)
     story.check(story.see(0.8))
     story.later(HOUR).tell(Promoted(NEW, "c" * 64))
-    assert story.past.trial is None
+    assert story.past.probation is None
 
 
 def test_after_a_hook_that_failed_the_rollback_waits_for_the_back_off() -> None:

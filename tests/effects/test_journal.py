@@ -77,9 +77,9 @@ def anything(kind: Any) -> st.SearchStrategy[Any]:
 
 def test_what_matters_after_a_promotion_is_read_back_to_the_letter(state: Path) -> None:
     """A row that is written otherwise than it is read would be folded anew from all events, at every command."""
-    f1 = Assessment(Signal.F1, State.HEALTHY, "", value=0.9, threshold=0.85, window="w", observed_at=T0, dated=True)
+    f1 = Assessment(Signal.F1, State.HEALTHY, value=0.9, threshold=0.85, window="w", observed_at=T0, dated=True)
     past = tell(state, Adopted(A), Checked(Action.HOLD, Reason.HEALTHY, "", A, (f1,)), Promoted(B, A))
-    assert past.trial is not None
+    assert past.probation is not None
     for number in range(3):
         window = replace(f1, window=f"{number}", observed_at=T0 + timedelta(hours=1 + number))
         with open_journal(state) as journal:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -23,11 +24,12 @@ from datetime import datetime
 from pathlib import Path
 from retrain.effects import lock
 since, outlived = datetime.fromisoformat(sys.argv[2]), sys.argv[4] != "ends and frees it"
-with lock.hold(Path(sys.argv[1]), "check", since, outlived=outlived) as descriptor:
+with lock.attempt(Path(sys.argv[1]), "check", since) as held:
+    held.outlived = outlived
     if sys.argv[3] == "with a child":
         # Like a training: it inherits the descriptor, and ends when its standard input does.
         child = [sys.executable, "-c", "import sys; print(1, flush=True); sys.stdin.read()"]
-        subprocess.Popen(child, pass_fds=(descriptor,), start_new_session=True)
+        subprocess.Popen(child, pass_fds=(held.descriptor,), start_new_session=True)
     else:
         print(1, flush=True)
     if sys.argv[4] == "waits":
@@ -71,7 +73,7 @@ def test_it_is_exclusive_between_processes_and_names_its_holder(state: Path) -> 
         assert caught.value.holder == who
         assert caught.value.exit_code is Exit.BUSY
         expected = f"retrain check (process {process.pid}, since 2026-11-22 16:10 UTC)"
-        assert str(caught.value) == f"busy: {state / 'lock'} is held by {expected}; try again when it has ended"
+        assert str(caught.value) == f"busy: {expected} holds the lock {state / 'lock'}; try again when it has ended"
         assert lock.holder(state) == who
     process.wait()
     assert is_free(state)
@@ -87,6 +89,41 @@ def test_the_name_of_a_holder_before_is_not_taken_for_that_of_the_present_one(st
         assert lock.holder(state) != before
         assert not lock.is_held_still(state, before), process.pid
     assert not lock.is_held_still(state, before)
+
+
+def test_an_attempt_does_not_wait_and_names_who_has_it(state: Path) -> None:
+    """A check that finds the lock held goes on without it, and knows who holds it."""
+    with held(state) as process, lock.attempt(state, "check", T0) as missed:
+        assert missed.descriptor is None
+        assert missed.holder == lock.Holder("check", process.pid, T0)
+    with lock.attempt(state, "check", T0) as found:
+        assert found.descriptor is not None
+        assert not is_free(state)
+    assert is_free(state)
+
+
+def test_a_person_waits_for_a_holder_that_is_brief(state: Path) -> None:
+    """The holder is named once; when it ends in time, the lock is had."""
+    named: list[lock.Holder] = []
+    with held(state) as process:
+        waiting = Thread(target=process.communicate, args=(b"",))
+
+        def end(holder: lock.Holder) -> None:
+            named.append(holder)
+            waiting.start()
+
+        with lock.hold(state, "promote", T0, wait=timedelta(seconds=60), on_wait=end) as descriptor:
+            assert descriptor > 0
+        waiting.join()
+    assert [holder.pid for holder in named] == [process.pid]
+
+
+def test_nobody_waits_for_a_training(state: Path) -> None:
+    """A holder that says what takes long is not waited for, and is named with it."""
+    with lock.attempt(state, "check", T0) as found:
+        lock.describe(found.descriptor or 0, "training")
+        with pytest.raises(lock.HeldError, match="16:10 UTC, training"):
+            lock.hold(state, "promote", T0, wait=timedelta(hours=1)).__enter__()
 
 
 def test_it_is_exclusive_within_a_process(state: Path) -> None:
@@ -171,7 +208,7 @@ def test_garbage_in_the_file_is_no_name(state: Path, garbage: bytes) -> None:
     assert is_free(state)
     with lock.hold(state, "check", T0):
         (state / "lock").write_bytes(garbage)
-        with pytest.raises(lock.HeldError, match="held by a run that has not named itself yet"):
+        with pytest.raises(lock.HeldError, match="a run that has not written its name yet holds the lock"):
             lock.hold(state, "promote", T0).__enter__()
 
 

@@ -229,7 +229,7 @@ def test_training_gets_its_environment_and_a_clean_make(project: Project) -> Non
     run = json.loads(project.run("check", "--json", **outer).stdout)["run"]
     seen = (project.root / "env.txt").read_text()
     assert f"RETRAIN_RUN_ID={run['id']}\n" in seen
-    assert "RETRAIN_REASON=training: F1 0.780 is below 0.850\n" in seen
+    assert "RETRAIN_REASON=F1 0.780 is below 0.850\n" in seen
     assert f"RETRAIN_CHALLENGER={project.root / CHALLENGER}\n" in seen
     assert f"RETRAIN_REFERENCE={project.root}/models/challenger.reference.parquet\n" in seen
     assert "EXTRA=1\n" in seen

@@ -12,9 +12,8 @@ from retrain.backtest.replay import Replay, recorded
 from retrain.config.conflicts import contradictions
 from retrain.config.load import parse_rule, parse_span
 from retrain.context import Context
-from retrain.core.assess import NAMES
-from retrain.core.evidence import YEAR, told_rule
-from retrain.core.records import Reason, Recorded, Signal
+from retrain.core.evidence import YEAR, rule_name
+from retrain.core.records import NAMES, Reason, Recorded, Signal
 from retrain.core.rules import EvidenceRule, Positive, Rate, Share, Triggers
 from retrain.core.text import counted, duration, iso, moment
 from retrain.effects.journal import open_journal
@@ -219,7 +218,7 @@ def _told(triggers: Triggers) -> str:
     f1, drift, rule = triggers.performance_threshold, triggers.drift_threshold, triggers.evidence
     told = [f"F1 below {f1:g}"] if f1 is not None else []
     if rule is not None:
-        told = [f"evidence of {told_rule(triggers)}"]
+        told = [f"evidence of {rule_name(triggers)}"]
     told += [f"drift {triggers.drift_breach} {drift:g}"] if drift is not None else []
     told += [f"model older than {duration(triggers.max_model_age)}"] if triggers.max_model_age is not None else []
     return f"{' or '.join(told)}, consecutive: {triggers.consecutive}"

@@ -47,7 +47,7 @@ def replay(looks: Iterable[Recorded], triggers: Triggers) -> Replay:
         windows[Signal.F1] += past.f1 is not before.f1 and past.f1.seen[-1:] != before.f1.seen[-1:]
         windows[Signal.DRIFT] += past.drift is not before.drift and past.drift.seen[-1:] != before.drift.seen[-1:]
         if decision.action is Action.TRAIN:
-            trainings.append((now, decision.message.removeprefix("training: ")))
+            trainings.append((now, decision.why))
             ended = TrainingFinished(f"{len(trainings)}", Outcome.SUCCEEDED, "", challenger=f"{len(trainings)}")
             past = replace(advance(past, ended, now), challenger=None, unpromoted=0)
     return Replay(tuple(trainings), dict(reasons), dict(windows))
@@ -78,7 +78,7 @@ def _value(each: Assessment | None) -> float | Unknown | None:
     if each is None:
         return None
     if each.state is State.UNKNOWN or each.value is None:
-        return Unknown(each.kind, each.sentence.partition(": ")[2])
+        return each.unknown or Unknown("missing", "it was unknown")
     return each.value
 
 

@@ -7,7 +7,7 @@ from retrain.core.evidence import weigh
 from retrain.core.past import Past, Streak
 from retrain.core.records import Assessment, Counts, Signal, Snapshot, State, Unknown
 from retrain.core.rules import Side, Triggers
-from retrain.core.text import apart, duration, moment
+from retrain.core.text import duration, moment
 
 CLOCK_SLACK = timedelta(minutes=5)
 """How far ahead of our clock the end of a window may lie."""
@@ -19,8 +19,6 @@ MOST = 1e15
 
 BY_NUMBERS = "the numbers"
 """How a window without name or date is called."""
-
-NAMES = {Signal.F1: "F1", Signal.DRIFT: "drift"}
 
 
 def assess(snapshot: Snapshot, triggers: Triggers, past: Past) -> tuple[Assessment, ...]:
@@ -37,27 +35,29 @@ def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, past: Past) 
     value = snapshot.f1 if is_f1 else snapshot.drift
     observed_at = snapshot.f1_observed_at if is_f1 else snapshot.drift_observed_at
     threshold = triggers.threshold(signal) or 0.0
-    trouble = (
+    unknown = (
         _no_number(signal, value, triggers)
         or _no_window(observed_at, snapshot, triggers.max_age_of(signal))
         or (_no_f1(snapshot, triggers) if is_f1 else None)
     )
-    if trouble is not None or not isinstance(value, float):
-        trouble = trouble or Unknown("missing", "the monitor was not asked for it")
-        return Assessment(
-            signal, State.UNKNOWN, f"{NAMES[signal]} is unknown: {trouble.why}", threshold=threshold, kind=trouble.kind
-        )
-    state, sentence = _against(signal, value, threshold, snapshot, triggers)
+    if unknown is not None or not isinstance(value, float):
+        unknown = unknown or Unknown("missing", "monitoring has no query for it")
+        return Assessment(signal, State.UNKNOWN, threshold=threshold, unknown=unknown)
+    too_few = is_f1 and isinstance(snapshot.samples, float) and snapshot.samples < triggers.min_samples
+    above = not is_f1 and triggers.drift_breach is Side.ABOVE
+    breach = value > threshold if above else value < threshold
     dated = isinstance(observed_at, datetime)
     seen_at = observed_at if isinstance(observed_at, datetime) else snapshot.fetched_at
     positives = _float(snapshot.positives) if is_f1 else None
     counts = snapshot.counts if is_f1 and isinstance(snapshot.counts, Counts) else None
     assessed = Assessment(
         signal,
-        state,
-        sentence,
+        State.TOO_FEW if too_few else State.BREACH if breach else State.HEALTHY,
         value=value,
         threshold=threshold,
+        above=above,
+        series=snapshot.labels.get(signal, ""),
+        needed=triggers.min_samples if too_few else None,
         window=_window(signal, snapshot, seen_at if dated else None),
         observed_at=seen_at,
         dated=dated,
@@ -68,20 +68,18 @@ def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, past: Past) 
         weight=weigh(value, counts, positives, triggers) if is_f1 else None,
     )
     lost = _lost_labels(assessed, past.streak(signal))
-    return assessed if lost is None else replace(assessed, state=State.UNKNOWN, sentence=lost, kind="contradiction")
+    return assessed if lost is None else replace(assessed, state=State.UNKNOWN, unknown=lost)
 
 
-def _lost_labels(assessed: Assessment, streak: Streak) -> str | None:
-    """The sentence of a window that has fewer labels now than when it was read before."""
+def _lost_labels(assessed: Assessment, streak: Streak) -> Unknown | None:
+    """Why a window is unknown that has fewer labels now than when it was read before."""
     if streak.labelled is None or assessed.labelled is None or streak.seen[-1:] != (assessed.window,):
         return None
     (kind, had), (now_kind, has) = streak.labelled, assessed.labelled
     if now_kind != kind or has >= had:
         return None
-    return (
-        f"F1 is unknown: its window has {has:g} labelled {kind} and had {had:g} when it was read before; labels do not"
-        " go away. Was the log cut, or the monitor pointed at another?"
-    )
+    why = f"its window has {has:g} labelled {kind} and had {had:g} when it was read before"
+    return Unknown("contradiction", why, "was the log cut, or does the monitor read another one?")
 
 
 def _float(value: float | Unknown | None) -> float | None:
@@ -93,28 +91,24 @@ def _no_number(signal: Signal, value: float | Unknown | None, triggers: Triggers
         return value
     highest = 1.0 if signal is Signal.F1 or triggers.drift_breach is Side.BELOW else float("inf")
     if not 0 <= value <= highest:
-        return Unknown("out_of_range", f"{value:g} is not between 0 and {highest:g}; is the query the right one?")
+        return Unknown("out_of_range", f"{value:g} is not between 0 and {highest:g}", "is the query the right one?")
     return None
 
 
 def _no_window(observed_at: datetime | Unknown | None, snapshot: Snapshot, max_age: timedelta) -> Unknown | None:
     if isinstance(observed_at, Unknown):
-        return Unknown(observed_at.kind, f"its age cannot be told: {observed_at.why}")
+        return replace(observed_at, why=f"its age is not known: {observed_at.why}")
     if isinstance(snapshot.window, Unknown):
-        return Unknown(snapshot.window.kind, f"its window cannot be told: {snapshot.window.why}")
+        return replace(snapshot.window, why=f"its window is not known: {snapshot.window.why}")
     if observed_at is None:
         return None
     age = snapshot.fetched_at - observed_at
     if age < -CLOCK_SLACK:
-        return Unknown(
-            "future", f"its window ends {duration(-age)} from now, at {moment(observed_at)}; do the clocks agree?"
-        )
+        why = f"its window ends {duration(-age)} from now, at {moment(observed_at)}"
+        return Unknown("future", why, "compare the clocks of both machines")
     if age > max_age:
-        return Unknown(
-            "stale",
-            f"it was observed {duration(age)} ago, at {moment(observed_at)}; max_age is {duration(max_age)}."
-            " Is the monitoring job running?",
-        )
+        why = f"it is stale: observed {duration(age)} ago, at {moment(observed_at)}; max_age is {duration(max_age)}"
+        return Unknown("stale", why, "does the monitoring job run?")
     return None
 
 
@@ -122,15 +116,13 @@ def _no_f1(snapshot: Snapshot, triggers: Triggers) -> Unknown | None:
     """Why this window has no F1, though the monitor gave a number."""
     for name, count in (("samples", snapshot.samples), ("positives", snapshot.positives)):
         if isinstance(count, Unknown):
-            return Unknown(count.kind, f"monitoring.{name}: {count.why}")
+            return replace(count, why=f"monitoring.{name}: {count.why}")
         if count is not None and not _is_count(count):
-            return Unknown("contradiction", f"monitoring.{name} gave {count:g}, which counts nothing")
+            return Unknown("contradiction", f"monitoring.{name} gave {count:g}, which is no count")
     if snapshot.positives == 0:
-        return Unknown(
-            "no_positives", "the window has no labelled positive, so it has no F1, whatever the monitor says"
-        )
+        return Unknown("no_positives", "the window has no labelled positive, so F1 is not defined")
     if isinstance(snapshot.counts, Unknown):
-        return Unknown(snapshot.counts.kind, f"monitoring.counts: {snapshot.counts.why}")
+        return replace(snapshot.counts, why=f"monitoring.counts: {snapshot.counts.why}")
     if snapshot.counts is None:
         return None
     return _contradiction(snapshot.counts, snapshot.f1)
@@ -141,7 +133,7 @@ def _contradiction(counts: Counts, f1: float | Unknown | None) -> Unknown | None
     if not all(map(_is_count, (counts.tp, counts.fp, counts.fn))):
         return Unknown("contradiction", f"the counts are not whole numbers from 0 to {MOST:g}: {shown}")
     if counts.tp + counts.fp + counts.fn == 0:
-        return Unknown("no_positives", "the counts are all 0: the window has no positive, so it has no F1")
+        return Unknown("no_positives", "the counts are all 0, so F1 is not defined")
     implied = 2 * counts.tp / (2 * counts.tp + counts.fp + counts.fn)
     if isinstance(f1, float) and abs(implied - f1) > F1_ROUNDING + 1e-9:
         return Unknown("contradiction", f"the monitor says F1 {f1:.4f}, but its counts ({shown}) give {implied:.4f}")
@@ -150,23 +142,6 @@ def _contradiction(counts: Counts, f1: float | Unknown | None) -> Unknown | None
 
 def _is_count(value: float) -> bool:
     return 0 <= value <= MOST and value == int(value)
-
-
-def _against(
-    signal: Signal, value: float, threshold: float, snapshot: Snapshot, triggers: Triggers
-) -> tuple[State, str]:
-    below_is_bad = signal is Signal.F1 or triggers.drift_breach is Side.BELOW
-    breach = value < threshold if below_is_bad else value > threshold
-    shown, limit = apart(value, threshold)
-    label = snapshot.labels.get(signal)
-    subject = f"{NAMES[signal]} {shown}" + (f" ({label})" if label else "")
-    if signal is Signal.F1 and isinstance(snapshot.samples, float) and snapshot.samples < triggers.min_samples:
-        return State.TOO_FEW, (
-            f"{subject} is not judged: {snapshot.samples:g} labelled samples, min_samples is {triggers.min_samples}"
-        )
-    if breach:
-        return State.BREACH, f"{subject} is {'below' if below_is_bad else 'above'} {limit}"
-    return State.HEALTHY, f"{subject} is not {'below' if below_is_bad else 'above'} {limit}"
 
 
 def _window(signal: Signal, snapshot: Snapshot, observed_at: datetime | None) -> str:

@@ -1,78 +1,233 @@
-"""May and must we train? A pure, total function: every outcome has its reason and its sentence."""
+"""May and must a check train or roll back? A pure, total function: every outcome has its reason, causes and numbers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import erfc, sqrt
 
 from retrain.core import evidence
-from retrain.core.assess import BY_NUMBERS
+from retrain.core.assess import BY_NUMBERS, assess
+from retrain.core.fold import as_of, watch
 from retrain.core.past import Past
-from retrain.core.records import Action, Assessment, Breach, Counts, Decision, Reason, Signal, State
+from retrain.core.records import (
+    NAMES,
+    Action,
+    Assessment,
+    Breach,
+    Counts,
+    Decision,
+    Reason,
+    Signal,
+    Snapshot,
+    State,
+)
 from retrain.core.rules import Triggers
 from retrain.core.text import apart, counted, duration, moment, short
 from retrain.core.verdicts import Ruling
 
 CHANCE = 0.05
 """Of rolling back a champion that is no worse, over its whole probation, where counts are known."""
-
-
-def fails_probation(
-    past: Past, assessments: Sequence[Assessment], triggers: Triggers, probation: timedelta | None, now: datetime
-) -> str | None:
-    """Why the new champion must go: in enough windows in a row it showed a lower F1 than the one before it did last.
-
-    Where counts are known, its windows together must show it, too.
-    """
-    trial = past.trial
-    if trial is None or probation is None or now >= trial.since + probation or trial.count < triggers.consecutive:
-        return None
-    if trial.old is not None and trial.windows and not is_worse(trial.old, trial.new, trial.windows):
-        return None
-    for each in assessments:
-        of_trial = each.signal is Signal.F1 and each.window == trial.window
-        if (
-            of_trial
-            and each.state in (State.HEALTHY, State.BREACH)
-            and each.value is not None
-            and each.value < trial.f1
-        ):
-            shown, bar = apart(each.value, trial.f1)
-            in_a_row = f" in {trial.count} windows in a row" if trial.count > 1 else ""
-            in_a_row += ", more than chance explains" if trial.old is not None and trial.windows else ""
-            return (
-                f"live F1 {shown} is below the {bar} that {short(trial.before)} showed last{in_a_row}, within the"
-                f" probation of {duration(probation)}"
-            )
-    return None
-
-
-def is_worse(old: Counts, new: Counts, windows: int) -> bool:
-    """Whether the counts of so many windows together are worse than those of the old champion's last, beyond chance.
-
-    TP of TP + FP + FN is binomial with J = F1/(2 − F1), so this is the one-sided test of two proportions. It is asked
-    after every window k, at CHANCE / (k·(k + 1)): these levels sum to CHANCE.
-    """
-    of_old, of_new = old.tp + old.fp + old.fn, new.tp + new.fp + new.fn
-    share = (old.tp + new.tp) / (of_old + of_new)
-    error = sqrt(share * (1 - share) * (1 / of_old + 1 / of_new))
-    if not error:
-        return False
-    z = (old.tp / of_old - new.tp / of_new) / error
-    return erfc(z / sqrt(2)) / 2 <= CHANCE / (windows * (windows + 1))
-
-
-def rolling_back(past: Past, failed: str, triggers: Triggers, now: datetime, breaches: tuple[Breach, ...]) -> Decision:
-    """Roll back, unless the hook after it failed a short time ago."""
-    failed_at = past.trial.failed_at if past.trial is not None else None
-    if failed_at is not None and now < failed_at + triggers.failure_backoff:
-        wait = duration(failed_at + triggers.failure_backoff - now)
-        held = f"but the hook after the rollback failed {duration(now - failed_at)} ago (next try in {wait})"
-        return Decision(Action.HOLD, Reason.PROBATION, f"held: {failed}, {held}", breaches)
-    return Decision(Action.ROLLBACK, Reason.PROBATION, f"rolling back: {failed}", breaches)
-
-
 LONGEST_BACKOFF = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one check saw and decided: the past before its readings and with them, the readings, the decision."""
+
+    before: Past
+    past: Past
+    assessments: tuple[Assessment, ...]
+    decision: Decision
+
+
+def look_at(  # noqa: PLR0913  (the whole world of the decision is its arguments)
+    past: Past,
+    served: str | None,
+    snapshot: Snapshot,
+    triggers: Triggers,
+    now: datetime,
+    *,
+    champion_made_at: datetime | None = None,
+    probation: timedelta | None = None,
+    forced: str | None = None,
+) -> Look:
+    """What a check sees and decides: it assesses every signal, counts the windows, and decides.
+
+    `served` is the version that the metrics are about; for the others see `decide`.
+    """
+    before = as_of(past, served, now)
+    assessments = assess(snapshot, triggers, before)
+    after = watch(before, assessments)
+    decision = decide(
+        before,
+        after,
+        assessments,
+        triggers,
+        now,
+        champion_made_at=champion_made_at,
+        probation=probation,
+        forced=forced,
+    )
+    return Look(before, after, assessments, decision)
+
+
+def decide(  # noqa: PLR0913  (the whole world of the decision is its arguments)
+    before: Past,
+    past: Past,
+    assessments: Sequence[Assessment],
+    triggers: Triggers,
+    now: datetime,
+    *,
+    champion_made_at: datetime | None = None,
+    probation: timedelta | None = None,
+    forced: str | None = None,
+) -> Decision:
+    """The decision of one check.
+
+    `before` is what the journal said before this check's readings and `past` what it says with them (`watch`),
+    `champion_made_at` when the served artifact was made (None: not known), `probation` how long a new champion is on
+    probation, `forced` the reason of a person who skips the rules.
+    """
+    breaches = tuple(
+        Breach(each.signal, each.value, each.threshold)
+        for each in assessments
+        if each.state is State.BREACH and each.value is not None and each.threshold is not None
+    )
+    if forced is not None:
+        return Decision(Action.TRAIN, Reason.FORCED, (f"forced: {forced}",), breaches=breaches)
+    failed = fails_probation(past, assessments, triggers, probation, now)
+    if failed is not None:
+        return replace(_rolling_back(past, failed, triggers, now), breaches=breaches)
+    causes = tuple(_cause(past, each, triggers) for each in assessments if stands(past, each, triggers))
+    reason = Reason.BREACH
+    if not causes:
+        age = overdue(past, champion_made_at, triggers, now)
+        if age is None:
+            return replace(_nothing_due(before, past, assessments, triggers), breaches=breaches)
+        causes, reason = (age,), Reason.MODEL_AGE
+    held = barrier(past, triggers, now)
+    if held is not None and reason is Reason.MODEL_AGE and any(each.state is State.UNKNOWN for each in assessments):
+        return replace(_nothing_due(before, past, assessments, triggers), breaches=breaches)
+    if held is not None:
+        return Decision(Action.HOLD, held.reason, causes, held.what, held.remedy, breaches)
+    return Decision(Action.TRAIN, reason, causes, breaches=breaches)
+
+
+def stands(past: Past, assessment: Assessment, triggers: Triggers) -> bool:
+    """Whether this breach is due for a training: its window is of a streak that is long enough, and armed.
+
+    Under the evidence rule the score must have reached its bar instead.
+    """
+    streak = past.streak(assessment.signal)
+    if assessment.state is not State.BREACH or assessment.window not in streak.counted:
+        return False
+    if _by_evidence(assessment, triggers):
+        return evidence.reached(past.evidence, triggers)
+    return (assessment.signal is Signal.F1 or streak.armed) and streak.count >= triggers.consecutive
+
+
+def overdue(past: Past, made_at: datetime | None, triggers: Triggers, now: datetime) -> str | None:
+    """The clause about a champion that is too old; a training since then gives it its age anew."""
+    if triggers.max_model_age is None or made_at is None:
+        return None
+    if made_at > now:  # the clock was ahead when it was made
+        made_at = past.served_since or now
+    since = max(made_at, past.trained_at or made_at)
+    if now - since <= triggers.max_model_age:
+        return None
+    return f"the champion is {duration(now - made_at)} old and max_model_age is {duration(triggers.max_model_age)}"
+
+
+def _by_evidence(assessment: Assessment, triggers: Triggers) -> bool:
+    return assessment.signal is Signal.F1 and triggers.evidence is not None
+
+
+def _cause(past: Past, standing: Assessment, triggers: Triggers) -> str:
+    """The clause of a breach that stands."""
+    if not _by_evidence(standing, triggers):
+        return standing.sentence
+    return f"{standing.sentence}, with {evidence.reached_text(past.evidence, triggers)}"
+
+
+# ---------------------------------------------------------------- nothing is due
+
+
+def _nothing_due(before: Past, after: Past, assessments: Sequence[Assessment], triggers: Triggers) -> Decision:
+    """The decision of a check in which no breach stands."""
+    of = {state: [each for each in assessments if each.state is state] for state in State}
+    if of[State.UNKNOWN]:
+        return Decision(Action.HOLD, Reason.UNKNOWN, tuple(_unknown_clauses(of[State.UNKNOWN])))
+    if of[State.BREACH]:
+        waits = [(each, *_why_not_yet(before, after, each, triggers)) for each in of[State.BREACH]]
+        reason = min((reason for _, reason, *_ in waits), key=_ORDER.index)
+        holds = {hold for _, _, hold, _ in waits}
+        remedy = next((remedy for *_, remedy in waits if remedy), "")
+        if len(holds) == 1:
+            causes = tuple(each.sentence for each in of[State.BREACH])
+            return Decision(Action.HOLD, reason, causes, holds.pop(), remedy)
+        causes = tuple(f"{each.sentence}, but {hold}" for each, _, hold, _ in waits)
+        return Decision(Action.HOLD, reason, causes, "", remedy)
+    if of[State.TOO_FEW]:
+        causes = tuple(each.sentence for each in of[State.TOO_FEW])
+        return Decision(Action.HOLD, Reason.TOO_FEW_SAMPLES, causes)
+    causes = tuple(each.sentence for each in of[State.HEALTHY]) or ("the champion is not too old",)
+    return Decision(Action.HOLD, Reason.HEALTHY, causes)
+
+
+def _unknown_clauses(unknown: Sequence[Assessment]) -> list[str]:
+    """A clause for each cause; signals that share one are named together."""
+    names: dict[str, list[str]] = {}
+    for each in unknown:
+        names.setdefault(each.unknown.message if each.unknown is not None else "", []).append(NAMES[each.signal])
+    return [
+        f"{' and '.join(both)} {'is' if len(both) == 1 else 'are'} unknown" + (f": {cause}" if cause else "")
+        for cause, both in names.items()
+    ]
+
+
+_ORDER = (
+    Reason.NOT_REARMED,
+    Reason.SETTLING,
+    Reason.CONFIRMING,
+    Reason.GATHERING_EVIDENCE,
+    Reason.SAME_WINDOW,
+)
+
+
+def _why_not_yet(before: Past, after: Past, breach: Assessment, triggers: Triggers) -> tuple[Reason, str, str]:
+    """Why a breach does not stand: the reason, the clause, and the way round it."""
+    streak, seen = after.streak(breach.signal), before.streak(breach.signal)
+    if breach.settling and before.took_over_at is not None:
+        since = f"this one took over at {moment(before.took_over_at)}, settle is {duration(triggers.settle)}"
+        return Reason.SETTLING, f"that window is partly about the previous champion: {since}", ""
+    if breach.signal is Signal.DRIFT and not streak.armed:
+        return (
+            Reason.NOT_REARMED,
+            "drift was as high when this champion was promoted, and was not healthy since",
+            "compare with the champion's own training data (RETRAIN_REFERENCE), train on newer data, or raise"
+            " drift_threshold",
+        )
+    progress, reason = "", Reason.CONFIRMING
+    if _by_evidence(breach, triggers):
+        progress, reason = evidence.text(after.evidence, triggers), Reason.GATHERING_EVIDENCE
+    elif streak.count < triggers.consecutive:
+        progress = f"window {streak.count} of {triggers.consecutive} in breach"
+    if seen.is_behind(breach):
+        return Reason.SAME_WINDOW, f"its window ({_named(breach)}) ended before one that was read already", ""
+    if seen.has_seen(breach):
+        then = f": {progress}" if streak.count and progress else "" if streak.count else "; a new one must come"
+        return Reason.SAME_WINDOW, f"its window ({_named(breach)}) was counted already{then}", ""
+    return reason, f"this is {progress}", ""
+
+
+def _named(assessment: Assessment) -> str:
+    """How a sentence calls a window."""
+    if assessment.dated and assessment.observed_at is not None:
+        return f"to {moment(assessment.observed_at)}"
+    return f"known by {BY_NUMBERS}" if assessment.window.startswith(BY_NUMBERS) else assessment.window
+
+
+# ---------------------------------------------------------------- what holds a due training back
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +235,7 @@ class Barrier:
     """What holds a due training back, until when (None: until a person acts), and the way round it."""
 
     reason: Reason
-    sentence: str
+    what: str
     until: datetime | None
     remedy: str
 
@@ -93,21 +248,17 @@ def barrier(past: Past, triggers: Triggers, now: datetime) -> Barrier | None:
             Reason.CHALLENGER_WAITING,
             f"challenger {short(waiting.version)} of {moment(waiting.at)} waits to be judged",
             waiting.at + triggers.challenger_ttl,
-            "retrain promote judges it, promote --reject turns it down",
+            "retrain promote judges it, promote --reject discards it",
         )
     if past.unpromoted >= triggers.max_unpromoted:
         inconclusive = waiting is not None and waiting.ruling is Ruling.INCONCLUSIVE
-        advice = (
-            "the last verdict was that the holdout cannot tell; a larger one might"
-            if inconclusive
-            else "a person should look at data, labels and training"
-        )
+        advice = "take a larger holdout" if inconclusive else "look at data, labels and training"
         return Barrier(
             Reason.NEEDS_A_PERSON,
             f"{counted(past.unpromoted, 'training')} in a row brought no promotion (max_unpromoted:"
-            f" {triggers.max_unpromoted}): {advice}",
+            f" {triggers.max_unpromoted})" + (", the last verdict was inconclusive" if inconclusive else ""),
             None,
-            "a promotion ends this; check --force --reason TEXT trains once more",
+            f"{advice}; a promotion ends this, check --force --reason TEXT trains once more",
         )
     return _backing_off(past, triggers, now) or _cooling_down(past, triggers, now)
 
@@ -137,9 +288,7 @@ def _cooling_down(past: Past, triggers: Triggers, now: datetime) -> Barrier | No
     until = min(since, now) + triggers.cooldown
     if now >= until:
         return None
-    what = (
-        "training ended" if since == past.trained_at else "the journal was lost, and with it the last training's end,"
-    )
+    what = "training ended" if since == past.trained_at else "a new journal began"
     return Barrier(
         Reason.COOLING_DOWN,
         f"{what} {duration(now - since)} ago and the cooldown is {duration(triggers.cooldown)}",
@@ -148,152 +297,54 @@ def _cooling_down(past: Past, triggers: Triggers, now: datetime) -> Barrier | No
     )
 
 
-def decide(  # noqa: PLR0913  (the decision's whole world is its arguments)
-    before: Past,
-    past: Past,
-    assessments: Sequence[Assessment],
-    triggers: Triggers,
-    now: datetime,
-    *,
-    champion_made_at: datetime | None = None,
-    probation: timedelta | None = None,
-    forced: str | None = None,
-) -> Decision:
-    """The decision of one check.
+# ---------------------------------------------------------------- a new champion on probation
 
-    `before` is what the journal said before this check's readings and `past` what it says with them (`watch`),
-    `champion_made_at` when the served artifact was made (None: not known), `probation` how long a promotion is on
-    trial, `forced` the reason of a person who skips the rules.
+
+def fails_probation(
+    past: Past, assessments: Sequence[Assessment], triggers: Triggers, probation: timedelta | None, now: datetime
+) -> str | None:
+    """Why the new champion must go: in enough windows in a row it showed a lower F1 than the one before it did last.
+
+    Where counts are known, its windows together must show it, too.
     """
-    breaches = tuple(
-        Breach(each.signal, each.value, each.threshold)
-        for each in assessments
-        if each.state is State.BREACH and each.value is not None and each.threshold is not None
-    )
-    if forced is not None:
-        return Decision(Action.TRAIN, Reason.FORCED, f"training, forced: {forced}", breaches)
-    failed = fails_probation(past, assessments, triggers, probation, now)
-    if failed is not None:
-        return rolling_back(past, failed, triggers, now, breaches)
-    standing = [each for each in assessments if stands(past, each, triggers)]
-    why = "; ".join(_why(past, each, triggers) for each in standing)
-    reason = Reason.BREACH
-    if not standing:
-        age = overdue(past, champion_made_at, triggers, now)
-        if age is None:
-            return _nothing_due(before, past, assessments, triggers, breaches)
-        why, reason = age, Reason.MODEL_AGE
-    held = barrier(past, triggers, now)
-    if held is not None and reason is Reason.MODEL_AGE and any(each.state is State.UNKNOWN for each in assessments):
-        return _nothing_due(before, past, assessments, triggers, breaches)
-    if held is not None:
-        return Decision(Action.HOLD, held.reason, f"held: {why}, but {held.sentence} ({held.remedy})", breaches)
-    return Decision(Action.TRAIN, reason, f"training: {why}", breaches)
+    new = past.probation
+    if new is None or probation is None or now >= new.since + probation or new.count < triggers.consecutive:
+        return None
+    if new.old is not None and new.windows and not is_worse(new.old, new.new, new.windows):
+        return None
+    for each in assessments:
+        judged = each.state in (State.HEALTHY, State.BREACH) and each.value is not None
+        if each.signal is Signal.F1 and judged and each.window == new.window and (each.value or 0.0) < new.f1:
+            shown, before = apart(each.value or 0.0, new.f1)
+            in_a_row = f" in {new.count} windows in a row" if new.count > 1 else ""
+            in_a_row += ", more than chance explains" if new.old is not None and new.windows else ""
+            return (
+                f"live F1 {shown} is below the {before} that {short(new.before)} showed last{in_a_row}, within the"
+                f" probation of {duration(probation)}"
+            )
+    return None
 
 
-def stands(past: Past, assessment: Assessment, triggers: Triggers) -> bool:
-    """Whether this breach is due for a training: its window is of a streak that is long enough, and armed.
+def is_worse(old: Counts, new: Counts, windows: int) -> bool:
+    """Whether the counts of so many windows together are worse than those of the old champion's last, beyond chance.
 
-    Under the evidence rule the score must have reached its bar instead.
+    TP of TP + FP + FN is binomial with J = F1/(2 − F1), so this is the one-sided test of two proportions. It is asked
+    after every window k, at CHANCE / (k·(k + 1)): these levels sum to CHANCE.
     """
-    streak = past.streak(assessment.signal)
-    if assessment.state is not State.BREACH or assessment.window not in streak.counted:
+    of_old, of_new = old.tp + old.fp + old.fn, new.tp + new.fp + new.fn
+    share = (old.tp + new.tp) / (of_old + of_new)
+    error = sqrt(share * (1 - share) * (1 / of_old + 1 / of_new))
+    if not error:
         return False
-    if _by_evidence(assessment, triggers):
-        return evidence.reached(past.evidence, triggers)
-    return (assessment.signal is Signal.F1 or streak.armed) and streak.count >= triggers.consecutive
+    z = (old.tp / of_old - new.tp / of_new) / error
+    return erfc(z / sqrt(2)) / 2 <= CHANCE / (windows * (windows + 1))
 
 
-def _by_evidence(assessment: Assessment, triggers: Triggers) -> bool:
-    return assessment.signal is Signal.F1 and triggers.evidence is not None
-
-
-def _why(past: Past, standing: Assessment, triggers: Triggers) -> str:
-    """The sentence of a breach that stands."""
-    if not _by_evidence(standing, triggers):
-        return standing.sentence
-    return f"{standing.sentence}, and the windows together show it: {evidence.told_reached(past.evidence, triggers)}"
-
-
-def overdue(past: Past, made_at: datetime | None, triggers: Triggers, now: datetime) -> str | None:
-    """The sentence of a champion that is too old; a training since then gives it its age anew."""
-    if triggers.max_model_age is None or made_at is None:
-        return None
-    if made_at > now:  # the clock was ahead when it was made
-        made_at = past.served_since or now
-    since = max(made_at, past.trained_at or made_at)
-    if now - since <= triggers.max_model_age:
-        return None
-    return f"the champion is {duration(now - made_at)} old and max_model_age is {duration(triggers.max_model_age)}"
-
-
-def _nothing_due(
-    before: Past, after: Past, assessments: Sequence[Assessment], triggers: Triggers, breaches: tuple[Breach, ...]
-) -> Decision:
-    """The hold of a check in which no breach stands."""
-
-    def told(state: State) -> str:
-        return "; ".join(each.sentence for each in assessments if each.state is state)
-
-    if told(State.UNKNOWN):
-        return Decision(Action.HOLD, Reason.UNKNOWN, f"held: {told(State.UNKNOWN)}", breaches)
-    waiting = [_why_not_yet(before, after, each, triggers) for each in assessments if each.state is State.BREACH]
-    if waiting:
-        waiting.sort(key=lambda held: _ORDER.index(held[0]))
-        sentences = "; ".join(sentence for _, sentence in waiting)
-        return Decision(Action.HOLD, waiting[0][0], f"held: {sentences}", breaches)
-    if told(State.TOO_FEW):
-        return Decision(Action.HOLD, Reason.TOO_FEW_SAMPLES, f"held: {told(State.TOO_FEW)}", breaches)
-    return Decision(
-        Action.HOLD, Reason.HEALTHY, f"healthy: {told(State.HEALTHY) or 'the champion is not too old'}", breaches
-    )
-
-
-_ORDER = (
-    Reason.NOT_REARMED,
-    Reason.SETTLING,
-    Reason.CONFIRMING,
-    Reason.GATHERING_EVIDENCE,
-    Reason.SAME_WINDOW,
-)
-
-
-def _why_not_yet(before: Past, after: Past, breach: Assessment, triggers: Triggers) -> tuple[Reason, str]:
-    """Why a breach does not stand."""
-    streak = after.streak(breach.signal)
-    told = breach.sentence
-    if breach.settling and before.took_over_at is not None:
-        return Reason.SETTLING, (
-            f"{told}, but that was observed before {moment(before.took_over_at + triggers.settle)} and may be about the"
-            f" champion before: this one took over at {moment(before.took_over_at)}, and settle is"
-            f" {duration(triggers.settle)}"
-        )
-    if breach.signal is Signal.DRIFT and not streak.armed:
-        return Reason.NOT_REARMED, (
-            f"{told}, but drift already stood when this champion was promoted and was not healthy since. Either the"
-            " monitor compares with older data than the champion's (RETRAIN_REFERENCE gives `retrain monitor` the"
-            " right ones), or the champion itself was trained mostly on older data: train on newer, or raise"
-            " drift_threshold"
-        )
-    progress = f"window {streak.count} of {triggers.consecutive} in breach"
-    early = Reason.CONFIRMING
-    if _by_evidence(breach, triggers):
-        progress, early = evidence.told(after.evidence, triggers), Reason.GATHERING_EVIDENCE
-    if before.streak(breach.signal).is_behind(breach):
-        return Reason.SAME_WINDOW, (
-            f"{told}, but its window ({_named(breach)}) ended before one that was read already: windows do not go"
-            " backwards, so it does not count"
-        )
-    if before.streak(breach.signal).has_seen(breach):
-        return Reason.SAME_WINDOW, (
-            f"{told}, but its window ({_named(breach)}) was read before and counts once"
-            + (f": {progress}" if streak.count else "; a new one must come after the last training")
-        )
-    return early, f"{told}: {progress}, so it is not acted on yet"
-
-
-def _named(assessment: Assessment) -> str:
-    """How a window is called in a sentence."""
-    if assessment.dated and assessment.observed_at is not None:
-        return f"to {moment(assessment.observed_at)}"
-    return f"known by {BY_NUMBERS}" if assessment.window.startswith(BY_NUMBERS) else assessment.window
+def _rolling_back(past: Past, failed: str, triggers: Triggers, now: datetime) -> Decision:
+    """Roll back, unless the hook after it failed a short time ago."""
+    failed_at = past.probation.failed_at if past.probation is not None else None
+    if failed_at is not None and now < failed_at + triggers.failure_backoff:
+        wait = duration(failed_at + triggers.failure_backoff - now)
+        hold = f"the hook after the rollback failed {duration(now - failed_at)} ago"
+        return Decision(Action.HOLD, Reason.PROBATION, (failed,), hold, f"next try in {wait}")
+    return Decision(Action.ROLLBACK, Reason.PROBATION, (failed,))

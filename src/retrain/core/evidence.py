@@ -42,7 +42,7 @@ def weigh(f1: float, counts: Counts | None, positives: float | None, triggers: T
         return None
     healthy, dropped = _shares(triggers)
     score = hits * log(dropped / healthy) + (trials - hits) * (log1p(-dropped) - log1p(-healthy))
-    return Weight(score, trials, told_rule(triggers))
+    return Weight(score, trials, rule_name(triggers))
 
 
 def gather(evidence: Evidence, weight: Weight, at: datetime, *, counts: bool) -> Evidence:
@@ -109,29 +109,30 @@ def reached(evidence: Evidence, triggers: Triggers) -> bool:
 
 def gathered(evidence: Evidence, triggers: Triggers) -> float:
     """The score; 0 where it was gathered under another rule."""
-    return evidence.score if evidence.rule == told_rule(triggers) else 0.0
+    return evidence.score if evidence.rule == rule_name(triggers) else 0.0
 
 
-def told(evidence: Evidence, triggers: Triggers) -> str:
+def text(evidence: Evidence, triggers: Triggers) -> str:
     """The score and its bar: `evidence 2.1 of 5.3 (F1 0.85 → 0.82)`."""
     score, wanted = gathered(evidence, triggers), bar(evidence, triggers)
     shown = min(score, wanted - 0.1) if score < wanted else score  # 5.27 of 5.31 is not `5.3 of 5.3`
-    return f"evidence {max(0.0, shown):.1f} of {wanted:.1f} ({told_rule(triggers)})"
+    return f"evidence {max(0.0, shown):.1f} of {wanted:.1f} ({rule_name(triggers)})"
 
 
-def told_reached(evidence: Evidence, triggers: Triggers) -> str:
-    """A score that is enough: `evidence 24.8, and 18.4 is enough (F1 0.85 → 0.82)`."""
+def reached_text(evidence: Evidence, triggers: Triggers) -> str:
+    """A score that reached its bar: `evidence 24.8 above the bar of 18.4 (F1 0.85 → 0.82)`."""
     score, wanted = gathered(evidence, triggers), bar(evidence, triggers)
-    return f"evidence {score:.1f}, and {wanted:.1f} is enough ({told_rule(triggers)})"
+    return f"evidence {score:.1f} above the bar of {wanted:.1f} ({rule_name(triggers)})"
 
 
-def meaning(triggers: Triggers) -> str:
-    """What moves the score, for whoever meets it first."""
+def progress(evidence: Evidence, triggers: Triggers) -> str:
+    """The score and its bar, and what moves it, for whoever meets it first."""
     low, high = _dropped(triggers), triggers.performance_threshold or 0.0
-    return f"it grows by windows that look more like F1 {low:.10g} than {high:.10g}, and trains when it is full"
+    moves = f"it grows with windows that fit F1 {low:.10g} better than {high:.10g}, and trains at the bar"
+    return f"{text(evidence, triggers)}: {moves}"
 
 
-def told_rule(triggers: Triggers) -> str:
+def rule_name(triggers: Triggers) -> str:
     """Which drop the rule looks for: `F1 0.85 → 0.82`."""
     if triggers.evidence is None or triggers.performance_threshold is None:
         return ""

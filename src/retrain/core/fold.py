@@ -1,6 +1,6 @@
 """The journal → what matters now: a fold over its events, one step an event."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -25,6 +25,7 @@ from retrain.core.events import (
 )
 from retrain.core.evidence import forgotten, gather, spent
 from retrain.core.past import (
+    PASSING,
     PROMOTION,
     REMEMBERED,
     TRAINING,
@@ -32,15 +33,17 @@ from retrain.core.past import (
     Evidence,
     OpenRun,
     Past,
+    Probation,
     Streak,
-    Trial,
     appended,
     earlier,
+    incident_of,
+    kind_of,
     noticed,
     seen_at,
     with_own_times,
 )
-from retrain.core.records import Action, Assessment, Counts, Outcome, Reason, Signal, State
+from retrain.core.records import Action, Assessment, Counts, Outcome, Signal, State
 
 
 def fold(past: Past, entries: Iterable[Entry]) -> Past:
@@ -70,7 +73,7 @@ def _step(past: Past, event: Event, at: datetime) -> Past:  # noqa: PLR0912  (a 
         case NotJudged():
             # A refusal settles the challenger, and mutes nothing that comes later.
             refused = _of(past, event.version, refused=event.refused, ruling=None)
-            return refused if event.refused else _told(past, PROMOTION, at)
+            return refused if event.refused else _reported(past, incident_of(PROMOTION, event.message), at)
         case Rejected():
             return _without(past, event.version)
         case SwapStarted():
@@ -79,9 +82,10 @@ def _step(past: Past, event: Event, at: datetime) -> Past:  # noqa: PLR0912  (a 
             return _undone(past, event, at)
         case Promoted():
             past = as_of(past, event.previous, at)
-            trial = _on_trial(past, event, at)
+            probation = _on_trial(past, event, at)
             past = _serves(replace(past, swap=None), event.version, at, disarm=True)
-            return replace(_without(past, event.version), unpromoted=0, trial=trial)
+            past = _without_incidents(past, [each for each in past.reported if kind_of(each) not in PASSING])
+            return replace(_without(past, event.version), unpromoted=0, probation=probation)
         case RolledBack():
             past = as_of(past, event.previous, at)
             before = past.lineage[: past.lineage.index(event.version)] if event.version in past.lineage else None
@@ -108,26 +112,24 @@ def as_of(past: Past, version: str | None, at: datetime) -> Past:
     return _serves(past, version, at, disarm=False)
 
 
-def _on_trial(past: Past, event: Promoted, at: datetime) -> Trial | None:
-    """The trial that this promotion begins; None where the champion before showed nothing to compare with."""
+def _on_trial(past: Past, event: Promoted, at: datetime) -> Probation | None:
+    """The probation that this promotion begins; None where the champion before showed nothing to compare with."""
     if event.previous is None or past.f1.value is None:
         return None
-    return Trial(event.previous, past.f1.value, at, old=past.f1.counts)
+    return Probation(event.previous, past.f1.value, at, old=past.f1.counts)
 
 
 def _checked(past: Past, event: Checked, at: datetime) -> Past:
     # A check looks without the lock. Where a swap was recorded meanwhile, what it saw is about the champion before.
     if event.known is None or event.known == (past.served or ""):
         past = watch(as_of(past, event.served, at), event.assessments)
-    if event.incident is not None:
-        return _told(past, event.incident, at) if event.news else past
-    if event.action is not Action.HOLD or event.reason is Reason.BUSY:
-        return past
-    return replace(past, told={each: since for each, since in past.told.items() if each == PROMOTION})
+    if event.action is Action.HOLD:
+        past = _without_incidents(past, past.ended(event.reason, event.incident))
+    return _reported(past, event.incident, at) if event.incident is not None and event.news else past
 
 
 def _judged(past: Past, event: Judged) -> Past:
-    past = replace(past, told={each: since for each, since in past.told.items() if each != PROMOTION})
+    past = _without_incidents(past, [each for each in past.reported if kind_of(each) == PROMOTION])
     if event.dry_run:
         return past
     past = replace(past, admitted=appended(past.admitted, event.challenger))
@@ -137,15 +139,15 @@ def _judged(past: Past, event: Judged) -> Past:
 def _undone(past: Past, event: SwapUndone, at: datetime) -> Past:
     was_rollback = past.swap is not None and past.swap.swap is Swap.ROLLBACK
     past = replace(past, swap=None)
-    if event.failed and was_rollback and past.trial is not None:
-        return replace(past, trial=replace(past.trial, failed_at=at))
+    if event.failed and was_rollback and past.probation is not None:
+        return replace(past, probation=replace(past.probation, failed_at=at))
     return _of(past, event.version, undone=event.failed)
 
 
 def _trained(past: Past, event: TrainingFinished, at: datetime) -> Past:
     past = replace(past, run=None)
     if event.outcome is not Outcome.SUCCEEDED or event.challenger is None:
-        past = _told(past, TRAINING, at) if event.news else past
+        past = _reported(past, incident_of(TRAINING, f"{event.outcome} {event.exit_code}"), at) if event.news else past
         return replace(past, failures=past.failures + 1, failed_at=at)
     return replace(
         past,
@@ -159,7 +161,7 @@ def _trained(past: Past, event: TrainingFinished, at: datetime) -> Past:
         admitted=appended(past.admitted, event.challenger),
         trained=appended(past.trained, event.challenger),
         unpromoted=past.unpromoted + 1,
-        told={},
+        reported={},
     )
 
 
@@ -173,7 +175,7 @@ def _serves(past: Past, version: str, at: datetime, *, disarm: bool) -> Past:
         drift=Streak(armed=not disarm or (past.drift.armed and not past.drift.in_breach)),
         evidence=spent(past.evidence),
         banned=tuple(each for each in past.banned if each != version),
-        trial=None,
+        probation=None,
         served=version,
         served_since=at,
         took_over_at=at if past.served is not None else None,
@@ -195,28 +197,34 @@ def _without(past: Past, version: str) -> Past:
     return replace(past, challenger=None) if gone else past
 
 
-def _told(past: Past, incident: str, at: datetime) -> Past:
-    return replace(past, told={**past.told, incident: at})
+def _without_incidents(past: Past, ended: Collection[str]) -> Past:
+    return replace(past, reported={each: at for each, at in past.reported.items() if each not in ended})
+
+
+def _reported(past: Past, incident: str, at: datetime) -> Past:
+    return replace(past, reported=dict([*past.reported.items(), (incident, at)][-_INCIDENTS:]))
 
 
 _JUDGED = (State.HEALTHY, State.BREACH)
+_INCIDENTS = 32
+"""How many incidents are remembered as reported."""
 DATED = 8
 """How many windows with a time are remembered: a clock that was set back must not bring the last ones back."""
 
 
 def watch(past: Past, assessments: Iterable[Assessment]) -> Past:
     """What matters after these readings: every window counts once."""
-    f1, drift, evidence, trial = past.f1, past.drift, past.evidence, past.trial
+    f1, drift, evidence, probation = past.f1, past.drift, past.evidence, past.probation
     for assessment in assessments:
         if assessment.signal is Signal.DRIFT:
             drift = _after(drift, assessment)
             continue
         if assessment.state in _JUDGED and not f1.has_seen(assessment):
-            evidence, trial = _weighed(evidence, assessment), _tried(trial, assessment)
+            evidence, probation = _weighed(evidence, assessment), _tried(probation, assessment)
         f1 = _after(f1, assessment)
     if f1 is past.f1 and drift is past.drift:
         return past
-    return replace(past, f1=f1, drift=drift, evidence=evidence, trial=trial)
+    return replace(past, f1=f1, drift=drift, evidence=evidence, probation=probation)
 
 
 def _weighed(evidence: Evidence, f1: Assessment) -> Evidence:
@@ -226,17 +234,17 @@ def _weighed(evidence: Evidence, f1: Assessment) -> Evidence:
     return gather(evidence, f1.weight, f1.observed_at, counts=not f1.settling)
 
 
-def _tried(trial: Trial | None, f1: Assessment) -> Trial | None:
-    """The promotion on trial after a new window."""
-    if trial is None or f1.settling or f1.value is None:
-        return trial
-    below, new, counts = f1.value < trial.f1, trial.new, f1.counts or Counts(0.0, 0.0, 0.0)
+def _tried(probation: Probation | None, f1: Assessment) -> Probation | None:
+    """The promotion on probation after a new window."""
+    if probation is None or f1.settling or f1.value is None:
+        return probation
+    below, new, counts = f1.value < probation.f1, probation.new, f1.counts or Counts(0.0, 0.0, 0.0)
     return replace(
-        trial,
-        count=trial.count + 1 if below else 0,
+        probation,
+        count=probation.count + 1 if below else 0,
         window=f1.window if below else "",
         new=Counts(new.tp + counts.tp, new.fp + counts.fp, new.fn + counts.fn),
-        windows=trial.windows + (f1.counts is not None),
+        windows=probation.windows + (f1.counts is not None),
     )
 
 

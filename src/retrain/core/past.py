@@ -5,13 +5,15 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 
 from retrain.core.events import SwapStarted
-from retrain.core.records import Assessment, Counts, Signal
+from retrain.core.records import Assessment, Counts, Reason, Signal
 from retrain.core.verdicts import Ruling
 
 REMEMBERED = 128
 """How many windows without a time are remembered as seen, and how many champions."""
-TRAINING, PROMOTION = "training", "promotion"
-"""The incidents of a training and of a promotion that fail; a check has its own."""
+TRAINING, PROMOTION, UNKNOWN, FAILED, STUCK = "training", "promotion", "unknown", "failed", "stuck"
+"""Kinds of incidents: a training or a promotion that failed, unknown metrics, a check that failed, a stuck lock."""
+PASSING = (UNKNOWN, FAILED, STUCK)
+"""Kinds that end with the next check that works; the others last until all is healthy, or an event ends them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,8 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """A promotion on trial: `before` served until `since` and showed `f1` last.
+class Probation:
+    """A promotion on probation: `before` served until `since` and showed `f1` last.
 
     `count` windows of the new champion in a row showed less, `window` was the last of them. `old` are the counts of
     the old one's last window, `new` those of the `windows` of the new one together, where they are known. `failed_at`
@@ -114,13 +116,12 @@ class Past:
 
     `run` and `swap` were started and not recorded as ended. `lineage` are the champions before the present one,
     oldest first; `champions` all that served, by the last time they did; `admitted` the challengers that were kept,
-    `trained` those among them that a training left;
-    `banned` those that were rolled back. `trial` is the latest promotion's, where the champion before it showed an F1.
-    `took_over_at` is when the present champion took over from another. `told` are the incidents that were told and
-    have not ended, with when they were told. `lost_at` is when a damaged journal was set aside last, `losses` how
-    often. `newest` is the latest time of any event; `rewound` are the first and the last time at which the clock was
-    behind that, while it is. `set_back` is the time of the first event after the clock last went back, `since_then` the
-    latest time of any event since (see clock).
+    `trained` those among them that a training left; `banned` those that were rolled back. `probation` is that of the
+    latest promotion, where the champion before it showed an F1. `took_over_at` is when the present champion took over
+    from another. `reported` are the incidents that were reported and have not ended, with when they were reported.
+    `lost_at` is when the history was lost last, `losses` how often. `newest` is the latest time of any event;
+    `rewound` are the first and the last time at which the clock was behind that, while it is. `set_back` is the time
+    of the first event after the clock last went back, `since_then` the latest time of any event since (see below).
     """
 
     f1: Streak = field(default_factory=Streak)
@@ -141,8 +142,8 @@ class Past:
     admitted: tuple[str, ...] = ()
     trained: tuple[str, ...] = ()
     banned: tuple[str, ...] = ()
-    trial: Trial | None = None
-    told: Mapping[str, datetime] = field(default_factory=dict)
+    probation: Probation | None = None
+    reported: Mapping[str, datetime] = field(default_factory=dict)
     lost_at: datetime | None = None
     losses: int = 0
     newest: datetime | None = None
@@ -167,9 +168,37 @@ class Past:
         return {*self.champions, *self.admitted} - {self.served, *others, last, *self.champions[-2:]}
 
     def is_news(self, incident: str, now: datetime, repeat_after: timedelta) -> bool:
-        """Whether this incident is to be told: it is new, or it was told `repeat_after` ago."""
-        told_at = self.told.get(incident)
-        return told_at is None or abs(now - told_at) >= repeat_after  # the clock may have been ahead then
+        """Whether to report this incident: it is new, or it was reported `repeat_after` ago.
+
+        A kind without a cause stands for any of that kind.
+        """
+        times = [at for each, at in self.reported.items() if incident in (each, kind_of(each))]
+        return all(abs(now - at) >= repeat_after for at in times)  # the clock may have been ahead then
+
+    def ended(self, reason: Reason, incident: str | None) -> tuple[str, ...]:
+        """The reported incidents that end with a check that did not act for this reason, itself part of `incident`."""
+        if incident is not None and kind_of(incident) == FAILED:
+            return ()
+        kinds = {kind_of(each) for each in self.reported} - {PROMOTION}
+        if reason in (Reason.BUSY, Reason.UNKNOWN):
+            kinds &= {FAILED}
+        elif reason is not Reason.HEALTHY:
+            kinds &= {*PASSING}
+        kinds -= {kind_of(incident or "")}
+        return tuple(each for each in self.reported if kind_of(each) in kinds)
+
+
+def incident_of(kind: str, cause: str) -> str:
+    """The key of an incident: one kind may have several causes, each of which is reported once.
+
+    Numbers do not make another cause, for times and counts differ from check to check.
+    """
+    return f"{kind}:{''.join(each for each in cause if not each.isdigit())[:200]}"
+
+
+def kind_of(incident: str) -> str:
+    """The kind of an incident."""
+    return incident.partition(":")[0]
 
 
 def appended(items: tuple[str, ...], item: str, most: int = REMEMBERED) -> tuple[str, ...]:
@@ -238,13 +267,13 @@ def seen_at(past: Past, now: datetime) -> Past:
     def cap(at: datetime | None) -> datetime | None:
         return at and capped(at)
 
-    run, waiting, trial = past.run, past.challenger, past.trial
+    run, waiting, probation = past.run, past.challenger, past.probation
     return replace(
         past,
         f1=replace(past.f1, latest=cap(past.f1.latest)),
         drift=replace(past.drift, latest=cap(past.drift.latest)),
         evidence=replace(past.evidence, latest=cap(past.evidence.latest)),
-        trial=trial and replace(trial, since=capped(trial.since), failed_at=cap(trial.failed_at)),
+        probation=probation and replace(probation, since=capped(probation.since), failed_at=cap(probation.failed_at)),
         run=run and replace(run, at=capped(run.at)),
         trained_at=cap(past.trained_at),
         failed_at=cap(past.failed_at),
@@ -252,7 +281,7 @@ def seen_at(past: Past, now: datetime) -> Past:
         took_over_at=cap(past.took_over_at),
         lost_at=cap(past.lost_at),
         challenger=waiting and replace(waiting, at=capped(waiting.at)),
-        told={incident: capped(at) for incident, at in past.told.items()},
+        reported={incident: capped(at) for incident, at in past.reported.items()},
     )
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from retrain.core.text import apart
+
 Label = str | int | float
 """A class label as JSON knows it; True is 1."""
 
@@ -14,6 +16,9 @@ class Signal(StrEnum):
 
     F1 = "f1"
     DRIFT = "drift"
+
+
+NAMES = {Signal.F1: "F1", Signal.DRIFT: "drift"}
 
 
 # ---------------------------------------------------------------- what the monitor said
@@ -29,7 +34,7 @@ class Unknown:
 
     @property
     def message(self) -> str:
-        """The cause, and the remedy in brackets where there is one."""
+        """Cause and remedy."""
         return f"{self.why} ({self.remedy})" if self.remedy else self.why
 
 
@@ -93,26 +98,42 @@ class Weight:
 class Assessment:
     """One signal of one snapshot, judged against its threshold.
 
+    `above` says on which side of the threshold a breach lies, `series` describes the series, such as `feature=age`.
     `window` identifies the window the value was measured on, `observed_at` is its end (the time of the
-    fetch where the monitor does not say; `dated` tells which), `settling` says that the window is still
-    (partly) about the champion before this one, `kind` names the cause of an unknown. `sentence` says it all
-    to a person. `samples`, `positives`, `counts` and `weight` are those of F1, where the monitor gives them.
+    fetch where the monitor does not say; `dated` says which), `settling` says that the window is still
+    (partly) about the previous champion, `needed` is `min_samples` where there were fewer. `samples`, `positives`,
+    `counts` and `weight` are those of F1, where the monitor gives them.
     """
 
     signal: Signal
     state: State
-    sentence: str
     value: float | None = None
     threshold: float | None = None
+    above: bool = False
+    series: str = ""
+    unknown: Unknown | None = None
+    needed: int | None = None
     window: str = ""
     observed_at: datetime | None = None
     dated: bool = False
     settling: bool = False
-    kind: str = ""
     samples: float | None = None
     positives: float | None = None
     counts: Counts | None = None
     weight: Weight | None = None
+
+    @property
+    def sentence(self) -> str:
+        """What was read, and how it compares: `F1 0.709 is below 0.850`."""
+        name = NAMES[self.signal]
+        if self.state is State.UNKNOWN or self.value is None or self.threshold is None:
+            return f"{name} is unknown: {self.unknown.message}" if self.unknown is not None else f"{name} is unknown"
+        shown, limit = apart(self.value, self.threshold)
+        subject = f"{name} {shown}" + (f" ({self.series})" if self.series else "")
+        if self.state is State.TOO_FEW:
+            return f"{subject} is not judged: {self.samples:g} labelled samples, min_samples is {self.needed}"
+        side = "above" if self.above else "below"
+        return f"{subject} is {'' if self.state is State.BREACH else 'not '}{side} {limit}"
 
     @property
     def labelled(self) -> tuple[str, float] | None:
@@ -166,14 +187,41 @@ class Reason(StrEnum):
     UNKNOWN = "unknown"
 
 
+_HEADS = {
+    Reason.HEALTHY: "healthy",
+    Reason.UNKNOWN: "no decision",
+    Reason.NEEDS_A_PERSON: "needs a person",
+    Reason.NOT_REARMED: "needs a person",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do, why, and the sentence that says so with its numbers."""
+    """What to do and why, in parts.
+
+    `causes` are clauses, one for each thing that was found; `hold` is what keeps a check from acting on them; `remedy`
+    is the way round that.
+    """
 
     action: Action
     reason: Reason
-    message: str
+    causes: tuple[str, ...]
+    hold: str = ""
+    remedy: str = ""
     breaches: tuple[Breach, ...] = ()
+
+    @property
+    def why(self) -> str:
+        """The causes in one clause."""
+        return "; ".join(self.causes)
+
+    @property
+    def message(self) -> str:
+        """The decision in one sentence."""
+        actions = {Action.TRAIN: "training", Action.ROLLBACK: "rolling back"}
+        head = actions.get(self.action) or _HEADS.get(self.reason, "waiting")
+        hold = f", but {self.hold}" if self.hold else ""
+        return f"{head}: {self.why}{hold}" + (f" ({self.remedy})" if self.remedy else "")
 
 
 class Outcome(StrEnum):

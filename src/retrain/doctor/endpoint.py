@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from retrain.config.schema import CountQueries, Monitoring, MonitorType, ObservedAt
 from retrain.context import Context
-from retrain.core.assess import NAMES, assess
+from retrain.core.assess import assess
 from retrain.core.past import Past
-from retrain.core.records import Assessment, Counts, Snapshot, State, Unknown
+from retrain.core.records import NAMES, Assessment, Counts, Snapshot, State, Unknown
 from retrain.core.text import duration, moment
 from retrain.doctor.findings import Finding, broken, mind, ok
 from retrain.effects import monitoring
@@ -45,7 +45,9 @@ def metrics(context: Context, past: Past) -> Iterator[Finding]:
             yield ok("metrics", f"can be read: {each.sentence}")
             yield _age(context, each)
         elif not any(why in each.sentence for why in told):
-            yield broken("freshness" if each.kind in _OF_AGE else "metrics", each.sentence)
+            yield broken(
+                "freshness" if each.unknown is not None and each.unknown.kind in _OF_AGE else "metrics", each.sentence
+            )
 
 
 def clock(context: Context) -> Iterator[Finding]:

@@ -76,7 +76,7 @@ def at_work(context: Context, known: History) -> Iterator[Finding]:
     holder = lock.holder(context.config.state)
     if holder is not None:
         late = stuck(context.config, holder, context.clock())
-        if late is not None and lock.is_held_still(context.config.state, holder):
+        if late is not None:
             yield broken(what, late)
         else:
             yield ok(what, f"{holder} holds it, and is within its time")

@@ -8,77 +8,124 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from retrain.config import Config
+from retrain.config.schema import Config
 from retrain.core.text import duration, moment
 from retrain.errors import BusyError, RetrainError
 
 _NAMED_BY_THEN = 1.0
-"""Seconds in which even a run that a busy machine holds up has written its name, once it has the lock."""
+"""Seconds in which even a run on a busy machine has written its name, once it has the lock."""
+_PAUSE = 0.1
+SLACK = timedelta(minutes=1)
+"""A lock may be held at most this much longer than its holder's time limits allow before it counts as stuck."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who took the lock, and when."""
+    """Who took the lock and when; `doing` names what takes long, empty while it only reads or writes."""
 
     command: str
     pid: int
     since: datetime
+    doing: str = ""
 
     def __str__(self) -> str:
-        return f"retrain {self.command} (process {self.pid}, since {moment(self.since)})"
+        doing = f", {self.doing}" if self.doing else ""
+        return f"retrain {self.command} (process {self.pid}, since {moment(self.since)}{doing})"
+
+
+@dataclass(slots=True)
+class Attempt:
+    """The lock where it was free: its `descriptor`. Where it was not: None, and the `holder` if it is known.
+
+    `outlived` may be set by who starts a training: then what has inherited the descriptor and still lives keeps the
+    lock. Otherwise it is free for everybody on leaving, also where a hook has started a service that inherited it.
+    """
+
+    descriptor: int | None = None
+    holder: Holder | None = None
+    outlived: bool = False
 
 
 class HeldError(BusyError):
-    """Another run holds the lock; `holder` says who took it, where the file tells."""
+    """Another run holds the lock; `holder` says who took it, where the file says so."""
 
     def __init__(self, path: Path, holder: Holder | None) -> None:
-        who = f"by {holder}" if holder else "by a run that has not named itself yet"
-        super().__init__(f"busy: {path} is held {who}; try again when it has ended")
+        who = str(holder) if holder is not None else "a run that has not written its name yet"
+        super().__init__(f"busy: {who} holds the lock {path}; try again when it has ended")
         self.holder = holder
 
 
 @contextmanager
-def hold(state: Path, command: str, now: datetime, *, outlived: bool = False) -> Iterator[int]:
-    """The descriptor of the lock, held until the block ends. Raises HeldError at once when another run has it.
-
-    `outlived`: what inherited the descriptor and still lives then, a training that escaped say, keeps the lock. A
-    service that a hook has started does not. Where this process is killed, either does.
-    """
+def attempt(state: Path, command: str, now: datetime) -> Iterator[Attempt]:
+    """The lock if it is free, until the block ends; else who holds it."""
     path = state / "lock"
-    with _errors_told(path):
+    with _errors_named(path):
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    found = Attempt()
     try:
-        with _errors_told(path):
+        with _errors_named(path):
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise HeldError(path, _read(descriptor)) from None
-            _write(descriptor, {"command": command, "pid": os.getpid(), "since": now.isoformat()})
-        yield descriptor
+                found.holder = _read(descriptor)
+            else:
+                found.descriptor = descriptor
+                _write(descriptor, Holder(command, os.getpid(), now))
+        yield found
     finally:
-        if not outlived:
-            free(descriptor)
-        # What outlives this process with the descriptor keeps the lock, under the name of who took it; that is why
-        # the name is left in the file.
+        if found.descriptor is not None and not found.outlived:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        # What outlives this process with the descriptor keeps the lock, under the name of who took it: it stays.
         os.close(descriptor)
 
 
-def free(descriptor: int) -> None:
-    """Free the lock for everybody who inherited this descriptor, too."""
-    fcntl.flock(descriptor, fcntl.LOCK_UN)
+@contextmanager
+def hold(
+    state: Path,
+    command: str,
+    now: datetime,
+    *,
+    wait: timedelta = timedelta(),
+    on_wait: Callable[[Holder], None] = lambda _holder: None,
+) -> Iterator[int]:
+    """The descriptor of the lock, held until the block ends.
+
+    Waits up to `wait` for a holder that is not doing something long; `on_wait` is called once with that holder.
+    Raises HeldError when another run has it then.
+    """
+    deadline, waited = time.monotonic() + wait.total_seconds(), False
+    while True:
+        with attempt(state, command, now) as found:
+            if found.descriptor is not None:
+                yield found.descriptor
+                return
+        brief = found.holder is None or not found.holder.doing
+        if not brief or time.monotonic() >= deadline:
+            raise HeldError(state / "lock", found.holder)
+        if found.holder is not None and not waited:
+            on_wait(found.holder)
+            waited = True
+        time.sleep(_PAUSE)
+
+
+def describe(descriptor: int, doing: str) -> None:
+    """Write into the lock file what its holder, this process, does now."""
+    holder = _read(descriptor)
+    if holder is not None:
+        _write(descriptor, Holder(holder.command, holder.pid, holder.since, doing))
 
 
 def holder(state: Path) -> Holder | None:
-    """Who holds the lock now; None when it is free. Looking can, for an instant, make another run find it busy."""
+    """Who holds the lock now; None when it is free. For an instant this can make another run find it busy."""
     path = state / "lock"
-    with _errors_told(path):
+    with _errors_named(path):
         if not path.exists():
             return None
         with path.open("rb") as file:
@@ -87,40 +134,6 @@ def holder(state: Path) -> Holder | None:
             except BlockingIOError:
                 return _read(file.fileno())
     return None
-
-
-def is_held_still(state: Path, before: Holder | None) -> bool:
-    """Whether this holder has the lock a second later, too: the name may have been that of a holder before."""
-    time.sleep(_NAMED_BY_THEN)
-    return holder(state) == before
-
-
-@contextmanager
-def _errors_told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RetrainError(f"{path}: the lock cannot be used: {error.strerror}") from error
-
-
-def _write(descriptor: int, content: dict[str, object]) -> None:
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(content).encode(), 0)
-
-
-def _read(descriptor: int) -> Holder | None:
-    # Who has only just taken the lock is about to write its name over that of the holder before.
-    time.sleep(0.01)
-    try:
-        content = json.loads(os.pread(descriptor, 4096, 0))
-        since = datetime.fromisoformat(content["since"]).astimezone()
-        return Holder(str(content["command"]), int(content["pid"]), since)
-    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
-        return None
-
-
-LOCK_SLACK = timedelta(minutes=1)
-"""At most this much longer than its time limits allow may a lock be held before anybody is loud about it."""
 
 
 def longest_hold(config: Config, command: str) -> timedelta:
@@ -135,12 +148,45 @@ def longest_hold(config: Config, command: str) -> timedelta:
     return max(longest, swapping) if promotion.probation is not None else longest
 
 
-def stuck(config: Config, holder: Holder, now: datetime) -> str | None:
+def stuck(config: Config, found: Holder | None, now: datetime) -> str | None:
     """The sentence about a lock that is held longer than its holder may take; None while it may be held."""
-    longest, held = longest_hold(config, holder.command), now - holder.since
-    if held <= longest + min(LOCK_SLACK, longest / 10):
+    if found is None:
+        return None
+    longest, held = longest_hold(config, found.command), now - found.since
+    if held <= longest + min(SLACK, longest / 10) or not is_held_still(config.state, found):
         return None
     return (
-        f"stuck: {holder} has held the lock for {duration(held)}, and may take {duration(longest)}."
-        " Look at that process: the lock is free when it and its training have ended"
+        f"stuck: {found} has held the lock for {duration(held)} and may take {duration(longest)}"
+        " (look at that process; the lock is free when it and its training have ended)"
     )
+
+
+def is_held_still(state: Path, before: Holder | None) -> bool:
+    """Whether this holder has the lock a second later, too: the name may have been that of a holder before."""
+    time.sleep(_NAMED_BY_THEN)
+    return holder(state) == before
+
+
+@contextmanager
+def _errors_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RetrainError(f"{path}: the lock cannot be used: {error.strerror}") from error
+
+
+def _write(descriptor: int, holder: Holder) -> None:
+    content = {"command": holder.command, "pid": holder.pid, "since": holder.since.isoformat(), "doing": holder.doing}
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(content).encode(), 0)
+
+
+def _read(descriptor: int) -> Holder | None:
+    # Who has only just taken the lock is about to write its name over that of the holder before.
+    time.sleep(0.01)
+    try:
+        content = json.loads(os.pread(descriptor, 4096, 0))
+        since = datetime.fromisoformat(content["since"]).astimezone()
+        return Holder(str(content["command"]), int(content["pid"]), since, str(content.get("doing", "")))
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        return None

@@ -132,13 +132,17 @@ class Journal:
 
     def recorded_for_file(self, file: str, champion: str | None, challenger: str, question: str) -> Judged | None:
         """The look that already answered this question, on a holdout file that was not touched since."""
-        for entry in self._entries("WHERE kind = 'Judged' ORDER BY id DESC LIMIT 1000"):
-            judged = entry.event
-            if isinstance(judged, Judged) and judged.file == file:
-                same = (judged.champion, judged.challenger, judged.question) == (champion, challenger, question)
-                if same:
-                    return judged
+        for judged in self.latest_judgements():
+            asked = (judged.file, judged.champion, judged.challenger, judged.question)
+            if asked == (file, champion, challenger, question):
+                return judged
         return None
+
+    def latest_judgements(self) -> Iterator[Judged]:
+        """The latest comparisons and repetitions of one, newest first, a thousand at most."""
+        for entry in self._entries("WHERE kind = 'Judged' ORDER BY id DESC LIMIT 1000"):
+            if isinstance(entry.event, Judged):
+                yield entry.event
 
     def last_check(self) -> Entry | None:
         """The latest check."""
