@@ -146,13 +146,12 @@ def _hook(context: Context, intent: SwapStarted, lock_fd: int) -> _Hooked:
     hook = replace(config.training, command=config.promotion.after, timeout=config.promotion.timeout)
     environment = training.environment(context.environ, context.secrets.variables, hook, {})
     try:
-        ended = training.run(hook, environment, log, lock_fd, None, context.secrets.scrub)
+        ended = training.run(hook, environment, log, lock_fd, None, context.secrets.scrub, key="promotion.after")
     except RetrainError as error:
         return _Hooked(str(error))
     if ended.problem is None and ended.exit_code == 0:
         return _Hooked(signal=ended.signal)
-    what = ended.problem and ended.problem.replace("training.command", "promotion.after")
-    what = what or ("timed out" if ended.timed_out else training.how_it_ended(ended))
+    what = ended.problem or ("timed out" if ended.timed_out else training.how_it_ended(ended))
     quoted = f": {' | '.join(ended.tail)}" if ended.tail else ""
     return _Hooked(context.secrets.scrub(f"promotion.after {what}{quoted} (log: {log})"), ended.signal)
 

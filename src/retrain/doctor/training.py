@@ -31,9 +31,8 @@ def commands(context: Context) -> Iterator[Finding]:
         # Its environment is the training's, less what is about a run.
         hook = replace(asked, command=after)
         plain = training.environment(context.environ, context.secrets.variables, hook, {})
-        problem = training.obstacle(hook, plain)
-        told = problem.replace("training.command", "promotion.after") if problem is not None else ""
-        yield broken("after a swap", told) if problem else ok("after a swap", f"{after[0]} is there and may be run")
+        problem = training.obstacle(hook, plain, "promotion.after")
+        yield broken("after a swap", problem) if problem else ok("after a swap", f"{after[0]} is there and may be run")
 
 
 def data(context: Context) -> Iterator[Finding]:

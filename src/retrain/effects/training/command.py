@@ -141,12 +141,14 @@ def run(  # noqa: PLR0913, PLR0917  (what runs, where its output goes, and what 
     lock_fd: int,
     echo: Callable[[bytes], None] | None,
     clean: Callable[[str], str] = str,
+    *,
+    key: str = "training.command",
 ) -> Ended:
     """What came of the command, once nothing of its process group runs any more.
 
     Its output goes straight to the file `log`, so a training outlives a killed controller undisturbed; `echo`
     gets the same bytes as they come, `clean` takes out of the tail what must not be shown. The command inherits
-    `lock_fd` and so keeps the lock while it runs.
+    `lock_fd` and so keeps the lock while it runs. `key` is where the configuration has the command.
     Raises RetrainError if the log cannot be written.
     """
     began = time.monotonic()
@@ -158,7 +160,7 @@ def run(  # noqa: PLR0913, PLR0917  (what runs, where its output goes, and what 
                     training.command, training.directory, environment, output=output, inherited=lock_fd
                 )
             except (OSError, ValueError) as error:
-                why = why_not_started(training, environment, error)
+                why = why_not_started(training, environment, error, key)
                 return Ended(None, time.monotonic() - began, False, received.first, (), why)
             follower = Follower(output, start, echo)
             try:

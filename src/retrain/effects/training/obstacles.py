@@ -10,8 +10,11 @@ from pathlib import Path
 from retrain.config.schema import Training
 
 
-def obstacle(training: Training, environment: Mapping[str, str]) -> str | None:
-    """Why the command could not be started, as far as can be told without starting it; None where nothing is seen."""
+def obstacle(training: Training, environment: Mapping[str, str], key: str = "training.command") -> str | None:
+    """Why the command could not be started, as far as can be told without starting it; None where nothing is seen.
+
+    `key` is where the configuration has the command.
+    """
     found = _found(training, environment)
     problem: OSError | None = None
     if not _may_enter(training.directory) or found is None or not found.exists():
@@ -20,10 +23,10 @@ def obstacle(training: Training, environment: Mapping[str, str]) -> str | None:
         problem = PermissionError()
     else:
         problem = _no_program(found)
-    return why_not_started(training, environment, problem) if problem is not None else None
+    return why_not_started(training, environment, problem, key) if problem is not None else None
 
 
-def why_not_started(training: Training, environment: Mapping[str, str], error: OSError | ValueError) -> str:
+def why_not_started(training: Training, environment: Mapping[str, str], error: OSError | ValueError, key: str) -> str:
     """Why the command could not be started and how to mend it, in a sentence."""
     program, directory = training.command[0], training.directory
     if not _may_enter(directory):
@@ -33,18 +36,18 @@ def why_not_started(training: Training, environment: Mapping[str, str], error: O
         case FileNotFoundError() if found is None:
             return (
                 f"the command {program} was not found in PATH={_path(environment)} (install it, give its absolute path"
-                " in training.command, or set PATH in training.environment; cron's own PATH is short)"
+                f" in {key}, or set PATH in training.environment; cron's own PATH is short)"
             )
         case FileNotFoundError() if found is not None and found.exists():
             return f"the interpreter that {found} names in its first line (#!) does not exist (mend that line)"
         case FileNotFoundError():
-            return f"the command {found} does not exist (create it or change training.command)"
+            return f"the command {found} does not exist (create it or change {key})"
         case PermissionError():
-            return f"the command {program} may not be executed (chmod +x it or change training.command)"
+            return f"the command {program} may not be executed (chmod +x it or change {key})"
         case OSError(errno=errno.ENOEXEC):
             return f"the command {program} is not a program (a script needs a first line such as #!/bin/sh)"
         case _:
-            return f"the command {program} could not be started: {error} (see training.command and .environment)"
+            return f"the command {program} could not be started: {error} (see {key} and training.environment)"
 
 
 def _no_program(file: Path) -> OSError | None:
