@@ -435,9 +435,9 @@ def _score(case: Case, pair: Pair, rows: KnownRows) -> tuple[Tally, KnownRows]:
         )
     except RetrainError as error:
         side = error.side if isinstance(error, evaluation.Unscorable) else "champion"
-        if side == "known rows" and options.forced is None:
+        if side == "training rows" and options.forced is None:
             raise RefusedError(str(error), pair.challenger, basis(case.context, rows)) from error
-        if side == "known rows":
+        if side == "training rows":
             return _score(case, pair, KnownRows(None, rows.champion))
         if options.forced is None or pair.champion is None or side != "champion":
             raise

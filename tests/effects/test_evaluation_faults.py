@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
-from retrain.scoring.count import tally
+from retrain.scoring.count import compared
 from retrain.scoring.plan import Comparison, UnusableError
 from tests.effects.toy_models import Raises, RaisesOnLoading, Returns, Says, Sign, Vandal
 
@@ -34,12 +34,12 @@ def plan(here: Path, challenger: Any = None, holdout: str | pd.DataFrame = FRAME
 def fault(asked: Comparison) -> tuple[str, str]:
     """The side at fault and the sentence."""
     with pytest.raises(UnusableError) as caught:
-        tally(asked, lambda _: None)
+        compared(asked, lambda _: None)
     return caught.value.side, caught.value.message
 
 
 def cells(asked: Comparison) -> dict[Any, int]:
-    return dict(tally(asked, lambda _: None)[0].cells)
+    return {tuple(labels): rows for *labels, rows in compared(asked, lambda _: None)["cells"]}
 
 
 @pytest.mark.parametrize(
@@ -170,4 +170,4 @@ def test_a_parquet_holdout_that_is_no_use(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pa.table([[1], [0], [1]], names=["a", "label", "a"]), path)
     assert "has more than one column 'a'" in fault(asked)[1]
     FRAME.assign(label=pd.Timestamp("2024-01-01", tz="UTC")).to_parquet(path)
-    assert "is no use, column 'label': ValueError" in fault(asked)[1]
+    assert "cannot be used: column 'label': ValueError" in fault(asked)[1]

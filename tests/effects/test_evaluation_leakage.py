@@ -18,7 +18,7 @@ from retrain.core.rules import Positive
 from retrain.core.verdicts import Leaked
 from retrain.effects import evaluation
 from retrain.errors import RetrainError
-from retrain.scoring import jobs
+from retrain.scoring.__main__ import done
 from tests.effects.toy_models import Says
 
 ROOT = Path(__file__).parents[2]
@@ -185,7 +185,7 @@ def test_chunks_and_workers_do_not_matter(tmp_path: Path) -> None:
     tables = []
     for chunk in (1, 3, 100):
         into = str(tmp_path / f"rows{chunk}")
-        assert jobs.done({**request, "dtypes": {}, "chunk": chunk, "into": into}, lambda _: None) == {"rows": 20}
+        assert done({**request, "dtypes": {}, "chunk": chunk, "into": into}, lambda _: None) == {"rows": 20}
         tables.append(pyarrow.parquet.read_table(into))
     assert tables[0] == tables[1] == tables[2]
 
@@ -216,7 +216,7 @@ def test_training_data_that_are_no_use(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     """Named, with the reason."""
     holdout = csv(people(5, 1), tmp_path / "holdout")
-    with pytest.raises(evaluation.Unscorable, match=r"the known rows .*nowhere/rows cannot be written: FileNotFound"):
+    with pytest.raises(evaluation.Unscorable, match=r"training rows .*nowhere/rows cannot be written: FileNotFound"):
         evaluation.remember_rows(holdout, rules(holdout), tmp_path / "nowhere" / "rows", ROOT)
 
 
@@ -238,7 +238,7 @@ def test_a_holdout_without_a_remembered_column(tmp_path: Path) -> None:
     holdout = csv(old.drop(columns="id"), tmp_path / "holdout")
     with pytest.raises(evaluation.Unscorable) as caught:
         leaked(holdout, known)
-    assert caught.value.side == "known rows"
+    assert caught.value.side == "training rows"
     columns = "by the columns age, id, label, member, note, since, spend, zip, and the holdout"
     assert f"of the challenger are {columns} {holdout} has no 'id'" in str(caught.value)
     assert str(caught.value).endswith("a training with the present holdout in place renews this")
@@ -254,5 +254,5 @@ def test_known_rows_that_cannot_be_read(tmp_path: Path, content: bytes | str | N
         known.write_bytes(content)
     elif content:
         old.to_parquet(known)
-    with pytest.raises(evaluation.Unscorable, match=f"the known rows {known} of the challenger cannot be read: "):
+    with pytest.raises(evaluation.Unscorable, match=f"the training rows {known} of the challenger cannot be read: "):
         leaked(holdout, known)

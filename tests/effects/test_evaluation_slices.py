@@ -14,7 +14,7 @@ from retrain.config.schema import Columns, Models, Promotion
 from retrain.core.rules import Positive
 from retrain.core.verdicts import Cell, Slice, Tally
 from retrain.effects import evaluation
-from retrain.scoring import jobs
+from retrain.scoring.__main__ import done
 from tests.effects.toy_models import Says, Sign
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,7 @@ def answer(here: Path, holdout: Path, slices: tuple[str, ...], chunk: int) -> di
         "chunk": chunk,
         "slices": list(slices),
     }
-    return jobs.done(request, lambda _: None)
+    return done(request, lambda _: None)
 
 
 def refusal(here: Path, frame: pd.DataFrame, *slices: str) -> str:

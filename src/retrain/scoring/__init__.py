@@ -1,4 +1,4 @@
-"""The child process that loads models and reads rows for the controller: `python -P -m retrain.scoring`.
+"""The process that loads models and counts rows for the controller: `python -P -m retrain.scoring`.
 
 An artifact is a program, so nothing else of retrain imports this package or loads a model. On standard
 input: one line of JSON, the name of a `job`, the fields of its plan (see `plan`), the bytes of `memory` that
@@ -12,4 +12,6 @@ controller. On `result`, JSON lines: {"at": side or null} before each step, {"pr
 - "rows" remembers the rows of training data in a file: {"rows": number read}
 - "controls" scores a champion against challengers whose worth is known: {"controls": {name: cells},
   "holdout": fingerprint}
+
+A CSV is read whole, so its memory grows with its rows; Parquet is read in chunks.
 """

@@ -1,4 +1,4 @@
-"""The door of the child process; see the package for what goes in and out."""
+"""The entry of the scoring process; see the package for what goes in and out."""
 
 import fcntl
 import json
@@ -7,15 +7,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from retrain.scoring.limits import limit, or_end
+from retrain.scoring.plan import Comparison, Controls, Send, TrainingRows, UnusableError, limit, or_end
 
 
 def main() -> None:
-    """Do what standard input asks for, tell the result, and die with the controller."""
+    """Do what standard input asks for, send the answer, and end with the controller."""
     controller = os.dup(sys.stdin.fileno())
     os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())  # a model that asks for input gets none
     with open(controller, "rb", buffering=0, closefd=False) as lines:
@@ -27,21 +26,31 @@ def main() -> None:
     sys.path.append(str(Path.cwd()))  # last, so that a project's own json.py does not shadow the real one
     with open(result, "w") as out:
 
-        def tell(message: dict[str, Any]) -> None:
+        def send(message: dict[str, Any]) -> None:
             print(json.dumps(message), file=out, flush=True)
 
-        or_end(lambda: tell(_answer(request, tell)))
+        or_end(lambda: send(_answer(request, send)))
 
 
-def _answer(request: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    # Here, and not above: these imports take a second, in which the controller may already have ended.
-    from retrain.scoring import jobs
-    from retrain.scoring.plan import UnusableError
-
+def _answer(request: dict[str, Any], send: Send) -> dict[str, Any]:
     try:
-        return jobs.done(request, tell)
+        return done(request, send)
     except UnusableError as error:
         return {"error": {"side": error.side, "message": error.message}}
+
+
+def done(request: dict[str, Any], send: Send) -> dict[str, Any]:
+    """The answer to the job that `request` names; its other keys are the fields of a plan."""
+    # Here, and not above: these imports take a second, in which the controller may already have ended.
+    from retrain.scoring import controls, count, rows
+
+    match request.pop("job"):
+        case "rows":
+            return {"rows": rows.remember(TrainingRows(**request), send)}
+        case "controls":
+            return controls.made(Controls(**request), send)
+        case _:
+            return count.compared(Comparison(**request), send)
 
 
 def _end_with(controller: int) -> None:

@@ -1,18 +1,19 @@
-"""Challengers made up from one reading of the champion, each of a worth that is known beforehand."""
+"""Controls: challengers made from one reading of the champion, each of a worth that is known beforehand."""
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from retrain.core.records import Label
-from retrain.scoring import fingerprint, models, slices
-from retrain.scoring.holdout import chunks, survey, truth_of
-from retrain.scoring.labels import Triple
-from retrain.scoring.plan import Controls
+from retrain.scoring import models
+from retrain.scoring.count import Slices, check_few, check_slices, check_vocabulary, listed, sliced
+from retrain.scoring.holdout import opened, truth_of
+from retrain.scoring.plan import Controls, Send, Triple
+from retrain.tables.hashing import Content
 
 Codes = npt.NDArray[np.int32]
 
@@ -21,40 +22,39 @@ _DUMMIES = 10
 """Labels that get a control of their own."""
 
 
-def made_up(plan: Controls, tell: Callable[[dict[str, Any]], None]) -> tuple[dict[str, Counter[Triple]], str]:
-    """What the holdout says of each control, by its name, and the holdout's fingerprint.
+def made(plan: Controls, send: Send) -> dict[str, Any]:
+    """The answer to "controls": what the holdout says of each control, by its name.
 
     "itself" predicts what the champion does, "shuffled" as well but for other rows, and "always x" the label x
     for every row, for the most frequent labels. Without a champion there are only these last. UnusableError
-    where a side is no use.
+    where a side cannot be used.
     """
-    tell({"at": "holdout"})
-    slices.check(plan)
-    holdout = survey(plan)
+    send({"at": "holdout"})
+    check_slices(plan)
+    holdout = opened(plan)
     vocabulary: dict[Label | None, int] = {}
     truths: list[Codes] = []
     champions: list[Codes] = []
-    sums, rows = (0, 0), 0
-    sliced: slices.Sliced = {}
-    for chunk in chunks(holdout, plan.chunk):
+    content, slices = Content(), Slices()
+    for chunk in holdout.chunks():
         truth = truth_of(plan, chunk)
         predicted: list[Label] | list[None] = [None] * len(truth)
         if plan.champion is not None:
-            tell({"at": "champion"})
-            predicted = models.predict(
-                "champion", plan.champion, plan.trusted, chunk.drop(columns=plan.target), holdout.fractional
-            )
-            tell({"at": "holdout"})
+            send({"at": "champion"})
+            features = chunk.drop(columns=plan.target)
+            predicted = models.predict("champion", plan.champion, plan.trusted, features, holdout.fractional)
+            send({"at": "holdout"})
         truths.append(_codes(truth, vocabulary))
         champions.append(_codes(predicted, vocabulary))
-        sliced = slices.added(sliced, slices.sliced(plan, chunk, [(each, None, each) for each in truth]))
-        slices.check_few(plan, sliced)
-        sums, rows = fingerprint.added(sums, fingerprint.of_rows(chunk)[0]), rows + len(chunk)
-        tell({"progress": rows / holdout.rows})
+        slices += sliced(plan, chunk, [(each, None, each) for each in truth])
+        check_few(plan, slices)
+        content += Content.of(chunk)
+        send({"progress": content.rows / holdout.table.rows})
     controls = _controls(list(vocabulary), np.concatenate(truths), np.concatenate(champions))
     if plan.champion is not None:
-        models.check_vocabulary("champion", plan.champion, plan, controls["itself"])
-    return controls, fingerprint.digest(sums, holdout.dtypes, plan.target, rows)
+        check_vocabulary("champion", plan.champion, plan, controls["itself"])
+    fingerprint = content.fingerprint(holdout.table.columns, plan.target)
+    return {"controls": {name: listed(cells) for name, cells in controls.items()}, "holdout": fingerprint}
 
 
 def _controls(labels: Sequence[Any], truth: Codes, champion: Codes) -> dict[str, Counter[Triple]]:

@@ -1,7 +1,8 @@
-"""Two models and a holdout → how many rows have which truth and which two predictions."""
+"""Two models and a holdout → how many rows have which truth and which two predictions, also by slice."""
 
+import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,95 +11,170 @@ import joblib
 import pandas as pd
 
 from retrain.core.records import Label
-from retrain.scoring import fingerprint, leakage, models, slices
-from retrain.scoring.holdout import Holdout, chunks, survey, truth_of
-from retrain.scoring.labels import Triple
-from retrain.scoring.limits import or_end
-from retrain.scoring.plan import Comparison, Side
+from retrain.scoring import models, rows
+from retrain.scoring.holdout import Holdout, opened, truth_of
+from retrain.scoring.plan import Comparison, Controls, Plan, Send, Side, Triple, UnusableError, blamed, or_end
+from retrain.tables.hashing import Content
+from retrain.tables.read import columns
+from retrain.tables.values import names
 
-Tell = Callable[[dict[str, Any]], None]
+MOST_VALUES = 100
+"""Different values of a slice column. Each one costs memory, and the judge a share of its alpha."""
+
+Slices = Counter[tuple[str, Label | None, Triple]]
+"""Column, value (None: missing) and what the models made of it → rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """Some rows of the holdout, counted."""
 
-    rows: int = 0
     cells: Counter[Triple] = field(default_factory=Counter)
-    sums: fingerprint.Sums = (0, 0)
-    sketch: fingerprint.Hashes = field(default_factory=lambda: fingerprint.NOTHING)
-    sliced: slices.Sliced = field(default_factory=dict)
+    content: Content = field(default_factory=Content)
+    slices: Slices = field(default_factory=Counter)
     leaked: Counter[Side] = field(default_factory=Counter)
 
     def __add__(self, other: "Part") -> "Part":
         return Part(
-            self.rows + other.rows,
             self.cells + other.cells,
-            fingerprint.added(self.sums, other.sums),
-            fingerprint.smallest(self.sketch, other.sketch),
-            slices.added(self.sliced, other.sliced),
+            self.content + other.content,
+            self.slices + other.slices,
             self.leaked + other.leaked,
         )
 
 
-def tally(plan: Comparison, tell: Tell) -> tuple[Part, str]:
-    """The whole holdout, counted, and its fingerprint; the same for any chunk size and number of jobs.
+def compared(plan: Comparison, send: Send) -> dict[str, Any]:
+    """The answer to "compare"; the same for any chunk size and number of jobs.
 
-    `tell` hears which side is at work (None: workers are, on all) and the share of rows done.
-    UnusableError where a side is no use.
+    `send` is given which side is at work (None: workers are, on all) and the share of rows done.
+    UnusableError where a side cannot be used.
     """
-    tell({"at": "holdout"})
-    slices.check(plan)
-    leakage.check(plan)
-    holdout = survey(plan)
+    send({"at": "holdout"})
+    check_slices(plan)
+    rows.check(plan)
+    holdout = opened(plan)
     try:
-        total = _total(plan, holdout, tell)
+        total = _total(plan, holdout, send)
     except BrokenProcessPool:
-        # A worker died. Alone, this process either has memory enough or dies at the step it told last.
-        total = _total(replace(plan, jobs=1), holdout, tell)
+        # A worker died. Alone, this process either has memory enough or dies at the step it sent last.
+        total = _total(replace(plan, jobs=1), holdout, send)
     if plan.champion is not None:
-        models.check_vocabulary("champion", plan.champion, plan, total.cells)
-    models.check_vocabulary("challenger", plan.challenger, plan, total.cells)
-    return total, fingerprint.digest(total.sums, holdout.dtypes, plan.target, total.rows)
+        check_vocabulary("champion", plan.champion, plan, total.cells)
+    check_vocabulary("challenger", plan.challenger, plan, total.cells)
+    return {
+        "cells": listed(total.cells),
+        "holdout": total.content.fingerprint(holdout.table.columns, plan.target),
+        "sketch": total.content.sketch.tolist(),
+        "slices": _listed_slices(plan, total.slices),
+        "leaked": rows.listed(plan, total.leaked),
+    }
 
 
-def _total(plan: Comparison, holdout: Holdout, tell: Tell) -> Part:
+def _total(plan: Comparison, holdout: Holdout, send: Send) -> Part:
     total = Part()
-    for part in _parts(plan, holdout, tell):
+    for part in _parts(plan, holdout, send):
         total += part
-        slices.check_few(plan, total.sliced)
-        tell({"progress": total.rows / holdout.rows})
+        check_few(plan, total.slices)
+        send({"progress": total.content.rows / holdout.table.rows})
     return total
 
 
-def _parts(plan: Comparison, holdout: Holdout, tell: Tell) -> Iterator[Part]:
-    frames = chunks(holdout, plan.chunk)
+def _parts(plan: Comparison, holdout: Holdout, send: Send) -> Iterator[Part]:
     if plan.jobs == 1:
-        yield from (score(plan, holdout.fractional, frame, tell) for frame in frames)
+        yield from (_part(plan, holdout.fractional, chunk, send) for chunk in holdout.chunks())
         return
-    tell({"at": None})
+    send({"at": None})
     # Chunks go through pipes (max_nbytes), few at a time (pre_dispatch), so that neither memory nor a disk fills.
     parallel = joblib.Parallel(
         plan.jobs, return_as="generator_unordered", pre_dispatch=2 * plan.jobs, batch_size=1, max_nbytes=None
     )
-    yield from parallel(joblib.delayed(_score_or_end)(plan, holdout.fractional, frame) for frame in frames)
+    yield from parallel(joblib.delayed(_part_or_end)(plan, holdout.fractional, chunk) for chunk in holdout.chunks())
 
 
-def _score_or_end(plan: Comparison, fractional: bool, chunk: pd.DataFrame) -> Part:
-    return or_end(lambda: score(plan, fractional, chunk))
+def _part_or_end(plan: Comparison, fractional: bool, chunk: pd.DataFrame) -> Part:
+    return or_end(lambda: _part(plan, fractional, chunk, lambda _: None))
 
 
-def score(plan: Comparison, fractional: bool, chunk: pd.DataFrame, tell: Tell = lambda _: None) -> Part:
+def _part(plan: Comparison, fractional: bool, chunk: pd.DataFrame, send: Send) -> Part:
     """One chunk, counted. `fractional` says that labels of the holdout have decimals."""
     truth = truth_of(plan, chunk)
     features = chunk.drop(columns=plan.target)
     champion: list[Label] | list[None] = [None] * len(truth)
     if plan.champion is not None:
-        tell({"at": "champion"})
+        send({"at": "champion"})
         champion = models.predict("champion", plan.champion, plan.trusted, features, fractional)
-    tell({"at": "challenger"})
+    send({"at": "challenger"})
     challenger = models.predict("challenger", plan.challenger, plan.trusted, features, fractional)
-    tell({"at": "holdout"})
+    send({"at": "holdout"})
     triples = list(zip(truth, champion, challenger, strict=True))
-    sliced, leaked = slices.sliced(plan, chunk, triples), leakage.leaked(plan, chunk)
-    return Part(len(truth), Counter(triples), *fingerprint.of_rows(chunk), sliced, leaked)
+    return Part(Counter(triples), Content.of(chunk), sliced(plan, chunk, triples), rows.leaked(plan, chunk))
+
+
+def check_vocabulary(side: Side, path: str, plan: Plan, cells: Iterable[Triple]) -> None:
+    """UnusableError where the model speaks of other labels than the holdout: '1' is not 1."""
+    truths, champions, challengers = map(set[Any], zip(*cells, strict=True))
+    predicted = champions if side == "champion" else challengers
+    if not predicted & truths:
+        problem = (
+            f"predicts {_quoted(predicted)}, but column {plan.target!r} of {plan.holdout} has {_quoted(truths)}: "
+            f"train it on the holdout's labels, or read those as another type with promotion.dtypes"
+        )
+        raise UnusableError(side, path, problem)
+
+
+def _quoted(labels: Iterable[Label]) -> str:
+    """The first labels as Python writes them, so that the text '1' and the number 1 look different."""
+    shown = sorted(labels, key=lambda label: (isinstance(label, str), label))
+    return ", ".join(map(repr, shown[:5])) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
+
+
+def listed(cells: Mapping[Triple, int]) -> list[list[Any]]:
+    """The cells as JSON knows them, [truth, champion, challenger, rows] each, in an order that depends on nothing."""
+    return sorted(([*labels, count] for labels, count in cells.items()), key=json.dumps)
+
+
+def check_slices(plan: Comparison | Controls) -> None:
+    """UnusableError where the holdout lacks a column to slice by, or would be sliced by its label."""
+    if plan.target in plan.slices:
+        problem = (
+            f"cannot be sliced by {plan.target!r}, which is promotion.target: promotion.slices names columns "
+            "that say of what kind a row is, not which label it has"
+        )
+        raise UnusableError("holdout", plan.holdout, problem)
+    with blamed("holdout", plan.holdout):
+        columns(plan.holdout, dict.fromkeys(plan.slices, "promotion.slices"))
+
+
+def sliced(plan: Comparison | Controls, chunk: pd.DataFrame, triples: Sequence[Triple]) -> Slices:
+    """One chunk by the values of its columns, `triples` being those of its rows."""
+    counts: Slices = Counter()
+    for column in dict.fromkeys(plan.slices):
+        found = Counter(zip(names(chunk[column]), triples, strict=True))
+        counts |= {(column, *key): count for key, count in found.items()}
+    return counts
+
+
+def check_few(plan: Comparison | Controls, slices: Slices) -> None:
+    """UnusableError where a slice column has too many values."""
+    values = {(column, value) for column, value, _ in slices if value is not None}
+    for column, number in Counter(column for column, _ in values).items():
+        if number > MOST_VALUES:
+            problem = (
+                f"has at least {number} different values in column {column!r}, and a slice column needs few "
+                f"({MOST_VALUES} at most): name a coarser one in promotion.slices, such as an age group instead of "
+                "an age"
+            )
+            raise UnusableError("holdout", plan.holdout, problem)
+
+
+def _listed_slices(plan: Comparison, slices: Slices) -> list[list[Any]]:
+    """[column, value, cells] of every slice: columns as configured, numbers before texts before the missing value."""
+    cells: dict[tuple[str, Any], dict[Triple, int]] = {}
+    for (column, value, triple), count in slices.items():
+        cells.setdefault((column, value), {})[triple] = count
+
+    def place(key: tuple[str, Any]) -> tuple[Any, ...]:
+        column, value = key
+        return list(plan.slices).index(column), value is None, isinstance(value, str), value
+
+    return [[*key, listed(cells[key])] for key in sorted(cells, key=place)]

@@ -2,7 +2,7 @@
 
 import functools
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import joblib
@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from retrain.core.records import Label
-from retrain.scoring.labels import Triple, canonical, quoted
-from retrain.scoring.plan import Plan, Side, UnusableError, brief
+from retrain.scoring.plan import Side, UnusableError
+from retrain.tables.read import brief
+from retrain.tables.values import labels
 
 
 def predict(
@@ -33,22 +34,10 @@ def predict(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as "fitted without feature names"
-            values = np.asarray(_sparing(lambda: model.predict(inputs)))
+            predicted = np.asarray(_sparing(lambda: model.predict(inputs)))
     except BaseException as error:
         raise UnusableError(side, path, f"cannot predict {len(features)} holdout rows: {brief(error)}") from error
-    return _labels(side, path, values, len(features), fractional)
-
-
-def check_vocabulary(side: Side, path: str, plan: Plan, cells: Iterable[Triple]) -> None:
-    """UnusableError where the model speaks of other labels than the holdout: '1' is not 1."""
-    truths, champions, challengers = map(set[Any], zip(*cells, strict=True))
-    labels = champions if side == "champion" else challengers
-    if not labels & truths:
-        problem = (
-            f"predicts {quoted(labels)}, but column {plan.target!r} of {plan.holdout} has {quoted(truths)}: "
-            f"train it on the holdout's labels, or read those as another type with promotion.dtypes"
-        )
-        raise UnusableError(side, path, problem)
+    return _labels(side, path, predicted, len(features), fractional)
 
 
 @functools.cache
@@ -110,25 +99,25 @@ def _inputs(side: Side, path: str, model: Any, features: pd.DataFrame) -> pd.Dat
     return features[names].copy()  # a model may change what it is given
 
 
-def _labels(side: Side, path: str, values: npt.NDArray[Any], rows: int, fractional: bool) -> list[Label]:
-    if values.ndim == 2 and values.shape[1] == 1:
-        values = values.ravel()
-    if values.shape != (rows,):
+def _labels(side: Side, path: str, predicted: npt.NDArray[Any], rows: int, fractional: bool) -> list[Label]:
+    if predicted.ndim == 2 and predicted.shape[1] == 1:
+        predicted = predicted.ravel()
+    if predicted.shape != (rows,):
         raise UnusableError(
-            side, path, f"predicts an array of shape {values.shape} for {rows} rows; one label a row is needed"
+            side, path, f"predicts an array of shape {predicted.shape} for {rows} rows; one label a row is needed"
         )
-    missing = int(pd.isna(values).sum())
+    missing = int(pd.isna(predicted).sum())
     if missing:
         raise UnusableError(side, path, f"predicts no label (NaN) for {missing} of {rows} rows")
     try:
-        labels = canonical(values)
+        found = labels(predicted)
     except (ValueError, TypeError) as error:
         raise UnusableError(side, path, f"predicts what is no class label: {brief(error)}") from error
-    decimals = next((label for label in labels if isinstance(label, float)), None)
+    decimals = next((label for label in found if isinstance(label, float)), None)
     if decimals is not None and not fractional:
         problem = f"returns {decimals:.4g}; retrain needs class labels: wrap the model so that predict gives them"
         raise UnusableError(side, path, problem)
-    return labels
+    return found
 
 
 def _kind(model: object) -> str:

@@ -1,10 +1,25 @@
-"""What the child is asked to do, and who may be at fault when it cannot."""
+"""What the scoring process is asked to do, what it may take for it, and who is at fault when it cannot.
 
-from collections.abc import Mapping, Sequence
+Nothing heavy is imported here, since the limits are set before anything heavy is loaded.
+"""
+
+import resource
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
-Side = Literal["champion", "challenger", "holdout", "training data", "known rows"]
+from retrain.core.records import Label
+from retrain.tables import CHUNK, TableError
+
+Answer = TypeVar("Answer")
+Send = Callable[[dict[str, Any]], None]
+"""Sends a message to the controller."""
+Side = Literal["champion", "challenger", "holdout", "training data", "training rows"]
+Triple = tuple[Label, Label | None, Label]
+"""Truth, the champion's prediction (None without a champion), the challenger's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +29,7 @@ class Plan:
     holdout: str
     target: str
     dtypes: Mapping[str, str]
-    chunk: int = 50_000
+    chunk: int = CHUNK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +49,7 @@ class Comparison(Plan):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KnownRows(Plan):
+class TrainingRows(Plan):
     """Training data whose rows are to be remembered in a file."""
 
     data: str
@@ -43,7 +58,7 @@ class KnownRows(Plan):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Controls(Plan):
-    """One model, against which challengers are made up whose worth is known; the columns that slice the holdout."""
+    """One model, against which controls are made; the columns that slice the holdout."""
 
     champion: str | None
     trusted: Sequence[str] | None
@@ -59,6 +74,37 @@ class UnusableError(Exception):
         self.message = f"the {side} {path} {problem}"
 
 
-def brief(error: BaseException) -> str:
-    """Class and message of an exception, on one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")[:500]
+@contextmanager
+def blamed(side: Side, path: str) -> Iterator[None]:
+    """Raise UnusableError, which names the side and its file, where that file cannot be read."""
+    try:
+        yield
+    except TableError as error:
+        raise UnusableError(side, path, str(error)) from error
+
+
+def limit(memory: int | None) -> None:
+    """Let this process and each of its workers have this many bytes of memory, and be what the kernel ends first.
+
+    It is data (RLIMIT_DATA) that is limited, for address space (RLIMIT_AS) says little: glibc reserves 64 MiB of it
+    for every thread and uses a fraction. Data is heap, stacks of threads and private maps, touched or not; not
+    memory that processes share.
+    """
+    with suppress(OSError):  # there is no such file but on Linux
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    if memory is not None:
+        inherited = [each for each in resource.getrlimit(resource.RLIMIT_DATA) if each != resource.RLIM_INFINITY]
+        most = min([memory, *inherited])
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
+def or_end(act: Callable[[], Answer]) -> Answer:
+    """What the act gives. Where memory runs out, end at once, as the kernel would end this process.
+
+    Nothing may be left to say so with, and without any CPython never gets out of a `with` or a `finally`.
+    """
+    try:
+        return act()
+    except MemoryError:
+        signal.raise_signal(signal.SIGKILL)
+        raise

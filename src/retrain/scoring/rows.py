@@ -1,63 +1,142 @@
-"""Training data → a file of its rows, by which they are known again in a holdout."""
+"""Leakage: training data → a file of its rows' hashes → how many rows of a holdout a model has seen in training."""
 
+import functools
 import json
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
-from retrain.scoring import fingerprint, tables, values
-from retrain.scoring.plan import KnownRows, UnusableError, brief
+from retrain.scoring.plan import Comparison, Send, Side, TrainingRows, UnusableError, blamed
+from retrain.tables.hashing import NOTHING, Hashes, alike, of_rows
+from retrain.tables.read import Table, brief, columns, shown
 
 HASHING = b"1"
 """Raised when the same row gets another hash: what older files remember would be found nowhere."""
 _UNNAMED = re.compile(r"Unnamed: \d+")
-"""What pandas calls the column of row numbers that it writes into a CSV file unless told otherwise."""
+"""What pandas calls the column of row numbers that it writes into a CSV file by default."""
 
 
-def remember(plan: KnownRows, tell: Callable[[dict[str, Any]], None]) -> int:
+def remember(plan: TrainingRows, send: Send) -> int:
     """The number of rows in the training data, whose hashes are now in the file.
 
     That is one Parquet column `row` of unique hashes in order; the columns that were hashed are in its metadata.
-    UnusableError where the data, the holdout or the file is no use.
+    UnusableError where the data, the holdout or the file cannot be used.
     """
-    tell({"at": "holdout"})
     named = {plan.target: "promotion.target"}
-    of_holdout = tables.columns("holdout", plan.holdout, named)
-    tell({"at": "training data"})
-    of_data = tables.columns("training data", plan.data, named)
+    send({"at": "holdout"})
+    with blamed("holdout", plan.holdout):
+        of_holdout = columns(plan.holdout, named)
+    send({"at": "training data"})
+    found = [NOTHING]
+    with blamed("training data", plan.data):
+        of_data = columns(plan.data, named)
+        shared = _shared(plan, of_data, of_holdout)
+        table = Table(plan.data, {name: text for name, text in plan.dtypes.items() if name in shared}, shared)
+        for chunk in table.chunks(plan.chunk):
+            found.append(np.unique(_hashes(chunk, shared)))
+    if not table.rows:
+        raise UnusableError("training data", plan.data, "has no rows")
+    _write(plan.into, np.unique(np.concatenate(found)), shared)
+    return table.rows
+
+
+def check(plan: Comparison) -> None:
+    """UnusableError where the challenger's rows cannot be read, or were remembered by a column the holdout lacks.
+
+    No training renews what is known of the champion: where that cannot be used, its rows are as good as unknown.
+    """
+    if plan.known_challenger is not None:
+        _check("challenger", plan.known_challenger, plan.holdout)
+
+
+def leaked(plan: Comparison, chunk: pd.DataFrame) -> Counter[Side]:
+    """How many rows of a chunk each side was trained on; a row that occurs twice counts twice."""
+    remembered = {side: _known(side, path) for side, path in _files(plan).items()}
+    hashes = {names: _hashes(chunk, names) for names in {names for names, _ in remembered.values()}}
+    return Counter({side: _among(known, hashes[names]) for side, (names, known) in remembered.items()})
+
+
+def listed(plan: Comparison, total: Counter[Side]) -> dict[str, int | None]:
+    """The rows that each side has seen; None where its rows are not known."""
+    sides: tuple[Side, ...] = ("challenger", "champion")
+    return {side: total[side] if side in _files(plan) else None for side in sides}
+
+
+def _shared(plan: TrainingRows, of_data: Sequence[str], of_holdout: Sequence[str]) -> list[str]:
+    """The columns that a row is known by. UnusableError where only the label is left."""
     shared = sorted(name for name in set(of_holdout) & set(of_data) if not _UNNAMED.fullmatch(name))
     if shared == [plan.target]:
         problem = (
             f"has only the label, {plan.target!r}, in common with the holdout {plan.holdout}, so that no row could "
-            f"be known again: it has {tables.shown(of_data)}, the holdout {tables.shown(of_holdout)}"
+            f"be known again: it has {shown(of_data)}, the holdout {shown(of_holdout)}"
         )
         raise UnusableError("training data", plan.data, problem)
-    rows, found = 0, [fingerprint.NOTHING]
-    asked = {name: text for name, text in plan.dtypes.items() if name in shared}
-    dtypes = tables.configured("training data", plan.data, asked)
-    for chunk in tables.read("training data", plan.data, dtypes, plan.chunk, only=shared):
-        rows += len(chunk)
-        found.append(np.unique(hashes(chunk, shared)))
-    if not rows:
-        raise UnusableError("training data", plan.data, "has no rows")
-    _write(plan.into, np.unique(np.concatenate(found)), shared)
-    return rows
+    return shared
 
 
-def hashes(chunk: pd.DataFrame, columns: Sequence[str]) -> fingerprint.Hashes:
+def _hashes(chunk: pd.DataFrame, names: Sequence[str]) -> Hashes:
     """The hash of each row over these columns, whatever the file it was read from."""
-    return fingerprint.of_each({name: values.alike(chunk[name]) for name in columns})
+    return of_rows({name: alike(chunk[name]) for name in names})
 
 
-def _write(path: str, known: fingerprint.Hashes, columns: Sequence[str]) -> None:
-    metadata = {b"columns": json.dumps(columns).encode(), b"hashing": HASHING}
+def _write(path: str, known: Hashes, names: Sequence[str]) -> None:
+    metadata = {b"columns": json.dumps(names).encode(), b"hashing": HASHING}
     table = pa.table({"row": known}).replace_schema_metadata(metadata)
     try:
         pyarrow.parquet.write_table(table, path)
     except Exception as error:
-        raise UnusableError("known rows", path, f"cannot be written: {brief(error)}") from error
+        raise UnusableError("training rows", path, f"cannot be written: {brief(error)}") from error
+
+
+def _files(plan: Comparison) -> dict[Side, str]:
+    """The files that can be used."""
+    files: dict[Side, str] = {} if plan.known_challenger is None else {"challenger": plan.known_challenger}
+    if plan.known_champion is not None and _is_usable("champion", plan.known_champion, plan.holdout):
+        files["champion"] = plan.known_champion
+    return files
+
+
+@functools.cache
+def _is_usable(side: Side, path: str, holdout: str) -> bool:
+    try:
+        _check(side, path, holdout)
+    except UnusableError:
+        return False
+    return True
+
+
+def _check(side: Side, path: str, holdout: str) -> None:
+    names, _ = _known(side, path)
+    with blamed("holdout", holdout):
+        present = columns(holdout, {})
+    missing = [name for name in names if name not in present]
+    if missing:
+        problem = (
+            f"of the {side} are by the columns {shown(names)}, and the holdout {holdout} has no"
+            f" {', '.join(map(repr, missing))}: a training with the present holdout in place renews this"
+        )
+        raise UnusableError("training rows", path, problem)
+
+
+def _among(known: Hashes, hashes: Hashes) -> int:
+    """How many of the rows are known."""
+    return int(np.sum(np.searchsorted(known, hashes, "right") > np.searchsorted(known, hashes, "left")))
+
+
+@functools.cache
+def _known(side: Side, path: str) -> tuple[tuple[str, ...], Hashes]:
+    """The columns that were hashed, and the hashes in order."""
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            table = file.read()
+        if table.schema.metadata[b"hashing"] != HASHING:
+            raise ValueError("another release remembered these rows; a training renews them")
+        names = tuple(json.loads(table.schema.metadata[b"columns"]))
+        return names, table["row"].to_numpy().astype(np.uint64, casting="equiv")
+    except Exception as error:
+        raise UnusableError("training rows", path, f"of the {side} cannot be read: {brief(error)}") from error

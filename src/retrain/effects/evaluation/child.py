@@ -61,7 +61,7 @@ def _free() -> int | None:
     return None
 
 
-Side = Literal["champion", "challenger", "holdout", "training data", "known rows"]
+Side = Literal["champion", "challenger", "holdout", "training data", "training rows"]
 Plan = Mapping[str, Any]
 
 _FATAL = {-signal.SIGKILL, -signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS}

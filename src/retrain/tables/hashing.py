@@ -1,0 +1,122 @@
+"""Hashes of values and of rows, and the fingerprint of a table's content.
+
+A row's hash is made of its values' hashes in the order of the column names. There are two hashes of a value: the
+exact one of `of_values` for the fingerprint, and the coarse one of `alike`, by which a row is found again in another
+file. They find accidents; they do not resist forgery.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pandas.api.types import is_numeric_dtype, is_object_dtype, is_string_dtype
+
+from retrain.core.judge import SKETCH
+from retrain.tables.values import distinct, key
+
+Hashes = npt.NDArray[np.uint64]
+
+NOTHING = np.array([], np.uint64)
+"""The hashes of no rows."""
+_KEYS = ("0123456789abcdef", "fedcba9876543210")
+# pandas uses a key for texts only: numbers are told apart between the lanes by a salt.
+_SALTS = tuple(np.uint64(int(key, 16)) for key in _KEYS)
+_MISSING = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Some rows of a table, by their hashes; the same whatever their order, chunks, dtypes and file format.
+
+    The hashes of all rows are added modulo 2⁶⁴, so that their order does not matter and a row that occurs twice does
+    (an XOR would drop it). Two independent lanes make it 128 bits. `sketch` has the smallest hashes of the first
+    lane, each once, in order.
+    """
+
+    rows: int = 0
+    sums: tuple[int, int] = (0, 0)
+    sketch: Hashes = field(default_factory=lambda: NOTHING)
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame) -> "Content":
+        """The content of a table."""
+        one, other = (of_rows({str(name): of_values(frame[name], lane) for name in frame.columns}) for lane in (0, 1))
+        return cls(len(frame), (_sum(one), _sum(other)), _smallest(one))
+
+    def __add__(self, other: "Content") -> "Content":
+        one, two = ((mine + its) % 2**64 for mine, its in zip(self.sums, other.sums, strict=True))
+        sketch = _smallest(np.concatenate([self.sketch, other.sketch]))
+        return Content(self.rows + other.rows, (one, two), sketch)
+
+    def fingerprint(self, columns: Iterable[str], target: str) -> str:
+        """The content, the names of its columns and that of the label as 32 hexadecimal characters."""
+        text = json.dumps([sorted(columns), target, self.rows, self.sums])
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def of_rows(columns: Mapping[str, Hashes]) -> Hashes:
+    """The hash of each row, from the hashes of its values."""
+    hashes = pd.DataFrame({name: columns[name] for name in sorted(columns)})
+    return np.asarray(pd.util.hash_pandas_object(hashes, index=False), np.uint64)
+
+
+def of_values(column: "pd.Series[Any]", lane: int = 0) -> Hashes:
+    """The hash of each value, by what it is and not by the dtype that happens to hold it.
+
+    Numbers and truth values count as 64-bit floats, everything else as its text; one missing value is like another.
+    """
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        categories = np.append(of_values(column.cat.categories.to_series(), lane), _MISSING)
+        return categories[column.cat.codes]  # a missing value has the code -1
+    missing = column.isna().to_numpy()
+    hashes = np.full(len(column), _MISSING)
+    present = column[~missing]
+    if is_numeric_dtype(column.dtype):
+        hashes[~missing] = _of_numbers(present.to_numpy("float64"), lane)
+    elif is_string_dtype(column.dtype) and not is_object_dtype(column.dtype):
+        hashes[~missing] = _of_texts(present.to_numpy(object), lane)
+    else:  # one by one: pandas writes a moment as its neighbours in the chunk need it
+        hashes[~missing] = _of_objects(present.to_numpy(object), lane)
+    return hashes
+
+
+def alike(column: "pd.Series[Any]") -> Hashes:
+    """The hash of each value's `key`: the same in every file that holds the value, whatever else the file holds."""
+    if is_numeric_dtype(column.dtype):  # the same keys, all at once
+        exact = column.to_numpy("float64", na_value=np.nan)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return of_values(pd.Series(np.where(exact == np.floor(exact), exact, exact.astype("float32"))))
+    codes, uniques = distinct(column)
+    return of_values(pd.Series([*map(key, uniques), None], dtype=object))[codes]  # a missing value has the code -1
+
+
+def _sum(hashes: Hashes) -> int:
+    return int(hashes.sum(dtype=np.uint64))
+
+
+def _smallest(hashes: Hashes) -> Hashes:
+    return np.unique(hashes)[:SKETCH].astype(np.uint64, copy=False)
+
+
+def _of_objects(values: npt.NDArray[np.object_], lane: int) -> Hashes:
+    numeric = np.array([isinstance(value, Real | Decimal | np.bool_) for value in values], bool)
+    hashes = np.empty(len(values), np.uint64)
+    hashes[numeric] = _of_numbers(values[numeric].astype("float64"), lane)
+    hashes[~numeric] = _of_texts(np.array([str(value) for value in values[~numeric]], object), lane)
+    return hashes
+
+
+def _of_numbers(values: npt.NDArray[np.float64], lane: int) -> Hashes:
+    positive_zeros = values + 0.0
+    return pd.util.hash_array(positive_zeros.view(np.uint64) ^ _SALTS[lane])
+
+
+def _of_texts(values: npt.NDArray[np.object_], lane: int) -> Hashes:
+    return pd.util.hash_array(values, hash_key=_KEYS[lane])

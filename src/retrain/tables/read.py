@@ -1,0 +1,178 @@
+"""A CSV or Parquet file of rows, read in one way for all that needs them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+from pandas.api.types import pandas_dtype
+
+from retrain.tables import CHUNK, TableError
+from retrain.tables.values import MISSING
+
+Dtype = Any
+"""A numpy dtype or one of pandas' own."""
+
+
+def columns(path: str, named: Mapping[str, str]) -> list[str]:
+    """The names of the columns; `named` are those that a key of the configuration asks for.
+
+    TableError where the file cannot be read, lacks one of these, or has one twice.
+    """
+    with _readable():
+        is_csv = path.endswith(".csv")
+        empty = _read_csv(path, {}, rows=0) if is_csv else _empty(pa.parquet.read_schema(path))
+        found = empty.columns.to_list()
+    twice = sorted({name for name in found if found.count(name) > 1})
+    if twice:
+        raise TableError(f"has more than one column {', '.join(map(repr, twice))}")
+    for name, key in named.items():
+        if name not in found:
+            raise TableError(f"has no column {name!r}, which {key} names; it has {shown(found)}")
+    return found
+
+
+class Table:
+    """The rows of a file, each column with one dtype from the first row to the last.
+
+    A CSV says nothing of types, so it is read whole and typed as pandas types it. Parquet has a schema and is read in
+    chunks: its memory does not grow with its rows.
+    """
+
+    def __init__(self, path: str, dtypes: Mapping[str, str], only: Sequence[str] | None = None) -> None:
+        """Read all columns or `only` some, those in `dtypes` (promotion.dtypes) as what their text says.
+
+        TableError where the file cannot be read so.
+        """
+        found = columns(path, {})
+        self.columns = found if only is None else list(only)
+        self.rows: int
+        self._path, self._given = path, dtypes
+        self._dtypes = _known(dtypes)
+        self._csv: pd.DataFrame | None = None
+        with _readable(dtypes):
+            if path.endswith(".csv"):
+                self._csv = _read_csv(path, self._dtypes)
+                self.rows = len(self._csv)
+                return
+            with pa.parquet.ParquetFile(path) as file:
+                self.rows = file.metadata.num_rows
+                self._dtypes = _dtypes(file, self.columns, self._dtypes)
+
+    def chunks(self, size: int = CHUNK, only: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
+        """The rows in file order, at most `size` at a time, with all columns or `only` some.
+
+        TableError where the file can no longer be read.
+        """
+        names = self.columns if only is None else list(only)
+        if self._csv is not None:
+            for start in range(0, self.rows, size):
+                yield self._csv.iloc[start : start + size][names]
+            return
+        with _readable(self._given), pa.parquet.ParquetFile(self._path) as file:
+            for frame in _batches(file, names, size):
+                yield frame.astype({name: self._dtypes[name] for name in names})
+
+
+def shown(names: Sequence[str]) -> str:
+    """The first names, as a list in a sentence."""
+    return ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+
+
+def brief(error: BaseException) -> str:
+    """Class and message of an exception, on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")[:500]
+
+
+@contextmanager
+def _readable(dtypes: Mapping[str, str] = {}) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        hint = f" (promotion.dtypes: {', '.join(dtypes)})" if dtypes else ""
+        raise TableError(f"cannot be read: {brief(error)}{hint}") from error
+
+
+def _known(dtypes: Mapping[str, str]) -> dict[str, Dtype]:
+    """The dtypes that promotion.dtypes gives. TableError where pandas does not know one."""
+    known = {}
+    for name, text in dtypes.items():
+        try:
+            known[name] = pandas_dtype(text)
+        except Exception as error:
+            problem = f"cannot be read: promotion.dtypes gives {name!r} the dtype {text!r}, which pandas does not know"
+            raise TableError(problem) from error
+    return known
+
+
+def _read_csv(path: str, dtypes: Mapping[str, Dtype], rows: int | None = None) -> pd.DataFrame:
+    # Without low_memory=False pandas would infer dtypes for pieces of the file; with usecols it would not see that a
+    # line has too many cells.
+    return pd.read_csv(
+        path, dtype=dict(dtypes), nrows=rows, low_memory=False, na_values=list(MISSING), keep_default_na=False
+    )
+
+
+def _empty(schema: Any) -> pd.DataFrame:
+    """A frame without rows of this schema; a column that pandas keeps as an index is none."""
+    return _named(schema.empty_table().to_pandas())
+
+
+def _batches(file: Any, names: list[str], size: int) -> Iterator[pd.DataFrame]:
+    for batch in file.iter_batches(batch_size=size, columns=names):  # asked for "a" it gives "a.b", too
+        yield _named(batch.to_pandas())[names]
+
+
+def _named(frame: pd.DataFrame) -> pd.DataFrame:
+    frame.columns = frame.columns.map(str)
+    return frame
+
+
+def _dtypes(file: Any, names: list[str], given: Mapping[str, Dtype]) -> dict[str, Dtype]:
+    """The dtype of each column of a Parquet file.
+
+    It is the schema's but where chunks may differ: whole numbers and truth values with a null somewhere, dictionaries,
+    and what promotion.dtypes turns into categories. Those columns are read once for it.
+    """
+    of_schema = dict(_empty(file.schema_arrow)[names].dtypes)
+    with_nulls = _with_nulls(file.metadata)
+    uncertain = [
+        name
+        for name, dtype in of_schema.items()
+        if name in given or isinstance(dtype, pd.CategoricalDtype) or (dtype.kind in "biu" and name in with_nulls)
+    ]
+    found: dict[str, Dtype] = {}
+    for frame in _batches(file, uncertain, CHUNK) if uncertain else ():
+        for name, dtype in frame.astype(dict(given)).dtypes.items():
+            found[str(name)] = _joined(found.get(str(name), dtype), dtype)
+    return of_schema | dict(given) | {name: _sorted(dtype) if name in given else dtype for name, dtype in found.items()}
+
+
+def _with_nulls(metadata: Any) -> set[str]:
+    """The columns of a Parquet file that may have a null: those whose statistics do not deny it."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    parts = [group.column(number) for group in groups for number in range(group.num_columns)]
+    return {part.path_in_schema for part in parts if part.statistics is None or part.statistics.null_count != 0}
+
+
+def _joined(one: Dtype, other: Dtype) -> Dtype:
+    """The dtype that holds the values of both."""
+    if isinstance(one, pd.CategoricalDtype) and isinstance(other, pd.CategoricalDtype):
+        new = other.categories.difference(one.categories, sort=False)
+        return one if new.empty else pd.CategoricalDtype(one.categories.append(new), one.ordered)
+    if one == other:
+        return one
+    try:
+        return np.result_type(one, other)
+    except TypeError:
+        return np.dtype(object)
+
+
+def _sorted(dtype: Dtype) -> Dtype:
+    """The same dtype, its categories in the order pandas gives to those it finds itself."""
+    if not isinstance(dtype, pd.CategoricalDtype):
+        return dtype
+    return pd.CategoricalDtype(dtype.categories.sort_values(), dtype.ordered)

@@ -1,0 +1,147 @@
+"""What a value means, whatever file or type holds it: missing, a class label, a moment, equal to another.
+
+Two files hold the same value differently. A CSV knows no types: a number is a text as soon as one word stands in
+its column, a date always is, and a missing value is one of the texts `MISSING`. Parquet has types and nulls; its
+numbers of 32 bits have another 0.1 than those of 64 bits.
+"""
+
+import math
+from datetime import UTC, datetime
+from decimal import Decimal
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from retrain.core.records import Label
+
+Floats = npt.NDArray[np.floating[Any]]
+
+MISSING = frozenset(
+    {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A"}
+    | {"NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
+)
+"""The texts that are a missing value in a CSV: those of pandas.read_csv, so that training sees the same rows.
+
+In Parquet a null and a NaN are missing, and a text is itself. Only where values of two files are compared (see
+`key`) these texts are missing in both.
+"""
+
+_TRUTHS = dict.fromkeys(("True", "TRUE", "true"), 1.0) | dict.fromkeys(("False", "FALSE", "false"), 0.0)
+
+
+def label(value: object) -> Label:
+    """The class label that a typed value is: True and 1.0 are 1, a text is itself. ValueError where it is none."""
+    value = value.item() if isinstance(value, np.bool_ | np.integer | np.floating) else value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, bool | int):
+        return int(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return int(value) if value.is_integer() else float(value)
+    raise ValueError(f"{value!r} ({type(value).__name__}) is not a class label, which is a text or a finite number")
+
+
+def labels(values: Any) -> list[Label]:
+    """The class label of each value. ValueError or TypeError where a value is none."""
+    codes, uniques = pd.factorize(values)
+    known = [label(value) for value in uniques.tolist()]
+    return [known[code] for code in codes]
+
+
+def label_of_text(value: object) -> Label:
+    """The class label that a value is where texts have no types: "1", "1.0", "true" and True are 1, too.
+
+    What is neither text nor number is named by its text.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return float(value)  # a result that went wrong, which the text "inf" need not be
+    if not isinstance(value, str):
+        return name(value)
+    text = value.strip()
+    try:
+        number = float(_TRUTHS.get(text, text))
+    except ValueError:
+        return text
+    return name(number) if math.isfinite(number) and "_" not in text else text
+
+
+def name(value: object) -> Label:
+    """What a value is called: a class label where it can be one, else its text."""
+    if isinstance(value, Decimal):
+        value = float(value)
+    try:
+        return label(value)
+    except ValueError:
+        return str(value).removesuffix(" 00:00:00")  # a CSV file says so of days
+
+
+def names(column: "pd.Series[Any]") -> list[Label | None]:
+    """What each value is called; None where it is missing."""
+    codes, uniques = distinct(column)
+    called = [*map(name, uniques), None]  # a missing value has the code -1
+    return [called[code] for code in codes]
+
+
+def distinct(column: "pd.Series[Any]") -> tuple[npt.NDArray[np.intp], list[Any]]:
+    """The code of each value, -1 where it is missing, and the values that the codes stand for."""
+    try:
+        codes, uniques = pd.factorize(column)
+    except TypeError:  # lists and the like
+        codes, uniques = pd.factorize(column.map(str, na_action="ignore"))
+    return codes, uniques.tolist()
+
+
+def key(value: object) -> float | str | None:
+    """What a value is compared by across files: equal values have equal keys, a missing one has None.
+
+    It is coarse where it must be: "007" is 7, "true" is 1, a moment without a time zone is in UTC, and fractions count
+    as 32-bit floats. Whole numbers are told apart as 64-bit floats tell them.
+    """
+    if isinstance(value, Real | Decimal | np.bool_):
+        return _rounded(float(value))
+    text = value.isoformat(timespec="microseconds") if isinstance(value, datetime) else str(value)
+    if text in MISSING:
+        return None
+    try:
+        return _rounded(float(_TRUTHS.get(text, text)))
+    except ValueError:
+        return _moment(text) or text
+
+
+def _rounded(number: float) -> float | None:
+    if math.isnan(number):
+        return None
+    return number if number.is_integer() else float(np.float32(number))
+
+
+def _moment(text: str) -> str | None:
+    """A day or a moment, in UTC; None where the text is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)).isoformat()
+    except (ValueError, OverflowError):
+        return None
+
+
+def seconds(values: "pd.Series[Any]") -> Floats:
+    """Seconds since the Unix epoch, NaN where a value is neither a number of them, ISO 8601 nor a timestamp.
+
+    Times without a zone are UTC.
+    """
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return _since_epoch(values)
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    texts = np.isnan(numbers)
+    if texts.any():
+        numbers = numbers.copy()
+        numbers[texts] = _since_epoch(values[texts])
+    return numbers
+
+
+def _since_epoch(values: "pd.Series[Any]") -> Floats:
+    moments = pd.to_datetime(values, utc=True, format="ISO8601", errors="coerce")
+    elapsed = moments - pd.Timestamp(0, tz="UTC").as_unit("s")
+    return elapsed.dt.total_seconds().to_numpy(dtype=np.float64, na_value=np.nan)

@@ -1,0 +1,152 @@
+"""Reading a CSV or Parquet file: each column has one dtype, whatever a chunk looks like alone."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrain.tables import TableError
+from retrain.tables.read import Table, columns
+
+
+def whole(path: Path, chunk: int, dtypes: dict[str, str] | None = None, only: list[str] | None = None) -> pd.DataFrame:
+    """The chunks put together, after a comparison of the dtypes of each."""
+    table = Table(str(path), dtypes or {}, only)
+    frames = list(table.chunks(chunk))
+    assert all((frame.dtypes == frames[0].dtypes).all() for frame in frames)
+    assert all(len(frame) <= chunk for frame in frames)
+    frame = pd.concat(frames, ignore_index=True)
+    assert (table.rows, table.columns) == (len(frame), list(frame.columns))
+    return frame
+
+
+def csv(path: Path, cells: list[str]) -> Path:
+    path.write_text("label,a\n" + "".join(f"1,{cell}\n" for cell in cells))
+    return path
+
+
+NUMBERS = st.sampled_from(["1", "-7", "2.5", "1e3", "007", "", "NA", "inf"])
+TRUTHS = st.sampled_from(["True", "FALSE", "", "true"])
+HUGE = st.sampled_from(["1", "-1", str(2**64), ""])
+ANY = st.one_of(NUMBERS, TRUTHS, st.sampled_from(["x", " 1", "é"]))
+
+
+@given(
+    cells=st.one_of(*(st.lists(kind, min_size=1, max_size=9) for kind in (NUMBERS, TRUTHS, HUGE, ANY))),
+    chunk=st.integers(1, 4),
+)
+@settings(deadline=None, max_examples=30)
+def test_a_csv_is_typed_as_a_whole(tmp_path_factory: pytest.TempPathFactory, cells: list[str], chunk: int) -> None:
+    """Values and dtypes are those of pandas, which is what a training reads the file with."""
+    path = csv(tmp_path_factory.mktemp("csv") / "rows.csv", cells)
+    pd.testing.assert_frame_equal(whole(path, chunk), pd.read_csv(path, low_memory=False))
+
+
+@pytest.mark.parametrize("cells", [[str(2**63 + 5), "1"], [str(2**63 + 5), "-1"], [str(2**63 + 5), "1.5", ""]])
+def test_identifiers_above_the_signed_range(tmp_path: Path, cells: list[str]) -> None:
+    """64-bit hashes as identifiers are typed as a whole, too."""
+    path = csv(tmp_path / "rows.csv", cells)
+    pd.testing.assert_frame_equal(whole(path, 1), pd.read_csv(path))
+
+
+def test_configured_dtypes_are_taken_as_they_are(tmp_path: Path) -> None:
+    """Codes keep their zeros, categories are those of the whole column, in both formats."""
+    path = tmp_path / "rows.csv"
+    path.write_text("label,zip,grade\n1,02138,b\n0,10001,a\n1,,c\n")
+    dtypes = {"zip": "str", "grade": "category"}
+    read = pd.read_csv(path, dtype=dtypes)
+    pd.testing.assert_frame_equal(whole(path, 1, dtypes), read)
+    read.astype({"grade": "str"}).to_parquet(tmp_path / "rows.parquet")
+    pd.testing.assert_frame_equal(whole(tmp_path / "rows.parquet", 1, dtypes), read)
+
+
+@pytest.mark.parametrize("statistics", [True, False])
+def test_a_parquet_is_typed_as_a_whole(tmp_path: Path, statistics: bool) -> None:
+    """An integer column with a null somewhere is one of floats everywhere; dictionaries are united."""
+    grades = pa.chunked_array([pa.array(part).dictionary_encode() for part in (["b", "a"], ["c", None])])
+    table = pa.table(
+        {"label": [1, 0, 1, 0], "n": [1, 2, None, 4], "t": [True, None, False, True], "s": ["", None, "x", "y"]}
+    ).append_column("grade", grades)
+    path = tmp_path / "rows.parquet"
+    pyarrow.parquet.write_table(table, path, row_group_size=2, write_statistics=statistics)
+    pd.testing.assert_frame_equal(whole(path, 1), pd.read_parquet(path))
+
+
+def test_types_that_only_parquet_has(tmp_path: Path) -> None:
+    """Nullable numbers, days, moments with a zone, lists and columns of nulls are what pandas.read_parquet gives."""
+    frame = pd.DataFrame(
+        {
+            "n": pd.array([1, None, 3], "Int64"),
+            "on": pd.array([True, None, False], "boolean"),
+            "at": pd.to_datetime(pd.Series(["2024-01-01", None, "2024-01-03"]), utc=True),
+            "vector": [[1.5], None, [2.5]],
+            "nothing": [None] * 3,
+        }
+    )
+    frame.to_parquet(tmp_path / "rows.parquet")
+    pd.testing.assert_frame_equal(whole(tmp_path / "rows.parquet", 2), pd.read_parquet(tmp_path / "rows.parquet"))
+
+
+def test_only_some_columns_of_only_some(tmp_path: Path) -> None:
+    """Columns come in the order asked for; a is not a.b; an index that pandas wrote is no column."""
+    frame = pd.DataFrame({"a": [1, 2], "a.b": [3, 4], "c": [5, 6]}, index=[7, 9])
+    frame.to_parquet(tmp_path / "rows.parquet")
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    for path in (tmp_path / "rows.parquet", tmp_path / "rows.csv"):
+        assert columns(str(path), {}) == ["a", "a.b", "c"]
+        assert list(whole(path, 1, only=["c", "a"]).columns) == ["c", "a"]
+        assert [list(chunk.columns) for chunk in Table(str(path), {}).chunks(2, ["c"])] == [["c"]]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_table_without_rows(tmp_path: Path, suffix: str) -> None:
+    """It has columns and no chunks."""
+    path = tmp_path / f"rows.{suffix}"
+    frame = pd.DataFrame({"a": [], "b": []})
+    frame.to_csv(path, index=False) if suffix == "csv" else frame.to_parquet(path)
+    table = Table(str(path), {})
+    assert (table.rows, table.columns, list(table.chunks())) == (0, ["a", "b"], [])
+
+
+@pytest.mark.parametrize(
+    ("content", "dtypes", "problem"),
+    [
+        (None, {}, "cannot be read: FileNotFoundError: "),
+        ("", {}, "cannot be read: EmptyDataError: "),
+        ("a,label\n1,0\n2,3,4\n", {}, "cannot be read: ParserError: "),
+        ("a\nx\n", {"a": "int64"}, r"cannot be read: ValueError: .* \(promotion\.dtypes: a\)$"),
+        ("a\nx\n", {"a": "strng"}, "promotion.dtypes gives 'a' the dtype 'strng', which pandas does not know"),
+    ],
+)
+def test_a_csv_that_cannot_be_read(tmp_path: Path, content: str | None, dtypes: Any, problem: str) -> None:
+    """The sentence says what is wrong with the file, on one line."""
+    path = tmp_path / "rows.csv"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(TableError, match=problem) as caught:
+        Table(str(path), dtypes)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_parquet_that_cannot_be_read(tmp_path: Path) -> None:
+    """Broken files, and columns that occur twice."""
+    path = tmp_path / "rows.parquet"
+    path.write_bytes(b"PAR1")
+    with pytest.raises(TableError, match="cannot be read: ArrowInvalid"):
+        Table(str(path), {})
+    pyarrow.parquet.write_table(pa.table([[1], [0], [1]], names=["a", "label", "a"]), path)
+    with pytest.raises(TableError, match="has more than one column 'a'"):
+        Table(str(path), {})
+
+
+def test_a_column_that_the_configuration_names(tmp_path: Path) -> None:
+    """The column, the key that names it, and what there is."""
+    path = csv(tmp_path / "rows.csv", ["1"])
+    assert columns(str(path), {"a": "promotion.slices"}) == ["label", "a"]
+    with pytest.raises(TableError, match=r"has no column 'b', which promotion\.slices names; it has label, a"):
+        columns(str(path), {"b": "promotion.slices"})

@@ -1,0 +1,140 @@
+"""What a value means: missing, a class label, a moment, equal to another."""
+
+import io
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from retrain.tables.values import MISSING, key, label, label_of_text, labels, names, seconds
+
+NEW_YEAR = 1_704_067_200.0
+
+
+def test_the_texts_that_are_missing_are_those_of_pandas() -> None:
+    """A training that reads the same CSV with pandas.read_csv sees the same rows."""
+    texts = [*sorted(MISSING), "none", "Null", "-", "?", " NA", "nil", "NaT"]
+    read = pd.read_csv(io.StringIO("n,text\n" + "".join(f"1,{text}\n" for text in texts)))
+    assert read["text"].isna().tolist() == [text in MISSING for text in texts]
+
+
+# ---------------------------------------------------------------- class labels
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(True, 1), (1.0, 1), (np.int8(2), 2), (np.float32(0.5), 0.5), (np.False_, 0), (np.str_("a"), "a"), ("1", "1")],
+)
+def test_a_typed_value_is_a_label(value: object, expected: object) -> None:
+    """Numbers and truth values that are equal are one label; a text is another than the number it spells."""
+    assert label(value) == expected
+    assert type(label(value)) is type(expected)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, b"x", datetime(2024, 1, 1), [1], Decimal(1)])
+def test_what_is_no_label(value: object) -> None:
+    """Other types and numbers that are not finite are refused, with the type."""
+    with pytest.raises(ValueError, match=rf"\({type(value).__name__}\) is not a class label"):
+        label(value)
+
+
+def test_the_labels_of_a_column() -> None:
+    """Each value of a column or an array, also of categories."""
+    assert labels(pd.Series([True, False], dtype="category")) == [1, 0]
+    assert labels(np.array(["a", 1.0], dtype=object)) == ["a", 1]
+
+
+@pytest.mark.parametrize("value", [1, 1.0, True, "1", " 1.0 ", "true", "True", np.int8(1), np.float32(1), Decimal("1")])
+def test_one_is_one_however_it_was_written(value: object) -> None:
+    """Requirement: a label is the same whether a CSV, a Parquet file or the configuration spelt it."""
+    assert label_of_text(value) == 1
+    assert type(label_of_text(value)) is int
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("spam", "spam"),
+        (" spam", "spam"),
+        ("1.5", 1.5),
+        (np.str_("a"), "a"),
+        ("1_0", "1_0"),
+        ("inf", "inf"),
+        (float("inf"), float("inf")),
+        (date(2024, 1, 1), "2024-01-01"),
+    ],
+)
+def test_other_labels_stay_what_they_are(value: object, expected: object) -> None:
+    """Requirement: a text that is not a finite number stays a text, and a number that is not finite is no class."""
+    assert label_of_text(value) == expected
+
+
+def test_values_are_called_by_their_label_or_text() -> None:
+    """Slices have names; a missing value has none."""
+    mixed = pd.Series([Decimal("1.50"), True, None, date(2024, 1, 1)])
+    assert names(mixed) == [1.5, 1, None, "2024-01-01"]
+    assert names(pd.Series([[1, 2], None])) == ["[1, 2]", None]
+    assert names(pd.to_datetime(pd.Series(["2024-01-01", None]))) == ["2024-01-01", None]
+    assert names(pd.Series(["b", None], dtype="category")) == ["b", None]
+
+
+# ---------------------------------------------------------------- equal values
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        [7, 7.0, "7", "007", " 7", "7.00", Decimal("7.0"), np.int8(7), np.float32(7)],
+        [True, 1, "True", "true", "TRUE", np.True_, "1"],
+        [0.1, "0.1", Decimal("0.1"), float(np.float32(0.1)), np.float32(0.1)],
+        [date(2024, 1, 2), "2024-01-02", "2024-01-02 00:00:00", pd.Timestamp("2024-01-02"), "2024-01-02T00:00:00Z"],
+        [
+            datetime(2024, 1, 2, 1, tzinfo=timezone(timedelta(hours=1))),
+            pd.Timestamp("2024-01-02", tz="UTC"),
+            "2024-01-02T02:00+02:00",
+        ],
+        ["", "NA", "null", float("nan"), None],
+    ],
+)
+def test_equal_values_have_equal_keys(same: list[Any]) -> None:
+    """Whatever type or spelling holds them; a missing value is like any other."""
+    assert len({key(value) for value in same}) == 1
+
+
+def test_different_values_have_different_keys() -> None:
+    """Numbers that 64-bit floats tell apart, texts, and a number and a word."""
+    values = [0, 1, -1, 0.5, 123456789, 123456791, "x", "X", "", "inf", "2024-01-01", "2024-01-01T00:00:01", "0x1"]
+    assert len({key(value) for value in values}) == len(values)
+
+
+# ---------------------------------------------------------------- moments
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [NEW_YEAR],
+        [int(NEW_YEAR)],
+        ["1704067200"],
+        ["2024-01-01"],
+        ["2024-01-01T00:00:00Z"],
+        ["2024-01-01 01:00:00+01:00"],
+        [datetime(2024, 1, 1, tzinfo=UTC)],
+        [pd.Timestamp("2024-01-01")],
+        [date(2024, 1, 1)],
+        [Decimal("1704067200")],
+    ],
+)
+def test_times_are_seconds_and_utc_where_no_zone_is_given(values: list[object]) -> None:
+    """Requirement: epoch seconds, ISO 8601 and timestamps are all understood; without a zone it is UTC."""
+    assert seconds(pd.Series(values)).tolist() == [NEW_YEAR]
+
+
+def test_a_column_may_mix_the_forms_and_what_is_no_time_is_told_apart() -> None:
+    """Requirement: one unreadable time does not spoil its neighbours."""
+    times = seconds(pd.Series(["1704067200", "2024-01-01", "yesterday", None, "99999-01-01"]))
+    assert times[:2].tolist() == [NEW_YEAR, NEW_YEAR]
+    assert np.isnan(times[2:]).all()
