@@ -15,7 +15,7 @@ from retrain.core.text import iso, moment, short
 from retrain.effects import lock, monitoring, notify, registry
 from retrain.effects.journal import Journal, open_journal
 from retrain.errors import BusyError, Exit, Report, RetrainError
-from retrain.swap import hand_over, probation_of, settle
+from retrain.swap import current, hand_over, probation_of, settle
 from retrain.train import train
 
 
@@ -52,6 +52,7 @@ def check(context: Context, options: Options) -> Report:
     """The report of one check."""
     config, now = context.config, context.clock()
     locked = nullcontext(lock.Attempt()) if options.dry_run else lock.attempt(config.state, "check", now)
+    # A damaged journal ends every check with its sentence: there is nothing to record in that it was reported.
     with open_journal(config.state, writable=not options.dry_run) as journal, locked as held:
         try:
             report = _check(context, journal, held, options, now)
@@ -95,9 +96,7 @@ def _look(context: Context, journal: Journal, held: lock.Attempt, options: Optio
     config, snapshot = context.config, Snapshot(now)
     if config.monitoring is not None:
         snapshot = monitoring.fetch(config.monitoring, context.secrets, now)
-    serving, past = registry.served(config.models), journal.past()
-    while held.descriptor is None and registry.served(config.models) != serving:  # who has the lock moved the link
-        serving, past = registry.served(config.models), journal.past()
+    serving, past = current(context, journal)
     served = serving.version if serving is not None else None
     if past.swap is not None and past.swap.version == served:
         served = past.served  # its hook runs, and may still undo it

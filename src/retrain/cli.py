@@ -248,13 +248,22 @@ def backtest(context: Context, output: Output, history: str, rules: tuple[str, .
     epilog="Example: retrain doctor --cron-env",
 )
 @click.option("--cron-env", is_flag=True, help="Use the environment that cron gives to the job.")
+@click.option("--repair", is_flag=True, help="Settle a journal that is damaged, lost, or an old copy.")
 @_bare
-def doctor(config: Path, output: Output, cron_env: bool) -> Report:
+def doctor(config: Path, output: Output, cron_env: bool, repair: bool) -> Report:
     """Test the whole set-up, so that nothing is found out at night; change nothing.
 
     A line each: the configuration and its secrets, every metric and its age, the training command, the holdout, the
     gate, the champion and the directories, the journal, the lock and the clocks. Exit code 1 where something fails.
     """
+    if repair:
+        from retrain.doctor.repair import repair as act
+
+        if cron_env:
+            raise ConfigError("--repair goes without --cron-env")
+        context = open_context(config)
+        output.secrets = context.secrets
+        return act(context, click.echo if not (output.quiet or output.as_json) else lambda _line: None)
     from retrain.doctor.command import doctor as story
 
     with _progress(output) as progress:

@@ -15,7 +15,7 @@ from retrain.core.verdicts import Leaked, Ruling, Tally
 from retrain.effects import evaluation, lock, registry
 from retrain.effects.journal import Journal, open_journal
 from retrain.errors import BusyError, Exit, Report, RetrainError
-from retrain.swap import SwapUndoneError, hand_over, settle
+from retrain.swap import SwapUndoneError, current, hand_over, settle
 
 TRAINED, KEPT = "training ", "versions"
 """How the source of a challenger begins that a training left; that of one which was kept."""
@@ -140,8 +140,9 @@ def promote(context: Context, options: Options) -> Report:
             return _promote(context, journal, options)
         challenger = journal.past().challenger
         try:
+            current(context, journal)
             if challenger is None or not _is_pending(context, journal, challenger):
-                return _nothing_waits(journal.news)
+                return _nothing_waits(())
             return _promote(context, journal, options)
         except BusyError as error:
             return _failed(error, news=False)
@@ -164,8 +165,9 @@ def _failed(error: RetrainError, *, news: bool) -> Report:
 
 def _promote(context: Context, journal: Journal, options: Options) -> Report:
     registry.refuse_open_doors(context.config.models)
+    current(context, journal)
     with lock.hold(context.config.state, "promote", context.clock()) as lock_fd:
-        settled = (*journal.news, *(() if options.dry_run else settle(context, journal, lock_fd)))
+        settled = () if options.dry_run else settle(context, journal, lock_fd)
         if options.rejected is not None:
             return _reject(context, journal, options.rejected)
         waiting = journal.past().challenger

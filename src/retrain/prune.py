@@ -1,4 +1,4 @@
-"""`retrain prune`: forget what is old, and nothing that a decision hangs on."""
+"""`retrain prune`: remove old events and logs, and nothing that a decision depends on."""
 
 from datetime import timedelta
 
@@ -10,12 +10,12 @@ from retrain.errors import Report
 
 
 def prune(context: Context, keep: timedelta) -> Report:
-    """The report of what was removed: events older than `keep`, but no look at a holdout, and logs as configured."""
+    """The report of what was removed: events older than `keep` but holdout comparisons, and logs as configured."""
     config, now = context.config, context.clock()
     with open_journal(config.state) as journal:
         journal.verify()
-        events, news = journal.prune(now - keep, now), journal.news
+        events = journal.prune(now - keep, now)
     logs = training.tidy(context.logs, config.training.keep_logs, now)
     done = f"pruned {counted(events, 'event')} older than {duration(keep)} and {counted(logs, 'log')}"
-    message = "; ".join((*news, f"{done} (every look at a holdout stays)"))
-    return Report(message, {"events": events, "logs": logs, "message": message}, news=bool(events or logs or news))
+    message = f"{done} (every holdout comparison stays)"
+    return Report(message, {"events": events, "logs": logs, "message": message}, news=bool(events or logs))

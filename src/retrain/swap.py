@@ -9,7 +9,6 @@ from retrain.context import Context
 from retrain.core.events import (
     Adopted,
     Event,
-    HistoryLost,
     Promoted,
     RolledBack,
     Swap,
@@ -37,6 +36,22 @@ def probation_of(context: Context, past: Past) -> timedelta | None:
     return probation
 
 
+def current(context: Context, journal: Journal) -> tuple[registry.Served | None, Past]:
+    """What is served and what the journal says, at one moment.
+
+    Raises RetrainError where this journal cannot be that of what is served: nothing is trained or swapped then.
+    """
+    models = context.config.models
+    while True:
+        serving, past = registry.served(models), journal.past()
+        if registry.served(models) == serving:  # else who holds the lock has just moved the link
+            break
+    lost = past.lost(serving.version if serving is not None else None)
+    if lost is not None:
+        raise RetrainError(f"{context.config.state / 'journal.db'}: {lost.message}")
+    return serving, past
+
+
 def hand_over(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int) -> None:
     """Put the intended version in service.
 
@@ -51,18 +66,10 @@ def hand_over(context: Context, journal: Journal, intent: SwapStarted, lock_fd: 
 def settle(context: Context, journal: Journal, lock_fd: int) -> tuple[str, ...]:
     """What was settled, a sentence each: a training or a swap that a crash left open, a champion file to adopt.
 
-    The lock must be held: whatever is open then has nobody who works on it.
+    The lock must be held: whatever is open then has nobody who works on it. Raises RetrainError as `current` does.
     """
     told = []
-    if is_history_gone(context, journal.past()):
-        message = (
-            "a version serves, and there was no journal: it is gone, or this is another project's model. A new one"
-            " begins, and with it the cooldown; it does not know the looks at the holdout (more are counted than there"
-            " can have been), or versions that were rolled back"
-        )
-        journal.append(HistoryLost("", message), context.clock())
-        told.append(message)
-    past = journal.past()
+    _, past = current(context, journal)
     if past.run is not None:
         message = f"training {past.run.id}, started {moment(past.run.at)}, was interrupted: its controller did not live"
         journal.append(TrainingFinished(past.run.id, Outcome.INTERRUPTED, message), context.clock())
@@ -81,14 +88,6 @@ def settle(context: Context, journal: Journal, lock_fd: int) -> tuple[str, ...]:
     if adopted is not None:
         told.append(f"adopted the champion file as version {short(adopted)}")
     return tuple(told)
-
-
-def is_history_gone(context: Context, past: Past) -> bool:
-    """Whether the journal knows nothing, and yet a version serves: only this program makes one."""
-    if past.newest is not None:
-        return False
-    serving = registry.served(context.config.models)
-    return serving is not None and serving.version is not None
 
 
 def _record_adopted(context: Context, journal: Journal, version: str) -> None:
@@ -163,7 +162,7 @@ def rollback(context: Context, to: str | None, reason: str) -> Report:
         raise ConfigError("--to is empty and names no version (an unset variable?)")
     registry.refuse_open_doors(config.models)
     with open_journal(config.state) as journal, lock.hold(config.state, "rollback", context.clock()) as lock_fd:
-        settled = (*journal.news, *settle(context, journal, lock_fd))
+        settled = settle(context, journal, lock_fd)
         serving = registry.served(config.models)
         current = serving.version if serving is not None else None
         version = registry.find(config.models, to) if to is not None else _before(journal.past(), current)

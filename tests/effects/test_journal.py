@@ -1,6 +1,5 @@
 """The journal: what is appended is kept, means what its events mean, and reading it leaves no trace."""
 
-import fcntl
 import json
 import os
 import signal
@@ -40,8 +39,9 @@ from retrain.core.fold import fold
 from retrain.core.past import Past
 from retrain.core.records import Action, Assessment, Outcome, Reason, Signal, State
 from retrain.core.verdicts import Ruling, Verdict
-from retrain.effects.journal import Journal, open_journal
+from retrain.effects.journal import DamagedError, Journal, open_journal
 from retrain.effects.journal.entries import _unpacked
+from retrain.effects.journal.repair import begin_anew, damage, name_aside
 from retrain.errors import RetrainError
 
 T0 = datetime(2026, 11, 22, 16, 10, tzinfo=UTC)
@@ -422,126 +422,142 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "another file": lambda path: path.write_bytes(b"this is no database, but it is long enough for one" * 100),
     "garbage inside": lambda path: path.write_bytes(path.read_bytes()[:4096] + b"\xff" * 32768),
     "cut off": lambda path: os.truncate(path, 5000),
-    "empty": lambda path: os.truncate(path, 0),
 }
 
 
+@pytest.mark.parametrize("writable", [True, False])
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=list(DAMAGES))
-def test_a_damaged_journal_is_set_aside_and_a_new_one_begins(state: Path, damage: Callable[[Path], object]) -> None:
-    """Its bytes are kept under another name, the cooldown begins now, and whoever opened it is told."""
-    tell(state, Adopted(A), judged(B))
-    damage(state / "journal.db")
-    broken = (state / "journal.db").read_bytes()
-    with open_journal(state) as journal:
-        past, (news,) = journal.past(), journal.news
-        (entry,) = journal.turning_points(5)
-    (kept,) = state.glob("journal.db.damaged-*")
-    assert kept.read_bytes() == broken
-    assert (past.losses, past.lost_at) == (1, entry.at)
-    assert isinstance(entry.event, HistoryLost)
-    assert entry.event.kept == kept.name
-    assert news.startswith(f"{entry.event.message} (what SQLite says: ")
-    assert f"is kept as {kept}; a new one begins" in news
-    with open_journal(state) as journal:
-        assert (journal.news, journal.past()) == ((), past)
-        # Whoever opened it may have been killed before it told anybody: a check tells it, once.
-        assert journal.untold_loss() == entry.event.message
-        journal.append(Checked(Action.HOLD, Reason.HEALTHY, "", None, ()), T0)
-        assert journal.untold_loss() is None
-
-
-def test_who_opened_a_journal_that_is_set_aside_since_records_nothing_in_it(state: Path) -> None:
-    """Nobody would read it there again: the command ends with a sentence, and does not train."""
-    tell(state, Adopted(A))
-    with open_journal(state) as journal:
-        (state / "journal.db").rename(state / "journal.db.damaged-20260101T000000.000000Z")
-        with pytest.raises(RetrainError, match="was set aside or replaced while this command ran: run it again"):
-            journal.append(Adopted(B), T0)
-        assert read(state).losses == 1
-        with pytest.raises(RetrainError, match="was set aside or replaced"):
-            journal.append(Adopted(B), T0)
-    assert sql(state, "SELECT count(*) FROM events WHERE kind = 'Adopted'") == [(0,)]
-
-
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=list(DAMAGES))
-def test_who_only_reads_sets_nothing_aside(state: Path, damage: Callable[[Path], object]) -> None:
-    """`status` and a dry run say in a sentence that it is damaged."""
+def test_a_damaged_journal_stops_every_command(state: Path, damage: Callable[[Path], object], writable: bool) -> None:
+    """Cause, what it means and the remedy in one sentence; nothing is moved or written, whoever opens it."""
     tell(state, Adopted(A), judged(B))
     damage(state / "journal.db")
     before = traces(state)
-    with (
-        pytest.raises(
-            RetrainError, match=r"journal\.db: the journal is damaged: .* otherwise retrain prune sets it aside"
-        ),
-        open_journal(state, writable=False) as journal,
-    ):
+    with pytest.raises(DamagedError) as caught, open_journal(state, writable=writable) as journal:
         journal.past()
         journal.turning_points(5)
+    assert str(caught.value) == (
+        f"{state / 'journal.db'}: the journal is damaged: {caught.value.found}; the champion stays, and nothing is"
+        " trained or promoted until a person repairs it (restore the latest copy of the journal, or run retrain doctor"
+        " --repair)"
+    )
     assert traces(state) == before
 
 
-def test_damage_that_is_found_later_ends_the_command_and_not_the_next(state: Path) -> None:
-    """The events of a page that was not read at first: the command fails, the journal is set aside all the same."""
+def test_a_journal_without_content_is_one_that_is_not_there(state: Path) -> None:
+    """A crash leaves such a file that comes before its tables are made: the next command makes them."""
+    state.mkdir(mode=0o700)
+    (state / "journal.db").touch()
+    assert read(state, writable=False) == Past()
+    assert (state / "journal.db").stat().st_size == 0
+    assert tell(state, Adopted(A)).served == A
+
+
+def test_who_opened_a_journal_that_was_replaced_since_records_nothing_in_it(state: Path) -> None:
+    """Nobody would read it there again: the command ends with a sentence, and does not train."""
+    tell(state, Adopted(A))
+    with open_journal(state) as journal:
+        (state / "journal.db").rename(state / "copy.db")
+        for _ in range(2):
+            with pytest.raises(RetrainError, match="was replaced while this command ran; run it again"):
+                journal.append(Adopted(B), T0)
+            assert read(state) == Past()
+    assert sql(state, "SELECT count(*) FROM events") == [(0,)]
+
+
+def test_damage_that_is_found_later_ends_the_command(state: Path) -> None:
+    """The events of a page that was not read at first: the same sentence, and nothing is moved."""
     tell(state, Adopted(A), *(judged(B, holdout=f"{number}" * 2000) for number in range(20)))
     with (state / "journal.db").open("r+b") as file:
         file.seek(7 * 4096)
         file.write(b"\xff" * 20 * 4096)
-    with pytest.raises(RetrainError, match=r"is kept as .*This command could not be finished: run it again"):  # noqa: SIM117
+    with pytest.raises(DamagedError, match="nothing is trained or promoted"):  # noqa: SIM117
         with open_journal(state) as journal:
             list(journal.judgements())
-    assert len(list(state.glob("journal.db.damaged-*"))) == 1
-    assert read(state).losses == 1
+    assert sorted(path.name for path in state.iterdir()) == ["journal.db", "runs"]
 
 
 def test_the_whole_file_can_be_verified(state: Path) -> None:
-    """`prune` reads every page, which a check does not."""
+    """`prune` and `doctor` read every page, which a check does not."""
     tell(state, Adopted(A), *(judged(B, holdout=f"{number}" * 2000) for number in range(9)))
     with open_journal(state) as journal:
         journal.verify()
+    assert damage(state) is None
     with (state / "journal.db").open("r+b") as file:
         file.seek(-20000, os.SEEK_END)
         file.write(b"\xff" * 9000)
-    with pytest.raises(RetrainError, match="is kept as"), open_journal(state) as journal:
+    with pytest.raises(DamagedError), open_journal(state) as journal:
         journal.verify()
+    assert damage(state)
 
 
-def test_a_crash_between_setting_aside_and_beginning_anew_loses_no_cooldown(state: Path) -> None:
-    """A journal that is made where damaged ones are kept knows how many histories were lost."""
-    tell(state, Adopted(A))
-    for moment in ("20260101T000000.000000Z", "20260201T000000.000000Z"):
-        (state / "journal.db").rename(state / f"journal.db.damaged-{moment}")
+# ---------------------------------------------------------------- repair
+
+
+def aside(state: Path) -> list[str]:
+    return sorted(path.name for path in state.glob("journal.db.damaged-*"))
+
+
+@pytest.mark.parametrize("break_it", DAMAGES.values(), ids=list(DAMAGES))
+def test_a_repair_keeps_the_damaged_journal_and_begins_anew(state: Path, break_it: Callable[[Path], object]) -> None:
+    """Its bytes are kept under another name; the new one knows the loss, its time, and the version that serves."""
+    tell(state, Adopted(A), judged(B))
+    break_it(state / "journal.db")
+    broken = (state / "journal.db").read_bytes()
+    assert damage(state)
+    kept = name_aside(state, T0)
+    begin_anew(state, kept, A, T0)
+    assert kept.read_bytes() == broken
+    with open_journal(state) as journal:
+        past, (entry,) = journal.past(), journal.turning_points(5)
+    assert (past.served, past.losses, past.lost_at) == (A, 1, T0)
+    assert isinstance(entry.event, HistoryLost)
+    assert entry.event.kept == kept.name == "journal.db.damaged-20261122T161000.000000Z"
+    assert damage(state) is None
+    assert sorted(path.name for path in state.iterdir()) == ["journal.db", kept.name, "runs"]
+
+
+def test_a_second_loss_counts_twice(state: Path) -> None:
+    """The journal that knew of the first loss is lost, too; the files that are kept say how often it happened."""
+    for number in range(2):
         tell(state, Adopted(A))
-    (state / "journal.db").unlink()
+        (state / "journal.db").write_bytes(b"no database" * 1000)
+        at = T0 + timedelta(days=number)
+        begin_anew(state, name_aside(state, at), A, at)
+    assert read(state).losses == 2
+
+
+@pytest.mark.parametrize("renamed", [1, 2, 3])
+def test_an_interrupted_repair_is_finished_by_the_next(state: Path, renamed: int) -> None:
+    """Until then every command says so: none goes on with a journal that lacks what was lost."""
+    tell(state, Adopted(A))
+    for suffix, content in (("", b"damaged" * 1000), ("-wal", b"log"), ("-shm", b"shared")):
+        (state / f"journal.db{suffix}").write_bytes(content)
+    kept = name_aside(state, T0)
+    for suffix in ("", "-wal", "-shm")[:renamed]:
+        (state / f"journal.db{suffix}").rename(state / f"{kept.name}{suffix}")
+    (state / "journal.db.new").write_bytes(b"half of it")
+    for writable in (True, False):
+        with pytest.raises(DamagedError, match="it was set aside, and the new one is missing, since the repair was"):
+            read(state, writable=writable)
+    assert damage(state) is not None
+    later = T0 + timedelta(hours=1)
+    assert name_aside(state, later) == kept
+    begin_anew(state, kept, A, later)
+    assert aside(state) == [kept.name, f"{kept.name}-shm", f"{kept.name}-wal"]
     past = read(state)
-    assert (past.losses, past.lost_at is not None) == (2, True)
+    assert (past.served, past.losses, past.lost_at) == (A, 1, later)
+    assert not list(state.glob("journal.db.new*"))
 
 
-def test_a_damaged_journal_stays_while_somebody_is_at_work(state: Path) -> None:
-    """A training's controller has the file open: it is set aside when the lock is free."""
+def test_a_repair_that_cannot_write_the_new_journal_changes_nothing(state: Path) -> None:
+    """The new one is whole before the old one is touched."""
     tell(state, Adopted(A))
-    os.truncate(state / "journal.db", 0)
-    with (state / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(RetrainError, match="will be set aside when the run that holds the lock has ended"):
-            read(state)
-    assert list(state.glob("journal.db.damaged-*")) == []
-    assert read(state).losses == 1
-
-
-def test_many_that_find_the_damage_set_it_aside_once(state: Path) -> None:
-    """Nobody sets the new journal aside, and no event of it is lost."""
-    tell(state, Adopted(A))
-    os.truncate(state / "journal.db", 0)
-    writers = [appending(state, name, 5) for name in "wxyz"]
-    for writer in writers:
-        assert writer.stdin is not None
-        writer.stdin.write(b"\n")
-        writer.stdin.flush()
-    ended = [(writer.communicate()[1], writer.returncode) for writer in writers]
-    assert ended == [(b"", 0)] * 4
-    assert len(list(state.glob("journal.db.damaged-*"))) == 1
-    assert sql(state, "SELECT count(*) FROM events WHERE kind = 'HistoryLost'") == [(1,)]
-    assert sql(state, "SELECT count(*) FROM events") == [(21,)]
+    (state / "journal.db").write_bytes(b"no database" * 1000)
+    (state / "journal.db.new").mkdir()
+    before = traces(state)
+    with pytest.raises(RetrainError):
+        begin_anew(state, name_aside(state, T0), A, T0)
+    assert traces(state) == before
 
 
 def test_a_directory_or_another_database_in_its_place_is_left_alone(state: Path) -> None:
@@ -573,17 +589,17 @@ def test_an_event_that_cannot_be_read_is_named(state: Path, damage: str) -> None
     tell(state, Adopted(A), Promoted(B, A))
     sql(state, damage)
     with (
-        pytest.raises(RetrainError, match=r"damaged: its event 2 \(\w+\) cannot be read \(restore it from a copy"),
+        pytest.raises(RetrainError, match=r"damaged: its event 2 \(\w+\) cannot be read; the champion stays"),
         open_journal(state, writable=False) as journal,
     ):
         journal.turning_points(5)
 
 
-def test_a_state_directory_that_everybody_may_write_to_is_refused(state: Path) -> None:
+def test_a_world_writable_state_directory_is_refused(state: Path) -> None:
     """Whoever can write there can have anything promoted; the sentence says how to mend it."""
     tell(state, Adopted(A))
     state.chmod(0o777)
-    with pytest.raises(RetrainError, match=rf"everybody may write to it \(drwxrwxrwx\).*chmod o-w {state}"):
+    with pytest.raises(RetrainError, match=rf"is world-writable \(drwxrwxrwx\).*chmod o-w {state}"):
         read(state)
     state.chmod(0o770)
     assert read(state).served == A

@@ -1,5 +1,6 @@
 """What a controller does for itself: a damaged journal, directories that stand open, and what grows with the years."""
 
+import fcntl
 import os
 import shutil
 import sqlite3
@@ -29,89 +30,177 @@ def events(project: Project) -> list[str]:
 # ---------------------------------------------------------------- a damaged journal
 
 
-def test_a_check_goes_on_as_if_the_cooldown_began_now(project: Project) -> None:
-    """It keeps the damaged file, holds a breach back, tells it in one line, and is silent after that."""
+def test_a_damaged_journal_stops_every_command(project: Project) -> None:
+    """One sentence with cause, meaning and remedy, exit 1; the file and the champion stay as they are."""
     project.serve(project.models.weak)
-    project.run("check")
-    broken = damage(project)
+    assert project.run("promote", str(project.models.strong)).returncode == 0
     project.metrics(f1=0.78)
-    first, second = project.run("check"), project.run("check")
-    assert (first.returncode, first.stderr, first.stdout.count("\n")) == (0, "", 1)
-    assert "held: F1 0.780 is below 0.850, but the journal was lost" in first.stdout
+    damage(project)
+    before = project.files()
+    for words in (
+        *[
+            ["check"],
+            ["check", "--dry-run"],
+            ["check", "--force", "--reason", "test"],
+            ["status"],
+            ["status", "--json"],
+        ],
+        *[["promote"], ["promote", "--if-pending"], ["rollback"], ["prune"]],
+    ):
+        done = project.run(*words)
+        assert done.returncode == 1, words
+        said = done.stdout + done.stderr
+        assert "journal.db: the journal is damaged: file is not a database; the champion stays, and nothing is" in said
+        assert "retrain doctor --repair" in said
+        assert len(said.splitlines()) == 1
+    assert {name: content for name, content in project.files().items() if "lock" not in name} == {
+        name: content for name, content in before.items() if "lock" not in name
+    }
+
+
+def test_a_repair_sets_a_damaged_journal_aside(project: Project) -> None:
+    """It says what it will do, and does it: the file is kept, what serves is known, and the cooldown begins now."""
+    project.serve(project.models.weak)
+    project.run("promote", str(project.models.strong))
+    broken = damage(project)
+    done = project.run("doctor", "--repair")
+    assert (done.returncode, done.stderr) == (0, "")
+    will, did = done.stdout.splitlines()
     (kept,) = (project.root / "state").glob("journal.db.damaged-*")
-    assert f"is kept as {kept}" in first.stdout
+    assert will.startswith("the journal is damaged: file is not a database. It will be kept as ")
+    assert "the unknown holdout comparisons count as 10 (promotion.holdout_uses)" in will
+    assert did.startswith("repaired: a new journal begins, with champion ")
+    assert str(kept) in will
+    assert str(kept) in did
     assert kept.read_bytes() == broken
-    assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
-    assert "the journal was damaged" in project.run("status").stdout
+    project.metrics(f1=0.78)
+    held = project.json("check")
+    assert (held["action"], held["reason"]) == ("hold", "cooling_down")
+    assert "the journal was damaged and is kept as" in project.run("status").stdout
     project.configure(triggers={"cooldown": "0s"})
     project.metrics(f1=0.78)
     assert project.json("check")["action"] == "train"
+    again = project.json("doctor", "--repair")
+    assert (again["repaired"], again["kept"]) == (False, None)
+    assert again["message"].startswith("nothing to repair")
 
 
-def test_status_tells_the_damage_and_changes_nothing(project: Project) -> None:
-    """Looking at it is no reason to begin a new history."""
+def test_a_repair_changes_nothing_else(project: Project) -> None:
+    """Nothing to repair is said, exit 0; no right of a file is changed; another run is not disturbed."""
+    project.serve(project.models.weak)
     project.run("check")
-    damage(project)
+    (project.root / "models").chmod(0o777)
     before = project.files()
-    for words in (["status"], ["check", "--dry-run"], ["status", "--json"]):
-        done = project.run(*words)
-        assert done.returncode == 1
-        assert "journal.db: the journal is damaged: " in done.stdout + done.stderr
-    assert project.files() == before
+    done = project.run("doctor", "--repair")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "nothing to repair: the journal can be read, and knows what serves\n"
+    assert {name: content for name, content in project.files().items() if "lock" not in name} == {
+        name: content for name, content in before.items() if "lock" not in name
+    }
+    assert (project.root / "models").stat().st_mode & 0o777 == 0o777
+    damage(project)
+    with (project.root / "state/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert project.run("doctor", "--repair").returncode == 75
+    assert list((project.root / "state").glob("journal.db*")) == [project.root / "state/journal.db"]
+    assert project.run("doctor", "--repair", "--cron-env").returncode == 2
 
 
-def test_looks_that_were_lost_count_as_more_than_there_can_have_been(project: Project) -> None:
-    """The bound over the holdout's life holds all the same: the next look is tested as holdout_uses + 1."""
+def test_comparisons_that_were_lost_count_as_more_than_there_can_have_been(project: Project) -> None:
+    """The bound over the holdout's life holds all the same: the next one is tested as holdout_uses + 1."""
     project.serve(project.models.weak)
     project.configure(promotion={"holdout_uses": 4})
     assert project.json("promote", str(project.models.twin))["look"] == 1
     damage(project)
+    assert project.json("doctor", "--repair")["repaired"]
     said = project.json("promote", str(project.models.strong))
     assert (said["look"], said["promoted"]) == (5, True)
     assert said["alpha"] == pytest.approx(0.05 / 4 / 4)
-    assert "are not known, since the journal was lost then, and are counted as 4" in said["message"]
+    assert "are counted as 4" in said["message"]
 
 
-def test_a_history_that_is_gone_is_noticed(project: Project) -> None:
-    """A version serves that no journal knows: doctor says so, and a check begins with the cooldown, in one line."""
-    project.serve(project.models.weak)
-    assert project.run("promote", str(project.models.strong)).returncode == 0
-    shutil.rmtree(project.root / "state")
-    done = project.run("doctor")
-    assert done.returncode == 1
-    assert "journal.db is not there, and yet a version serves: restore it from a copy" in done.stderr
+def stopped(project: Project) -> None:
+    """Every command that trains or swaps fails with the same sentence, which a check says once."""
+    words = "this journal never saw champion "
     project.metrics(f1=0.78)
     first, second = project.run("check"), project.run("check")
-    assert (first.returncode, first.stderr, first.stdout.count("\n")) == (0, "", 1)
-    assert "there was no journal: it is gone, or this is another project's model" in first.stdout
-    assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
+    assert (first.returncode, first.stdout, first.stderr.count("\n")) == (1, "", 1)
+    assert words in first.stderr
+    assert "retrain doctor --repair" in first.stderr
+    assert (second.returncode, second.stdout, second.stderr) == (1, "", "")
+    for command in (
+        *[["check", "--dry-run"], ["check", "--force", "--reason", "test"], ["promote", str(project.models.fair)]],
+        *[["promote", "--dry-run", str(project.models.fair)], ["rollback"]],
+    ):
+        done = project.run(*command)
+        assert done.returncode == 1, command
+        assert words in done.stdout + done.stderr, command
     assert "TrainingStarted" not in events(project)
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_journal_that_is_gone_stops_every_command(project: Project, empty: bool) -> None:
+    """A version serves that no journal knows: it is told once, and nothing is trained or promoted before a repair."""
+    project.serve(project.models.weak)
+    assert project.run("promote", str(project.models.strong)).returncode == 0
+    served = (project.root / CHAMPION).readlink()
+    shutil.rmtree(project.root / "state")
+    if empty:
+        (project.root / "state").mkdir(mode=0o700)
+        (project.root / "state/journal.db").touch()
+    assert project.run("doctor", "-q").returncode == 1
+    stopped(project)
+    done = project.run("doctor", "--repair")
+    assert done.returncode == 0
+    assert "It will begin anew from that champion; the cooldown of 6 h starts now" in done.stdout
+    assert "repaired: the journal begins anew, with champion" in done.stdout
+    assert (project.root / CHAMPION).readlink() == served
+    held = project.json("check")
+    assert (held["action"], held["reason"]) == ("hold", "cooling_down")
     assert project.json("promote", str(project.models.fair))["look"] > 10
 
 
+def test_a_journal_that_is_older_than_what_serves_stops_every_command(project: Project) -> None:
+    """A copy from before the last promotion: the repair takes what serves for the champion."""
+    project.serve(project.models.weak)
+    project.configure(triggers={"cooldown": "0s"})
+    project.run("promote", "--dry-run", str(project.models.twin))
+    project.run("check")
+    shutil.copytree(project.root / "state", project.root / "copy")
+    assert project.run("promote", str(project.models.strong)).returncode == 0
+    shutil.rmtree(project.root / "state")
+    (project.root / "copy").rename(project.root / "state")
+    stopped(project)
+    assert project.json("doctor", "--repair")["repaired"]
+    version = project.json("status")["champion"]["version"]
+    assert (project.root / CHAMPION).resolve().name == f"{version}.joblib"
+    project.metrics(f1=0.78)
+    assert project.json("check")["action"] == "train"
+    assert project.json("doctor", "--repair")["repaired"] is False
+
+
 def test_an_event_that_cannot_be_read_is_found_before_it_is_needed(project: Project) -> None:
-    """By doctor, and by prune, which keeps the journal and begins a new one; a check reads none of the old ones."""
+    """By doctor and prune, which read the whole journal; a check reads none of the old events."""
     project.serve(project.models.weak)
     assert project.run("promote", str(project.models.strong)).returncode == 0
     with closing(sqlite3.connect(project.root / "state/journal.db")) as connection, connection:
         connection.execute("UPDATE events SET body = '{}' WHERE kind = 'Promoted'")
-    for words in (["status"], ["doctor"]):
+    for words in (["status"], ["doctor"], ["prune"]):
         done = project.run(*words)
         assert done.returncode == 1
-        assert "otherwise retrain prune sets it aside" in done.stdout + done.stderr
-    project.run("prune")
+        assert "retrain doctor --repair" in done.stdout + done.stderr
+    assert project.json("doctor", "--repair")["repaired"]
     assert len(list((project.root / "state").glob("journal.db.damaged-*"))) == 1
     assert project.run("status").returncode == 0
 
 
-def test_a_rollback_goes_on_with_a_version_that_is_named(project: Project) -> None:
+def test_a_rollback_after_a_repair_goes_to_a_version_that_is_named(project: Project) -> None:
     """The line of champions is lost with the journal; the versions are not."""
     project.serve(project.models.weak)
     project.run("promote", str(project.models.strong))
     damage(project)
+    assert project.run("doctor", "--repair").returncode == 0
     assert "--to names a kept version" in project.run("rollback").stderr
-    weak = project.json("status")["events"]
-    assert weak
     versions = sorted(path.name for path in (project.root / "models/versions").glob("*.joblib"))
     other = next(name for name in versions if name != (project.root / CHAMPION).resolve().name)
     assert project.run("rollback", "--to", other[:12]).returncode == 0
@@ -190,7 +279,7 @@ def test_prune_forgets_what_is_old_and_no_look(project: Project) -> None:
     before = project.json("status")
     done = project.run("prune")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "pruned 4 events older than 365 d and 0 logs (every look at a holdout stays)\n"
+    assert done.stdout == "pruned 4 events older than 365 d and 0 logs (every holdout comparison stays)\n"
     assert events(project) == ["Judged", "Checked", "Pruned"]
     after = project.json("status")
     assert {**after, "events": 0, "message": 0} == {**before, "events": 0, "message": 0}
@@ -200,15 +289,15 @@ def test_prune_forgets_what_is_old_and_no_look(project: Project) -> None:
 
 
 def test_prune_finds_damage_that_a_check_does_not_read(project: Project) -> None:
-    """It reads the whole journal, sets a damaged one aside and says so; the next check goes on."""
+    """It reads the whole journal, removes nothing, and says what repairs it."""
     for _ in range(40):
         project.run("check")
     journal = project.root / "state/journal.db"
     with journal.open("r+b") as file:
         file.seek(6 * 4096)
         file.write(b"\xff" * 4096)
+    content = journal.read_bytes()
     done = project.run("prune")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "the journal was damaged" in done.stderr
-    assert len(list(journal.parent.glob("journal.db.damaged-*"))) == 1
-    assert project.run("check").returncode == 0
+    assert "the journal is damaged" in done.stderr
+    assert journal.read_bytes() == content

@@ -153,10 +153,14 @@ class Adopted:
 
 @dataclass(frozen=True, slots=True)
 class HistoryLost:
-    """What came before is not known here: the journal was damaged and set aside as the file `kept`, or gone ("")."""
+    """What came before is not known: the journal was damaged and is kept as the file `kept`, or it was gone ("").
+
+    `served` is the version that served when a person settled this.
+    """
 
     kept: str
     message: str
+    served: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,8 @@ def _step(past: Past, event: Event, at: datetime) -> Past:  # noqa: PLR0912  (a 
         case Adopted():
             return as_of(past, event.version, at)
         case HistoryLost():
-            return replace(past, lost_at=at, losses=past.losses + 1)
+            past = as_of(past, event.served, at)
+            return replace(_without(past, event.served or ""), lost_at=at, losses=past.losses + 1)
         case Pruned():
             return past
 

@@ -5,9 +5,13 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 
 from retrain.core.events import SwapStarted
-from retrain.core.records import Assessment, Counts, Reason, Signal
+from retrain.core.records import Assessment, Counts, Reason, Signal, Unknown
+from retrain.core.text import short
 from retrain.core.verdicts import Ruling
 
+UNREPAIRED = "the champion stays, and nothing is trained or promoted until a person repairs it"
+REPAIR = "restore the latest copy of the journal, or run retrain doctor --repair"
+"""What a journal that cannot be relied on means, and what a person can do."""
 REMEMBERED = 128
 """How many windows without a time are remembered as seen, and how many champions."""
 TRAINING, PROMOTION, UNKNOWN, FAILED, STUCK = "training", "promotion", "unknown", "failed", "stuck"
@@ -154,6 +158,18 @@ class Past:
     def streak(self, signal: Signal) -> Streak:
         """The streak of this signal."""
         return self.f1 if signal is Signal.F1 else self.drift
+
+    def lost(self, served: str | None) -> Unknown | None:
+        """Why this history cannot be that of the version which serves; None where it is, or where no version does.
+
+        Only this program makes versions. One that this history never saw in service was put there by events that it
+        lacks: it is gone, or a copy from before them.
+        """
+        under_way = self.swap.version if self.swap is not None else None
+        if served is None or served in (self.served, under_way, *self.champions):
+            return None
+        why = f"this journal never saw champion {short(served)} put in service: it is new, an old copy, or the link was"
+        return Unknown("lost", f"{why} moved by hand; {UNREPAIRED}", REPAIR)
 
     def outlived(self, keep: int) -> set[str]:
         """The versions of this journal that nobody wants any more.

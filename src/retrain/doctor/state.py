@@ -10,11 +10,10 @@ from retrain.core.past import Past
 from retrain.core.text import duration, moment
 from retrain.doctor import host
 from retrain.doctor.findings import Finding, broken, mind, ok
-from retrain.effects import lock
+from retrain.effects import lock, registry
 from retrain.effects.journal import open_journal
 from retrain.effects.lock import stuck
 from retrain.errors import RetrainError
-from retrain.swap import is_history_gone
 
 _AHEAD = timedelta(seconds=60)
 _LONG_AGO = timedelta(days=1)
@@ -55,12 +54,8 @@ def journal(context: Context, known: History) -> Iterator[Finding]:
     elif sealed := [each for each in sorted(path.parent.glob("journal.db*")) if not host.may_write_file(each)]:
         whose = "may not be written by the user who runs retrain: give it to that user (chown)"
         yield broken(what, f"{', '.join(map(str, sealed))} {whose}")
-    elif is_history_gone(context, known.past):
-        yield broken(
-            what,
-            f"{path} is not there, and yet a version serves: restore it from a copy. Otherwise the next check begins"
-            " anew, with the cooldown, and counts more looks at the holdout than there can have been",
-        )
+    elif (lost := known.past.lost(_served(context))) is not None:
+        yield broken(what, f"{path}: {lost.message}")
     elif known.past.newest is None:
         yield ok(what, f"{path} is empty or not there yet: the first check begins it")
     elif known.checked_at is None or now - known.checked_at > _LONG_AGO:
@@ -68,6 +63,11 @@ def journal(context: Context, known: History) -> Iterator[Finding]:
         yield mind(what, f"{path} is whole, but {when}: is retrain check in the crontab, and does cron run?")
     else:
         yield ok(what, f"{path} is whole; the last check was {duration(now - known.checked_at)} ago")
+
+
+def _served(context: Context) -> str | None:
+    serving = registry.served(context.config.models)
+    return serving.version if serving is not None else None
 
 
 def at_work(context: Context, known: History) -> Iterator[Finding]:

@@ -1,6 +1,6 @@
-"""The history: SQLite, one append-only table, and the only state."""
+"""The journal: what happened, in SQLite. One append-only table of events, and the only state."""
 
 from retrain.effects.journal.entries import Journal
-from retrain.effects.journal.file import open_journal
+from retrain.effects.journal.file import DamagedError, open_journal
 
-__all__ = ["Journal", "open_journal"]
+__all__ = ["DamagedError", "Journal", "open_journal"]

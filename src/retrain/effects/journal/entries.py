@@ -13,20 +13,19 @@ from typing import get_args
 
 from cattrs.preconf.json import make_converter
 
-from retrain.core.events import Checked, Entry, Event, HistoryLost, Judged, Pruned
+from retrain.core.events import Checked, Entry, Event, Judged, Pruned
 from retrain.core.fold import advance, fold
 from retrain.core.past import Past
 from retrain.errors import RetrainError, file_errors_told
 
 _TURNING_POINT = "kind NOT IN ('Checked', 'SwapStarted')"
-TABLES = f"""
-CREATE TABLE events (
-    id INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL, body TEXT NOT NULL
-);
-CREATE INDEX events_by_subject ON events (kind, subject);
-CREATE INDEX turning_points ON events (id) WHERE {_TURNING_POINT};
-CREATE TABLE past (one INTEGER PRIMARY KEY CHECK (one = 1), upto INTEGER NOT NULL, body TEXT NOT NULL);
-"""
+TABLES = (
+    "CREATE TABLE events (id INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL,"
+    " body TEXT NOT NULL)",
+    "CREATE INDEX events_by_subject ON events (kind, subject)",
+    f"CREATE INDEX turning_points ON events (id) WHERE {_TURNING_POINT}",
+    "CREATE TABLE past (one INTEGER PRIMARY KEY CHECK (one = 1), upto INTEGER NOT NULL, body TEXT NOT NULL)",
+)
 _CHUNK = 5000
 """So many events are removed at a time: whoever else wants to write waits no longer than that takes."""
 _KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
@@ -34,24 +33,23 @@ _converter = make_converter()
 
 
 class CorruptError(sqlite3.DatabaseError):
-    """What SQLite found when it was asked to verify the file; a disk that fails once looks the same to it."""
+    """Damage that SQLite found when it verified the file."""
 
     sqlite_errorcode = sqlite3.SQLITE_CORRUPT
 
 
 class Journal:
-    """An open journal. Where the file cannot be used its methods raise what `open_journal` turns into a RetrainError.
+    """An open journal. Its methods raise sqlite3.Error, which `open_journal` turns into a RetrainError.
 
-    `news` says what happened to the journal itself when it was opened; `inode` is that of the `file` that is written.
+    `file` is where it is written to, and `inode` which file that was when it was opened.
     """
 
     def __init__(self, connection: sqlite3.Connection, file: Path | None = None, inode: int = 0) -> None:
-        self._db, self._file, self.inode = connection, file, inode
-        self.news: tuple[str, ...] = ()
+        self._db, self._file, self._inode = connection, file, inode
         self._known: tuple[int | None, Past] | None = None
 
     def close(self) -> None:
-        """Nothing; the journal cannot be used after that."""
+        """Close the file; the journal cannot be used after that."""
         self._db.close()
 
     def past(self) -> Past:
@@ -65,9 +63,9 @@ class Journal:
         return self._known[1]
 
     def append(self, event: Event, at: datetime) -> Past:
-        """What the history means once this event is part of it; it is on disk when this returns.
+        """What the history means with this event, which is on disk when this returns.
 
-        Raises RetrainError where the file was set aside since it was opened: nobody would read the event again.
+        Raises RetrainError where the file was replaced since it was opened: nobody would read the event again.
         """
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
@@ -77,9 +75,9 @@ class Journal:
         return known[1]
 
     def prune(self, before: datetime, at: datetime) -> int:
-        """How many events from before this time are gone now; every look at a holdout stays, and the last check.
+        """Remove the events from before this time but holdout comparisons and the last check, and return their number.
 
-        What they add up to is written down first, so that nothing changes but what can be read of them.
+        What they add up to is written down first, so that no decision changes.
         """
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
@@ -98,10 +96,7 @@ class Journal:
         return len(ids)
 
     def verify(self, *, thorough: bool = False) -> None:
-        """Nothing, where SQLite finds no damage in all of the file, and every turning point can be read.
-
-        Indexes are verified, too, where it is to be thorough.
-        """
+        """Raise an error where SQLite finds damage, in indexes too if `thorough`, or a turning point cannot be read."""
         check = "integrity_check" if thorough else "quick_check"
         (found,) = self._db.execute(f"PRAGMA {check}(1)").fetchone()
         if found != "ok":
@@ -109,15 +104,8 @@ class Journal:
         for _ in self._entries(f"WHERE {_TURNING_POINT} ORDER BY id"):
             pass
 
-    def untold_loss(self) -> str | None:
-        """What is to be told of the journal before this one, which was set aside; None once a check was recorded."""
-        if self.past().lost_at is None or self.last_check() is not None:
-            return None
-        lost = next(self._entries("WHERE kind = 'HistoryLost' ORDER BY id DESC LIMIT 1"), None)
-        return lost.event.message if lost is not None and isinstance(lost.event, HistoryLost) else None
-
     def judgements(self) -> Iterator[Judged]:
-        """Every look at any holdout, oldest first, and every repetition of one."""
+        """Every holdout comparison, and every repetition of one, oldest first."""
         # The plus has SQLite walk the turning points in order, and sort nothing.
         for entry in self._entries(f"WHERE {_TURNING_POINT} AND +kind = 'Judged' ORDER BY id"):
             if isinstance(entry.event, Judged):
@@ -162,8 +150,8 @@ class Journal:
             return
         with file_errors_told(self._file):
             now = self._file.stat().st_ino if self._file.exists() else 0
-        if now != self.inode:
-            raise RetrainError(f"{self._file}: was set aside or replaced while this command ran: run it again")
+        if now != self._inode:
+            raise RetrainError(f"{self._file}: was replaced while this command ran; run it again")
 
     def _append(self, past: Past, event: Event, at: datetime) -> tuple[int | None, Past]:
         past = advance(past, event, at)
@@ -194,7 +182,7 @@ def _written_down(pruned: Pruned) -> Past:
     try:
         return _converter.loads(pruned.past, Past)
     except Exception as error:  # cattrs raises whatever a wrong value does
-        raise sqlite3.DataError("what it wrote down when it was pruned cannot be read") from error
+        raise sqlite3.DataError("the summary that the last pruning wrote cannot be read") from error
 
 
 def _unpacked(body: str) -> Past | None:

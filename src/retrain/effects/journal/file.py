@@ -1,154 +1,158 @@
-"""The file of the journal: made whole or not at all, and connected to with care."""
+"""The file of the journal: made by the first command that writes, refused where it cannot be relied on."""
 
-import fcntl
 import os
 import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
-from retrain.core.events import HistoryLost
+from retrain.core.past import REPAIR, UNREPAIRED
 from retrain.effects.journal.entries import TABLES, Journal
 from retrain.errors import RetrainError
 
+NAME = "journal.db"
 SCHEMA = 1
 BUSY_SECONDS = 10.0
 """How long another writer is waited for."""
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-ASIDE = ".damaged-"
 _BESIDE = ("-wal", "-shm", "-journal")
-"""What SQLite may keep beside its file; the write-ahead log has the last events."""
+"""What SQLite may keep beside its file; the write-ahead log has the latest events."""
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-class DamageError(Exception):
-    """The file is no journal any more, and says why; `seen` is the inode of what was looked at.
+class DamagedError(RetrainError):
+    """The journal cannot be read, because of `found`: no command uses it until it is repaired."""
 
-    `found` is the error of SQLite behind it, which may be a fault of the disk that does not come again.
+    def __init__(self, path: Path, found: str) -> None:
+        super().__init__(f"{path}: the journal is damaged: {found}; {UNREPAIRED} ({REPAIR})")
+        self.found = found
+
+
+@contextmanager
+def open_journal(state: Path, *, writable: bool = True, name: str = NAME) -> Iterator[Journal]:
+    """The journal in this state directory; made if it is missing. Not writable: an absent one is empty.
+
+    Raises DamagedError for a damaged one, also where that is found only within the block, and another RetrainError
+    where it cannot be used. The file is never changed then: a disk that failed once looks like damage to SQLite, and
+    the next command finds nothing wrong.
     """
+    path = state / name
+    try:
+        _refuse_half_repaired(path)
+        journal = _opened(path) if writable else _opened_to_read(path)
+    except (OSError, sqlite3.Error) as error:
+        raise _unusable(path, error) from error
+    with closing(journal):
+        try:
+            yield journal
+        except sqlite3.Error as error:
+            raise _unusable(path, error) from error
 
-    def __init__(self, why: str, seen: int, found: sqlite3.Error | None = None) -> None:
-        super().__init__(why)
-        self.seen = seen
-        self.may_pass = getattr(found, "sqlite_errorcode", None) is not None
+
+def files_of(path: Path) -> list[Path]:
+    """The files of this journal that exist, the main one first."""
+    return [file for file in (path, *(path.with_name(path.name + suffix) for suffix in _BESIDE)) if file.exists()]
 
 
-def is_damage(error: sqlite3.Error) -> bool:
-    """Whether the bytes are at fault, and not the disk, a lock or our rights."""
+def set_aside(path: Path) -> list[Path]:
+    """The damaged journals that are kept beside this one, oldest first."""
+    return sorted(path.parent.glob(f"{path.name}.damaged-*Z"))
+
+
+def _refuse_half_repaired(path: Path) -> None:
+    if not path.exists() and set_aside(path):
+        raise DamagedError(path, "it was set aside, and the new one is missing, since the repair was interrupted")
+
+
+def _unusable(path: Path, error: OSError | sqlite3.Error) -> RetrainError:
+    """What to raise where the journal fails so."""
+    if isinstance(error, OSError):
+        return RetrainError(f"{path}: the journal cannot be used: {error.strerror}")
     code = getattr(error, "sqlite_errorcode", None)
-    if code is None:  # not SQLite's own: a text that is none, or an event that cannot be read
-        return isinstance(error, sqlite3.DataError | sqlite3.OperationalError)
-    return code & 0xFF in _DAMAGED
+    # Without a code it is not SQLite's own: bytes that are no text, or an event that cannot be read.
+    is_own = code is None and isinstance(error, sqlite3.DataError | sqlite3.OperationalError)
+    if is_own or (code is not None and code & 0xFF in _DAMAGED):
+        return DamagedError(path, str(error))
+    return RetrainError(f"{path}: the journal cannot be used: {error}")
 
 
-def sound(path: Path) -> Journal:
-    """The journal, which is made where there is none. Raises DamageError where the file is none."""
-    if not path.exists():
-        _create(path)
-    seen, connection = path.stat().st_ino, _connected(path, "rw")
-    with _closed_unless_sound(connection, seen):
+def _opened(path: Path) -> Journal:
+    """The journal to write to, which is made where there is none."""
+    _make_directories(path.parent)
+    connection = _connected(path, "rwc")
+    with _closed_on_error(connection):
+        if _schema(connection, path) == 0:
+            _create(connection)
+        # Readers and a writer do not wait for each other then. SQLite reports a failure as the old mode.
+        if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
+            raise RetrainError(f"{path}: the journal cannot be used: its write-ahead log cannot be switched on")
         connection.execute("PRAGMA synchronous = FULL")
-        journal = Journal(connection, path, seen)
+        journal = Journal(connection, path, path.stat().st_ino)
         journal.past()
     return journal
 
 
-def sound_to_read(path: Path) -> Journal:
-    if not _is_there(path):
-        connection = sqlite3.connect(":memory:", isolation_level=None)
-        connection.executescript(TABLES)
-        return Journal(connection)
-    # The last reader may remove -wal and -shm again, so that it leaves no trace; where they lay before, they stay.
-    mode = "ro" if _is_there(path.with_name(f"{path.name}-wal")) else "rw"
-    if mode == "rw" and not os.access(path.parent, os.W_OK):
-        mode = "ro&immutable=1"  # without a write-ahead log and the right to make one
-    connection = _connected(path, mode)
-    connection.execute("PRAGMA query_only = ON")
-    return Journal(connection, path)
+def _opened_to_read(path: Path) -> Journal:
+    """The journal to read from, without a trace; one without events where there is none."""
+    if path.exists() and path.stat().st_size:
+        # The last reader may remove -wal and -shm again, so that it leaves no trace; where they lay before, they stay.
+        mode = "ro" if path.with_name(f"{path.name}-wal").exists() else "rw"
+        if mode == "rw" and not os.access(path.parent, os.W_OK):
+            mode = "ro&immutable=1"  # without a write-ahead log and the right to make one
+        connection = _connected(path, mode)
+        with _closed_on_error(connection):
+            if _schema(connection, path):
+                connection.execute("PRAGMA query_only = ON")
+                return Journal(connection)
+            connection.close()
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    _create(connection)
+    return Journal(connection)
 
 
 def _connected(path: Path, mode: str) -> sqlite3.Connection:
-    """A connection to a file that has our tables. Raises DamageError where it has none, for instance no content."""
-    seen = path.stat().st_ino
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_SECONDS, isolation_level=None
-    )
-    with _closed_unless_sound(connection, seen):
-        (schema,) = connection.execute("PRAGMA user_version").fetchone()
-        if schema > SCHEMA:
-            raise RetrainError(
-                f"{path}: written by a newer retrain (schema {schema}, this one knows {SCHEMA}); upgrade it"
-            )
-        if schema == 0 and connection.execute("SELECT name FROM sqlite_master").fetchall():
-            raise RetrainError(f"{path}: is the database of another program; move it away, or change `state`")
-        if schema == 0:
-            raise DamageError("it has no content", seen)
-        if connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'events'").fetchone() == (0,):
-            raise DamageError("its table of events is gone", seen)
-    return connection
+    address = f"{path.absolute().as_uri()}?mode={mode}"
+    return sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
 
 
 @contextmanager
-def _closed_unless_sound(connection: sqlite3.Connection, seen: int) -> Iterator[None]:
-    """Leave a connection open only where the block found nothing wrong; damage becomes a DamageError."""
+def _closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
-    except BaseException as error:
+    except BaseException:
         connection.close()
-        if isinstance(error, sqlite3.Error) and is_damage(error):
-            raise DamageError(str(error), seen, error) from error
         raise
 
 
-def _create(path: Path) -> None:
-    """Make the journal beside its name, and give it that name when it is whole.
+def _schema(connection: sqlite3.Connection, path: Path) -> int:
+    """The version of the tables; 0 where there are none. Raises RetrainError where they are not those of this release.
 
-    Where damaged ones are kept it begins with what was lost, also when a crash came between setting one aside and this.
+    All is read in one statement, for another command may make them meanwhile.
     """
-    with alone_in(path.parent):
-        if path.exists():
-            return
-        fresh = path.with_name(f"{path.name}.new")
-        for leftover in (fresh, *beside(fresh)):
-            leftover.unlink(missing_ok=True)
-        with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            connection.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT")
-            for kept in sorted(path.parent.glob(f"{path.name}{ASIDE}*Z")):
-                Journal(connection).append(HistoryLost(kept.name, told_of_loss(kept)), datetime.now(UTC))
-            # Last, so that nothing is in the log that a full disk keeps from being copied into the file on closing.
-            # Readers and a writer do not wait for each other then. SQLite reports a failure as the old mode.
-            if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
-                raise RetrainError(f"{path}: the journal cannot be made: its write-ahead log cannot be switched on")
-        fresh.rename(path)
+    events = "(SELECT count(*) FROM sqlite_master WHERE name = 'events')"
+    read = f"SELECT user_version, (SELECT count(*) FROM sqlite_master), {events} FROM pragma_user_version"  # noqa: S608
+    schema, tables, has_events = connection.execute(read).fetchone()
+    if schema > SCHEMA:
+        raise RetrainError(f"{path}: written by a newer retrain (schema {schema}, this one knows {SCHEMA}); upgrade it")
+    if schema == 0 and tables:
+        raise RetrainError(f"{path}: is the database of another program; move it away, or change `state`")
+    if schema and not has_events:
+        raise DamagedError(path, "its table of events is missing")
+    return int(schema)
 
 
-def told_of_loss(kept: Path) -> str:
-    return (
-        f"the journal was damaged and is kept as {kept}; a new one begins, and with it the cooldown. It does not know"
-        " the looks at the holdout (more are counted than there can have been), a challenger that waited, or versions"
-        " that were rolled back"
-    )
+def _create(connection: sqlite3.Connection) -> None:
+    """Make the tables, all or none, unless another command has made them meanwhile."""
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        if connection.execute("PRAGMA user_version").fetchone() == (0,):
+            for statement in TABLES:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {SCHEMA}")
 
 
-def beside(path: Path) -> list[Path]:
-    return [path.with_name(path.name + suffix) for suffix in _BESIDE]
-
-
-@contextmanager
-def alone_in(directory: Path) -> Iterator[None]:
-    """Nobody else makes a journal or sets one aside in this directory meanwhile; what was renamed is on disk then."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def make_directory(state: Path) -> None:
+def _make_directories(state: Path) -> None:
     try:
         # One by one: `parents=True` would leave the state directory itself open to all.
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -158,117 +162,6 @@ def make_directory(state: Path) -> None:
     mode = state.stat().st_mode
     if mode & stat.S_IWOTH:
         raise RetrainError(
-            f"{state}: everybody may write to it ({stat.filemode(mode)}), so nothing in it can be trusted:"
-            f" chmod o-w {state}, and see that nobody changed it"
+            f"{state}: the directory is world-writable ({stat.filemode(mode)}), so nothing in it can be trusted"
+            f" (chmod o-w {state}, and see that nobody changed it)"
         )
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError as error:
-        raise RetrainError(f"{path}: the journal cannot be read: {error.strerror}") from error
-
-
-_MEBIBYTE = 1024**2
-
-
-@contextmanager
-def open_journal(state: Path, *, writable: bool = True, name: str = "journal.db") -> Iterator[Journal]:
-    """The journal in this state directory; made if it is missing. Not writable: an absent one is empty.
-
-    A damaged one is set aside, never deleted, and a new one begins (`HistoryLost`). Where the damage is found only
-    later, RetrainError says so, and the next command goes on with the new one. Not writable: it is only told.
-    """
-    path = state / name
-    with _errors_told(path):
-        journal = _opened_to_write(path) if writable else sound_to_read(path)
-    try:
-        with closing(journal):
-            yield journal
-    except sqlite3.Error as error:
-        with _errors_told(path):
-            if not writable or not is_damage(error):
-                raise
-            told = _set_aside(path, DamageError(str(error), journal.inode, error))
-        raise RetrainError(f"{told}. This command could not be finished: run it again") from error
-
-
-@contextmanager
-def _errors_told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RetrainError(f"{path}: the journal cannot be used: {error.strerror}") from error
-    except (DamageError, sqlite3.Error) as error:
-        if isinstance(error, sqlite3.Error) and not is_damage(error):
-            raise RetrainError(f"{path}: the journal cannot be used: {error}") from error
-        raise RetrainError(
-            f"{path}: the journal is damaged: {error} (restore it from a copy; otherwise retrain prune sets it"
-            " aside and begins a new one)"
-        ) from error
-
-
-def _opened_to_write(path: Path) -> Journal:
-    """The journal, or a new one that tells what happened to the one before it."""
-    make_directory(path.parent)
-    try:
-        return sound(path)
-    except DamageError as damage:
-        told = _set_aside(path, damage)
-        journal = sound(path)
-        journal.news = (told,)
-        return journal
-
-
-def _set_aside(path: Path, damage: DamageError) -> str:
-    """What is told of the damaged journal, which now has another name; a new one is there, and knows of that."""
-    kept = path.with_name(f"{path.name}{ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
-    with alone_in(path.parent), _nobody_at_work(path):
-        if not path.exists() or path.stat().st_ino != damage.seen:
-            return "the journal was damaged, and another command has just set it aside"
-        if damage.may_pass:
-            _refuse_unrepeated(path, damage)
-        # The file itself goes last: its write-ahead log must never meet another one.
-        for file in (*beside(path), path):
-            if file.exists():
-                file.rename(file.with_name(file.name.replace(path.name, kept.name, 1)))
-    sound(path).close()
-    return f"{told_of_loss(kept)} (what SQLite says: {damage})"
-
-
-def _refuse_unrepeated(path: Path, damage: DamageError) -> None:
-    """Raise RetrainError where all can be read now: a disk that fails once looks like damage to SQLite.
-
-    Raises OSError where the disk still fails; what it holds may be whole.
-    """
-    for file in (path, *beside(path)):
-        if file.exists():
-            with file.open("rb") as content:
-                while content.read(_MEBIBYTE):
-                    pass
-    try:
-        with closing(sound(path)) as journal:
-            journal.verify(thorough=True)
-    except (DamageError, sqlite3.Error):
-        return
-    raise RetrainError(
-        f"{path}: could not be read ({damage}), and can be now, so the disk may be failing; nothing was changed: run"
-        " it again"
-    )
-
-
-@contextmanager
-def _nobody_at_work(path: Path) -> Iterator[None]:
-    """Nobody holds retrain's lock meanwhile: a training, say, whose controller has the file open."""
-    descriptor = os.open(path.with_name("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RetrainError(
-                f"{path}: the journal is damaged, and will be set aside when the run that holds the lock has ended"
-            ) from None
-        yield
-    finally:
-        os.close(descriptor)
