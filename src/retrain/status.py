@@ -4,84 +4,57 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from retrain.context import Context
-from retrain.core import evidence
+from retrain.core import events, evidence
 from retrain.core.decide import barrier, decide, is_worse
-from retrain.core.events import (
-    UNKNOWN_ROWS,
-    Adopted,
-    Checked,
-    Entry,
-    Event,
-    HistoryLost,
-    Judged,
-    NotJudged,
-    Promoted,
-    Pruned,
-    Rejected,
-    RolledBack,
-    SwapStarted,
-    SwapUndone,
-    TrainingFinished,
-    TrainingStarted,
-)
+from retrain.core.events import Entry, Judged
 from retrain.core.fold import as_of
 from retrain.core.past import FAILED, STUCK, Past, Probation, kind_of
 from retrain.core.records import Action, Assessment, Decision, Reason, Signal
 from retrain.core.rules import Triggers
-from retrain.core.text import counted, duration, iso, moment, short
-from retrain.core.verdicts import Ruling, Verdict
+from retrain.core.text import apart, counted, duration, iso, moment, short
+from retrain.core.verdicts import Ruling
 from retrain.effects import lock, registry
 from retrain.effects.journal import open_journal
 from retrain.errors import Report
 from retrain.swap import probation_of
 
-HEALTHY, TRAINING, WAITING, PERSON, UNKNOWN, IN_BREACH = (
-    "HEALTHY",
-    "TRAINING",
-    "WAITING FOR PROMOTE",
-    "NEEDS A PERSON",
-    "UNKNOWN",
-    "IN BREACH",
-)
-
 
 def status(context: Context, limit: int) -> Report:
     """The report of how things stand; it changes nothing."""
-    config, now = context.config, context.clock()
-    triggers = config.triggers
+    config, triggers, now = context.config, context.config.triggers, context.clock()
     with open_journal(config.state, writable=False) as journal:
         past, last = as_of(journal.past(), None, now), journal.last_check()
-        events, compared = journal.turning_points(limit), next(journal.latest_judgements(), None)
+        latest, compared = journal.turning_points(limit), next(journal.latest_judgements(), None)
     serving, kept = registry.served(config.models), set(registry.kept(config.models))
-    seen = last.event.assessments if last is not None and isinstance(last.event, Checked) else ()
-    probation = probation_of(context, past)
+    holder, held, new = lock.holder(config.state), barrier(past, triggers, now), past.probation
+    probation, seen = probation_of(context, past), _readings(last)
+    until = new.since + probation if new is not None and probation is not None else now
     made_at = serving.made_at if serving is not None else None
     due = decide(past, past, seen, triggers, now, champion_made_at=made_at, probation=probation)
-    held, holder = barrier(past, triggers, now), lock.holder(config.state)
-    new = past.probation
-    until = new.since + probation if new is not None and probation is not None else now
     word, why = _state(past, last, due, serving, holder)
+    used = f"{compared.verdict.look} of {config.promotion.holdout_uses}" if compared is not None else ""
     screen: dict[str, str] = {
         **{str(each.signal): _reading(each) for each in seen},
         "champion": _champion(serving, past, now) + _scored(compared, past.served),
         "challenger": _challenger(past),
-        "comparisons": _comparisons(compared, config.promotion.holdout_uses),
+        "comparisons": f"{used} used on the holdout (promotion.holdout_uses)" if used else "",
         "evidence": evidence.text(past.evidence, triggers) if triggers.evidence is not None else "",
         "probation": _probation(new, triggers, until) if new is not None and now < until else "",
         "last check": _last_check(last, now),
         "next check": _next(past, due, triggers, seen, holder, now),
     }
-    text = [f"{word}: {why}" if why else word, *(f"{title:<12}{line}" for title, line in screen.items() if line)]
-    lately = [f"  {moment(entry.at)}  {describe(entry.event)}" for entry in events]
-    text += ["latest events, newest first", *lately] if lately else []
+    text = [f"{word}: {why}", *(f"{title:<12}{line}" for title, line in screen.items() if line)]
+    lately = [(entry.at, type(entry.event).__name__, describe(entry.event)) for entry in latest]
+    text += ["latest events, newest first"] if lately else []
+    text += [f"  {moment(at)}  {message}" for at, _, message in lately]
     data = {
         "state": word,
-        "champion": None if serving is None else {"version": serving.version, "since": _iso(_since(serving, past))},
+        "champion": serving and {"version": serving.version, "since": _iso(_since(serving, past))},
         "previous": [version for version in past.lineage[::-1] if version in kept],
         "challenger": past.challenger
         and {"version": past.challenger.version, "since": iso(past.challenger.at), "judged": past.challenger.settled},
         "metrics": {each.signal: {"value": each.value, "threshold": each.threshold} for each in seen},
-        "last_check": None if last is None else {"at": iso(last.at), **_decided(last.event)},
+        "last_check": last and {"at": iso(last.at), **_decided(last.event)},
         "evidence": triggers.evidence
         and {"score": evidence.gathered(past.evidence, triggers), "bar": evidence.bar(past.evidence, triggers)},
         "probation": {"f1": new.f1, "before": new.before, "windows_below": new.count}
@@ -91,42 +64,40 @@ def status(context: Context, limit: int) -> Report:
         "unpromoted": past.unpromoted,
         "failures": past.failures,
         "message": "\n".join(text),
-        "events": [
-            {"at": iso(entry.at), "kind": type(entry.event).__name__, "message": describe(entry.event)}
-            for entry in events
-        ],
+        "events": [{"at": iso(at), "kind": kind, "message": message} for at, kind, message in lately],
     }
     return Report("\n".join(text), data)
 
 
-def describe(event: Event) -> str:
+def describe(event: events.Event) -> str:
     """An event of the journal in a sentence."""
     match event:
-        case Checked() | TrainingFinished() | SwapUndone() | HistoryLost():
+        case events.Checked() | events.TrainingFinished() | events.SwapUndone() | events.HistoryLost():
             return event.message
-        case TrainingStarted():
+        case events.TrainingStarted():
             return f"started training {event.run}: {event.message}"
         case Judged():
             again = " (recorded verdict)" if event.repeated else ""
-            return f"compared {short(event.challenger)}{again}: {_in_short(event.verdict)}"
-        case NotJudged():
+            verdict, scores = event.verdict, ""
+            if verdict.challenger_score is not None:
+                scores = f", {verdict.metric} {verdict.challenger_score:.3f}"
+                scores += "" if verdict.champion_score is None else f" against {verdict.champion_score:.3f}"
+            return f"compared {short(event.challenger)}{again}: {verdict.ruling}, comparison {verdict.look}{scores}"
+        case events.NotJudged():
             return f"could not judge {short(event.version)}: {event.message}"
-        case SwapStarted():
+        case events.SwapStarted():
             return f"began the {event.swap} of {short(event.version)}"
-        case Promoted():
+        case events.Promoted():
             how = f" by force: {event.reason}" if event.forced else ""
             return f"promoted {short(event.version)}{_instead(event.previous)}{how}"
-        case RolledBack():
+        case events.RolledBack():
             return f"rolled back to {short(event.version)}{_instead(event.previous)}" + _because(event.reason)
-        case Rejected():
+        case events.Rejected():
             return f"rejected {short(event.version)}{_because(event.reason)}"
-        case Adopted():
+        case events.Adopted():
             return f"adopted the champion file as {short(event.version)}"
-        case Pruned():
+        case events.Pruned():
             return f"pruned {counted(event.events, 'event')} from before {moment(event.before)}"
-
-
-# ---------------------------------------------------------------- the state in a word
 
 
 def _state(
@@ -135,31 +106,35 @@ def _state(
     """The state, and why; the gravest where several apply."""
     is_gone = (serving is None and past.served is not None) or (serving is not None and serving.made_at is None)
     if is_gone:
-        return PERSON, "the champion is gone"
+        return "NEEDS A PERSON", "the champion is gone"
     event = last.event if last is not None else None
-    if isinstance(event, Checked) and kind_of(event.incident or "") in (FAILED, STUCK):
-        return PERSON, event.message
+    if isinstance(event, events.Checked) and kind_of(event.incident or "") in (FAILED, STUCK):
+        return "NEEDS A PERSON", event.message
     if past.run is not None and holder is not None:
-        return TRAINING, f"{past.run.id}, since {moment(past.run.at)}"
+        return "TRAINING", f"{past.run.id}, since {moment(past.run.at)}"
     if due.reason in (Reason.NEEDS_A_PERSON, Reason.NOT_REARMED):
-        return PERSON, f"{due.why}, but {due.hold} ({due.remedy})"
+        return "NEEDS A PERSON", f"{due.why}, but {due.hold} ({due.remedy})"
     if past.challenger is not None and not past.challenger.settled:
-        return WAITING, f"challenger {short(past.challenger.version)} of {moment(past.challenger.at)}"
-    if not isinstance(event, Checked):
-        return UNKNOWN, "no check has run yet"
+        return "WAITING FOR PROMOTE", f"challenger {short(past.challenger.version)} of {moment(past.challenger.at)}"
+    if not isinstance(event, events.Checked):
+        return "UNKNOWN", "no check has run yet"
     if due.reason is Reason.HEALTHY and event.assessments:
-        return HEALTHY, due.why
+        return "HEALTHY", due.why
     in_breach = due.breaches or due.action is not Action.HOLD
-    return (IN_BREACH if in_breach else UNKNOWN), due.why if event.assessments else event.message
+    return ("IN BREACH" if in_breach else "UNKNOWN"), due.why if event.assessments else event.message
+
+
+def _readings(last: Entry | None) -> tuple[Assessment, ...]:
+    return last.event.assessments if last is not None and isinstance(last.event, events.Checked) else ()
 
 
 def _reading(seen: Assessment) -> str:
-    """A signal beside its threshold."""
-    window = f" (window to {moment(seen.observed_at)})" if seen.dated and seen.observed_at is not None else ""
-    return f"{seen.sentence}{window}"
-
-
-# ---------------------------------------------------------------- who serves, who waits
+    """The latest value of a signal beside its threshold."""
+    if seen.value is None or seen.threshold is None:
+        return "unknown"
+    value, limit = apart(seen.value, seen.threshold)
+    window = f", window to {moment(seen.observed_at)}" if seen.dated and seen.observed_at is not None else ""
+    return f"{value}, threshold {limit}{f' ({seen.series})' if seen.series else ''}{window}"
 
 
 def _champion(serving: registry.Served | None, past: Past, now: datetime) -> str:
@@ -196,19 +171,12 @@ def _scored(compared: Judged | None, served: str | None) -> str:
     return "" if score is None else f"; holdout {verdict.metric} {score:.3f} on {counted(verdict.rows, 'row')}"
 
 
-def _comparisons(compared: Judged | None, uses: int) -> str:
-    """How worn the holdout is; empty before the first comparison."""
-    return (
-        "" if compared is None else f"{compared.verdict.look} of {uses} used on this holdout (promotion.holdout_uses)"
-    )
-
-
 def _challenger(past: Past) -> str:
     waiting = past.challenger
     if waiting is None:
         return "none waits"
     name = f"{short(waiting.version)} of {moment(waiting.at)}"
-    if waiting.refused == UNKNOWN_ROWS:
+    if waiting.refused == events.UNKNOWN_ROWS:
         return f"{name} was refused: its training rows are not known (train anew)"
     if waiting.refused:
         return f"{name} was refused: a training may have read the holdout (a fresh holdout can judge it)"
@@ -234,13 +202,11 @@ def _probation(new: Probation, triggers: Triggers, until: datetime) -> str:
     )
 
 
-# ---------------------------------------------------------------- checks
-
-
 def _last_check(last: Entry | None, now: datetime) -> str:
     if last is None:
         return "never (is retrain check in the crontab?)"
-    return f"{moment(last.at)} ({duration(now - last.at)} ago): {describe(last.event)}"
+    reason = f", {last.event.reason.replace('_', ' ')}" if isinstance(last.event, events.Checked) else ""
+    return f"{moment(last.at)} ({duration(now - last.at)} ago){reason}"
 
 
 def _next(  # noqa: PLR0913, PLR0917  (everything that a check decides on)
@@ -288,19 +254,10 @@ def _conditions(past: Past, seen: tuple[Assessment, ...], triggers: Triggers, no
         yield "drift must be seen healthy once before it counts"
 
 
-# ---------------------------------------------------------------- parts of sentences
-
-
-def _decided(event: Event) -> dict[str, str]:
-    if not isinstance(event, Checked):
+def _decided(event: events.Event) -> dict[str, str]:
+    if not isinstance(event, events.Checked):
         return {}
     return {"action": event.action, "reason": event.reason, "message": event.message}
-
-
-def _in_short(verdict: Verdict) -> str:
-    scores = [f"{verdict.metric} {verdict.challenger_score:.3f}"] if verdict.challenger_score is not None else []
-    scores += [f"against {verdict.champion_score:.3f}"] if verdict.champion_score is not None else []
-    return f"{verdict.ruling}, comparison {verdict.look}" + (f", {' '.join(scores)}" if scores else "")
 
 
 def _instead(previous: str | None) -> str:

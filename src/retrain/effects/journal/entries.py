@@ -9,9 +9,9 @@ import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import get_args
+from typing import Any, cast, get_args
 
-from cattrs.preconf.json import make_converter
+import msgspec
 
 from retrain.core.events import Checked, Entry, Event, Judged, Pruned
 from retrain.core.fold import advance, fold
@@ -28,8 +28,8 @@ TABLES = (
 )
 _CHUNK = 5000
 """So many events are removed at a time: whoever else wants to write waits no longer than that takes."""
+_DECODERS: dict[type, Any] = {}
 _KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
-_converter = make_converter()
 
 
 class CorruptError(sqlite3.DatabaseError):
@@ -87,7 +87,7 @@ class Journal:
             if not ids:
                 return 0
             past = self.past()
-            self._append(past, Pruned(len(ids), before, _converter.dumps(past)), at)
+            self._append(past, Pruned(len(ids), before, _packed(past)), at)
         for first in range(0, len(ids), _CHUNK):
             with self._db:
                 self._db.execute("BEGIN IMMEDIATE")  # else each one is a transaction of its own, with its own sync
@@ -155,9 +155,9 @@ class Journal:
 
     def _append(self, past: Past, event: Event, at: datetime) -> tuple[int | None, Past]:
         past = advance(past, event, at)
-        row = (at.isoformat(), type(event).__name__, _subject(event), _converter.dumps(event))
+        row = (at.isoformat(), type(event).__name__, _subject(event), _packed(event))
         last = self._db.execute("INSERT INTO events (at, kind, subject, body) VALUES (?, ?, ?, ?)", row).lastrowid
-        self._db.execute("REPLACE INTO past VALUES (1, ?, ?)", (last, _converter.dumps(past)))
+        self._db.execute("REPLACE INTO past VALUES (1, ?, ?)", (last, _packed(past)))
         return last, past
 
     def _folded(self, last: int | None) -> Past:
@@ -178,27 +178,38 @@ class Journal:
         yield from map(_entry, rows)
 
 
+def _packed(value: Event | Past) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _decoded(body: str, kind: Any) -> Any:
+    """The value of this type. Raises MsgspecError or ValueError where the text holds none."""
+    if kind not in _DECODERS:
+        _DECODERS[kind] = msgspec.json.Decoder(kind)
+    return _DECODERS[kind].decode(body)
+
+
 def _written_down(pruned: Pruned) -> Past:
     try:
-        return _converter.loads(pruned.past, Past)
-    except Exception as error:  # cattrs raises whatever a wrong value does
+        return cast(Past, _decoded(pruned.past, Past))
+    except (msgspec.MsgspecError, ValueError) as error:
         raise sqlite3.DataError("the summary that the last pruning wrote cannot be read") from error
 
 
 def _unpacked(body: str) -> Past | None:
     """What the row of the past holds; None where another release wrote it: then the events are the truth."""
     try:
-        past = _converter.loads(body, Past)
-    except Exception:  # cattrs raises whatever a wrong value does
+        past: Past = _decoded(body, Past)
+    except (msgspec.MsgspecError, ValueError):
         return None
-    return past if _converter.dumps(past) == body else None
+    return past if _packed(past) == body else None
 
 
 def _entry(row: tuple[int, str, str, str]) -> Entry:
     number, at, kind, body = row
     try:
-        return Entry(number, datetime.fromisoformat(at).astimezone(UTC), _converter.loads(body, _KINDS[kind]))
-    except Exception as error:  # cattrs raises whatever a wrong value does
+        return Entry(number, datetime.fromisoformat(at).astimezone(UTC), _decoded(body, _KINDS[kind]))
+    except (KeyError, msgspec.MsgspecError, ValueError) as error:
         raise sqlite3.DataError(f"its event {number} ({kind}) cannot be read") from error
 
 
