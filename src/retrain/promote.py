@@ -12,7 +12,7 @@ from retrain.core.past import PROMOTION, Challenger, Past
 from retrain.core.rules import Gate
 from retrain.core.text import counted, duration, moment, short
 from retrain.core.verdicts import Leaked, Ruling, Tally
-from retrain.effects import evaluation, lock, registry
+from retrain.effects import evaluation, files, lock, registry
 from retrain.effects.journal import Journal, open_journal
 from retrain.errors import BusyError, Exit, Report, RetrainError
 from retrain.swap import SwapUndoneError, current, hand_over, settle
@@ -65,11 +65,10 @@ class Pair:
 
 def stamp_of(file: Path) -> str:
     """What changes when the file, the holdout say, is touched."""
-    try:
-        found = file.stat()
-    except OSError as error:
-        raise RetrainError(f"{file}: cannot be read: {error.strerror} (is it promotion.holdout?)") from error
-    return f"{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
+    found = files.stamp(file)
+    if found is None:
+        raise RetrainError(f"{file}: is not there, or cannot be read (is it promotion.holdout?)")
+    return ":".join(map(str, found))
 
 
 class RefusedError(RetrainError):
@@ -333,7 +332,7 @@ def _challenger(context: Context, past: Past, options: Options) -> tuple[str, Pa
     if options.challenger is None:
         return _trained_challenger(context, past)
     path = Path(options.challenger)
-    if not registry.is_there(path):
+    if not files.is_there(path):
         version = registry.find(models, options.challenger)
         return version, registry.verify(models, version), KEPT
     registry.check_format(models, path)

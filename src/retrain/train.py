@@ -14,7 +14,7 @@ from retrain.core.events import Checked, TrainingFinished, TrainingStarted
 from retrain.core.past import TRAINING, incident_of
 from retrain.core.records import Outcome, Reason, Run
 from retrain.core.text import duration, short
-from retrain.effects import evaluation, lock, registry, training
+from retrain.effects import evaluation, files, lock, registry, training
 from retrain.effects.journal import Journal
 from retrain.errors import RetrainError, Stopped
 
@@ -38,9 +38,9 @@ def train(  # noqa: PLR0913, PLR0917  (what was seen, why it trains, and what it
     journal.append(TrainingStarted(run_id, checked.reason, why), started)
     held.outlived = True
     lock.describe(lock_fd, "training")
-    before = _trace(config.models.challenger)
+    before = files.stamp(config.models.challenger)
     ended = _run(context, run_id, why, lock_fd, echo)
-    is_new = _trace(config.models.challenger) not in (None, before)
+    is_new = files.stamp(config.models.challenger) not in (None, before)
     run = _judge(context, run_id, ended, checked.served, journal.past().banned, is_new=is_new)
     run, stopped = _with_rows_remembered(config, run)
     succeeded, now = run.outcome is Outcome.SUCCEEDED, context.clock()
@@ -162,12 +162,3 @@ def _problem(config: Config, ended: training.Ended) -> tuple[Outcome, str] | Non
     if ended.timed_out:
         return Outcome.TIMED_OUT, f"was stopped after {duration(config.training.timeout)}, its time limit"
     return (Outcome.FAILED, f"{training.how_it_ended(ended)} after {took}") if ended.exit_code else None
-
-
-def _trace(path: Path) -> tuple[int, int, int, int] | None:
-    """What changes when a file is written anew; None when there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

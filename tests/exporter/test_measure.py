@@ -254,4 +254,4 @@ def test_a_log_that_is_not_a_file_is_a_problem_not_a_hang(tmp_path: Path) -> Non
     """Requirement: a missing log and a directory in its place are told apart."""
     assert said(measure(config(tmp_path)), "log.csv is missing (monitor.log)")
     (tmp_path / "log.csv").mkdir()
-    assert said(measure(config(tmp_path)), "not a regular file")
+    assert said(measure(config(tmp_path)), "Is a directory")

@@ -199,7 +199,7 @@ def test_a_pipe_is_no_artifact(project: Project) -> None:
     for words in (["promote", "pipe.joblib"], ["promote", "--dry-run", "pipe.joblib"]):
         done = project.run(*words)
         assert done.returncode == 1
-        assert "pipe.joblib: is not a regular file" in done.stderr
+        assert "pipe.joblib: not a regular file" in done.stderr
 
 
 def test_a_rehearsal_compares_with_the_champion_itself(project: Project) -> None:

@@ -16,8 +16,8 @@ from retrain.core.evidence import YEAR, rule_name
 from retrain.core.records import NAMES, Reason, Recorded, Signal
 from retrain.core.rules import EvidenceRule, Positive, Rate, Share, Triggers
 from retrain.core.text import counted, duration, iso, moment
+from retrain.effects.files import is_there
 from retrain.effects.journal import open_journal
-from retrain.effects.registry import is_there
 from retrain.errors import ConfigError, Report, RetrainError
 from retrain.replays import replays
 

@@ -2,8 +2,6 @@
 
 import csv
 import math
-import os
-import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -14,6 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from retrain.config.schema import Monitor
+from retrain.effects.files import Stamp, opened, stamp
 from retrain.errors import RetrainError
 from retrain.exporter.values import MISSING, seconds
 from retrain.exporter.windows import Windows
@@ -132,20 +131,12 @@ def _newest(group: Any, timestamp: str) -> float:
     return math.inf
 
 
-Identity = tuple[int, int, int, int]
-
-
-def identity(status: os.stat_result) -> Identity:
-    """Device, inode, size and modification time: what changes when a file's content does."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
 class Log:
     """A log and its windows as of the last look that succeeded."""
 
     def __init__(self, settings: Monitor) -> None:
         self._settings = settings
-        self._seen: Identity | None = None
+        self._seen: Stamp | None = None
         self._position = Position()
         self.windows = Windows(settings)
 
@@ -158,12 +149,9 @@ class Log:
         self.windows.forget(now)
         path = self._settings.log
         try:
-            status = path.stat()
-            if not stat.S_ISREG(status.st_mode):
-                raise RetrainError("it is not a regular file")
-            if identity(status) == self._seen and not self.windows.wants_reread(now):
+            if self._seen is not None and stamp(path) == self._seen and not self.windows.wants_reread(now):
                 return
-            with path.open("rb") as file:
+            with opened(path) as file:
                 self._read(file, now)
         except FileNotFoundError as error:
             raise RetrainError(f"the log {path} is missing (monitor.log)") from error
@@ -173,15 +161,17 @@ class Log:
 
     def _read(self, file: BinaryIO, now: float) -> None:
         # Taken before reading, so that what is written meanwhile makes the next look differ.
-        seen = identity(os.fstat(file.fileno()))
+        seen = stamp(file.fileno())
         if self._settings.log.suffix == ".parquet":
             self._read_parquet(file, now)
         else:
             self._read_csv(file, now, grown=self._has_grown(seen) and not self.windows.wants_reread(now))
         self._seen = seen
 
-    def _has_grown(self, seen: Identity) -> bool:
-        return self._seen is not None and seen[:2] == self._seen[:2] and seen[2] > self._seen[2]
+    def _has_grown(self, seen: Stamp | None) -> bool:
+        """Whether it is the same file, and longer."""
+        before = self._seen
+        return seen is not None and before is not None and seen[0] == before[0] and seen[1] > before[1]
 
     def _read_parquet(self, file: BinaryIO, now: float) -> None:
         windows = Windows(self._settings)

@@ -12,9 +12,10 @@ import pyarrow as pa
 from retrain.config.schema import Config
 from retrain.core.records import Counts, Label
 from retrain.core.rules import Average
+from retrain.effects.files import stamp
 from retrain.errors import RetrainError
 from retrain.exporter import reference
-from retrain.exporter.log import Log, identity
+from retrain.exporter.log import Log
 from retrain.exporter.psi import psi
 from retrain.exporter.values import canonical
 from retrain.exporter.windows import Confusion
@@ -122,7 +123,7 @@ class Gauge:
         try:
             path = reference.locate(self._config)
             # A log that is read anew has windows anew: the same number of rows need not be the same rows.
-            key = (windows, index, window.rows, path, identity(path.stat()))
+            key = (windows, index, window.rows, path, stamp(path))
             if self._known is None or self._known[0] != key:
                 self._known = key, drift(window.features, path, bins)
         except (OSError, RetrainError) as error:

@@ -7,14 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from retrain.config.schema import Models
+from retrain.effects.files import Stamp, stamp, sync_directory
 from retrain.effects.registry.versions import (
     INCOMING,
     VERSION_FILE,
     admit,
     file_of,
     note_use,
-    signature,
-    sync_directory,
 )
 from retrain.errors import RetrainError, file_errors_told
 
@@ -55,7 +54,7 @@ def adopt(models: Models, record: Callable[[str], None]) -> str | None:
     found = served(models)
     if found is None or found.version is not None or found.made_at is None:
         return None
-    before = signature(found.path)
+    before = stamp(found.path)
     version = admit(models, found.path)
     _refuse_changed(found.path, before)
     record(version)
@@ -64,8 +63,8 @@ def adopt(models: Models, record: Callable[[str], None]) -> str | None:
     return version
 
 
-def _refuse_changed(path: Path, before: tuple[int, int, int]) -> None:
-    if signature(path) != before:
+def _refuse_changed(path: Path, before: Stamp | None) -> None:
+    if stamp(path) != before:
         raise RetrainError(f"{path}: was changed while it was being adopted; try again")
 
 

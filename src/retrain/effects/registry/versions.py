@@ -5,14 +5,13 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from io import BufferedReader
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from retrain.config.schema import Models
 from retrain.core.text import short
+from retrain.effects.files import opened, sync_directory
 from retrain.errors import RetrainError, file_errors_told
 
 _CHUNK = 1 << 20
@@ -20,29 +19,10 @@ _MOMENT = 1.0
 """Seconds. Far longer than any kernel takes from a link to its file."""
 
 
-def is_there(path: Path) -> bool:
-    """Whether a file has this name; what can be no name at all is none."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
-
-
 def identify(path: Path) -> str:
     """The version of these bytes."""
-    with opened(path) as file:
+    with file_errors_told(path), opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[BufferedReader]:
-    """The file, to read. Raises RetrainError where there is none, or what would never end: a pipe, a device."""
-    with file_errors_told(path):
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            raise RetrainError(f"{path}: is not a regular file")
-        with path.open("rb") as file:
-            yield file
 
 
 def write_out(file: BinaryIO, fresh: Path) -> str:
@@ -68,20 +48,6 @@ def note_use(path: Path) -> None:
 def is_in_use(path: Path) -> bool:
     """Whether the file was in use a moment ago: who has read the link to it may be about to open it."""
     return abs(time.time() - path.stat().st_atime) < _MOMENT
-
-
-def signature(path: Path) -> tuple[int, int, int]:
-    with file_errors_told(path):
-        found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 _JOBLIB, _SKOPS, _REFERENCE, _ROWS = "joblib", "skops", "reference.parquet", "rows.parquet"
@@ -243,7 +209,7 @@ def _copy(models: Models, source: Path, version: str | None, kind: str) -> str:
     """
     directory = _directory(models)
     fresh = directory / f"{INCOMING}{os.getpid()}"
-    with opened(source) as file:
+    with file_errors_told(source), opened(source) as file:
         if not directory.is_dir():
             # The service must get in as it does beside it, whatever our umask is.
             directory.mkdir(parents=True, exist_ok=True)

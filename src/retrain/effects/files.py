@@ -1,0 +1,55 @@
+"""Files: what changes when one is touched, how one is opened to be read, and what puts a directory on disk."""
+
+import errno
+import os
+import stat as modes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
+from pathlib import Path
+
+Stamp = tuple[int, int, int, int]
+
+
+def stamp(file: Path | int) -> Stamp | None:
+    """What changes when the file, or the one of this descriptor, is touched; None where none can be seen.
+
+    Inode, size, and the times at which its content and its inode last changed. Not the device: a mount may change its
+    number, and some stamps are kept.
+    """
+    try:
+        found = os.fstat(file) if isinstance(file, int) else file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file has this name; what can be no name at all is none."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+@contextmanager
+def opened(path: Path | str) -> Iterator[BufferedReader]:
+    """The regular file, to be read. Raises OSError where there is none; a pipe or a device may never end."""
+    with open(path, "rb", opener=_at_once) as file:
+        if not modes.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        yield file
+
+
+def _at_once(path: str, flags: int) -> int:
+    """A descriptor of the file; nobody waits for a writer to open the other end of a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def sync_directory(directory: Path) -> None:
+    """Put what was created, renamed and removed in the directory on disk."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,73 @@
+"""What is known of a file without reading it, and how one is opened."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from retrain.effects import files
+
+
+def grow(path: Path) -> None:
+    path.write_text("longer")
+
+
+def rewrite(path: Path) -> None:
+    """Other bytes, and the time of the former ones."""
+    before = path.stat()
+    path.write_text("diff")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def replace(path: Path) -> None:
+    """Another file of the same name, size and time."""
+    before = path.stat()
+    path.with_name("new").write_text("diff")
+    os.utime(path.with_name("new"), ns=(before.st_atime_ns, before.st_mtime_ns))
+    path.with_name("new").replace(path)
+
+
+@pytest.mark.parametrize("touch", [grow, rewrite, replace, Path.touch])
+def test_a_stamp_changes_when_the_file_is_touched(tmp_path: Path, touch: Callable[[Path], None]) -> None:
+    """Also where size and time are made to be what they were."""
+    path = tmp_path / "file"
+    path.write_text("same")
+    before = files.stamp(path)
+    assert before == files.stamp(path) is not None
+    touch(path)
+    assert files.stamp(path) not in (None, before)
+
+
+def test_a_stamp_does_not_change_when_the_file_is_read(tmp_path: Path) -> None:
+    """By its path or by a descriptor of it."""
+    path = tmp_path / "file"
+    path.write_text("same")
+    before = files.stamp(path)
+    with files.opened(path) as file:
+        assert file.read() == b"same"
+        assert files.stamp(file.fileno()) == before
+    assert files.stamp(path) == before
+
+
+def test_what_is_not_there_has_no_stamp(tmp_path: Path) -> None:
+    """Nor what is below a file, or in a loop of links."""
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("none", "file/below", "loop", "x" * 300):
+        assert files.stamp(tmp_path / name) is None
+        assert not files.is_there(tmp_path / name)
+    assert files.is_there(tmp_path / "file")
+
+
+def test_only_a_regular_file_is_opened(tmp_path: Path) -> None:
+    """A pipe without a writer would be waited for, and a device never ends."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(OSError, match="not a regular file") as caught, files.opened(path):
+            pass
+        assert caught.value.filename == str(path)
+    with pytest.raises(IsADirectoryError), files.opened(tmp_path):
+        pass
+    with pytest.raises(FileNotFoundError), files.opened(tmp_path / "none"):
+        pass
