@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain.tables import TableError
+from retrain.tables import FileError
 from retrain.tables.read import Table, columns
 
 
@@ -128,7 +128,7 @@ def test_a_csv_that_cannot_be_read(tmp_path: Path, content: str | None, dtypes: 
     path = tmp_path / "rows.csv"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(TableError, match=problem) as caught:
+    with pytest.raises(FileError, match=problem) as caught:
         Table(str(path), dtypes)
     assert "\n" not in str(caught.value)
 
@@ -137,10 +137,10 @@ def test_a_parquet_that_cannot_be_read(tmp_path: Path) -> None:
     """Broken files, and columns that occur twice."""
     path = tmp_path / "rows.parquet"
     path.write_bytes(b"PAR1")
-    with pytest.raises(TableError, match="cannot be read: ArrowInvalid"):
+    with pytest.raises(FileError, match="cannot be read: ArrowInvalid"):
         Table(str(path), {})
     pyarrow.parquet.write_table(pa.table([[1], [0], [1]], names=["a", "label", "a"]), path)
-    with pytest.raises(TableError, match="has more than one column 'a'"):
+    with pytest.raises(FileError, match="has more than one column 'a'"):
         Table(str(path), {})
 
 
@@ -148,5 +148,5 @@ def test_a_column_that_the_configuration_names(tmp_path: Path) -> None:
     """The column, the key that names it, and what there is."""
     path = csv(tmp_path / "rows.csv", ["1"])
     assert columns(str(path), {"a": "promotion.slices"}) == ["label", "a"]
-    with pytest.raises(TableError, match=r"has no column 'b', which promotion\.slices names; it has label, a"):
+    with pytest.raises(FileError, match=r"has no column 'b', which promotion\.slices names; it has label, a"):
         columns(str(path), {"b": "promotion.slices"})

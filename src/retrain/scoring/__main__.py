@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from retrain.scoring.plan import Comparison, Controls, Send, TrainingRows, UnusableError, limit, or_end
+from retrain.scoring.plan import Comparison, Send, TrainingRows, UnusableError, limit, or_end
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def done(request: dict[str, Any], send: Send) -> dict[str, Any]:
         case "rows":
             return {"rows": rows.remember(TrainingRows(**request), send)}
         case "controls":
-            return controls.made(Controls(**request), send)
+            return controls.made(Comparison(**request), send)
         case _:
             return count.compared(Comparison(**request), send)
 

@@ -13,7 +13,8 @@ import pandas as pd
 from retrain.core.records import Label
 from retrain.scoring import models, rows
 from retrain.scoring.holdout import Holdout, opened, truth_of
-from retrain.scoring.plan import Comparison, Controls, Plan, Send, Side, Triple, UnusableError, blamed, or_end
+from retrain.scoring.plan import Comparison, Plan, Send, Side, Triple, UnusableError, blamed, or_end
+from retrain.tables import FileError
 from retrain.tables.hashing import Content
 from retrain.tables.read import columns
 from retrain.tables.values import names
@@ -44,37 +45,49 @@ class Part:
 
 
 def compared(plan: Comparison, send: Send) -> dict[str, Any]:
-    """The answer to "compare"; the same for any chunk size and number of jobs.
-
-    `send` is given which side is at work (None: workers are, on all) and the share of rows done.
-    UnusableError where a side cannot be used.
-    """
-    send({"at": "holdout"})
-    check_slices(plan)
-    rows.check(plan)
-    holdout = opened(plan)
-    try:
-        total = _total(plan, holdout, send)
-    except BrokenProcessPool:
-        # A worker died. Alone, this process either has memory enough or dies at the step it sent last.
-        total = _total(replace(plan, jobs=1), holdout, send)
-    if plan.champion is not None:
-        check_vocabulary("champion", plan.champion, plan, total.cells)
-    check_vocabulary("challenger", plan.challenger, plan, total.cells)
+    """The answer to "compare"."""
+    plan = rows.checked(plan)
+    total, fingerprint = counted(plan, send)
     return {
         "cells": listed(total.cells),
-        "holdout": total.content.fingerprint(holdout.table.columns, plan.target),
+        "holdout": fingerprint,
         "sketch": total.content.sketch.tolist(),
         "slices": _listed_slices(plan, total.slices),
         "leaked": rows.listed(plan, total.leaked),
     }
 
 
+def counted(plan: Comparison, send: Send) -> tuple[Part, str]:
+    """The whole holdout, counted, and its fingerprint; the same for any chunk size and number of jobs.
+
+    `send` is given which side is at work (None: workers are, on all) and the share of rows done.
+    UnusableError where a side cannot be used.
+    """
+    send({"at": "holdout"})
+    _check_slices(plan)
+    holdout = opened(plan)
+    try:
+        total = _total(plan, holdout, send)
+    except BrokenProcessPool:
+        # A worker died. Alone, this process either has memory enough or dies at the step it sent last.
+        total = _total(replace(plan, jobs=1), holdout, send)
+    truths, *predictions = map(set, zip(*total.cells, strict=True))
+    for (side, path), predicted in zip(_models(plan), predictions, strict=True):
+        if path is not None:
+            with blamed(side, path):
+                _check_vocabulary(predicted, truths, plan)
+    return total, total.content.fingerprint(holdout.table.columns, plan.target)
+
+
+def _models(plan: Comparison) -> tuple[tuple[Side, str | None], tuple[Side, str | None]]:
+    return ("champion", plan.champion), ("challenger", plan.challenger)
+
+
 def _total(plan: Comparison, holdout: Holdout, send: Send) -> Part:
     total = Part()
     for part in _parts(plan, holdout, send):
         total += part
-        check_few(plan, total.slices)
+        _check_few(plan, total.slices)
         send({"progress": total.content.rows / holdout.table.rows})
     return total
 
@@ -99,27 +112,25 @@ def _part(plan: Comparison, fractional: bool, chunk: pd.DataFrame, send: Send) -
     """One chunk, counted. `fractional` says that labels of the holdout have decimals."""
     truth = truth_of(plan, chunk)
     features = chunk.drop(columns=plan.target)
-    champion: list[Label] | list[None] = [None] * len(truth)
-    if plan.champion is not None:
-        send({"at": "champion"})
-        champion = models.predict("champion", plan.champion, plan.trusted, features, fractional)
-    send({"at": "challenger"})
-    challenger = models.predict("challenger", plan.challenger, plan.trusted, features, fractional)
+    predictions: list[Sequence[Label | None]] = []
+    for side, path in _models(plan):
+        predictions.append([None] * len(truth))
+        if path is not None:
+            send({"at": side})
+            with blamed(side, path):
+                predictions[-1] = models.predict(path, plan.trusted, features, fractional)
     send({"at": "holdout"})
-    triples = list(zip(truth, champion, challenger, strict=True))
-    return Part(Counter(triples), Content.of(chunk), sliced(plan, chunk, triples), rows.leaked(plan, chunk))
+    triples: list[Triple] = list(zip(truth, *predictions, strict=True))
+    return Part(Counter(triples), Content.of(chunk), _sliced(plan, chunk, triples), rows.leaked(plan, chunk))
 
 
-def check_vocabulary(side: Side, path: str, plan: Plan, cells: Iterable[Triple]) -> None:
-    """UnusableError where the model speaks of other labels than the holdout: '1' is not 1."""
-    truths, champions, challengers = map(set[Any], zip(*cells, strict=True))
-    predicted = champions if side == "champion" else challengers
+def _check_vocabulary(predicted: set[Any], truths: set[Any], plan: Plan) -> None:
+    """FileError where a model speaks of other labels than the holdout: '1' is not 1."""
     if not predicted & truths:
-        problem = (
+        raise FileError(
             f"predicts {_quoted(predicted)}, but column {plan.target!r} of {plan.holdout} has {_quoted(truths)}: "
             f"train it on the holdout's labels, or read those as another type with promotion.dtypes"
         )
-        raise UnusableError(side, path, problem)
 
 
 def _quoted(labels: Iterable[Label]) -> str:
@@ -133,7 +144,7 @@ def listed(cells: Mapping[Triple, int]) -> list[list[Any]]:
     return sorted(([*labels, count] for labels, count in cells.items()), key=json.dumps)
 
 
-def check_slices(plan: Comparison | Controls) -> None:
+def _check_slices(plan: Comparison) -> None:
     """UnusableError where the holdout lacks a column to slice by, or would be sliced by its label."""
     if plan.target in plan.slices:
         problem = (
@@ -145,7 +156,7 @@ def check_slices(plan: Comparison | Controls) -> None:
         columns(plan.holdout, dict.fromkeys(plan.slices, "promotion.slices"))
 
 
-def sliced(plan: Comparison | Controls, chunk: pd.DataFrame, triples: Sequence[Triple]) -> Slices:
+def _sliced(plan: Comparison, chunk: pd.DataFrame, triples: Sequence[Triple]) -> Slices:
     """One chunk by the values of its columns, `triples` being those of its rows."""
     counts: Slices = Counter()
     for column in dict.fromkeys(plan.slices):
@@ -154,7 +165,7 @@ def sliced(plan: Comparison | Controls, chunk: pd.DataFrame, triples: Sequence[T
     return counts
 
 
-def check_few(plan: Comparison | Controls, slices: Slices) -> None:
+def _check_few(plan: Comparison, slices: Slices) -> None:
     """UnusableError where a slice column has too many values."""
     values = {(column, value) for column, value, _ in slices if value is not None}
     for column, number in Counter(column for column, _ in values).items():

@@ -11,42 +11,38 @@ import numpy.typing as npt
 import pandas as pd
 
 from retrain.core.records import Label
-from retrain.scoring.plan import Side, UnusableError
+from retrain.tables import FileError
 from retrain.tables.read import brief
 from retrain.tables.values import labels
 
 
-def predict(
-    side: Side, path: str, trusted: Sequence[str] | None, features: pd.DataFrame, fractional: bool
-) -> list[Label]:
+def predict(path: str, trusted: Sequence[str] | None, features: pd.DataFrame, fractional: bool) -> list[Label]:
     """The class label that the model gives to each row.
 
     `trusted` are types that a skops file may have besides skops' own; where that is None the model is a joblib file.
-    `fractional` says that the holdout's own labels have decimals. UnusableError where the model cannot be loaded,
+    `fractional` says that the holdout's own labels have decimals. FileError where the model cannot be loaded,
     raises, or returns something that is not one label a row.
     """
-    model = _loaded(side, path, None if trusted is None else tuple(trusted))
+    model = _loaded(path, None if trusted is None else tuple(trusted))
     if not callable(getattr(model, "predict", None)):
-        raise UnusableError(
-            side, path, f"holds {_kind(model)}, which has no predict method: save the fitted model itself"
-        )
-    inputs = _inputs(side, path, model, features)
+        raise FileError(f"holds {_kind(model)}, which has no predict method: save the fitted model itself")
+    inputs = _inputs(model, features)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as "fitted without feature names"
             predicted = np.asarray(_sparing(lambda: model.predict(inputs)))
     except BaseException as error:
-        raise UnusableError(side, path, f"cannot predict {len(features)} holdout rows: {brief(error)}") from error
-    return _labels(side, path, predicted, len(features), fractional)
+        raise FileError(f"cannot predict {len(features)} holdout rows: {brief(error)}") from error
+    return _labels(predicted, len(features), fractional)
 
 
 @functools.cache
-def _loaded(side: Side, path: str, trusted: tuple[str, ...] | None) -> Any:
+def _loaded(path: str, trusted: tuple[str, ...] | None) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # another version of scikit-learn is no error as long as it predicts
-            return _sparing(lambda: joblib.load(path) if trusted is None else _from_skops(side, path, trusted))
-    except UnusableError:
+            return _sparing(lambda: joblib.load(path) if trusted is None else _from_skops(path, trusted))
+    except FileError:
         raise
     except BaseException as error:
         hint = ""
@@ -55,27 +51,26 @@ def _loaded(side: Side, path: str, trusted: tuple[str, ...] | None) -> Any:
                 " (what an artifact refers to must be importable in retrain's environment or from "
                 "training.directory, in the version it was saved with)"
             )
-        raise UnusableError(side, path, f"cannot be loaded: {brief(error)}{hint}") from error
+        raise FileError(f"cannot be loaded: {brief(error)}{hint}") from error
 
 
-def _from_skops(side: Side, path: str, trusted: tuple[str, ...]) -> Any:
+def _from_skops(path: str, trusted: tuple[str, ...]) -> Any:
     """The model in a skops file. Nothing of it is built before each of its types was found to be trusted."""
     try:
         from skops.io import get_untrusted_types, load
     except ImportError as error:
         problem = "cannot be loaded: .skops files need skops: pip install 'retrain-controller[skops]'"
-        raise UnusableError(side, path, problem) from error
+        raise FileError(problem) from error
     if unknown := sorted(set(get_untrusted_types(file=path)) - set(trusted)):
-        problem = (
+        raise FileError(
             f"has types that are not trusted: {', '.join(unknown)}. When you have looked at what they do, add them to"
             " models.trusted; otherwise do not use this file"
         )
-        raise UnusableError(side, path, problem)
     return load(path, trusted=trusted)
 
 
 def _sparing(act: Callable[[], Any]) -> Any:
-    """What the act gives. Where it runs out of memory, what its frames hold is let go: to tell of it takes some."""
+    """What the act gives. Where it runs out of memory, what its frames hold is let go: to report it takes some."""
     try:
         return act()
     except MemoryError as error:
@@ -83,40 +78,37 @@ def _sparing(act: Callable[[], Any]) -> Any:
         raise
 
 
-def _inputs(side: Side, path: str, model: Any, features: pd.DataFrame) -> pd.DataFrame:
+def _inputs(model: Any, features: pd.DataFrame) -> pd.DataFrame:
     """The columns the model was fitted on, in that order; every column where it does not name them."""
     try:
         fitted = getattr(model, "feature_names_in_", None)
     except Exception as error:
-        raise UnusableError(side, path, f"cannot say its feature_names_in_: {brief(error)}") from error
+        raise FileError(f"cannot say its feature_names_in_: {brief(error)}") from error
     names = list(features.columns) if fitted is None else [str(name) for name in fitted]
     missing = [name for name in names if name not in features.columns]
     if missing:
         shown = ", ".join(map(repr, missing[:10])) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
-        raise UnusableError(
-            side, path, f"was fitted on columns that the holdout lacks: {shown}; give it those that training uses"
-        )
+        raise FileError(f"was fitted on columns that the holdout lacks: {shown}; give it those that training uses")
     return features[names].copy()  # a model may change what it is given
 
 
-def _labels(side: Side, path: str, predicted: npt.NDArray[Any], rows: int, fractional: bool) -> list[Label]:
+def _labels(predicted: npt.NDArray[Any], rows: int, fractional: bool) -> list[Label]:
     if predicted.ndim == 2 and predicted.shape[1] == 1:
         predicted = predicted.ravel()
     if predicted.shape != (rows,):
-        raise UnusableError(
-            side, path, f"predicts an array of shape {predicted.shape} for {rows} rows; one label a row is needed"
-        )
+        raise FileError(f"predicts an array of shape {predicted.shape} for {rows} rows; one label a row is needed")
     missing = int(pd.isna(predicted).sum())
     if missing:
-        raise UnusableError(side, path, f"predicts no label (NaN) for {missing} of {rows} rows")
+        raise FileError(f"predicts no label (NaN) for {missing} of {rows} rows")
     try:
         found = labels(predicted)
     except (ValueError, TypeError) as error:
-        raise UnusableError(side, path, f"predicts what is no class label: {brief(error)}") from error
+        raise FileError(f"predicts what is no class label: {brief(error)}") from error
     decimals = next((label for label in found if isinstance(label, float)), None)
     if decimals is not None and not fractional:
-        problem = f"returns {decimals:.4g}; retrain needs class labels: wrap the model so that predict gives them"
-        raise UnusableError(side, path, problem)
+        raise FileError(
+            f"returns {decimals:.4g}; retrain needs class labels: wrap the model so that predict gives them"
+        )
     return found
 
 

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from retrain.core.records import Label
-from retrain.tables import CHUNK, TableError
+from retrain.tables import CHUNK, FileError
 
 Answer = TypeVar("Answer")
 Send = Callable[[dict[str, Any]], None]
 """Sends a message to the controller."""
 Side = Literal["champion", "challenger", "holdout", "training data", "training rows"]
-Triple = tuple[Label, Label | None, Label]
-"""Truth, the champion's prediction (None without a champion), the challenger's."""
+Triple = tuple[Label, Label | None, Label | None]
+"""Truth, the champion's prediction, the challenger's; None without such a model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +36,14 @@ class Plan:
 class Comparison(Plan):
     """Two models; the columns whose values slice the holdout; the files of rows that each side was trained on.
 
-    `trusted` are the types that skops files may have besides skops' own; where it is None, the models are joblib files.
+    Without a challenger, controls are made from the champion's predictions. `trusted` are the types that skops files
+    may have besides skops' own; where it is None, the models are joblib files.
     """
 
     champion: str | None
-    challenger: str
+    challenger: str | None = None
     trusted: Sequence[str] | None
-    jobs: int
+    jobs: int = 1
     slices: Sequence[str] = ()
     known_challenger: str | None = None
     known_champion: str | None = None
@@ -56,15 +57,6 @@ class TrainingRows(Plan):
     into: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Controls(Plan):
-    """One model, against which controls are made; the columns that slice the holdout."""
-
-    champion: str | None
-    trusted: Sequence[str] | None
-    slices: Sequence[str] = ()
-
-
 class UnusableError(Exception):
     """One side cannot be used, in a sentence for a person."""
 
@@ -76,10 +68,10 @@ class UnusableError(Exception):
 
 @contextmanager
 def blamed(side: Side, path: str) -> Iterator[None]:
-    """Raise UnusableError, which names the side and its file, where that file cannot be read."""
+    """Raise UnusableError, which names the side and its file, where that file cannot be used."""
     try:
         yield
-    except TableError as error:
+    except FileError as error:
         raise UnusableError(side, path, str(error)) from error
 
 

@@ -5,6 +5,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -45,13 +46,19 @@ def remember(plan: TrainingRows, send: Send) -> int:
     return table.rows
 
 
-def check(plan: Comparison) -> None:
-    """UnusableError where the challenger's rows cannot be read, or were remembered by a column the holdout lacks.
+def checked(plan: Comparison) -> Comparison:
+    """The plan, without the rows of a champion that cannot be used: no training renews those, so they are unknown.
 
-    No training renews what is known of the champion: where that cannot be used, its rows are as good as unknown.
+    UnusableError where the challenger's cannot be read, or were remembered by a column the holdout lacks.
     """
     if plan.known_challenger is not None:
         _check("challenger", plan.known_challenger, plan.holdout)
+    if plan.known_champion is not None:
+        try:
+            _check("champion", plan.known_champion, plan.holdout)
+        except UnusableError:
+            return replace(plan, known_champion=None)
+    return plan
 
 
 def leaked(plan: Comparison, chunk: pd.DataFrame) -> Counter[Side]:
@@ -65,6 +72,11 @@ def listed(plan: Comparison, total: Counter[Side]) -> dict[str, int | None]:
     """The rows that each side has seen; None where its rows are not known."""
     sides: tuple[Side, ...] = ("challenger", "champion")
     return {side: total[side] if side in _files(plan) else None for side in sides}
+
+
+def _files(plan: Comparison) -> dict[Side, str]:
+    files: dict[Side, str | None] = {"challenger": plan.known_challenger, "champion": plan.known_champion}
+    return {side: path for side, path in files.items() if path is not None}
 
 
 def _shared(plan: TrainingRows, of_data: Sequence[str], of_holdout: Sequence[str]) -> list[str]:
@@ -91,23 +103,6 @@ def _write(path: str, known: Hashes, names: Sequence[str]) -> None:
         pyarrow.parquet.write_table(table, path)
     except Exception as error:
         raise UnusableError("training rows", path, f"cannot be written: {brief(error)}") from error
-
-
-def _files(plan: Comparison) -> dict[Side, str]:
-    """The files that can be used."""
-    files: dict[Side, str] = {} if plan.known_challenger is None else {"challenger": plan.known_challenger}
-    if plan.known_champion is not None and _is_usable("champion", plan.known_champion, plan.holdout):
-        files["champion"] = plan.known_champion
-    return files
-
-
-@functools.cache
-def _is_usable(side: Side, path: str, holdout: str) -> bool:
-    try:
-        _check(side, path, holdout)
-    except UnusableError:
-        return False
-    return True
 
 
 def _check(side: Side, path: str, holdout: str) -> None:

@@ -6,5 +6,5 @@ CHUNK = 50_000
 """Rows of a table that are in memory at a time, unless asked otherwise."""
 
 
-class TableError(RetrainError):
-    """A file of rows cannot be used; the text is the predicate of a sentence about the file: "has no rows"."""
+class FileError(RetrainError):
+    """A file cannot be used; the text is the predicate of a sentence about it: "has no rows"."""

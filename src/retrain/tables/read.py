@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from pandas.api.types import pandas_dtype
 
-from retrain.tables import CHUNK, TableError
+from retrain.tables import CHUNK, FileError
 from retrain.tables.values import MISSING
 
 Dtype = Any
@@ -20,7 +20,7 @@ Dtype = Any
 def columns(path: str, named: Mapping[str, str]) -> list[str]:
     """The names of the columns; `named` are those that a key of the configuration asks for.
 
-    TableError where the file cannot be read, lacks one of these, or has one twice.
+    FileError where the file cannot be read, lacks one of these, or has one twice.
     """
     with _readable():
         is_csv = path.endswith(".csv")
@@ -28,10 +28,10 @@ def columns(path: str, named: Mapping[str, str]) -> list[str]:
         found = empty.columns.to_list()
     twice = sorted({name for name in found if found.count(name) > 1})
     if twice:
-        raise TableError(f"has more than one column {', '.join(map(repr, twice))}")
+        raise FileError(f"has more than one column {', '.join(map(repr, twice))}")
     for name, key in named.items():
         if name not in found:
-            raise TableError(f"has no column {name!r}, which {key} names; it has {shown(found)}")
+            raise FileError(f"has no column {name!r}, which {key} names; it has {shown(found)}")
     return found
 
 
@@ -45,7 +45,7 @@ class Table:
     def __init__(self, path: str, dtypes: Mapping[str, str], only: Sequence[str] | None = None) -> None:
         """Read all columns or `only` some, those in `dtypes` (promotion.dtypes) as what their text says.
 
-        TableError where the file cannot be read so.
+        FileError where the file cannot be read so.
         """
         found = columns(path, {})
         self.columns = found if only is None else list(only)
@@ -56,16 +56,19 @@ class Table:
         with _readable(dtypes):
             if path.endswith(".csv"):
                 self._csv = _read_csv(path, self._dtypes)
-                self.rows = len(self._csv)
+                self.rows, self.flat = len(self._csv), self.columns
                 return
             with pa.parquet.ParquetFile(path) as file:
                 self.rows = file.metadata.num_rows
+                self.flat = [
+                    name for name in self.columns if not pa.types.is_nested(file.schema_arrow.field(name).type)
+                ]
                 self._dtypes = _dtypes(file, self.columns, self._dtypes)
 
     def chunks(self, size: int = CHUNK, only: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
         """The rows in file order, at most `size` at a time, with all columns or `only` some.
 
-        TableError where the file can no longer be read.
+        FileError where the file can no longer be read.
         """
         names = self.columns if only is None else list(only)
         if self._csv is not None:
@@ -93,18 +96,18 @@ def _readable(dtypes: Mapping[str, str] = {}) -> Iterator[None]:
         yield
     except Exception as error:
         hint = f" (promotion.dtypes: {', '.join(dtypes)})" if dtypes else ""
-        raise TableError(f"cannot be read: {brief(error)}{hint}") from error
+        raise FileError(f"cannot be read: {brief(error)}{hint}") from error
 
 
 def _known(dtypes: Mapping[str, str]) -> dict[str, Dtype]:
-    """The dtypes that promotion.dtypes gives. TableError where pandas does not know one."""
+    """The dtypes that promotion.dtypes gives. FileError where pandas does not know one."""
     known = {}
     for name, text in dtypes.items():
         try:
             known[name] = pandas_dtype(text)
         except Exception as error:
             problem = f"cannot be read: promotion.dtypes gives {name!r} the dtype {text!r}, which pandas does not know"
-            raise TableError(problem) from error
+            raise FileError(problem) from error
     return known
 
 
