@@ -14,8 +14,8 @@ import pyarrow.parquet
 from retrain.config.schema import Monitor
 from retrain.effects.files import Stamp, opened, stamp
 from retrain.errors import RetrainError
-from retrain.exporter.values import MISSING, seconds
 from retrain.exporter.windows import Windows
+from retrain.tables.values import MISSING, seconds
 
 _PIECE = 4 * 1024**2
 _LONGEST_LINE = 16 * _PIECE
@@ -39,15 +39,65 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some rows, every column text; the position behind them; the number of records that are not a row."""
+    """Some rows; the position behind them; the number of records that are not a row."""
 
     rows: Any
-    position: Position
-    malformed: int
+    position: Position = Position()
+    malformed: int = 0
+
+
+class Log:
+    """A log and its windows as of the last time that it could be read."""
+
+    def __init__(self, settings: Monitor) -> None:
+        self._settings = settings
+        self._seen: Stamp | None = None
+        self._position = Position()
+        self.windows = Windows(settings)
+
+    def refresh(self, now: float) -> None:
+        """Take in what has changed since the last time.
+
+        Of a CSV that only grew the appended records are read; anything else that changed is read anew.
+        Raises RetrainError where the log cannot be read; the windows then stay as they were.
+        """
+        self.windows.forget(now)
+        path = self._settings.log
+        try:
+            if self._seen is not None and stamp(path) == self._seen and not self.windows.wants_reread(now):
+                return
+            with opened(path) as file:
+                self._read(file, now)
+        except FileNotFoundError as error:
+            raise RetrainError(f"the log {path} is missing (monitor.log)") from error
+        except (OSError, ValueError, pa.ArrowException, RetrainError) as error:
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
+            raise RetrainError(f"the log {path} cannot be read: {why}") from error
+
+    def _read(self, file: BinaryIO, now: float) -> None:
+        seen = stamp(file.fileno())  # before reading, so that what is written meanwhile makes the next stamp differ
+        grown = self._is_longer(seen) and not self.windows.wants_reread(now) and self._position.continues_in(file)
+        windows, position = (self.windows, self._position) if grown else (Windows(self._settings), Position())
+        if self._settings.log.suffix == ".parquet":
+            pieces = parquet_pieces(file, self._settings.timestamp, windows.since)
+        else:
+            pieces = csv_pieces(file, position)
+        for piece in pieces:
+            windows.add(piece.rows, now)
+            windows.skipped["malformed"] += piece.malformed
+            position = piece.position
+            if grown:  # what has been counted must not be counted again, should a later piece fail
+                self._position = position
+        self.windows, self._position, self._seen = windows, position, seen
+
+    def _is_longer(self, seen: Stamp | None) -> bool:
+        """Whether it is the same file as before, and longer."""
+        before = self._seen
+        return seen is not None and before is not None and seen[0] == before[0] and seen[1] > before[1]
 
 
 def csv_pieces(file: BinaryIO, position: Position) -> Iterator[Piece]:
-    """The complete records behind the position. A line whose end has not been written yet waits."""
+    """The complete records behind the position, every value a text. A line whose end is not yet written waits."""
     file.seek(position.offset)
     block = b""
     while read := file.read(_PIECE):
@@ -63,6 +113,8 @@ def csv_pieces(file: BinaryIO, position: Position) -> Iterator[Piece]:
         position = Position(position.offset + end, before, position.columns or _names(header))
         rows, malformed = _parse(records, position.columns, 1 if header else 0)
         yield Piece(rows, position, malformed)
+    if not position.columns:
+        raise RetrainError("it has no header line yet")
 
 
 def _complete(block: bytes) -> int:
@@ -91,37 +143,31 @@ def _parse(records: bytes, columns: tuple[str, ...], header_lines: int) -> tuple
         malformed.append(record.text)
         return "skip"
 
+    texts = records.decode("utf-8", "replace").encode()
     rows = pa.csv.read_csv(
-        pa.BufferReader(records.decode("utf-8", "replace").encode()),
-        read_options=pa.csv.ReadOptions(
-            use_threads=False,
-            block_size=3 * len(records) + 1,
-            column_names=columns,
-            skip_rows=header_lines,
-        ),
-        parse_options=pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip),
-        convert_options=pa.csv.ConvertOptions(
-            column_types=dict.fromkeys(columns, pa.string()),
-            null_values=MISSING,
-            strings_can_be_null=True,
+        pa.BufferReader(texts),
+        pa.csv.ReadOptions(use_threads=False, block_size=len(texts) + 1, column_names=columns, skip_rows=header_lines),
+        pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip),
+        pa.csv.ConvertOptions(
+            column_types=dict.fromkeys(columns, pa.string()), null_values=list(MISSING), strings_can_be_null=True
         ),
     )
     return rows, len(malformed)
 
 
-def parquet_tables(file: BinaryIO, timestamp: str, since: Callable[[], float]) -> Iterator[Any]:
+def parquet_pieces(file: BinaryIO, timestamp: str, since: Callable[[], float]) -> Iterator[Piece]:
     """The rows, newest row groups first, without the groups that end before `since()` (epoch seconds)."""
     with pa.parquet.ParquetFile(file) as log:
         for number in reversed(range(log.num_row_groups)):
             if not _newest(log.metadata.row_group(number), timestamp) < since():
                 for batch in log.iter_batches(row_groups=[number]):
-                    yield pa.Table.from_batches([batch])
+                    yield Piece(pa.Table.from_batches([batch]))
         if log.num_row_groups == 0:
-            yield log.schema_arrow.empty_table()
+            yield Piece(log.schema_arrow.empty_table())
 
 
 def _newest(group: Any, timestamp: str) -> float:
-    """The last time in a row group, as far as its statistics tell; else infinity."""
+    """The last time in a row group, where its statistics have it; else infinity."""
     for number in range(group.num_columns):
         column = group.column(number)
         # Only numbers and timestamps are in the order of time; texts with time zones are not.
@@ -129,68 +175,3 @@ def _newest(group: Any, timestamp: str) -> float:
             newest = column.statistics.max
             return math.inf if isinstance(newest, str | bytes) else float(seconds(pd.Series([newest]))[0])
     return math.inf
-
-
-class Log:
-    """A log and its windows as of the last look that succeeded."""
-
-    def __init__(self, settings: Monitor) -> None:
-        self._settings = settings
-        self._seen: Stamp | None = None
-        self._position = Position()
-        self.windows = Windows(settings)
-
-    def refresh(self, now: float) -> None:
-        """Take in what has changed since the last look.
-
-        Of a CSV that only grew the appended records are read; anything else that changed is read anew.
-        Raises RetrainError where the log cannot be read; the windows are then the ones of the last good look.
-        """
-        self.windows.forget(now)
-        path = self._settings.log
-        try:
-            if self._seen is not None and stamp(path) == self._seen and not self.windows.wants_reread(now):
-                return
-            with opened(path) as file:
-                self._read(file, now)
-        except FileNotFoundError as error:
-            raise RetrainError(f"the log {path} is missing (monitor.log)") from error
-        except (OSError, ValueError, pa.ArrowException, RetrainError) as error:
-            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
-            raise RetrainError(f"the log {path} cannot be read: {why}") from error
-
-    def _read(self, file: BinaryIO, now: float) -> None:
-        # Taken before reading, so that what is written meanwhile makes the next look differ.
-        seen = stamp(file.fileno())
-        if self._settings.log.suffix == ".parquet":
-            self._read_parquet(file, now)
-        else:
-            self._read_csv(file, now, grown=self._has_grown(seen) and not self.windows.wants_reread(now))
-        self._seen = seen
-
-    def _has_grown(self, seen: Stamp | None) -> bool:
-        """Whether it is the same file, and longer."""
-        before = self._seen
-        return seen is not None and before is not None and seen[0] == before[0] and seen[1] > before[1]
-
-    def _read_parquet(self, file: BinaryIO, now: float) -> None:
-        windows = Windows(self._settings)
-        for table in parquet_tables(file, self._settings.timestamp, windows.since):
-            windows.add(table, now)
-        self.windows = windows
-
-    def _read_csv(self, file: BinaryIO, now: float, grown: bool) -> None:
-        if grown and self._position.continues_in(file):
-            windows, position = self.windows, self._position
-        else:
-            windows, position = Windows(self._settings), Position()
-        for piece in csv_pieces(file, position):
-            position = piece.position
-            windows.add(piece.rows, now)
-            windows.skipped["malformed"] += piece.malformed
-            if windows is self.windows:
-                # What has been counted must not be counted again, should a later piece fail.
-                self._position = position
-        if not position.columns:
-            raise RetrainError("it has no header line yet")
-        self.windows, self._position = windows, position

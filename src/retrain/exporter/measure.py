@@ -7,21 +7,32 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 
 from retrain.config.schema import Config
 from retrain.core.records import Counts, Label
-from retrain.core.rules import Average
+from retrain.core.rules import Average, Metric
+from retrain.core.score import UndefinedMetricError, score
+from retrain.core.text import iso
 from retrain.effects.files import stamp
 from retrain.errors import RetrainError
-from retrain.exporter import reference
 from retrain.exporter.log import Log
 from retrain.exporter.psi import psi
-from retrain.exporter.values import canonical
 from retrain.exporter.windows import Confusion
+from retrain.tables import FileError
+from retrain.tables.read import Table
+from retrain.tables.values import label_of_text
 
 ROWS_PER_BIN = 20
 """With fewer, windows drift by chance alone."""
+
+_SKIPPED = {
+    "timestamp": "some rows are skipped: their {0.timestamp} is neither epoch seconds nor ISO 8601",
+    "prediction": "some rows are skipped: they have no {0.prediction}",
+    "future": "some rows wait: their {0.timestamp} lies in the future (are these milliseconds? seconds are wanted)",
+    "malformed": "some lines are skipped: they have more or fewer values than the header has columns",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +64,6 @@ class Measures:
     skipped: Mapping[str, int] = field(default_factory=dict)
 
 
-_SKIPPED = {
-    "timestamp": "some rows are skipped: their {0.timestamp} is neither epoch seconds nor ISO 8601",
-    "prediction": "some rows are skipped: they have no {0.prediction}",
-    "future": "some rows wait: their {0.timestamp} lies in the future (are these milliseconds? seconds are wanted)",
-    "malformed": "some lines are skipped: they have more or fewer values than the header has columns",
-}
-
-
 class Gauge:
     """The log and the reference, measured when asked; from any thread."""
 
@@ -68,19 +71,19 @@ class Gauge:
         self._config = config
         self._log = Log(config.monitor)
         self._lock = threading.Lock()
-        self._known: tuple[object, tuple[Mapping[str, float], tuple[str, ...]]] | None = None
+        self._known: tuple[object, tuple[Mapping[str, float], list[str]]] | None = None
 
     def measure(self, now: float) -> Measures:
         """The measures at a time (epoch seconds)."""
         with self._lock:
-            problems = self._look(now)
-            quality, no_f1 = self._quality(now)
-            drift, no_drift = self._drift(now)
+            problems = self._refreshed(now)
+            quality = self._quality(now, problems)
+            drift = self._drift(now, problems)
             skipped = {kind: rows for kind, rows in self._log.windows.skipped.items() if rows}
-            return Measures(quality, drift, (*problems, *no_f1, *no_drift), skipped)
+            return Measures(quality, drift, tuple(problems), skipped)
 
-    def _look(self, now: float) -> list[str]:
-        """Take in what the log has to tell; what is wrong with it comes back."""
+    def _refreshed(self, now: float) -> list[str]:
+        """The problems of the log, which is read as far as it has changed."""
         settings, problems = self._config.monitor, []
         try:
             self._log.refresh(now)
@@ -93,77 +96,103 @@ class Gauge:
             problems += [f"the log has no column {name!r}" for name in wanted if name not in windows.columns]
         return problems
 
-    def _quality(self, now: float) -> tuple[Quality | None, tuple[str, ...]]:
+    def _quality(self, now: float, problems: list[str]) -> Quality | None:
         windows, rules = self._log.windows, self._config.promotion
         index = windows.newest_labelled(now)
         if index is None:
-            return None, ("no F1: no complete window has all its labels yet",)
+            problems.append("no F1: no complete window has all its labels yet")
+            return None
         confusion, end = windows.kept[index].confusion, windows.end(index)
-        score = _probability(confusion)
-        if score is not None:
-            return None, (
-                f"no F1: {self._config.monitor.prediction} holds {score}; log the class, not its probability",
-            )
-        found = quality(confusion, rules.average, canonical(rules.positive), end)
+        probability = _probability(confusion)
+        if probability is not None:
+            column = self._config.monitor.prediction
+            problems.append(f"no F1: {column} holds {probability}; log the class, not its probability")
+            return None
+        found = quality(confusion, rules.average, label_of_text(rules.positive), end)
         if found.f1 is None:
-            where = f"in the window that ended at {_iso(end)}"
-            return found, (f"no F1: {where} nothing is labelled or predicted {rules.positive!r} (promotion.positive)",)
-        return found, ()
+            nothing = f"nothing is labelled or predicted {rules.positive!r} (promotion.positive)"
+            problems.append(f"no F1: in the window that ended at {_iso(end)} {nothing}")
+        return found
 
-    def _drift(self, now: float) -> tuple[Drift | None, tuple[str, ...]]:
+    def _drift(self, now: float, problems: list[str]) -> Drift | None:
         windows, bins = self._log.windows, self._config.monitor.bins
         index = windows.newest(now)
         if index is None:
-            return None, ("no drift: no window with rows is complete yet",)
-        window, end = windows.kept[index], windows.end(index)
-        unmeasured = Drift(end, window.rows, {})
-        if window.rows < ROWS_PER_BIN * bins:
-            where = f"the window that ended at {_iso(end)}"
-            return unmeasured, (f"no drift: {where} has {window.rows} rows, {ROWS_PER_BIN * bins} are needed",)
+            problems.append("no drift: no window with rows is complete yet")
+            return None
+        window, end, needed = windows.kept[index], windows.end(index), ROWS_PER_BIN * bins
+        found: Mapping[str, float] = {}
         try:
-            path = reference.locate(self._config)
+            if window.rows < needed:
+                where = f"the window that ended at {_iso(end)}"
+                raise RetrainError(f"no drift: {where} has {window.rows} rows, {needed} are needed")
+            path = reference(self._config)
             # A log that is read anew has windows anew: the same number of rows need not be the same rows.
-            key = (windows, index, window.rows, path, stamp(path))
-            if self._known is None or self._known[0] != key:
-                self._known = key, drift(window.features, path, bins)
-        except (OSError, RetrainError) as error:
-            return unmeasured, (str(error),)
-        found, problems = self._known[1]
-        return Drift(end, window.rows, found), problems
+            known = (windows, index, window.rows, path, stamp(path))
+            if self._known is None or self._known[0] != known:
+                self._known = known, drift(window.features, path, bins)
+            found, hindrances = self._known[1]
+            problems += hindrances
+        except RetrainError as error:
+            problems.append(str(error))
+        return Drift(end, window.rows, found)
 
 
 def quality(confusion: Confusion, average: Average, positive: Label, end: float) -> Quality:
     """F1 of the labelled rows of a window, None where there is nothing positive to find or found."""
-    samples = confusion.total()
+    try:
+        f1 = score(confusion, Metric.F1, average, positive).value
+    except UndefinedMetricError:
+        f1 = None
+    counts = None
     if average is Average.BINARY:
         tp = confusion[positive, positive]
         fp = sum(rows for (label, guess), rows in confusion.items() if guess == positive != label)
         fn = sum(rows for (label, guess), rows in confusion.items() if label == positive != guess)
-        f1 = 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else None
-        return Quality(end, samples, f1, Counts(tp, fp, fn))
-    from sklearn.metrics import f1_score
-
-    # Labels may be numbers and texts at once, which scikit-learn refuses; F1 does not depend on their names.
-    codes: dict[Label, int] = {}
-    truth, guesses = ([codes.setdefault(pair[side], len(codes)) for pair in confusion] for side in (0, 1))
-    weights = list(confusion.values())
-    f1 = f1_score(truth, guesses, average=average.value, sample_weight=weights, zero_division=0)
-    return Quality(end, samples, float(f1), None)
+        counts = Counts(tp, fp, fn)
+    return Quality(end, confusion.total(), f1, counts)
 
 
-def drift(window: Any, path: Path, bins: int) -> tuple[Mapping[str, float], tuple[str, ...]]:
-    """PSI by feature of a window's table against the reference at `path`, and what hinders."""
+def drift(window: Any, path: Path, bins: int) -> tuple[Mapping[str, float], list[str]]:
+    """PSI by feature of a window's table against the reference at `path`, and what hinders. Raises RetrainError."""
     names = [field.name for field in window.schema if not pa.types.is_nested(field.type)]
     if not names:
-        return {}, ("no drift: the log has no feature columns with numbers or texts",)
-    known, needed = reference.read(path, names), ROWS_PER_BIN * bins
-    shared = [name for name in names if name in known.columns]
-    lacking = [name for name in names if name not in known.columns]
-    problems = [f"the reference {path} has no column {name!r} of numbers or texts" for name in lacking]
-    if shared and len(known) < needed:
-        problems.append(f"no drift: the reference {path} has {len(known)} rows, {needed} are needed")
-        shared = []
-    return {name: psi(known[name], window.column(name).to_pandas(), bins) for name in shared}, tuple(problems)
+        return {}, ["no drift: the log has no feature columns with numbers or texts"]
+    try:
+        table = Table(str(path), {})
+        shared = [name for name in names if name in table.flat]
+        problems = [
+            f"the reference {path} has no column {name!r} of numbers or texts" for name in names if name not in shared
+        ]
+        if shared and table.rows < ROWS_PER_BIN * bins:
+            problems.append(f"no drift: the reference {path} has {table.rows} rows, {ROWS_PER_BIN * bins} are needed")
+            shared = []
+        known = pd.concat(table.chunks(only=shared), ignore_index=True) if shared else pd.DataFrame()
+    except FileError as error:
+        raise RetrainError(f"the reference {path} {error}") from error
+    return {name: psi(known[name], window.column(name).to_pandas(), bins) for name in shared}, problems
+
+
+def reference(config: Config) -> Path:
+    """The configured reference, or the one that was kept with the champion that is served now.
+
+    Raises RetrainError where there is none.
+    """
+    if config.monitor.reference is not None:
+        if not config.monitor.reference.exists():
+            raise RetrainError(f"the reference {config.monitor.reference} is missing (monitor.reference)")
+        return config.monitor.reference
+    champion = config.models.champion
+    if not champion.exists():
+        raise RetrainError(f"no reference: there is no champion at {champion} yet (or set monitor.reference)")
+    version = champion.resolve()
+    kept = version.with_suffix(".reference.parquet")
+    if not kept.exists():
+        raise RetrainError(
+            f"no reference: training left no sample at RETRAIN_REFERENCE for champion {version.stem[:12]}"
+            " (or set monitor.reference)"
+        )
+    return kept
 
 
 def _probability(confusion: Confusion) -> float | None:
@@ -174,4 +203,4 @@ def _probability(confusion: Confusion) -> float | None:
 
 
 def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
+    return iso(datetime.fromtimestamp(at, UTC))

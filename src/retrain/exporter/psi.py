@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from retrain.exporter.values import Floats, canonical
+from retrain.tables.values import Floats, key
 
 _NUMERIC = {"integer", "floating", "mixed-integer-float", "decimal"}
 
@@ -29,7 +29,7 @@ def psi(reference: "pd.Series[Any]", window: "pd.Series[Any]", bins: int) -> flo
         if len(np.unique(known)) > bins:
             return _divergence(*(_quantile_codes(known, values, bins) for values in (old, new)))
         return _of_values(pd.Series(old), pd.Series(new), bins)
-    return _of_values(_texts(reference), _texts(window), bins)
+    return _of_values(_keys(reference), _keys(window), bins)
 
 
 def _divergence(old: NDArray[np.int64], new: NDArray[np.int64]) -> float:
@@ -70,7 +70,8 @@ def _numbers(*sides: "pd.Series[Any]") -> tuple[Floats, ...]:
         return tuple(side.to_numpy(dtype=np.float64, na_value=np.nan).astype(precision) for side in numbers)
 
 
-def _texts(side: "pd.Series[Any]") -> "pd.Series[Any]":
+def _keys(side: "pd.Series[Any]") -> "pd.Series[Any]":
+    """What the values are compared by, as texts, which have an order."""
     known = side.dropna()
-    names = {value: str(canonical(value)) for value in known.unique()}
-    return known.astype(object).map(names).reindex(side.index).astype(object)
+    keys = {value: None if (of := key(value)) is None else str(of) for value in known.unique()}
+    return known.astype(object).map(keys).reindex(side.index).astype(object)

@@ -82,14 +82,10 @@ def _listen(address: tuple[str, int]) -> _Server:
     try:
         return (_Server6 if ":" in host else _Server)(address, _Handler)
     except OSError as error:
+        why = f"cannot listen on {host} port {port}: {error.strerror}"
         if error.errno == errno.EADDRINUSE:
-            raise RetrainError(
-                f"port {port} of {host} is taken by another program;"
-                " choose another with --listen HOST:PORT or monitor.listen"
-            ) from error
-        raise RetrainError(
-            f"cannot listen on {host} port {port}: {error.strerror}; choose another address with --listen HOST:PORT"
-        ) from error
+            why = f"port {port} of {host} is taken by another program"
+        raise RetrainError(f"{why}; choose another with --listen HOST:PORT or monitor.listen") from error
 
 
 class _Collector:
@@ -105,27 +101,16 @@ class _Collector:
 
 def families(measures: "Measures") -> Iterator[GaugeMetricFamily]:
     """The measures as metric families; what is not defined is left out."""
-    quality, drift = measures.quality, measures.drift
-    if quality is not None:
-        if quality.f1 is not None:
-            yield _one("model_f1_score", "F1 of the newest labelled window", quality.f1)
-        if quality.counts is not None:
-            counts = quality.counts
-            yield _one("model_true_positives", "True positives of the newest labelled window", counts.tp)
-            yield _one("model_false_positives", "False positives of the newest labelled window", counts.fp)
-            yield _one("model_false_negatives", "False negatives of the newest labelled window", counts.fn)
-            yield _one("model_labelled_positives", "Labelled positives of that window", counts.tp + counts.fn)
-        yield _one("model_labelled_samples", "Labelled rows of the newest labelled window", quality.samples)
-        yield _one("model_labelled_window_end_timestamp_seconds", "End of the newest labelled window", quality.end)
-    if drift is not None:
-        if drift.psi:
-            worst = max(sorted(drift.psi), key=drift.psi.__getitem__)
-            help = "Population stability index of the feature that drifted most in the newest window"
-            yield _by("model_drift_psi", help, "feature", {worst: drift.psi[worst]})
-            help = "Population stability index of a feature in the newest window"
-            yield _by("model_feature_drift_psi", help, "feature", drift.psi)
-        yield _one("model_predictions", "Rows of the newest window", drift.rows)
-        yield _one("model_window_end_timestamp_seconds", "End of the newest window", drift.end)
+    for name, (help, value) in _single(measures).items():
+        yield GaugeMetricFamily(name, help, value=value)
+    psi = measures.drift.psi if measures.drift else {}
+    if psi:
+        worst = max(sorted(psi), key=psi.__getitem__)
+        help = "Population stability index of the feature that drifted most in the newest window"
+        yield _by("model_drift_psi", help, "feature", {worst: psi[worst]})
+        yield _by(
+            "model_feature_drift_psi", "Population stability index of a feature in the newest window", "feature", psi
+        )
     if measures.skipped:
         yield _by("model_monitor_skipped_rows", "Rows of the log that do not count", "reason", measures.skipped)
     if measures.problems:
@@ -133,8 +118,23 @@ def families(measures: "Measures") -> Iterator[GaugeMetricFamily]:
         yield _by("model_monitor_problem", "1 for what keeps a series away or rows out", "problem", problems)
 
 
-def _one(name: str, help: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, help, value=value)
+def _single(measures: "Measures") -> dict[str, tuple[str, float]]:
+    """Help text and value of the metrics without labels."""
+    found: dict[str, tuple[str, float]] = {}
+    if quality := measures.quality:
+        if quality.f1 is not None:
+            found["model_f1_score"] = "F1 of the newest labelled window", quality.f1
+        if counts := quality.counts:
+            found["model_true_positives"] = "True positives of the newest labelled window", counts.tp
+            found["model_false_positives"] = "False positives of the newest labelled window", counts.fp
+            found["model_false_negatives"] = "False negatives of the newest labelled window", counts.fn
+            found["model_labelled_positives"] = "Labelled positives of that window", counts.tp + counts.fn
+        found["model_labelled_samples"] = "Labelled rows of the newest labelled window", quality.samples
+        found["model_labelled_window_end_timestamp_seconds"] = "End of the newest labelled window", quality.end
+    if drift := measures.drift:
+        found["model_predictions"] = "Rows of the newest window", drift.rows
+        found["model_window_end_timestamp_seconds"] = "End of the newest window", drift.end
+    return found
 
 
 def _by(name: str, help: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from retrain.config.schema import Monitor
 from retrain.core.records import Label
 from retrain.errors import RetrainError
-from retrain.exporter.values import canonical, seconds
+from retrain.tables.values import label_of_text, seconds
 
 Confusion = Counter[tuple[Label, Label]]
 """Rows by (label, prediction)."""
@@ -139,7 +139,7 @@ class Windows:
         labelled = wanted & label.notna().to_numpy()
         pairs = Counter(zip(index[labelled], label[labelled], prediction[labelled], strict=True))
         for (window, truth, guess), rows in pairs.items():
-            self.kept[int(window)].confusion[canonical(truth), canonical(guess)] += rows
+            self.kept[int(window)].confusion[label_of_text(truth), label_of_text(guess)] += rows
 
     def _keep_features(self, table: Any, index: NDArray[np.float64], wanted: NDArray[np.bool_], now: float) -> None:
         newest = self.newest(now)
