@@ -12,11 +12,10 @@ from retrain.core.events import Checked, Swap, SwapStarted
 from retrain.core.past import FAILED, STUCK, TRAINING, UNKNOWN, incident_of, kind_of
 from retrain.core.records import Action, Assessment, Decision, Outcome, Reason, Run, Snapshot
 from retrain.core.text import iso, moment, short
-from retrain.effects import lock, monitoring, notify, registry
+from retrain.effects import lock, monitoring, registry
 from retrain.effects.journal import Journal, open_journal
 from retrain.errors import BusyError, Exit, Report, RetrainError
 from retrain.swap import current, hand_over, probation_of, settle
-from retrain.train import train
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +61,8 @@ def check(context: Context, options: Options) -> Report:
                 raise
             return _failure(context, journal, error, FAILED, now)  # no heartbeat: this check has not finished
     if config.notifications.heartbeat is not None and not options.dry_run:
+        from retrain.effects import notify
+
         notify.heartbeat(config.notifications.heartbeat)
     return report
 
@@ -153,6 +154,8 @@ def _recovery(ended: Sequence[str], decision: Decision) -> str:
 
 def _train(context: Context, journal: Journal, seen: _Seen, held: lock.Attempt, options: Options) -> Report:
     """Train, and report how it ended."""
+    from retrain.train import train  # with what only a training needs
+
     run, news = train(context, journal, seen.event(), seen.decision.why, held, options.echo)
     waits = " waits (retrain promote)" if run.outcome is Outcome.SUCCEEDED else ""
     return _report(seen, f"{seen.decision.message}; {run.message}{waits}", news=news, run=run)
