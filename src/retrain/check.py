@@ -7,7 +7,7 @@ from datetime import datetime
 
 from retrain.context import Context
 from retrain.core import evidence
-from retrain.core.decide import Look, look_at
+from retrain.core.decide import Asked, Look, look_at
 from retrain.core.events import Checked, Swap, SwapStarted
 from retrain.core.past import FAILED, STUCK, TRAINING, UNKNOWN, incident_of, kind_of
 from retrain.core.records import Action, Assessment, Decision, Outcome, Reason, Run, Snapshot
@@ -101,16 +101,9 @@ def _look(context: Context, journal: Journal, held: lock.Attempt, options: Optio
     served = serving.version if serving is not None else None
     if past.swap is not None and past.swap.version == served:
         served = past.served  # its hook runs, and may still undo it
-    look = look_at(
-        past,
-        served,
-        snapshot,
-        config.triggers,
-        now,
-        champion_made_at=serving.made_at if serving is not None else None,
-        probation=probation_of(context, past),
-        forced=options.forced,
-    )
+    made_at = serving.made_at if serving is not None else None
+    asked = Asked(made_at, probation_of(context, past), options.forced)
+    look = look_at(past, served, snapshot, config.triggers, now, asked)
     decision = look.decision
     if decision.action is not Action.HOLD and held.descriptor is None and not options.dry_run:
         hold = f"{held.holder or 'another run'} holds the lock"

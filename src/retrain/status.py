@@ -5,7 +5,7 @@ from datetime import datetime
 
 from retrain.context import Context
 from retrain.core import events, evidence
-from retrain.core.decide import barrier, decide, is_worse
+from retrain.core.decide import Asked, barrier, decide, is_worse
 from retrain.core.events import Entry, Judged
 from retrain.core.fold import as_of
 from retrain.core.past import FAILED, STUCK, Past, Probation, kind_of
@@ -30,7 +30,7 @@ def status(context: Context, limit: int) -> Report:
     probation, seen = probation_of(context, past), _readings(last)
     until = new.since + probation if new is not None and probation is not None else now
     made_at = serving.made_at if serving is not None else None
-    due = decide(past, past, seen, triggers, now, champion_made_at=made_at, probation=probation)
+    due = decide(past, past, seen, triggers, now, Asked(made_at, probation))
     word, why = _state(past, last, due, serving, holder)
     used = f"{compared.verdict.look} of {config.promotion.holdout_uses}" if compared is not None else ""
     screen: dict[str, str] = {

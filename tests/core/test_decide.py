@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from retrain.core.assess import assess
-from retrain.core.decide import decide
+from retrain.core.decide import Asked, decide
 from retrain.core.events import Checked, Judged, Promoted, Rejected, TrainingFinished, TrainingStarted
 from retrain.core.fold import advance, as_of, watch
 from retrain.core.past import Past
@@ -39,7 +39,7 @@ class Story:
         snapshot = replace(snapshot, fetched_at=self.now)
         past = as_of(self.past, self.past.served, self.now)
         assessments = assess(snapshot, self.triggers, past)
-        decision = decide(past, watch(past, assessments), assessments, self.triggers, self.now, **how)
+        decision = decide(past, watch(past, assessments), assessments, self.triggers, self.now, Asked(**how))
         self.tell(Checked(decision.action, decision.reason, decision.message, past.served, assessments))
         if decision.action is Action.TRAIN:
             self.trainings += 1
@@ -285,10 +285,10 @@ def test_without_a_date_each_signal_has_windows_of_its_own() -> None:
 def test_an_old_model_that_is_held_back_hides_no_unknown() -> None:
     """With no breach standing, one unknown signal is told."""
     story = Story(max_model_age=DAY)
-    decision = story.check(story.see(), Outcome.FAILED, champion_made_at=T0 - 2 * DAY)
+    decision = story.check(story.see(), Outcome.FAILED, made_at=T0 - 2 * DAY)
     assert decision.reason is Reason.MODEL_AGE
     made_at = T0 - 2 * DAY
-    assert story.check(story.see(LOST), champion_made_at=made_at).reason is Reason.UNKNOWN
+    assert story.check(story.see(LOST), made_at=made_at).reason is Reason.UNKNOWN
 
 
 def test_too_few_labelled_samples_are_not_judged() -> None:
@@ -386,9 +386,9 @@ def test_a_champion_older_than_max_model_age_trains_once_per_age() -> None:
     """Whatever the metrics say, unknown included; a training starts the age anew."""
     story = Story(max_model_age=30 * DAY, challenger_ttl=timedelta())
     made = T0 - 31 * DAY
-    assert story.check(story.see(LOST, LOST), champion_made_at=made).reason is Reason.MODEL_AGE
-    assert story.later(DAY).check(story.see(), champion_made_at=made).reason is Reason.HEALTHY
-    assert story.later(30 * DAY).check(story.see(), champion_made_at=made).reason is Reason.MODEL_AGE
+    assert story.check(story.see(LOST, LOST), made_at=made).reason is Reason.MODEL_AGE
+    assert story.later(DAY).check(story.see(), made_at=made).reason is Reason.HEALTHY
+    assert story.later(30 * DAY).check(story.see(), made_at=made).reason is Reason.MODEL_AGE
 
 
 def test_a_champion_that_a_wrong_clock_made_in_the_future_grows_old_all_the_same() -> None:
@@ -396,8 +396,8 @@ def test_a_champion_that_a_wrong_clock_made_in_the_future_grows_old_all_the_same
     story = Story(max_model_age=30 * DAY)
     story.past = replace(story.past, served_since=T0)
     made = T0 + 1000 * DAY
-    assert story.check(story.see(), champion_made_at=made).reason is Reason.HEALTHY
-    assert story.later(31 * DAY).check(story.see(), champion_made_at=made).reason is Reason.MODEL_AGE
+    assert story.check(story.see(), made_at=made).reason is Reason.HEALTHY
+    assert story.later(31 * DAY).check(story.see(), made_at=made).reason is Reason.MODEL_AGE
 
 
 def test_an_incident_that_was_told_in_the_future_is_told_again() -> None:

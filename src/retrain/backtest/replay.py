@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from retrain.core.assess import BY_NUMBERS, assess
-from retrain.core.decide import decide
+from retrain.core.assess import BY_NUMBERS
+from retrain.core.decide import Asked, look_at
 from retrain.core.events import Checked, Entry, TrainingFinished
-from retrain.core.fold import advance, as_of, watch
+from retrain.core.fold import advance
 from retrain.core.past import Past
 from retrain.core.records import Action, Assessment, Outcome, Reason, Recorded, Signal, Snapshot, State, Unknown
 from retrain.core.rules import Triggers
@@ -39,10 +39,8 @@ def replay(looks: Iterable[Recorded], triggers: Triggers) -> Replay:
     for look in looks:
         now = look.snapshot.fetched_at
         made_at = made_at or now
-        before = as_of(past, look.served, now)
-        assessments = assess(look.snapshot, triggers, before)
-        past = watch(before, assessments)
-        decision = decide(before, past, assessments, triggers, now, champion_made_at=made_at)
+        seen = look_at(past, look.served, look.snapshot, triggers, now, Asked(made_at))
+        before, past, decision = seen.before, seen.past, seen.decision
         reasons[decision.reason] += 1
         windows[Signal.F1] += past.f1 is not before.f1 and past.f1.seen[-1:] != before.f1.seen[-1:]
         windows[Signal.DRIFT] += past.drift is not before.drift and past.drift.seen[-1:] != before.drift.seen[-1:]

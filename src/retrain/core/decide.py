@@ -31,6 +31,19 @@ LONGEST_BACKOFF = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What a decision depends on besides the metrics, the past and the rules.
+
+    `made_at` is when the served artifact was made (None: not known), `probation` how long a new champion is on
+    probation, `forced` the reason of a person who skips the rules.
+    """
+
+    made_at: datetime | None = None
+    probation: timedelta | None = None
+    forced: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """What one check saw and decided: the past before its readings and with them, the readings, the decision."""
 
@@ -40,68 +53,45 @@ class Look:
     decision: Decision
 
 
-def look_at(  # noqa: PLR0913  (the whole world of the decision is its arguments)
-    past: Past,
-    served: str | None,
-    snapshot: Snapshot,
-    triggers: Triggers,
-    now: datetime,
-    *,
-    champion_made_at: datetime | None = None,
-    probation: timedelta | None = None,
-    forced: str | None = None,
+def look_at(  # noqa: PLR0913, PLR0917  (the whole world of the decision is its arguments)
+    past: Past, served: str | None, snapshot: Snapshot, triggers: Triggers, now: datetime, asked: Asked = Asked()
 ) -> Look:
     """What a check sees and decides: it assesses every signal, counts the windows, and decides.
 
-    `served` is the version that the metrics are about; for the others see `decide`.
+    `served` is the version that the metrics are about.
     """
     before = as_of(past, served, now)
     assessments = assess(snapshot, triggers, before)
     after = watch(before, assessments)
-    decision = decide(
-        before,
-        after,
-        assessments,
-        triggers,
-        now,
-        champion_made_at=champion_made_at,
-        probation=probation,
-        forced=forced,
-    )
-    return Look(before, after, assessments, decision)
+    return Look(before, after, assessments, decide(before, after, assessments, triggers, now, asked))
 
 
-def decide(  # noqa: PLR0913  (the whole world of the decision is its arguments)
+def decide(  # noqa: PLR0913, PLR0917  (the whole world of the decision is its arguments)
     before: Past,
     past: Past,
     assessments: Sequence[Assessment],
     triggers: Triggers,
     now: datetime,
-    *,
-    champion_made_at: datetime | None = None,
-    probation: timedelta | None = None,
-    forced: str | None = None,
+    asked: Asked = Asked(),
 ) -> Decision:
     """The decision of one check.
 
-    `before` is what the journal said before this check's readings and `past` what it says with them (`watch`),
-    `champion_made_at` when the served artifact was made (None: not known), `probation` how long a new champion is on
-    probation, `forced` the reason of a person who skips the rules.
+    `before` is what the journal said before this check's readings, `past` what it says with them (`watch`).
     """
     breaches = tuple(
         Breach(each.signal, each.value, each.threshold)
         for each in assessments
         if each.state is State.BREACH and each.value is not None and each.threshold is not None
     )
-    if forced is not None:
-        return Decision(Action.TRAIN, Reason.FORCED, (f"forced: {forced}",), breaches=breaches)
-    failed = fails_probation(past, assessments, triggers, probation, now)
+    if asked.forced is not None:
+        return Decision(Action.TRAIN, Reason.FORCED, (f"forced: {asked.forced}",), breaches=breaches)
+    failed = fails_probation(past, assessments, triggers, asked.probation, now)
     if failed is not None:
         return replace(_rolling_back(past, failed, triggers, now), breaches=breaches)
     causes = tuple(_cause(past, each, triggers) for each in assessments if stands(past, each, triggers))
     reason = Reason.BREACH
     if not causes:
-        age = overdue(past, champion_made_at, triggers, now)
+        age = overdue(past, asked.made_at, triggers, now)
         if age is None:
             return replace(_nothing_due(before, past, assessments, triggers), breaches=breaches)
         causes, reason = (age,), Reason.MODEL_AGE

@@ -5,24 +5,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from retrain.core.events import (
-    Adopted,
-    Checked,
-    Entry,
-    Event,
-    HistoryLost,
-    Judged,
-    NotJudged,
-    Promoted,
-    Pruned,
-    Rejected,
-    RolledBack,
-    Swap,
-    SwapStarted,
-    SwapUndone,
-    TrainingFinished,
-    TrainingStarted,
-)
+from retrain.core import events
+from retrain.core.events import Checked, Entry, Event, Judged, Promoted, TrainingFinished
 from retrain.core.evidence import forgotten, gather, spent
 from retrain.core.past import (
     PASSING,
@@ -64,21 +48,21 @@ def _step(past: Past, event: Event, at: datetime) -> Past:  # noqa: PLR0912  (a 
     match event:
         case Checked():
             return _checked(past, event, at)
-        case TrainingStarted():
+        case events.TrainingStarted():
             return replace(past, run=OpenRun(event.run, at))
         case TrainingFinished():
             return _trained(past, event, at)
         case Judged():
             return _judged(past, event)
-        case NotJudged():
+        case events.NotJudged():
             # A refusal settles the challenger, and mutes nothing that comes later.
             refused = _of(past, event.version, refused=event.refused, ruling=None)
             return refused if event.refused else _reported(past, incident_of(PROMOTION, event.message), at)
-        case Rejected():
+        case events.Rejected():
             return _without(past, event.version)
-        case SwapStarted():
+        case events.SwapStarted():
             return replace(past, swap=event)
-        case SwapUndone():
+        case events.SwapUndone():
             return _undone(past, event, at)
         case Promoted():
             past = as_of(past, event.previous, at)
@@ -86,19 +70,19 @@ def _step(past: Past, event: Event, at: datetime) -> Past:  # noqa: PLR0912  (a 
             past = _serves(replace(past, swap=None), event.version, at, disarm=True)
             past = _without_incidents(past, [each for each in past.reported if kind_of(each) not in PASSING])
             return replace(_without(past, event.version), unpromoted=0, probation=probation)
-        case RolledBack():
+        case events.RolledBack():
             past = as_of(past, event.previous, at)
             before = past.lineage[: past.lineage.index(event.version)] if event.version in past.lineage else None
             past = _serves(replace(past, swap=None), event.version, at, disarm=True)
             # Only who is stepped back from; --to may also name a later one.
             banned = past.banned if before is None or not event.previous else appended(past.banned, event.previous)
             return replace(past, banned=banned, lineage=past.lineage if before is None else before)
-        case Adopted():
+        case events.Adopted():
             return as_of(past, event.version, at)
-        case HistoryLost():
+        case events.HistoryLost():
             past = as_of(past, event.served, at)
             return replace(_without(past, event.served or ""), lost_at=at, losses=past.losses + 1)
-        case Pruned():
+        case events.Pruned():
             return past
 
 
@@ -137,8 +121,8 @@ def _judged(past: Past, event: Judged) -> Past:
     return _of(past, event.challenger, ruling=event.verdict.ruling, refused="", undone=False)
 
 
-def _undone(past: Past, event: SwapUndone, at: datetime) -> Past:
-    was_rollback = past.swap is not None and past.swap.swap is Swap.ROLLBACK
+def _undone(past: Past, event: events.SwapUndone, at: datetime) -> Past:
+    was_rollback = past.swap is not None and past.swap.swap is events.Swap.ROLLBACK
     past = replace(past, swap=None)
     if event.failed and was_rollback and past.probation is not None:
         return replace(past, probation=replace(past.probation, failed_at=at))
