@@ -11,7 +11,7 @@ from pathlib import Path
 from retrain.config import Config
 from retrain.context import Context
 from retrain.core.events import Checked, TrainingFinished, TrainingStarted
-from retrain.core.past import TRAINING, incident_of
+from retrain.core.past import TRAINING, Past, incident_of
 from retrain.core.records import Outcome, Reason, Run
 from retrain.core.text import duration, short
 from retrain.effects import evaluation, files, lock, registry, training
@@ -41,7 +41,7 @@ def train(  # noqa: PLR0913, PLR0917  (what was seen, why it trains, and what it
     before = files.stamp(config.models.challenger)
     ended = _run(context, run_id, why, lock_fd, echo)
     is_new = files.stamp(config.models.challenger) not in (None, before)
-    run = _judge(context, run_id, ended, checked.served, journal.past().banned, is_new=is_new)
+    run = _run_of(context, run_id, ended, checked, journal.past(), is_new=is_new)
     run, stopped = _with_rows_remembered(config, run)
     succeeded, now = run.outcome is Outcome.SUCCEEDED, context.clock()
     incident = incident_of(TRAINING, f"{run.outcome} {run.exit_code}")
@@ -85,37 +85,53 @@ def _run(
         return training.Ended(None, 0.0, timed_out=False, signal=None, tail=(), problem=str(error))
 
 
-def _judge(  # noqa: PLR0913  (what there was before, and what the command made of it)
-    context: Context,
-    run_id: str,
-    ended: training.Ended,
-    served: str | None,
-    banned: Collection[str],
-    *,
-    is_new: bool,
+def _run_of(  # noqa: PLR0913  (what the command did, and what there was before)
+    context: Context, run_id: str, ended: training.Ended, checked: Checked, past: Past, *, is_new: bool
 ) -> Run:
-    """How the training ended: it has succeeded when its command exited 0 and a new challenger can be kept."""
-    config, log = context.config, context.log_of(run_id)
-    challenger, problem = None, _problem(config, ended)
-    if problem is None and not is_new:
-        problem = Outcome.NO_CHALLENGER, f"exited 0 but left no new {config.models.challenger}"
-    if problem is None:
-        challenger, problem = _admitted(config, served, banned)
-    if problem is not None:
-        outcome, what = problem
+    """The run: it has succeeded when its command exited 0 and a new challenger can be kept."""
+    log, command = str(context.log_of(run_id)), " ".join(context.config.training.command)
+    outcome, version, problem = _outcome(context.config, ended, checked.served, past.banned, is_new=is_new)
+    message = f"trained in {duration(timedelta(seconds=ended.seconds))}, challenger {short(version or '')}"
+    if problem:
         quoted = f": {' | '.join(ended.tail)}" if ended.tail else ""
-        message = f"training failed: {' '.join(config.training.command)} {what}{quoted} (log: {log})"
+        message = f"training failed: {command} {problem}{quoted} (log: {log})"
         message = context.secrets.scrub(message)  # the command itself may hold one
-        return Run(run_id, outcome, ended.exit_code, ended.seconds, None, str(log), message)
-    took = duration(timedelta(seconds=ended.seconds))
-    message = f"trained in {took}, challenger {short(challenger or '')}"
-    return Run(run_id, Outcome.SUCCEEDED, ended.exit_code, ended.seconds, challenger, str(log), message)
+    return Run(run_id, outcome, ended.exit_code, ended.seconds, version, log, message)
+
+
+def _outcome(
+    config: Config, ended: training.Ended, served: str | None, banned: Collection[str], *, is_new: bool
+) -> tuple[Outcome, str | None, str]:
+    """How the training ended, the version of the challenger that is now kept, and what went wrong, as a clause."""
+    took, artifact = duration(timedelta(seconds=ended.seconds)), config.models.challenger
+    if ended.problem is not None:
+        return Outcome.FAILED, None, f"could not be started: {ended.problem}"
+    if ended.signal is not None:
+        return Outcome.INTERRUPTED, None, f"was stopped after {took}: retrain was sent signal {ended.signal}"
+    if ended.timed_out:
+        return Outcome.TIMED_OUT, None, f"was stopped after {duration(config.training.timeout)}, its time limit"
+    if ended.exit_code:
+        return Outcome.FAILED, None, f"{training.how_it_ended(ended)} after {took}"
+    nothing = Outcome.NO_CHALLENGER, None
+    if not is_new:
+        return *nothing, f"exited 0 but left no new {artifact}"
+    try:
+        if artifact.is_file() and artifact.stat().st_size == 0:
+            return *nothing, f"left an empty {artifact}"
+        version = registry.admit(config.models, artifact)
+    except RetrainError as error:
+        return *nothing, f"left a challenger that cannot be kept: {error}"
+    if version == served:
+        return *nothing, f"left the champion's own bytes, {short(version)}: nothing new"
+    if version in banned:
+        return *nothing, f"left the bytes of {short(version)}, which was rolled back: nothing new"
+    return Outcome.SUCCEEDED, version, ""
 
 
 def _with_rows_remembered(config: Config, run: Run) -> tuple[Run, int | None]:
-    """The run, the hashes of whose training rows are now kept with its challenger, or that say why not.
+    """Keep the hashes of the training rows with the challenger; the message of the run says where that failed.
 
-    And the signal that ended the reading of them: the training itself has succeeded all the same.
+    Also returns the signal that ended the reading of them: the training itself has succeeded all the same.
     """
     if config.training.data is None or run.challenger is None:
         return run, None
@@ -130,35 +146,5 @@ def _with_rows_remembered(config: Config, run: Run) -> tuple[Run, int | None]:
         stopped, why = signal.number, f"retrain was sent signal {signal.number}"
     except (RetrainError, OSError) as error:
         why = str(error)
-    told = f" (its training rows are not known, so promote will refuse it: {why})" if why else ""
-    return replace(run, message=run.message + told), stopped
-
-
-def _admitted(
-    config: Config, served: str | None, banned: Collection[str]
-) -> tuple[str | None, tuple[Outcome, str] | None]:
-    """The version of the challenger, which is now kept, or what is wrong with it."""
-    try:
-        artifact = config.models.challenger
-        if artifact.is_file() and artifact.stat().st_size == 0:
-            return None, (Outcome.NO_CHALLENGER, f"left an empty {artifact}")
-        version = registry.admit(config.models, artifact)
-    except RetrainError as error:
-        return None, (Outcome.NO_CHALLENGER, f"left a challenger that cannot be kept: {error}")
-    if version == served:
-        return None, (Outcome.NO_CHALLENGER, f"left the champion's own bytes, {short(version)}: nothing new")
-    if version in banned:
-        return None, (Outcome.NO_CHALLENGER, f"left the bytes of {short(version)}, which was rolled back: nothing new")
-    return version, None
-
-
-def _problem(config: Config, ended: training.Ended) -> tuple[Outcome, str] | None:
-    """What was wrong with the command itself."""
-    took = duration(timedelta(seconds=ended.seconds))
-    if ended.problem is not None:
-        return Outcome.FAILED, f"could not be started: {ended.problem}"
-    if ended.signal is not None:
-        return Outcome.INTERRUPTED, f"was stopped after {took}: retrain was sent signal {ended.signal}"
-    if ended.timed_out:
-        return Outcome.TIMED_OUT, f"was stopped after {duration(config.training.timeout)}, its time limit"
-    return (Outcome.FAILED, f"{training.how_it_ended(ended)} after {took}") if ended.exit_code else None
+    unknown = f" (its training rows are not known, so promote will refuse it: {why})" if why else ""
+    return replace(run, message=run.message + unknown), stopped

@@ -278,7 +278,7 @@ def test_known_rows_that_are_no_use_lock_nobody_out(project: Project, spoil: str
     rows.to_csv(project.root / "data/holdout.csv", index=False)
     refused = project.run("promote")
     assert refused.returncode == 1
-    assert "the known rows" in refused.stderr
+    assert "the training rows" in refused.stderr
     assert project.run("promote", "--force", "--reason", "test").returncode == 0
     done = project.run("promote", str(project.models.fair), "--dry-run")
     assert done.returncode == 10, done.stderr
