@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help train-model setup demo test lint simulations survive lock
+.PHONY: help train-model setup demo check test sample survive lint coverage simulations changelog lock
 
 # ---------------------------------------------------------------------------
 # YOUR TRAINING GOES HERE. `retrain check` runs `make train-model` when a
@@ -12,6 +12,7 @@ train-model:
 
 PYTHON := .venv/bin/python
 BASE_PYTHON ?= python3
+PYTEST = $(PYTHON) -m pytest -n 2 --dist worksteal
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -29,8 +30,17 @@ setup: .venv/.ready ## Make .venv with the locked dependencies
 demo: setup ## Run the whole loop on real data in front of you
 	$(PYTHON) -m retrain.demo
 
-test: setup ## Run the tests
-	$(PYTHON) -m pytest
+check: lint ## The loop while editing: lint, and the tests of core, config and tables
+	$(PYTEST) -q $(wildcard tests/core tests/config tests/tables)
+
+test: setup ## Run the tests: all but the harness in tests/survival
+	$(PYTEST) --ignore=tests/survival
+
+sample: setup ## Run a small sample of the harness: kill, fill, garble and overload it
+	$(PYTEST) tests/survival
+
+survive: setup ## The harness at full size (hours; some of it needs root)
+	$(PYTHON) -m tests.survival
 
 lint: setup ## ruff, mypy (strict), import-linter
 	$(PYTHON) -m ruff check .
@@ -38,11 +48,14 @@ lint: setup ## ruff, mypy (strict), import-linter
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports
 
+coverage: setup ## Branch coverage of core by its own tests: 100 %, or it fails
+	$(PYTEST) -q tests/core --cov --cov-report=term-missing:skip-covered
+
+changelog: setup ## Print the changes since the last release, from the fragments in .changes
+	$(PYTHON) -m towncrier build --draft --version "$$($(PYTHON) -m hatchling version)"
+
 simulations: setup ## Print the figures of `retrain guide statistics`, seeded
 	$(PYTHON) -m tests.simulations
-
-survive: setup ## Kill, fill, garble and overload it at full size (hours; some of it needs root)
-	$(PYTHON) -m tests.survival
 
 lock: ## Renew requirements.lock (needs uv)
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --group dev \

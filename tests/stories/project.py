@@ -13,13 +13,18 @@ from typing import Any
 
 import yaml
 
+from tests.stories import rules
+
 RETRAIN = Path(sys.executable).with_name("retrain")
 CHAMPION, CHALLENGER = "models/champion.joblib", "models/challenger.joblib"
 
 
 @dataclass(frozen=True)
 class Models:
-    """Small real models of one task, and the holdout: `weak` < `fair` < `strong`; `twin` predicts as `weak` does."""
+    """Small real models of one task, the rows they were fitted on, and a holdout.
+
+    `weak` < `fair` < `strong`; `twin` predicts as `weak` does.
+    """
 
     directory: Path
 
@@ -30,14 +35,16 @@ class Models:
     def holdout(self) -> Path:
         return self.directory / "holdout.csv"
 
+    @property
+    def training(self) -> Path:
+        return self.directory / "training.csv"
+
 
 def make_models(directory: Path) -> Models:
-    """Train the models; y depends on a and on b·c, so a linear model is weak and trees are better."""
+    """Fit the models; y depends on a and on b·c, and the better a model is, the more of b·c it sees."""
     import joblib
     import numpy as np
     import pandas as pd
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.tree import DecisionTreeClassifier
 
     dice = np.random.default_rng(5)
 
@@ -47,16 +54,17 @@ def make_models(directory: Path) -> Models:
         label = (features["a"] + features["b"] * features["c"] + noise > 0).astype(int)
         return features.assign(y=label)
 
-    training, features = rows(3000), list("abc")
+    training = rows(3000)
+    training.to_csv(directory / "training.csv", index=False)
     rows(3000).to_csv(directory / "holdout.csv", index=False)
-    fitted = {
-        "weak": LogisticRegression(),
-        "twin": LogisticRegression(warm_start=True),
-        "fair": DecisionTreeClassifier(max_depth=4, random_state=0),
-        "strong": DecisionTreeClassifier(max_depth=9, random_state=0),
-    }
-    for name, model in fitted.items():
-        joblib.dump(model.fit(training[features], training["y"]), directory / f"{name}.joblib")
+    sys.modules["rules"] = rules  # the name under which an artifact refers to it
+    for name, model in {
+        "weak": rules.Rule(0),
+        "twin": rules.Rule(0, note="a copy"),
+        "fair": rules.Rule(0.1),
+        "strong": rules.Rule(0.5),
+    }.items():
+        joblib.dump(model.fit(training, training["y"]), directory / f"{name}.joblib")
     return Models(directory)
 
 
@@ -69,6 +77,7 @@ class Project:
         for name in ("models", "data"):
             (root / name).mkdir()
         self.link(models.holdout, "data/holdout.csv")
+        self.link(Path(rules.__file__), "rules.py")
         self.settings: dict[str, Any] = {
             "triggers": {"performance_threshold": 0.85, "drift_threshold": 0.2, "settle": "0s"},
             "monitoring": {

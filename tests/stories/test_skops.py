@@ -5,10 +5,13 @@ import sys
 from pathlib import Path
 
 import joblib
+import pandas as pd
 import pytest
 import skops.io
+from sklearn.linear_model import LogisticRegression
+from sklearn.tree import DecisionTreeClassifier
 
-from tests.stories.project import CHAMPION, Project
+from tests.stories.project import CHAMPION, Models, Project
 
 SERVED = "models/champion.skops"
 TREE = "sklearn.tree._tree.Tree"
@@ -24,12 +27,22 @@ class Payload:
         return Path.touch, (self.mark,)
 
 
+@pytest.fixture(scope="session")
+def artifacts(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with scikit-learn's models as skops files: `weak` is linear, `strong` a tree."""
+    directory = tmp_path_factory.mktemp("skops")
+    rows = pd.read_csv(models.training)
+    fitted = {"weak": LogisticRegression(), "strong": DecisionTreeClassifier(max_depth=9, random_state=0)}
+    for name, model in fitted.items():
+        skops.io.dump(model.fit(rows[["a", "b", "c"]], rows["y"]), directory / f"{name}.skops")
+    return directory
+
+
 @pytest.fixture
-def safe(project: Project) -> Project:
-    """Served by a linear model, `strong.skops` and `fair.skops` lie there; trees are trusted."""
-    for name in ("weak", "fair", "strong"):
-        skops.io.dump(joblib.load(getattr(project.models, name)), project.root / f"{name}.skops")
-    (project.root / "weak.skops").rename(project.root / SERVED)
+def safe(project: Project, artifacts: Path) -> Project:
+    """Served by a linear model, `strong.skops` lies there; trees are trusted."""
+    project.link(artifacts / "weak.skops", SERVED)
+    project.link(artifacts / "strong.skops", "strong.skops")
     names = {"champion": SERVED, "challenger": "models/challenger.skops"}
     project.configure(models={**names, "trusted": [TREE]}, promotion={"max_memory": "1GiB"})
     return project
