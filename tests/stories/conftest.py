@@ -13,5 +13,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
 
 
 @pytest.fixture
-def project(tmp_path: Path, models: Models) -> Project:
-    return Project(tmp_path, models)
+def project(tmp_path: Path, models: Models, request: pytest.FixtureRequest) -> Project:
+    """A project whose commands run in this process, or as the installed script where the test is marked so."""
+    return Project(tmp_path, models, installed=request.node.get_closest_marker("installed") is not None)

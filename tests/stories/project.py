@@ -6,10 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import yaml
 
@@ -69,10 +72,14 @@ def make_models(directory: Path) -> Models:
 
 
 class Project:
-    """A directory as an operator has it. `metrics` is what the monitor says; each call is a new window."""
+    """A directory as an operator has it. `metrics` is what the monitor says; each call is a new window.
 
-    def __init__(self, root: Path, models: Models) -> None:
-        self.root, self.models = root, models
+    `installed`: commands run as a process of the installed script. Otherwise they run in this process, which saves
+    most of their time, and is as good for tests of what is decided and done.
+    """
+
+    def __init__(self, root: Path, models: Models, *, installed: bool = True) -> None:
+        self.root, self.models, self.installed = root, models, installed
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("RETRAIN_")}
         for name in ("models", "data"):
             (root / name).mkdir()
@@ -117,11 +124,14 @@ class Project:
         self.link(model, CHAMPION)
 
     def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run `retrain` with these words, as cron would: no terminal."""
+        """What comes of `retrain` with these words, run as cron would: no terminal."""
+        environment = {**self.environment, **environment}
+        if not self.installed:
+            return run_here(self.root, words, environment)
         return subprocess.run(
             [RETRAIN, *words],
             cwd=self.root,
-            env={**self.environment, **environment},
+            env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -151,6 +161,37 @@ class Project:
         """Every file with its time and content, to see that nothing was written."""
         found = (path for path in sorted(self.root.rglob("*")) if path.is_file())
         return {str(path.relative_to(self.root)): (path.stat().st_mtime_ns, path.read_bytes()) for path in found}
+
+
+def run_here(root: Path, words: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """What comes of `retrain` with these words in this directory and environment, run in this process.
+
+    Not for threads: a process has one current directory.
+    """
+    from retrain.cli import main
+
+    out, err = (TextIOWrapper(BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    with (
+        chdir(root),
+        Path(os.devnull).open() as nothing,
+        redirect_stdout(out),
+        redirect_stderr(err),
+        patch.object(sys, "stdin", nothing),
+        patch.object(sys, "argv", ["retrain", *words]),
+        patch.dict(os.environ, environment, clear=True),
+    ):
+        try:
+            main()
+            code: object = 0
+        except SystemExit as leaving:
+            code = leaving.code or 0
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+    assert isinstance(code, int)
+    said, complained = (stream.buffer.getvalue().decode() for stream in (out, err))
+    return subprocess.CompletedProcess(["retrain", *words], code, said, complained)
 
 
 def until(condition: Callable[[], bool], seconds: float = 30) -> None:

@@ -6,119 +6,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import joblib
 import pytest
 
 from retrain.effects.journal import open_journal
+from tests.stories import wild_models
 from tests.stories.project import CHALLENGER, CHAMPION, RETRAIN, Project
 
-MODULE = """
-import ctypes, json, os, re, sys, threading, time
-
-def hangs(rows, kept):
-    time.sleep(300)
-
-def never_lets_go(rows, kept):
-    re.match("(a+)+$", "a" * 60 + "b")
-
-def aborts(rows, kept):
-    os.abort()
-
-def crashes(rows, kept):
-    ctypes.string_at(0)
-
-def dies_oddly(rows, kept):
-    os.kill(os.getpid(), 40)
-
-def fills_arrays(rows, kept):
-    import numpy
-    held = []
-    while True:
-        held.append(numpy.ones(10**6))
-
-def fills_a_list(rows, kept):
-    held = []
-    while True:
-        held.append(len(held))
-
-def keeps_objects(rows, kept):
-    while True:
-        kept.append([object(), {}])
-
-def prints_for_ever(rows, kept):
-    while True:
-        os.write(1, b"{}" * 20000)
-
-def prints_beside(rows, kept):
-    def shout():
-        while True:
-            print("{}" * 2000)
-    threading.Thread(target=shout, daemon=True).start()
-
-def prints_junk(rows, kept):
-    print('{"verdict": "promote"}')
-    os.write(2, bytes(range(256)))
-    ctypes.CDLL(None).puts(b"from C")
-    os.closerange(0, 3)
-
-def closes_all(rows, kept):
-    os.closerange(0, 100)
-
-def writes_everywhere(rows, kept):
-    for file in range(3, 100):
-        try:
-            while os.write(file, b"0" * 60000):
-                pass
-        except OSError:
-            pass
-
-def answers(cells):
-    answer = {"cells": cells, "holdout": "made up", "sketch": [], "slices": [], "leaked": {}}
-    for file in range(3, 100):
-        try:
-            os.write(file, json.dumps(answer).encode() + b"\\n")
-        except OSError:
-            pass
-    time.sleep(5)
-
-def answers_without_the_champion(rows, kept):
-    answers([[1, None, 1, 1500], [0, None, 0, 1500]])
-
-def answers_less_than_nothing(rows, kept):
-    answers([[1, 0, 1, 1500], [0, 0, 0, -5], [0, 0, 1, 5]])
-
-def answers_nothing(rows, kept):
-    answers([])
-
-def moves_the_cursor(rows, kept):
-    raise ValueError("\\x1b]0;owned\\x07\\x1b[2J\\x1b[Hpromoted: all is well")
-
-def leaves_a_child(rows, kept):
-    if os.fork() == 0:
-        os.setsid()
-        end = time.time() + 90
-        while time.time() < end:
-            os.write(1, b"." * 1000)
-        os._exit(0)
-
-def leaves_a_child_and_dies(rows, kept):
-    leaves_a_child(rows, kept)
-    os._exit(7)
-
-class Model:
-    def __init__(self, does):
-        self.does, self.kept = does, []
-
-    def predict(self, rows):
-        globals()[self.does](rows, self.kept)
-        return [1] * len(rows)
-"""
+pytestmark = pytest.mark.installed
 
 
 def wild(project: Project, does: str) -> Path:
     """The file of a model that does this where it should predict."""
-    (project.root / "wild.py").write_text(MODULE)
-    make = f"import joblib, wild; joblib.dump(wild.Model({does!r}), {does + '.joblib'!r})"
-    subprocess.run([sys.executable, "-B", "-c", make], cwd=project.root, env={"PYTHONPATH": "."}, check=True)
+    project.link(Path(wild_models.__file__), "wild.py")
+    sys.modules["wild"] = wild_models  # the name under which an artifact refers to it
+    joblib.dump(wild_models.Wild(does), project.root / f"{does}.joblib")
     return project.root / f"{does}.joblib"
 
 
@@ -158,7 +60,7 @@ def test_a_model_that_harms_its_process_harms_nothing_else(
 def test_a_model_that_prints_for_ever_fills_no_disk(project: Project) -> None:
     """It prints until the time limit, where no file of its process could hold more than 4 MiB."""
     project.serve(project.models.weak)
-    project.configure(promotion={"timeout": "15s"})
+    project.configure(promotion={"timeout": "8s"})
     command = ["sh", "-c", 'ulimit -f 8192; exec "$0" "$@"', str(RETRAIN), "promote", "--json"]
     done = subprocess.run(
         [*command, str(wild(project, "prints_for_ever"))],
@@ -170,7 +72,7 @@ def test_a_model_that_prints_for_ever_fills_no_disk(project: Project) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (1, "")
-    assert "was ended after promotion.timeout (15 s), while it was busy with the challenger" in done.stdout
+    assert "was ended after promotion.timeout (8 s), while it was busy with the challenger" in done.stdout
     assert json.loads(done.stdout)["exit_code"] == 1
 
 

@@ -13,6 +13,8 @@ import pytest
 from tests.effects.servers import Request, page, serving
 from tests.stories.project import CHALLENGER, CHAMPION, RETRAIN, Project, end, until
 
+pytestmark = pytest.mark.installed
+
 UNASKED = {"drift": None, "window": None, "observed_at": None}
 HEAVY = ("sklearn", "joblib", "numpy", "pandas", "pyarrow", "rich", "prometheus_client")
 

@@ -16,6 +16,8 @@ import requests
 from tests.documents import GUIDE, blocks, section
 from tests.stories.project import RETRAIN, Project, end
 
+pytestmark = pytest.mark.installed
+
 
 def test_every_exit_code_of_the_contract(project: Project) -> None:
     """0 1 2 4 10 11 here, 75 and 128+N in test_check, 3 below: each through the installed command."""

@@ -2,9 +2,13 @@
 
 import time
 
+import pytest
+
 from tests.conftest import real
 from tests.effects.servers import child, said
 from tests.stories.project import RETRAIN, Project, until
+
+pytestmark = pytest.mark.installed
 
 DAY = 86400
 

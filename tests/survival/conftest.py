@@ -1,5 +1,15 @@
-"""The fixtures of the stories: a fresh project for every test, with models that are trained once."""
+"""The fixtures of the stories, but the commands run as processes: they are killed, and many run at once."""
 
-from tests.stories.conftest import models, project
+from pathlib import Path
 
-__all__ = ["models", "project"]
+import pytest
+
+from tests.stories.conftest import models
+from tests.stories.project import Models, Project
+
+__all__ = ["models"]
+
+
+@pytest.fixture
+def project(tmp_path: Path, models: Models) -> Project:
+    return Project(tmp_path, models)

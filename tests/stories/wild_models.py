@@ -1,0 +1,132 @@
+"""What a model may do where it should predict; `wild.py` of a project is a copy of this file."""
+
+import ctypes
+import json
+import os
+import re
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+
+def hangs(rows: Any, kept: list[Any]) -> None:
+    time.sleep(300)
+
+
+def never_lets_go(rows: Any, kept: list[Any]) -> None:
+    re.match("(a+)+$", "a" * 60 + "b")
+
+
+def aborts(rows: Any, kept: list[Any]) -> None:
+    os.abort()
+
+
+def crashes(rows: Any, kept: list[Any]) -> None:
+    ctypes.string_at(0)
+
+
+def dies_oddly(rows: Any, kept: list[Any]) -> None:
+    os.kill(os.getpid(), 40)
+
+
+def fills_arrays(rows: Any, kept: list[Any]) -> None:
+    import numpy
+
+    held: list[Any] = []
+    while True:
+        held.append(numpy.ones(10**6))
+
+
+def fills_a_list(rows: Any, kept: list[Any]) -> None:
+    held: list[Any] = []
+    while True:
+        held.append(len(held))
+
+
+def keeps_objects(rows: Any, kept: list[Any]) -> None:
+    while True:
+        kept.append([object(), {}])
+
+
+def prints_for_ever(rows: Any, kept: list[Any]) -> None:
+    while True:
+        os.write(1, b"{}" * 20000)
+
+
+def prints_beside(rows: Any, kept: list[Any]) -> None:
+    def shout() -> None:
+        while True:
+            print("{}" * 2000)
+
+    threading.Thread(target=shout, daemon=True).start()
+
+
+def prints_junk(rows: Any, kept: list[Any]) -> None:
+    print('{"verdict": "promote"}')
+    os.write(2, bytes(range(256)))
+    ctypes.CDLL(None).puts(b"from C")
+    os.closerange(0, 3)
+
+
+def closes_all(rows: Any, kept: list[Any]) -> None:
+    os.closerange(0, 100)
+
+
+def writes_everywhere(rows: Any, kept: list[Any]) -> None:
+    for file in range(3, 100):
+        with suppress(OSError):
+            while os.write(file, b"0" * 60000):
+                pass
+
+
+def answers(cells: list[Any]) -> None:
+    answer = {"cells": cells, "holdout": "made up", "sketch": [], "slices": [], "leaked": {}}
+    for file in range(3, 100):
+        with suppress(OSError):
+            os.write(file, json.dumps(answer).encode() + b"\n")
+    time.sleep(5)
+
+
+def answers_without_the_champion(rows: Any, kept: list[Any]) -> None:
+    answers([[1, None, 1, 1500], [0, None, 0, 1500]])
+
+
+def answers_less_than_nothing(rows: Any, kept: list[Any]) -> None:
+    answers([[1, 0, 1, 1500], [0, 0, 0, -5], [0, 0, 1, 5]])
+
+
+def answers_nothing(rows: Any, kept: list[Any]) -> None:
+    answers([])
+
+
+def moves_the_cursor(rows: Any, kept: list[Any]) -> None:
+    raise ValueError("\x1b]0;owned\x07\x1b[2J\x1b[Hpromoted: all is well")
+
+
+def leaves_a_child(rows: Any, kept: list[Any]) -> None:
+    if os.fork() == 0:
+        os.setsid()
+        end = time.time() + 90
+        while time.time() < end:
+            os.write(1, b"." * 1000)
+        os._exit(0)
+
+
+def leaves_a_child_and_dies(rows: Any, kept: list[Any]) -> None:
+    leaves_a_child(rows, kept)
+    os._exit(7)
+
+
+class Wild:
+    """Does what it is named after, and then says 1 for each row."""
+
+    __module__ = "wild"
+
+    def __init__(self, does: str) -> None:
+        self.does = does
+        self.kept: list[Any] = []
+
+    def predict(self, rows: Any) -> list[int]:
+        globals()[self.does](rows, self.kept)
+        return [1] * len(rows)
