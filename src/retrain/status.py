@@ -22,10 +22,10 @@ from retrain.swap import probation_of
 def status(context: Context, limit: int) -> Report:
     """The report of how things stand; it changes nothing."""
     config, triggers, now = context.config, context.config.triggers, context.clock()
+    serving, kept = registry.served(config.models), set(registry.kept(config.models))
     with open_journal(config.state, writable=False) as journal:
         past, last = as_of(journal.past(), None, now), journal.last_check()
         latest, compared = journal.turning_points(limit), next(journal.latest_judgements(), None)
-    serving, kept = registry.served(config.models), set(registry.kept(config.models))
     holder, held, new = lock.holder(config.state), barrier(past, triggers, now), past.probation
     probation, seen = probation_of(context, past), _readings(last)
     until = new.since + probation if new is not None and probation is not None else now
@@ -107,6 +107,8 @@ def _state(
     is_gone = (serving is None and past.served is not None) or (serving is not None and serving.made_at is None)
     if is_gone:
         return "NEEDS A PERSON", "the champion is gone"
+    if (lost := past.lost(serving.version if serving is not None else None)) is not None:
+        return "NEEDS A PERSON", lost.message
     event = last.event if last is not None else None
     if isinstance(event, events.Checked) and kind_of(event.incident or "") in (FAILED, STUCK):
         return "NEEDS A PERSON", event.message

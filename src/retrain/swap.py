@@ -16,7 +16,7 @@ from retrain.core.events import (
     SwapUndone,
     TrainingFinished,
 )
-from retrain.core.past import Past
+from retrain.core.past import UNREPAIRED, Past
 from retrain.core.records import Outcome
 from retrain.core.text import moment, short
 from retrain.effects import lock, registry, training
@@ -48,7 +48,7 @@ def current(context: Context, journal: Journal) -> tuple[registry.Served | None,
             break
     lost = past.lost(serving.version if serving is not None else None)
     if lost is not None:
-        raise RetrainError(f"{context.config.state / 'journal.db'}: {lost.message}")
+        raise RetrainError(f"{context.config.state / 'journal.db'}: {lost.why}; {UNREPAIRED} ({lost.remedy})")
     return serving, past
 
 

@@ -135,6 +135,8 @@ def stopped(project: Project) -> None:
         done = project.run(*command)
         assert done.returncode == 1, command
         assert words in done.stdout + done.stderr, command
+    status = project.run("status")
+    assert (status.returncode, status.stdout.partition(words)[0]) == (0, "NEEDS A PERSON: ")
     assert "TrainingStarted" not in events(project)
 
 

@@ -169,7 +169,7 @@ class Past:
         if served is None or served in (self.served, under_way, *self.champions):
             return None
         why = f"this journal never saw champion {short(served)} put in service: it is new, an old copy, or the link was"
-        return Unknown("lost", f"{why} moved by hand; {UNREPAIRED}", REPAIR)
+        return Unknown("lost", f"{why} moved by hand", REPAIR)
 
     def outlived(self, keep: int) -> set[str]:
         """The versions of this journal that nobody wants any more.
