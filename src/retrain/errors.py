@@ -72,7 +72,8 @@ class Report:
     """The outcome of a command: a sentence, the object for `--json` and the exit code.
 
     `news` is False where nothing changed and nothing failed: then cron hears nothing. `details` are further
-    lines for `-v`. `paged` is a long text that a terminal shows page by page.
+    lines for `-v`. `paged` is a long text that a terminal shows page by page. `on_stdout` is a result also where it
+    is one of failures.
     """
 
     message: str
@@ -81,3 +82,4 @@ class Report:
     news: bool = True
     details: tuple[str, ...] = field(default=())
     paged: bool = False
+    on_stdout: bool = False

@@ -34,7 +34,7 @@ class Output:
             self._out_json(report.data)
             return
         failed = report.exit_code not in (Exit.DONE, Exit.REJECTED, Exit.INCONCLUSIVE)
-        say, stream = (self._err, sys.stderr) if failed else (self._out, sys.stdout)
+        say, stream = (self._err, sys.stderr) if failed and not report.on_stdout else (self._out, sys.stdout)
         if (report.news or self.verbose or stream.isatty()) and (failed or not self.quiet):
             if report.paged and stream.isatty():
                 click.echo_via_pager(report.message)

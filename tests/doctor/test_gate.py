@@ -1,9 +1,10 @@
-"""A gate that would promote a control is broken, and the sentence says what to look at."""
+"""A gate that would promote a control fails, and the message says what to change."""
 
 import pytest
 
 from retrain.core.rules import Difference, Gate, Share
 from retrain.core.verdicts import Cell, Tally
+from retrain.doctor.findings import Severity
 from retrain.doctor.gate import rule_on
 
 
@@ -19,42 +20,43 @@ GOOD_CHAMPION = {
 BAD_CHAMPION = {"always 1": tally((1, 0, 1, 90), (1, 1, 1, 10), (0, 0, 1, 50), (0, 1, 1, 50))}
 
 
-def test_a_gate_that_says_no_to_all_of_them_is_sound() -> None:
+def test_a_gate_that_turns_down_every_control_is_ok() -> None:
     """Each control has its line, with both scores."""
-    found = rule_on(GOOD_CHAMPION, Gate())
-    assert [each.ok for each in found] == [True] * 4
-    assert found[0].sentence.startswith("turns down the champion itself")
-    assert "its predictions shuffled (F1 0.462 against the champion's 0.923)" in found[1].sentence
-    assert "turns down a dummy that always says 1" in found[2].sentence
-    assert found[3].sentence == "would promote a challenger that knows every label"
+    found = list(rule_on(GOOD_CHAMPION, Gate()))
+    assert [each.severity for each in found] == [Severity.OK] * 4
+    assert found[0].message.startswith("turns down the champion itself: F1 ")
+    assert "its predictions shuffled: F1 0.462, the champion's 0.923" in found[1].message
+    assert "turns down a model that knows nothing (always 1)" in found[2].message
+    assert found[3].message == "would promote a challenger that knows every label"
 
 
-def test_a_gate_that_can_say_yes_to_nobody_says_so() -> None:
-    """A champion with next to no errors leaves nothing to win: no fault, and worth knowing before a training."""
+def test_a_gate_that_can_promote_no_challenger_is_a_warning() -> None:
+    """A champion with next to no errors leaves nothing to win: no failure, and worth knowing before a training."""
     nearly = {"itself": tally((1, 1, 1, 100), (0, 0, 0, 100), (0, 1, 1, 4))}
-    found = rule_on(nearly, Gate())[-1]
-    assert found.ok
-    assert "would promote nobody" in found.sentence
+    *_, found = rule_on(nearly, Gate())
+    assert found.severity is Severity.WARN
+    assert found.message.startswith("would not even promote a challenger that knows every label: this champion makes 4")
 
 
 @pytest.mark.parametrize(
     ("tallies", "gate", "words"),
     [
-        (BAD_CHAMPION, Gate(), "the champion does worse on this holdout than knowing nothing"),
-        (GOOD_CHAMPION, Gate(min_improvement=Difference(-0.9)), "min_improvement -0.9 lets too much through"),
+        (BAD_CHAMPION, Gate(), "the champion does worse here than a model that knows nothing"),
+        (GOOD_CHAMPION, Gate(min_improvement=Difference(-0.9)), "raise promotion.min_improvement, which is -0.9"),
     ],
 )
-def test_a_gate_that_would_promote_one_is_broken(tallies: dict[str, Tally], gate: Gate, words: str) -> None:
+def test_a_gate_that_would_promote_a_control_fails(tallies: dict[str, Tally], gate: Gate, words: str) -> None:
     """A holdout with the wrong labels, or rules that let everything through."""
-    broken = [each.sentence for each in rule_on(tallies, gate) if not each.ok]
-    assert broken
-    assert all(words in sentence for sentence in broken)
+    failed = [each.message for each in rule_on(tallies, gate) if each.severity is Severity.FAIL]
+    assert failed
+    assert all(words in message for message in failed)
 
 
-def test_a_floor_that_a_dummy_reaches_is_broken() -> None:
+def test_a_floor_that_a_dummy_reaches_fails() -> None:
     """Without a champion the floor alone decides, and with many positives saying 1 always reaches far."""
     alone = {"always 1": tally((1, None, 1, 90), (0, None, 1, 10))}
-    low, high = Gate(unopposed_floor=Share(0.85)), Gate(unopposed_floor=Share(0.96))
-    assert not rule_on(alone, low)[0].ok
-    assert "raise promotion.floor" in rule_on(alone, low)[0].sentence
-    assert rule_on(alone, high)[0].ok
+    low, *_ = rule_on(alone, Gate(unopposed_floor=Share(0.85)))
+    high, *_ = rule_on(alone, Gate(unopposed_floor=Share(0.96)))
+    assert low.severity is Severity.FAIL
+    assert "raise promotion.floor" in low.message
+    assert high.severity is Severity.OK

@@ -1,4 +1,4 @@
-"""`retrain doctor` through the installed command: each thing that is looked at, as it should be and broken."""
+"""`retrain doctor` through the installed command: each thing that is tested, working and not."""
 
 import json
 import os
@@ -28,14 +28,14 @@ Findings = dict[str, list[tuple[str, str]]]
 
 
 def looked(project: Project, *words: str, exit_code: int, **environment: str) -> Findings:
-    """What was looked at → (verdict, sentence) of each line about it. No secret is among them."""
+    """What was tested → (verdict, message) of each finding about it. No secret is among them."""
     done = project.run("doctor", "--json", *words, **environment)
     assert done.returncode == exit_code, done.stdout + done.stderr
     assert MARKER not in done.stdout + done.stderr
     said = json.loads(done.stdout)
     found: Findings = {}
     for each in said["findings"]:
-        assert each["ok"] == (each["verdict"] != "broken")
+        assert each["ok"] == (each["verdict"] != "fail")
         found.setdefault(each["what"], []).append((each["verdict"], each["message"]))
         assert each["message"].splitlines()[0] in said["message"]
     return found
@@ -80,8 +80,8 @@ def healthy() -> dict[str, Any]:
     return {**numbers, "at": time.time() - 60, "window": "w-7"}
 
 
-def test_all_is_looked_at_and_nothing_is_changed(project: Project) -> None:
-    """A line about each thing, no secret shown, nothing written, nothing built, no look used; exit 0."""
+def test_everything_is_tested_and_nothing_is_changed(project: Project) -> None:
+    """A finding about each thing, no secret shown, nothing written or built, no comparison used; exit 0."""
     project.serve(project.models.weak)
     assert project.run("promote", str(project.models.strong)).returncode == 0
     project.run("check")
@@ -106,10 +106,10 @@ def test_all_is_looked_at_and_nothing_is_changed(project: Project) -> None:
     assert told(found, "secrets", "ok") == "${TOKEN} is set"
     for path in ("f1 0.9", "drift 0.1", "window w-7", "samples 200", "positives 100", "tp 90", "fp 10", "fn 10"):
         assert path in told(found, "metrics", "ok")
-    assert "the window of F1 ended 1 min" in told(found, "freshness", "ok")
+    assert "the window of F1 is recent: ended 1 min" in told(found, "freshness", "ok")
     assert told(found, "training", "ok").startswith("`make -n train-model` finds its target")
     assert "3,000 rows" in told(found, "holdout", "ok")
-    assert "1 of 10 looks used" in told(found, "holdout", "ok")
+    assert "1 of 10 comparisons used" in told(found, "holdout", "ok")
     assert len(found["gate"]) == 5
     assert "2 versions kept, each with the bytes of its name" in told(found, "versions", "ok")
     assert "GiB free" in told(found, "state", "ok")
@@ -118,8 +118,8 @@ def test_all_is_looked_at_and_nothing_is_changed(project: Project) -> None:
     assert len(found["clock"]) == 2
 
 
-def test_on_the_first_day_nothing_is_there_and_nothing_is_broken(project: Project) -> None:
-    """No champion, no history, no end of windows: to mind, exit 0, and no directory is made for the look."""
+def test_on_the_first_day_nothing_is_there_and_nothing_fails(project: Project) -> None:
+    """No champion, no history, no end of windows: warnings, exit 0, and no directory is made for the tests."""
     project.settings["monitoring"].pop("observed_at")
     project.configure(monitoring={"headers": {"X-Token": "${TOKEN:-of-nobody-at-all}"}})
     with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
@@ -127,28 +127,29 @@ def test_on_the_first_day_nothing_is_there_and_nothing_is_broken(project: Projec
         before = project.files()
         done = project.run("doctor")
         assert (done.returncode, project.files()) == (0, before)
+        verbose = project.run("doctor", "-v")
     assert not (project.root / "state").exists()
-    minded = [line for line in done.stdout.splitlines() if line.startswith("mind    ")]
+    *warnings, summary = done.stdout.splitlines()
     for start, line in zip(
         (
-            "secrets        ${TOKEN} is not set, so that the default",
-            "freshness      how old F1 is nobody can tell",
-            "freshness      how old drift is nobody can tell",
-            "champion       none serves yet: retrain promote PATH",
+            "secrets        ${TOKEN} is not set, so the default",
+            "freshness      the age of F1 is not known",
+            "freshness      the age of drift is not known",
+            "champion       nothing is served yet (retrain promote PATH",
             f"models         {project.root}/models/versions is on another file system",
         ),
-        minded,
+        warnings,
         strict=True,
     ):
-        assert line.startswith(f"mind    {start}")
-    assert f"ok      state          {project.root}/state is to be made" in done.stdout
-    assert done.stdout.splitlines()[-1].endswith(
-        "and 5 to mind: retrain can do its work (whether the model is good," + " retrain status tells)"
-    )
+        assert line.startswith(f"WARN  {start}")
+    passed = sum(line.startswith("ok ") for line in verbose.stdout.splitlines())
+    assert summary == f"{passed} ok, 5 warnings: retrain can do its work (-v shows all)"
+    assert verbose.stdout.splitlines()[:-1] == [*verbose.stdout.splitlines()[:passed], *warnings]
+    assert f"ok    state          {project.root}/state will be made, writable by us" in verbose.stdout
 
 
-def test_everything_broken_is_told_at_once(project: Project) -> None:
-    """One finding keeps nobody from the others: exit 1, a line each, with the reason and how to mend it."""
+def test_every_failure_is_shown_at_once(project: Project) -> None:
+    """One failure does not hide the others: exit 1, a finding each, with the cause and what to do."""
     root = project.root
     project.serve(project.models.weak)
     assert project.run("promote", str(project.models.strong)).returncode == 0
@@ -170,26 +171,26 @@ def test_everything_broken_is_told_at_once(project: Project) -> None:
         (root / "config.yaml").chmod(0o646)
         found = looked(project, exit_code=1, TOKEN=MARKER)
     assert not (root / "built").exists()
-    assert f"chmod o-w {root}/config.yaml" in told(found, "configuration", "broken")
-    wrong = told(found, "metrics", "broken")
+    assert f"chmod o-w {root}/config.yaml" in told(found, "configuration", "fail")
+    wrong = told(found, "metrics", "fail")
     assert "monitoring.drift: drift at http" in wrong
     assert "monitoring.counts.tp: tp at http" in wrong
     assert "monitoring.counts.fn: fn at http" in wrong
     assert "counts.fp" not in wrong
-    assert "it was observed 3 d ago" in told(found, "freshness", "broken")
-    assert "No rule to make target 'train-model'" in told(found, "training", "broken")
-    assert "exited 2" in told(found, "training", "broken")
-    assert "interpreter that" in told(found, "after a swap", "broken")
-    assert "data/gone.csv is not there" in told(found, "training data", "broken")
-    assert "was fitted on columns that the holdout lacks: 'b'" in told(found, "champion", "broken")
-    assert "its bytes were changed" in told(found, "versions", "broken")
-    assert f"version {before[:12]} is not there" in told(found, "versions", "broken")
-    assert f"chmod o-w {root}/models" in told(found, "models", "broken")
-    assert f"{champion}" in told(found, "models", "broken")
-    assert f"chmod o-w {root}/state {root}/state/journal.db" in told(found, "state", "broken")
+    assert "it is stale: observed 3 d ago" in told(found, "freshness", "fail")
+    assert "No rule to make target 'train-model'" in told(found, "training", "fail")
+    assert "exited 2" in told(found, "training", "fail")
+    assert "interpreter that" in told(found, "after a swap", "fail")
+    assert "data/gone.csv does not exist" in told(found, "training data", "fail")
+    assert "was fitted on columns that the holdout lacks: 'b'" in told(found, "champion", "fail")
+    assert "its bytes were changed" in told(found, "versions", "fail")
+    assert f"the previous champion {before[:12]} is missing" in told(found, "versions", "fail")
+    assert f"chmod o-w {root}/models" in told(found, "models", "fail")
+    assert f"{champion}" in told(found, "models", "fail")
+    assert f"chmod o-w {root}/state {root}/state/journal.db" in told(found, "state", "fail")
     assert verdicts(found)["lock"] == {"ok"}
-    assert "10 min" in told(found, "clock", "broken")
-    assert "ahead of that of http" in told(found, "clock", "broken")
+    assert "10 min" in told(found, "clock", "fail")
+    assert "ahead of that of http" in told(found, "clock", "fail")
 
 
 def test_a_state_that_cannot_be_used_hides_nothing_else(project: Project) -> None:
@@ -203,14 +204,29 @@ def test_a_state_that_cannot_be_used_hides_nothing_else(project: Project) -> Non
     )
     (project.root / "data/holdout.csv").unlink()
     found = looked(project, exit_code=1, EMPTY="")
-    assert told(found, "secrets", "broken").startswith("${EMPTY} is set, but empty")
-    assert "cannot be reached" in told(found, "endpoint", "broken")
+    assert told(found, "secrets", "fail").startswith("${EMPTY} is set, but empty")
+    assert "cannot be reached" in told(found, "endpoint", "fail")
     assert "metrics" not in found
-    assert "nomake was not found in PATH=" in told(found, "training", "broken")
-    assert "holdout.csv" in told(found, "holdout", "broken")
-    assert f"{project.root}/models/versions leads to /nowhere/mounted" in told(found, "models", "broken")
-    assert f"{project.root}/state is a file and must be a directory" in told(found, "state", "broken")
+    assert "nomake was not found in PATH=" in told(found, "training", "fail")
+    assert "holdout.csv" in told(found, "holdout", "fail")
+    assert f"{project.root}/models/versions is a dangling link to /nowhere/mounted" in told(found, "models", "fail")
+    assert f"{project.root}/state is a file and must be a directory" in told(found, "state", "fail")
     assert {"champion", "lock"} <= set(found)
+
+
+def test_the_report_goes_to_standard_output_with_the_failures_last(project: Project) -> None:
+    """Warnings, failures, summary; -v puts what passed before them, -q leaves the failures alone."""
+    (project.root / "data/holdout.csv").unlink()
+    shown = {flag: project.run("doctor", *flag.split()) for flag in ("", "-v", "-q")}
+    assert {(done.returncode, done.stderr) for done in shown.values()} == {(1, "")}
+    heads = {flag: [line[:5].strip() for line in done.stdout.splitlines()] for flag, done in shown.items()}
+    passed = heads["-v"].count("ok")
+    assert heads["-q"] == ["FAIL"]
+    assert heads[""] == ["WARN", "FAIL", f"{passed} ok"[:5]]
+    assert heads["-v"] == [*["ok"] * passed, *heads[""]]
+    assert shown[""].stdout.splitlines()[-1] == f"{passed} ok, 1 warning, 1 failed (-v shows all)"
+    project.link(project.models.holdout, "data/holdout.csv")
+    assert (project.run("doctor", "-q").stdout, project.run("doctor", "-q").returncode) == ("", 0)
 
 
 def test_a_lock_that_is_held_too_long_and_a_journal_of_tomorrow(project: Project) -> None:
@@ -229,9 +245,9 @@ def test_a_lock_that_is_held_too_long_and_a_journal_of_tomorrow(project: Project
         found = looked(project, exit_code=1)
         running.terminate()
         running.communicate()
-    assert "has held the lock for 2 h, and may take 51 s" in told(found, "lock", "broken")
-    assert "is not a version yet" in told(found, "champion", "mind")
-    assert "make room there" in told(found, "models", "broken")
+    assert "has held the lock for 2 h and may take 51 s" in told(found, "lock", "fail")
+    assert "is an ordinary file" in told(found, "champion", "warn")
+    assert "too little space at" in told(found, "models", "fail")
     (project.root / "models/champion.joblib").unlink()
 
     journal = project.root / "state/journal.db"
@@ -240,7 +256,7 @@ def test_a_lock_that_is_held_too_long_and_a_journal_of_tomorrow(project: Project
         file.execute("UPDATE events SET at = ?", (tomorrow,))
         file.execute("DELETE FROM past")
     (project.root / "data/holdout.csv").unlink()
-    assert "the newest event of the journal is of" in told(looked(project, exit_code=1), "clock", "broken")
+    assert "and the newest event is" in told(looked(project, exit_code=1), "clock", "fail")
 
 
 @pytest.mark.parametrize(
@@ -253,7 +269,7 @@ def test_a_lock_that_is_held_too_long_and_a_journal_of_tomorrow(project: Project
 def test_a_journal_that_cannot_be_read(
     project: Project, spoil: Callable[[sqlite3.Connection], object], words: str
 ) -> None:
-    """It is told, left as it is, and the rest goes on."""
+    """It is reported and left as it is, and the other tests go on."""
     project.run("check")
     (project.root / "data/holdout.csv").unlink()
     journal = project.root / "state/journal.db"
@@ -262,13 +278,13 @@ def test_a_journal_that_cannot_be_read(
         file.execute("DELETE FROM past")
     before = journal.read_bytes()
     found = looked(project, exit_code=1)
-    assert words in told(found, "journal", "broken")
+    assert words in told(found, "journal", "fail")
     assert journal.read_bytes() == before
     assert verdicts(found)["lock"] == {"ok"}
 
 
 def test_what_a_crash_left_open_is_no_fault(project: Project) -> None:
-    """A killed controller: the next check settles it, and the doctor says so. The challenger is not touched."""
+    """A killed controller: the next check settles it, which is a warning. The challenger is not touched."""
     project.train("sleep 60")
     project.metrics(f1=0.5)
     with project.start("check") as running:
@@ -281,7 +297,7 @@ def test_what_a_crash_left_open_is_no_fault(project: Project) -> None:
     until(lambda: _is_gone(training))
     found = looked(project, exit_code=1)
     assert told(found, "lock", "ok").endswith("is free")
-    assert "was begun and never ended, which was interrupted" in told(found, "crash", "mind")
+    assert "was interrupted (nothing need be done" in told(found, "crash", "warn")
     assert not (project.root / CHALLENGER).exists()
 
 
@@ -322,64 +338,49 @@ def under_crontab(project: Project, crontab: str, *words: str, **environment: st
     )
 
 
-def test_the_world_is_looked_at_as_cron_gives_it(project: Project) -> None:
-    """What the shell has is not there; what the crontab sets above its line is, and the secrets that the line reads."""
-    secrets = project.root / "secrets.env"
-    secrets.write_text(f"export TOKEN={MARKER}\n")
+def test_the_set_up_is_tested_as_cron_gives_it(project: Project) -> None:
+    """What the shell has is not there; what the crontab sets is. Nothing of a line is run."""
     project.configure(monitoring={"headers": {"X-Token": "${TOKEN}"}})
     (project.root / "bin").mkdir()
     (project.root / "Makefile").write_text("train-model:\nifneq ($(SHELL_ONLY),)\n\t$(error not bare)\nendif\n")
-    line = f"*/5 * * * * . {secrets}; {RETRAIN} check -c {project.root}/config.yaml"
-    crontab = f'PATH="{project.root}/bin:/usr/bin:/bin"\nMAILTO=root\n{line}\nPATH=/late\n'
-    done = under_crontab(project, crontab, **OF_SHELL)
+    line = f"*/5 * * * * touch {project.root}/ran; {RETRAIN} check -c {project.root}/config.yaml"
+    crontab = f'PATH="{project.root}/bin:/usr/bin:/bin"\nMAILTO=root\nTOKEN={MARKER}\n{line}\n'
+    done = under_crontab(project, crontab, "-v", **OF_SHELL)
     assert done.returncode == 0, done.stdout + done.stderr
     assert MARKER not in done.stdout + done.stderr
-    first = done.stdout.splitlines()[0]
-    assert first.startswith(
-        f"ok      environment    cron's, with PATH={project.root}/bin:/usr/bin:/bin, PATH, MAILTO set"
+    assert done.stdout.startswith(
+        f"ok    environment    cron's, with PATH={project.root}/bin:/usr/bin:/bin; the crontab sets PATH, MAILTO, TOKEN"
     )
-    assert first.endswith("what its line does before it calls retrain is done here, too")
     assert "secrets        ${TOKEN} is set" in done.stdout
-    assert "ok      training       `make -n train-model`" in done.stdout
+    assert "ok    training       `make -n train-model`" in done.stdout
+    assert not (project.root / "ran").exists()
 
 
 def test_what_cron_lacks_is_found(project: Project) -> None:
-    """A variable that only the shell has: exit 2 and whose environment it was. A PATH without make: BROKEN."""
+    """A variable that only the shell has: exit 2 and whose environment it was. A PATH without make fails."""
     project.configure(monitoring={"headers": {"X-Token": "${TOKEN}"}})
     done = under_crontab(project, "@daily true\n", **OF_SHELL)
     assert done.returncode == 2
     assert "the environment variable TOKEN is not set" in done.stderr
-    assert "The environment is cron's, with PATH=/usr/bin:/bin" in done.stderr
+    assert "The environment is cron's, with PATH=/usr/bin:/bin; the crontab sets no variable" in done.stderr
+    assert "what a job sets itself is not known here" in done.stderr
 
     project.configure(monitoring={"headers": {}})
     (project.root / "data/holdout.csv").unlink()
     done = under_crontab(project, f"PATH={project.root}\n0 4 * * * {shlex.quote(str(RETRAIN))} promote --if-pending\n")
     assert done.returncode == 1
-    assert "mind    environment" in done.stderr
-    assert "no line of it runs retrain check" in done.stderr
-    assert f"BROKEN  training       the command make was not found in PATH={project.root}" in done.stderr
+    assert "WARN  environment" in done.stdout
+    assert "no line of it runs retrain check (what runs retrain check, and in which environment?" in done.stdout
+    assert f"FAIL  training       the command make was not found in PATH={project.root}" in done.stdout
 
-    line = f"* * * * * {RETRAIN} check --dry-run -c {project.root}/config.yaml\n* * * * * {RETRAIN} check\n"
-    done = under_crontab(project, line)
-    assert done.returncode == 1
-    assert f"no line of it runs retrain check -c {project.root}/config.yaml (1 line of it with another)" in done.stderr
 
-    done = under_crontab(project, f"* * * * * retrain check -c {project.root}/config.yaml\n")
+def test_without_a_crontab_that_is_said(project: Project) -> None:
+    """The tests go on in cron's bare environment, with a warning."""
+    (project.root / "data/holdout.csv").unlink()
+    done = project.run("doctor", "--cron-env", PATH="/nowhere", HOME=str(project.root))
     assert done.returncode == 1
-    assert "calls retrain, which is no program there: cron's PATH is /usr/bin:/bin" in done.stderr
-
-    (project.root / "secrets.env").write_text(f"export TOKEN={MARKER} {MARKER}/tail\n")
-    done = under_crontab(
-        project, f"* * * * * . {project.root}/secrets.env; {RETRAIN} check -c {project.root}/config.yaml\n"
-    )
-    assert done.returncode == 1
-    assert "does not come to call retrain" in done.stderr
-    assert MARKER not in done.stdout + done.stderr
-
-    missing = f"* * * * * . {project.root}/gone.env; {RETRAIN} check -c {project.root}/config.yaml\n"
-    done = under_crontab(project, missing)
-    assert done.returncode == 1
-    assert "does not come to call retrain" in done.stderr
+    assert "WARN  environment    cron's, with PATH=/usr/bin:/bin; " in done.stdout
+    assert "crontab" in done.stdout.splitlines()[0]
 
 
 def _is_gone(process: str) -> bool:

@@ -409,7 +409,7 @@ def test_a_probation_that_could_never_act_is_refused(project: Project, sections:
 
 
 def test_doctor_proves_that_the_gate_can_say_no(project: Project) -> None:
-    """Exit 0 and a line a control; nothing is written, and no look is used."""
+    """Exit 0 and a finding for each control; nothing is written, and no comparison is used."""
     project.serve(project.models.weak)
     before = project.files()
     said = project.json("doctor")
@@ -421,15 +421,15 @@ def test_doctor_proves_that_the_gate_can_say_no(project: Project) -> None:
     assert project.json("promote", str(project.models.strong), "--dry-run")["look"] == 1
 
 
-def test_doctor_finds_a_broken_gate(project: Project) -> None:
+def test_doctor_finds_a_gate_that_promotes_a_control(project: Project) -> None:
     """A holdout with its labels turned round: shuffled predictions do better than the champion. Exit 1, and why."""
     project.serve(project.models.strong)
     rows = pd.read_csv(project.models.holdout)
     rows.assign(y=1 - rows["y"]).to_csv(project.root / "data/holdout.csv", index=False)
     done = project.run("doctor")
     assert done.returncode == 1
-    assert "BROKEN  gate           would promote the champion with its predictions shuffled" in done.stderr
-    assert "promotion.target" in done.stderr
+    assert "FAIL  gate           would promote the champion with its predictions shuffled" in done.stdout
+    assert "promotion.target" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -446,7 +446,7 @@ def test_doctor_finds_a_gate_that_can_judge_nobody(project: Project, promotion: 
     project.configure(promotion=promotion)
     done = project.run("doctor")
     assert done.returncode == 1
-    assert words in done.stderr
+    assert words in done.stdout
 
 
 def test_a_model_that_spoils_the_answer_is_no_bug(project: Project) -> None:
@@ -460,7 +460,7 @@ def test_a_model_that_spoils_the_answer_is_no_bug(project: Project) -> None:
     subprocess.run([sys.executable, "-B", "-c", make], cwd=project.root, env={"PYTHONPATH": "."}, check=True)
     done = project.run("doctor", PYTHONDONTWRITEBYTECODE="")
     assert done.returncode == 1
-    assert "an answer that cannot be read" in done.stderr
+    assert "an answer that cannot be read" in done.stdout
     assert not (project.root / "__pycache__").exists()
 
 

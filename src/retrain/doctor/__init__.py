@@ -1,1 +1,1 @@
-"""What `retrain doctor` looks at, one file a subject."""
+"""`retrain doctor`: what it tests, a file a subject, and the repair of the journal."""

@@ -1,34 +1,33 @@
-"""`retrain doctor`: what would otherwise be found out at night. It looks at everything and changes nothing."""
+"""`retrain doctor`: test the whole set-up, so that nothing is found out at night. It changes nothing."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from retrain.context import open_context
-from retrain.doctor import crontab, endpoint, gate, settings, store, training
-from retrain.doctor import state as present
-from retrain.doctor.findings import Finding, Health, broken
+from retrain.core.text import counted
+from retrain.doctor import crontab, endpoint, gate, settings, state, store, training
+from retrain.doctor.findings import Finding, Severity, fail
 from retrain.errors import ConfigError, Exit, Report, RetrainError
 from retrain.output import Output
 
-_FACES = {Health.OK: "ok", Health.MIND: "mind", Health.BROKEN: "BROKEN"}
-_VERDICT, _WHAT = 8, 15
+_SEVERITY, _WHAT = 6, 15
 """Columns."""
 
 
 def doctor(file: Path, output: Output, progress: Callable[[float], None], *, cron_env: bool) -> Report:
-    """The report of everything that was examined, in the order in which one would repair it; exit code 1 on a failure.
+    """The report of everything that was tested, the failures last; exit code 1 where one is among them.
 
-    `cron_env`: in the environment of the cron job that checks with this configuration. Raises ConfigError.
+    `cron_env`: in the environment that cron gives to a job. Raises ConfigError.
     """
-    world = crontab.enter(file) if cron_env else None
+    cron = crontab.enter() if cron_env else None
     try:
         context = open_context(file)
     except ConfigError as error:
-        raise (ConfigError(f"{error}\nThe environment is {world}") if world is not None else error) from None
+        raise (ConfigError(f"{error}\nThe environment is {cron}") if cron is not None else error) from None
     output.secrets = context.secrets
-    known = present.history(context)
-    rooms: Sequence[tuple[str, Callable[[], Iterable[Finding]]]] = (
-        ("environment", lambda: settings.environment(context, world)),
+    known = state.history(context)
+    tests: Sequence[tuple[str, Callable[[], Iterable[Finding]]]] = (
+        ("environment", lambda: settings.environment(context, cron)),
         ("configuration", lambda: settings.configuration(context)),
         ("secrets", lambda: settings.secrets(context)),
         ("metrics", lambda: endpoint.metrics(context, known.past)),
@@ -36,46 +35,56 @@ def doctor(file: Path, output: Output, progress: Callable[[float], None], *, cro
         ("training data", lambda: training.data(context)),
         ("gate", lambda: gate.gate(context, known.judgements, progress)),
         ("champion", lambda: store.champion(context, known.past)),
+        ("versions", lambda: store.versions(context, known.past)),
         ("models", lambda: store.directories(context)),
-        ("journal", lambda: present.journal(context, known)),
-        ("lock", lambda: present.at_work(context, known)),
-        ("clock", lambda: present.clock(context, known)),
+        ("journal", lambda: state.journal(context, known)),
+        ("lock", lambda: state.lock(context, known)),
+        ("clock", lambda: state.clock(context, known)),
         ("clock", lambda: endpoint.clock(context)),
     )
-    findings = [finding for what, look in rooms for finding in _looked(what, look)]
-    lines = [_line(each) for each in findings]
-    lines.append(_summary(findings))
-    data = {
-        "findings": [
-            {"what": each.what, "ok": each.ok, "verdict": each.health, "message": each.sentence} for each in findings
-        ],
-        "message": "\n".join(lines),
-    }
-    whole = all(each.ok for each in findings)
-    return Report("\n".join(lines), data, Exit.DONE if whole else Exit.FAILED)
+    findings = [finding for what, test in tests for finding in _found(what, test)]
+    failed = any(each.severity is Severity.FAIL for each in findings)
+    text = _text(findings, verbose=output.verbose, quiet=output.quiet)
+    found = [
+        {
+            "what": each.what,
+            "ok": each.severity is not Severity.FAIL,
+            "verdict": each.severity,
+            "message": each.message,
+        }
+        for each in findings
+    ]
+    data = {"findings": found, "message": _text(findings, verbose=True, quiet=False)}
+    return Report(text, data, Exit.FAILED if failed else Exit.DONE, on_stdout=True)
 
 
-def _looked(what: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
-    """What was found; one look that fails is a finding, and keeps nobody from the others."""
+def _found(what: str, test: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """The findings of a test; one that cannot be finished is a finding, and does not keep the others from running."""
     try:
-        yield from look()
+        yield from test()
     except ConfigError:
         raise
     except RetrainError as error:
-        yield broken(what, str(error))
+        yield fail(what, str(error))
     except OSError as error:
-        yield broken(what, f"{error.filename}: {error.strerror}")
+        yield fail(what, f"{error.filename}: {error.strerror}")
+
+
+def _text(findings: Sequence[Finding], *, verbose: bool, quiet: bool) -> str:
+    """The report: passes only if verbose, then warnings, failures and a summary; failures only if quiet."""
+    shown = [Severity.FAIL] if quiet else [*([Severity.OK] if verbose else []), Severity.WARN, Severity.FAIL]
+    lines = [_line(each) for severity in shown for each in findings if each.severity is severity]
+    return "\n".join(lines if quiet else [*lines, _summary(findings, verbose=verbose)])
 
 
 def _line(finding: Finding) -> str:
-    sentence = finding.sentence.replace("\n", f"\n{'':<{_VERDICT + _WHAT}}")
-    return f"{_FACES[finding.health]:<{_VERDICT}}{finding.what:<{_WHAT}}{sentence}"
+    head = finding.severity if finding.severity is Severity.OK else finding.severity.upper()
+    message = f"\n{'':<{_SEVERITY + _WHAT}}".join(finding.message.splitlines())
+    return f"{head:<{_SEVERITY}}{finding.what:<{_WHAT}}{message}"
 
 
-def _summary(findings: Sequence[Finding]) -> str:
-    count = {health: sum(each.health is health for each in findings) for health in Health}
-    minded = f", and {count[Health.MIND]} to mind" if count[Health.MIND] else ""
-    if count[Health.BROKEN]:
-        return f"{count[Health.BROKEN]} of {len(findings)} broken{minded}"
-    sound = "retrain can do its work (whether the model is good, retrain status tells)"
-    return f"nothing of {len(findings)} broken{minded}: {sound}"
+def _summary(findings: Sequence[Finding], *, verbose: bool) -> str:
+    passed, warned, failed = (sum(each.severity is severity for each in findings) for severity in Severity)
+    counts = f"{passed} ok" + (f", {counted(warned, 'warning')}" if warned else "")
+    counts += f", {failed} failed" if failed else ": retrain can do its work"
+    return counts if verbose else f"{counts} (-v shows all)"

@@ -1,4 +1,4 @@
-"""The monitoring endpoint: is it there, does every query give one value, and how old are the windows?"""
+"""The monitoring endpoint: does it answer, does every query give one value, and how old are the windows?"""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,9 +11,9 @@ from retrain.config.schema import CountQueries, Monitoring, MonitorType, Observe
 from retrain.context import Context
 from retrain.core.assess import assess
 from retrain.core.past import Past
-from retrain.core.records import NAMES, Assessment, Counts, Snapshot, State, Unknown
+from retrain.core.records import NAMES, Assessment, Counts, Snapshot, Unknown
 from retrain.core.text import duration, moment
-from retrain.doctor.findings import Finding, broken, mind, ok
+from retrain.doctor.findings import Finding, fail, ok, warn
 from retrain.effects import monitoring
 from retrain.effects.monitoring.transport import shown, within
 
@@ -25,7 +25,7 @@ Value = float | str | datetime | Unknown
 _OF_THE_ENDPOINT = frozenset({"unreachable", "deadline", "status", "too_large", "unparseable"})
 """Kinds of Unknown that are about the answer as a whole."""
 _OF_AGE = frozenset({"stale", "future"})
-APART = timedelta(seconds=60)
+_APART = timedelta(seconds=60)
 """How far apart two clocks may be."""
 
 
@@ -33,56 +33,53 @@ def metrics(context: Context, past: Past) -> Iterator[Finding]:
     """The endpoint, each query that gives no single value, each signal, and its age. Raises ConfigError for a query."""
     asked = context.config.monitoring
     if asked is None:
-        yield ok("metrics", "none is configured: the age of the champion alone can start a training")
+        yield ok("metrics", "none is configured; the age of the champion alone can start a training")
         return
     snapshot = monitoring.fetch(asked, context.secrets, context.clock())
     values = _values(context, asked, snapshot)
-    wrong = {path: value for path, value in values.items() if isinstance(value, Unknown)}
-    yield from _queries(asked, values, wrong)
-    told = {each.why for each in wrong.values()}
+    unknown = {path: value for path, value in values.items() if isinstance(value, Unknown)}
+    yield from _queries(asked, values, unknown)
+    kinds = {each.kind for each in unknown.values()}
     for each in assess(snapshot, context.config.triggers, past):
-        if each.state is not State.UNKNOWN:
-            yield ok("metrics", f"can be read: {each.sentence}")
+        if each.unknown is None:
+            yield ok("metrics", each.sentence)
             yield _age(context, each)
-        elif not any(why in each.sentence for why in told):
-            yield broken(
-                "freshness" if each.unknown is not None and each.unknown.kind in _OF_AGE else "metrics", each.sentence
-            )
+        elif each.unknown.kind not in kinds:  # else it is that of a query, which was reported
+            what = "freshness" if each.unknown.kind in _OF_AGE else "metrics"
+            yield fail(what, f"{NAMES[each.signal]} is unknown: {each.unknown.why}", remedy=each.unknown.remedy)
 
 
 def clock(context: Context) -> Iterator[Finding]:
-    """Whether the endpoint's clock and ours agree; nothing where it tells no time."""
-    asked, what = context.config.monitoring, "clock"
+    """Whether the endpoint's clock and this machine's agree; nothing where its answer has no date."""
+    asked = context.config.monitoring
     ahead = ahead_of(asked, context.clock) if asked is not None else None
     if asked is None or ahead is None:
         return
-    where, span = monitoring.shown(asked.url), duration(abs(ahead))
-    if abs(ahead) <= APART:
-        yield ok(what, f"ours and that of {where} agree (within {APART.seconds} s)")
+    where, span = shown(asked.url), duration(abs(ahead))
+    if abs(ahead) <= _APART:
+        yield ok("clock", f"this machine and {where} agree on the time (within {_APART.seconds} s)")
         return
     side = "behind" if ahead > timedelta() else "ahead of"
-    yield broken(
-        what,
-        f"ours ({moment(context.clock())}) is {span} {side} that of {where}, so that windows look too old or not yet"
-        " over. Which of them is wrong cannot be told from here: see the time synchronisation (NTP) of both machines",
-    )
+    seen = f"this machine's clock is {span} {side} that of {where}, so windows look too old or not yet over"
+    yield fail("clock", seen, remedy="either may be wrong; see the time synchronisation (NTP) of both machines")
 
 
-def _queries(asked: Monitoring, values: Mapping[str, Value], wrong: Mapping[str, Unknown]) -> Iterator[Finding]:
-    reasons: dict[str, list[str]] = {}
-    for path, each in wrong.items():
-        reasons.setdefault(each.why, []).append(f"monitoring.{path}")
-    where = monitoring.shown(asked.url)
-    first = next(iter(wrong.values()), None)
-    if first is not None and first.kind in _OF_THE_ENDPOINT and len(wrong) == len(values) and len(reasons) == 1:
-        yield broken("endpoint", f"{first.why}. Is it up, and is monitoring.url right? (monitoring.type: {asked.type})")
+def _queries(asked: Monitoring, values: Mapping[str, Value], unknown: Mapping[str, Unknown]) -> Iterator[Finding]:
+    """Whether the endpoint answers, and which queries give no value, those with the same cause together."""
+    paths: dict[Unknown, list[str]] = {}
+    for path, each in unknown.items():
+        paths.setdefault(each, []).append(f"monitoring.{path}")
+    first = next(iter(paths), None)
+    if first is not None and first.kind in _OF_THE_ENDPOINT and len(unknown) == len(values) and len(paths) == 1:
+        remedy = f"is it up, and are monitoring.url and monitoring.type ({asked.type}) right?"
+        yield fail("endpoint", first.why, remedy=first.remedy or remedy)
         return
-    yield ok("endpoint", f"{where} answers")
-    for why, paths in reasons.items():
-        yield broken("metrics", f"{' and '.join(paths)}: {why}")
-    if not wrong:
-        shown = ", ".join(f"{path} {_shown(value)}" for path, value in values.items())
-        yield ok("metrics", f"every query gives one value: {shown}")
+    yield ok("endpoint", f"{shown(asked.url)} answers")
+    for each, those in paths.items():
+        yield fail("metrics", " and ".join(those), each.why, remedy=each.remedy)
+    if not unknown:
+        found = ", ".join(f"{path} {_shown(value)}" for path, value in values.items())
+        yield ok("metrics", "every query gives one value", found)
 
 
 def _values(context: Context, asked: Monitoring, snapshot: Snapshot) -> dict[str, Value]:
@@ -109,7 +106,7 @@ def _counts(
 ) -> dict[str, Value | None]:
     if isinstance(counts, Counts):
         return {"counts.tp": counts.tp, "counts.fp": counts.fp, "counts.fn": counts.fn}
-    # A snapshot tells of the first of them that is unknown, so they are asked for as if they were other numbers.
+    # A snapshot has the first of them that is unknown, so they are asked for as if they were other numbers.
     alone = replace(asked, f1=queries.tp, drift=queries.fp, samples=queries.fn)
     alone = replace(alone, counts=None, observed_at=ObservedAt(), window=None, positives=None)
     again = monitoring.fetch(alone, context.secrets, context.clock())
@@ -121,16 +118,12 @@ def _age(context: Context, seen: Assessment) -> Finding:
     name, longest = NAMES[seen.signal], context.config.triggers.max_age_of(seen.signal)
     if seen.dated and seen.observed_at is not None:
         age = duration(context.clock() - seen.observed_at)
-        limit = f"it may be {duration(longest)} old (triggers.max_age)"
-        return ok("freshness", f"the window of {name} ended {age} ago; {limit}")
+        return ok("freshness", f"the window of {name} is recent", f"ended {age} ago, max_age {duration(longest)}")
     asked = context.config.monitoring
     gauge = asked is not None and asked.type is MonitorType.PROMETHEUS
-    hint = "a gauge with the end of the window, or push_time_seconds" if gauge else "the end of the window"
-    return mind(
-        "freshness",
-        f"how old {name} is nobody can tell, so that a monitor that has stopped looks healthy for ever:"
-        f" let monitoring.observed_at query {hint}",
-    )
+    end = "a gauge with the end of the window, or push_time_seconds" if gauge else "the end of the window"
+    seen_as = f"the age of {name} is not known, so a monitor that has stopped looks healthy for ever"
+    return warn("freshness", seen_as, remedy=f"let monitoring.observed_at query {end}")
 
 
 def _shown(value: Value) -> str:
@@ -139,36 +132,36 @@ def _shown(value: Value) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def ahead_of(monitoring: Monitoring, clock: Callable[[], datetime]) -> timedelta | None:
-    """How far the endpoint's clock is ahead of ours (negative: behind), to about a second.
+def ahead_of(asked: Monitoring, clock: Callable[[], datetime]) -> timedelta | None:
+    """How far the endpoint's clock is ahead of this one (negative: behind), to about a second.
 
-    It is the Date of its answer, so None where it says none: from a file, without an answer. Asked as `fetch` asks:
+    It is the Date of its answer, so None where there is none: from a file, without an answer. Asked as `fetch` asks:
     the same headers, certificates, redirects and limits.
     """
     from retrain.effects.monitoring.transport import Client, Session
 
     apart: list[timedelta] = []
-    deadline = time.monotonic() + monitoring.timeout.total_seconds()
+    deadline = time.monotonic() + asked.timeout.total_seconds()
 
-    def hear(response: "requests.Response", **_: Any) -> None:
-        told = _date(response.headers.get("Date", ""), response.headers.get("Age", ""))
-        if told is not None:
-            apart.append(told - clock())
+    def note(response: "requests.Response", **_: Any) -> None:
+        at = _date(response.headers.get("Date", ""), response.headers.get("Age", ""))
+        if at is not None:
+            apart.append(at - clock())
 
     def ask() -> None:
         with Session() as session:
-            session.hooks["response"].append(hear)
-            Client(session, monitoring, deadline).get(monitoring.url, shown(monitoring.url))
+            session.hooks["response"].append(note)
+            Client(session, asked, deadline).get(asked.url, shown(asked.url))
 
     within(deadline, ask)
     return apart[-1] if apart else None
 
 
 def _date(date: str, age: str) -> datetime | None:
-    """The time that these headers tell; a cache adds how long it has had the answer."""
+    """The time in these headers; a cache adds how long it has had the answer."""
     try:
-        told = parsedate_to_datetime(date)
+        at = parsedate_to_datetime(date)
         seconds = int(age) if age.isdecimal() else 0
-        return told.replace(tzinfo=told.tzinfo or UTC).astimezone(UTC) + timedelta(seconds=seconds)
+        return at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC) + timedelta(seconds=seconds)
     except (ValueError, OverflowError):
         return None

@@ -1,41 +1,44 @@
-"""What a look at one thing found, for a person who has to mend it."""
+"""What a test found, in parts, for a person who has to repair it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Health(StrEnum):
-    """How it stands with one thing: as it should, in a way that may become a nuisance, or broken."""
+class Severity(StrEnum):
+    """Whether something works, works but deserves attention, or keeps retrain from its work or lets somebody in."""
 
     OK = "ok"
-    MIND = "mind"
-    BROKEN = "broken"
+    WARN = "warn"
+    FAIL = "fail"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at. The sentence says what was seen and, unless it is ok, how to mend it."""
+    """One thing that was tested: what was `seen` as a clause, the `numbers` behind it, and what a person can do."""
 
     what: str
-    health: Health
-    sentence: str
+    severity: Severity
+    seen: str
+    numbers: str = ""
+    remedy: str = ""
 
     @property
-    def ok(self) -> bool:
-        """Whether nothing is broken here."""
-        return self.health is not Health.BROKEN
+    def message(self) -> str:
+        """The parts in one sentence."""
+        numbers = f": {self.numbers}" if self.numbers else ""
+        return f"{self.seen}{numbers}" + (f" ({self.remedy})" if self.remedy else "")
 
 
-def ok(what: str, sentence: str) -> Finding:
-    """It is as it should be."""
-    return Finding(what, Health.OK, sentence)
+def ok(what: str, seen: str, numbers: str = "") -> Finding:
+    """A finding that something works."""
+    return Finding(what, Severity.OK, seen, numbers)
 
 
-def mind(what: str, sentence: str) -> Finding:
-    """It works, and a person should know of it."""
-    return Finding(what, Health.MIND, sentence)
+def warn(what: str, seen: str, numbers: str = "", *, remedy: str = "") -> Finding:
+    """A finding that something works, but deserves attention."""
+    return Finding(what, Severity.WARN, seen, numbers, remedy)
 
 
-def broken(what: str, sentence: str) -> Finding:
-    """It keeps retrain from doing its work, or lets somebody in."""
-    return Finding(what, Health.BROKEN, sentence)
+def fail(what: str, seen: str, numbers: str = "", *, remedy: str = "") -> Finding:
+    """A finding that something does not work."""
+    return Finding(what, Severity.FAIL, seen, numbers, remedy)

@@ -9,76 +9,17 @@ from retrain.core.explain import name_of
 from retrain.core.judge import judge, next_look
 from retrain.core.rules import Gate
 from retrain.core.text import counted
-from retrain.core.verdicts import Ruling, Tally, Verdict
-from retrain.doctor.findings import Finding, broken, mind, ok
+from retrain.core.verdicts import Ruling, Tally
+from retrain.doctor.findings import Finding, fail, ok, warn
 from retrain.effects import evaluation, registry
 from retrain.errors import RetrainError
 
-ITSELF, SHUFFLED, ALWAYS = "itself", "shuffled", "always "
-"""The names of the controls: the champion, its predictions in another order, one label for every row."""
-
-
-def rule_on(tallies: Mapping[str, Tally], gate: Gate) -> tuple[Finding, ...]:
-    """What the gate says to each control, by the name of its tally, at the first and so most generous look.
-
-    A gate that would promote one is broken: it, the holdout or the champion is not what it is taken for. The last
-    finding is about a challenger that knows every label, and says whether there is anything left to promote.
-    """
-    if not tallies:
-        return ()
-    found = [_rule_on(name, tally, gate) for name, tally in tallies.items()]
-    return (*found, _on_knowing(judge(_knowing(next(iter(tallies.values()))), gate, 1)))
-
-
-def _on_knowing(verdict: Verdict) -> Finding:
-    nobody = "would promote nobody, not even a challenger that knows every label"
-    if verdict.ruling is Ruling.PROMOTE:
-        return ok("gate", "would promote a challenger that knows every label")
-    if verdict.ruling is Ruling.REJECT or verdict.challenger_score is None:
-        return broken("gate", f"{nobody}: {verdict.message}")
-    return mind(
-        "gate",
-        f"{nobody}: this champion has next to nothing left to win here ({counted(verdict.discordant or 0, 'error')})",
-    )
-
-
-def _knowing(tally: Tally) -> Tally:
-    """The tally of a challenger that knows every label."""
-    return replace(tally, cells=tuple(replace(cell, challenger=cell.truth) for cell in tally.cells))
-
-
-def _rule_on(name: str, tally: Tally, gate: Gate) -> Finding:
-    verdict = judge(tally, gate, 1)
-    who = _who(name)
-    scores = "" if verdict.challenger_score is None else f"{name_of(gate)} {verdict.challenger_score:.3f}"
-    scores += "" if verdict.champion_score is None else f" against the champion's {verdict.champion_score:.3f}"
-    if verdict.ruling is not Ruling.PROMOTE:
-        return ok("gate", f"turns down {who}" + (f" ({scores})" if scores else ""))
-    return broken("gate", f"would promote {who} ({scores}): {_mend(verdict.champion_score, gate)}")
-
-
-def _who(name: str) -> str:
-    if name == ITSELF:
-        return "the champion itself"
-    if name == SHUFFLED:
-        return "the champion with its predictions shuffled"
-    return f"a dummy that always says {name.removeprefix(ALWAYS)}"
-
-
-def _mend(champion_score: float | None, gate: Gate) -> str:
-    """What to look at where a control gets through."""
-    if champion_score is None:
-        return "without a champion the floor alone decides; raise promotion.floor above what knowing nothing reaches"
-    if gate.min_improvement < 0:
-        return f"promotion.min_improvement {gate.min_improvement:+g} lets too much through; raise it"
-    return (
-        "the champion does worse on this holdout than knowing nothing. Are promotion.positive, promotion.target and the"
-        " labels of the holdout right?"
-    )
+_CONTROLS = {"itself": "the champion itself", "shuffled": "the champion with its predictions shuffled"}
+"""What the controls are, by the names of their tallies; the others predict one label for every row."""
 
 
 def gate(context: Context, judgements: Sequence[Judged], progress: Callable[[float], None]) -> Iterator[Finding]:
-    """Holdout and champion, and what the gate says to each control. No look is used up: nothing can come of it."""
+    """Holdout and champion, and the verdict on each control. No comparison is used up: nothing can come of it."""
     config = context.config
     try:
         serving = registry.served(config.models)
@@ -87,11 +28,10 @@ def gate(context: Context, judgements: Sequence[Judged], progress: Callable[[flo
             champion, config.promotion, config.training.directory, progress, models=config.models
         )
     except evaluation.Unscorable as error:
-        side = "holdout" if error.side == "holdout" else "champion"
-        yield broken(side, f"{error} (so the gate cannot be tried)")
+        yield fail("holdout" if error.side == "holdout" else "champion", f"{error}; the gate was not tested")
         return
     except RetrainError as error:
-        yield broken("gate", f"cannot be tried: {error}")
+        yield fail("gate", f"was not tested: {error}")
         return
     tally = next(iter(tallies.values()), None)
     if tally is not None:
@@ -99,11 +39,54 @@ def gate(context: Context, judgements: Sequence[Judged], progress: Callable[[flo
     yield from rule_on(tallies, config.gate)
 
 
+def rule_on(tallies: Mapping[str, Tally], gate: Gate) -> Iterator[Finding]:
+    """The verdict on each control at the first comparison, which is the most generous one.
+
+    A gate that would promote one fails: it, the holdout or the champion is not what it is taken for. The last finding
+    is about a challenger that knows every label, and says whether any can be promoted.
+    """
+    for name, tally in tallies.items():
+        yield _control(name, tally, gate)
+    if tallies:
+        yield _perfect(next(iter(tallies.values())), gate)
+
+
+def _control(name: str, tally: Tally, gate: Gate) -> Finding:
+    verdict, who = judge(tally, gate, 1), _CONTROLS.get(name, f"a model that knows nothing ({name})")
+    new, old = verdict.challenger_score, verdict.champion_score
+    scores = f"{name_of(gate)} {new:.3f}" if new is not None else ""
+    scores += f", the champion's {old:.3f}" if old is not None else ""
+    if verdict.ruling is not Ruling.PROMOTE:
+        return ok("gate", f"turns down {who}", scores)
+    if old is None:
+        remedy = "raise promotion.floor above what a model reaches that knows nothing"
+    elif gate.min_improvement < 0:
+        remedy = f"raise promotion.min_improvement, which is {gate.min_improvement:+g}"
+    else:
+        remedy = (
+            "the champion does worse here than a model that knows nothing; are promotion.positive, promotion.target and"
+            " the labels of the holdout right?"
+        )
+    return fail("gate", f"would promote {who}", scores, remedy=remedy)
+
+
+def _perfect(tally: Tally, gate: Gate) -> Finding:
+    """The verdict on a challenger that knows every label."""
+    known = replace(tally, cells=tuple(replace(cell, challenger=cell.truth) for cell in tally.cells))
+    verdict, nobody = judge(known, gate, 1), "would not even promote a challenger that knows every label"
+    if verdict.ruling is Ruling.PROMOTE:
+        return ok("gate", "would promote a challenger that knows every label")
+    if verdict.ruling is Ruling.REJECT or verdict.challenger_score is None:
+        return fail("gate", nobody, verdict.message)
+    errors = f"this champion makes {counted(verdict.discordant or 0, 'error')} on it"
+    return warn("gate", nobody, errors, remedy="take more rows as holdout")
+
+
 def _holdout(context: Context, tally: Tally, judgements: Sequence[Judged], *, has_champion: bool) -> Finding:
-    promotion, looks = context.config.promotion, next_look(tally, judgements) - 1
-    fits = ", and the champion can predict them all" if has_champion else ""
-    told = f"{promotion.holdout} has {counted(tally.rows, 'row')} with the label {promotion.target!r}{fits}"
-    uses = f"{looks} of {counted(promotion.holdout_uses, 'look')} used (promotion.holdout_uses)"
-    if looks < promotion.holdout_uses:
-        return ok("holdout", f"{told}; {uses}")
-    return mind("holdout", f"{told}; {uses}, so that it can show less and less: take fresh rows, all of them")
+    promotion, used = context.config.promotion, next_look(tally, judgements) - 1
+    seen = f"{promotion.holdout} has {counted(tally.rows, 'row')} with the label {promotion.target!r}"
+    seen += ", and the champion can predict them all" if has_champion else ""
+    uses = f"{used} of {counted(promotion.holdout_uses, 'comparison')} used (promotion.holdout_uses)"
+    if used < promotion.holdout_uses:
+        return ok("holdout", seen, uses)
+    return warn("holdout", seen, uses, remedy="it shows less with each one: take fresh rows, and only fresh ones")

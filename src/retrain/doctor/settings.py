@@ -1,49 +1,47 @@
-"""The environment, the configuration and its secrets. That they could be read at all is why we are here."""
+"""The environment, the configuration and its secrets, which have been read before any test runs."""
 
 from collections.abc import Iterator
 
 from retrain.context import Context
-from retrain.core.text import counted
 from retrain.doctor import host
-from retrain.doctor.crontab import World
-from retrain.doctor.findings import Finding, broken, mind, ok
+from retrain.doctor.crontab import Cron
+from retrain.doctor.findings import Finding, fail, ok, warn
 
 
-def environment(context: Context, world: World | None) -> Iterator[Finding]:
-    """Whose environment all else was looked at with."""
+def environment(context: Context, cron: Cron | None) -> Iterator[Finding]:
+    """In which environment everything is tested."""
     what = "environment"
-    if world is None:
+    if cron is None:
         path = context.environ.get("PATH", "")
-        yield ok(what, f"that of this shell, with PATH={path} (--cron-env looks with the one that cron gives)")
-    elif world.line:
-        yield ok(what, str(world))
+        yield ok(what, f"this shell's, with PATH={path}; --cron-env tests in the one that cron gives")
+    elif cron.checks:
+        yield ok(what, str(cron))
     else:
-        file = context.file
-        missing = "" if world.trouble else f"; no line of it runs retrain check -c {file}"
-        missing += f" ({counted(world.others, 'line')} of it with another)" if world.others else ""
-        yield mind(what, f"{world}{missing}. What runs retrain check, and with which environment? See crontab.example")
+        seen = str(cron) if cron.trouble else f"{cron}; no line of it runs retrain check"
+        yield warn(what, seen, remedy="what runs retrain check, and in which environment? See crontab.example")
 
 
 def configuration(context: Context) -> Iterator[Finding]:
-    """Which file it is, and who may write it: it names commands that are run."""
+    """Who may write the configuration: it names commands that are run."""
     file, what = context.file, "configuration"
-    if host.open_to_others(file):
-        yield broken(what, f"everybody may write {file}, which names commands that are run: chmod o-w {file}")
-    elif host.replaceable_by_others(file):
-        yield broken(what, f"everybody may replace {file}, which names commands that are run: chmod o-w {file.parent}")
+    if host.world_writable(file):
+        yield fail(what, f"{file} is world-writable, and names commands that are run", remedy=f"chmod o-w {file}")
+    elif host.replaceable(file):
+        seen = f"{file.parent} is world-writable, so anybody can replace {file.name}, which names commands that are run"
+        yield fail(what, seen, remedy=f"chmod o-w {file.parent}")
     else:
         yield ok(what, f"{file} can be read, and every key and value in it is known")
 
 
 def secrets(context: Context) -> Iterator[Finding]:
-    """Whether every variable that a secret is read from holds one. Their values are nobody's business."""
+    """Whether every variable that a secret is read from has a value, which is never shown."""
     what, blank = "secrets", context.blank
     names = sorted(context.secrets.variables)
     for name in names:
         if blank.get(name) is True:
-            yield broken(what, f"${{{name}}} is set, but empty: give it the secret where the others are set")
+            yield fail(what, f"${{{name}}} is set, but empty", remedy="give it the secret where the others are set")
         elif name in blank:
-            yield mind(what, f"${{{name}}} is not set, so that the default in the configuration stands in for it")
+            yield warn(what, f"${{{name}}} is not set, so the default in the configuration is used")
     present = [f"${{{name}}}" for name in names if name not in blank]
     if present:
         yield ok(what, f"{', '.join(present)} {'is' if len(present) == 1 else 'are'} set")

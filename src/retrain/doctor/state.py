@@ -1,5 +1,6 @@
-"""The journal, and who is at work: what is open now."""
+"""The journal, the lock and the clock of this machine: what is open now."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -7,12 +8,12 @@ from datetime import datetime, timedelta
 from retrain.context import Context
 from retrain.core.events import Judged
 from retrain.core.past import Past
-from retrain.core.text import duration, moment
+from retrain.core.text import duration, moment, short
 from retrain.doctor import host
-from retrain.doctor.findings import Finding, broken, mind, ok
-from retrain.effects import lock, registry
+from retrain.doctor.findings import Finding, fail, ok, warn
+from retrain.effects import lock as locks
+from retrain.effects import registry
 from retrain.effects.journal import open_journal
-from retrain.effects.lock import stuck
 from retrain.errors import RetrainError
 
 _AHEAD = timedelta(seconds=60)
@@ -21,9 +22,9 @@ _LONG_AGO = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The journal as far as it can be read: what it means, every look at a holdout, and its last check.
+    """What the journal means, every holdout comparison in it, and its last check.
 
-    `trouble` is why it cannot be read; then the rest is as if nothing had ever happened.
+    `trouble` is why it cannot be read; then the rest is that of an empty one.
     """
 
     past: Past = field(default_factory=Past)
@@ -33,73 +34,59 @@ class History:
 
 
 def history(context: Context) -> History:
-    """What the journal says."""
+    """What the journal says, all of which is read."""
     try:
         with open_journal(context.config.state, writable=False) as journal:
             journal.verify()
             last = journal.last_check()
-            at = last.at if last is not None else None
-            return History(journal.past(), tuple(journal.judgements()), at)
+            return History(journal.past(), tuple(journal.judgements()), last.at if last is not None else None)
     except RetrainError as error:
         return History(trouble=str(error))
-    except OSError as error:
-        return History(trouble=f"{error.filename}: {error.strerror}")
 
 
 def journal(context: Context, known: History) -> Iterator[Finding]:
-    """Whether the history can be read, and whether anything has happened lately."""
+    """Whether the journal can be read and written, is that of what serves, and whether anything happened lately."""
     path, what, now = context.config.state / "journal.db", "journal", context.clock()
-    if known.trouble:
-        yield broken(what, known.trouble)
-    elif sealed := [each for each in sorted(path.parent.glob("journal.db*")) if not host.may_write_file(each)]:
-        whose = "may not be written by the user who runs retrain: give it to that user (chown)"
-        yield broken(what, f"{', '.join(map(str, sealed))} {whose}")
-    elif (lost := known.past.lost(_served(context))) is not None:
-        yield broken(what, f"{path}: {lost.message}")
-    elif known.past.newest is None:
-        yield ok(what, f"{path} is empty or not there yet: the first check begins it")
-    elif known.checked_at is None or now - known.checked_at > _LONG_AGO:
-        when = f"the last check was {duration(now - known.checked_at)} ago" if known.checked_at else "no check ever ran"
-        yield mind(what, f"{path} is whole, but {when}: is retrain check in the crontab, and does cron run?")
-    else:
-        yield ok(what, f"{path} is whole; the last check was {duration(now - known.checked_at)} ago")
-
-
-def _served(context: Context) -> str | None:
     serving = registry.served(context.config.models)
-    return serving.version if serving is not None else None
+    lost = known.past.lost(serving.version if serving is not None else None)
+    if known.trouble:
+        yield fail(what, known.trouble)
+    elif sealed := [file for file in sorted(path.parent.glob("journal.db*")) if not host.may(file, os.W_OK)]:
+        seen = f"not writable by the user who runs retrain: {', '.join(map(str, sealed))}"
+        yield fail(what, seen, remedy="chown to that user")
+    elif lost is not None:
+        yield fail(what, lost.why, remedy=lost.remedy)
+    elif known.past.newest is None:
+        yield ok(what, f"{path} is empty or missing; the first check begins it")
+    elif known.checked_at is None or now - known.checked_at > _LONG_AGO:
+        last = f"the last check was {duration(now - known.checked_at)} ago" if known.checked_at else "no check ever ran"
+        yield warn(what, f"{path} can be read", last, remedy="is retrain check in the crontab, and does cron run?")
+    else:
+        yield ok(what, f"{path} can be read", f"the last check was {duration(now - known.checked_at)} ago")
 
 
-def at_work(context: Context, known: History) -> Iterator[Finding]:
+def lock(context: Context, known: History) -> Iterator[Finding]:
     """Who holds the lock, for how long, and what a crash left open."""
-    what, past = "lock", known.past
-    holder = lock.holder(context.config.state)
+    past, holder = known.past, locks.holder(context.config.state)
     if holder is not None:
-        late = stuck(context.config, holder, context.clock())
-        if late is not None:
-            yield broken(what, late)
-        else:
-            yield ok(what, f"{holder} holds it, and is within its time")
+        late = locks.stuck(context.config, holder, context.clock())
+        yield fail("lock", late) if late is not None else ok("lock", f"{holder} holds it, and is within its time limit")
         return
-    yield ok(what, f"{context.config.state / 'lock'} is free")
-    settles = "which was interrupted; the next check records that, and nothing need be done"
+    yield ok("lock", f"{context.config.state / 'lock'} is free")
     if past.run is not None:
-        yield mind("crash", f"training {past.run.id} of {moment(past.run.at)} was begun and never ended, {settles}")
+        seen = f"training {past.run.id} of {moment(past.run.at)} was interrupted"
+        yield warn("crash", seen, remedy="nothing need be done: the next check records that")
     if past.swap is not None:
-        yield mind("crash", f"the {past.swap.swap} of {past.swap.version[:12]} was begun and never recorded, {settles}")
+        seen = f"the {past.swap.swap} of {short(past.swap.version)} was interrupted"
+        yield warn("crash", seen, remedy="nothing need be done: the next check completes it or records that")
 
 
 def clock(context: Context, known: History) -> Iterator[Finding]:
-    """Whether the journal has events that have not happened yet."""
-    now, what = context.clock(), "clock"
-    if known.past.newest is None:
-        return
-    if known.past.newest - now > _AHEAD:
-        yield broken(
-            what,
-            f"it is {moment(now)} by our clock, and the newest event of the journal is of {moment(known.past.newest)},"
-            f" {duration(known.past.newest - now)} from now: the clock was wrong then or is wrong now, so that waits"
-            " may last too long. See the time synchronisation (NTP) of this machine",
-        )
-    else:
-        yield ok(what, f"it is {moment(now)} by our clock, and nothing in the journal is later")
+    """Whether the journal has events from the future."""
+    now, newest = context.clock(), known.past.newest
+    if newest is not None and newest - now > _AHEAD:
+        seen = "the clock was wrong or is wrong now, so waits may last too long"
+        numbers = f"it is {moment(now)}, and the newest event is {duration(newest - now)} ahead, of {moment(newest)}"
+        yield fail("clock", seen, numbers, remedy="see the time synchronisation (NTP) of this machine")
+    elif newest is not None:
+        yield ok("clock", f"it is {moment(now)}, and no event of the journal is later")

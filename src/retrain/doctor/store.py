@@ -1,5 +1,6 @@
 """The champion and its versions, and the directories that retrain writes."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,143 +8,118 @@ from retrain.context import Context
 from retrain.core.past import Past
 from retrain.core.text import counted, short, size
 from retrain.doctor import host
-from retrain.doctor.findings import Finding, Health, broken, mind, ok
+from retrain.doctor.findings import Finding, fail, ok, warn
 from retrain.effects import registry
 from retrain.errors import RetrainError
 
-ROOM = 100 * 1024**2
+_SPARE = 100 * 1024**2
 """Bytes that should be free besides what the models need."""
 _SHOWN = 3
 
 
 def champion(context: Context, past: Past) -> Iterator[Finding]:
-    """What is served, and whether every version that is kept still has the bytes of its name."""
-    models = context.config.models
-    serving = registry.served(models)
+    """What is served."""
+    what, link = "champion", context.config.models.champion
+    serving, known = registry.served(context.config.models), short(past.served or "")
     if serving is None and past.served is None:
-        yield mind("champion", "none serves yet: retrain promote PATH puts the first one in service")
+        yield warn(what, "nothing is served yet", remedy="retrain promote PATH puts the first champion in service")
     elif serving is None:
-        gone = f"{models.champion} is gone, and the journal says that {short(past.served or '')} serves"
-        yield broken("champion", f"{gone}: retrain rollback puts it back")
+        seen = f"{link} is gone, and the journal says that {known} serves"
+        yield fail(what, seen, remedy="retrain rollback puts it back")
     elif serving.made_at is None:
-        gone = f"{models.champion} leads to {serving.path}, which is not there"
-        yield broken("champion", f"{gone}: retrain rollback --to VERSION puts another in service")
+        seen = f"{link} is a dangling link to {serving.path}"
+        yield fail(what, seen, remedy="retrain rollback --to VERSION puts another version in service")
     elif serving.version is None:
-        yield mind("champion", f"{serving.path} is not a version yet; the next training or promotion adopts it as one")
+        yield warn(what, f"{serving.path} is an ordinary file; the next check or promote keeps it as a version")
     elif past.served not in (None, serving.version) and past.swap is None:
-        yield mind(
-            "champion",
-            f"{short(serving.version)} was put in service by hand: the journal says that {short(past.served or '')}"
-            " serves",
-        )
+        yield warn(what, f"{short(serving.version)} was put in service by hand; the journal says that {known} serves")
     else:
-        yield ok("champion", f"{models.champion} leads to version {short(serving.version)}")
-    yield from _versions(context, past)
+        yield ok(what, f"{link} is version {short(serving.version)}")
 
 
-def directories(context: Context) -> Iterator[Finding]:
-    """Whether retrain, and nobody else, can write where it must, with room, and on a file system that locks."""
-    models, state = context.config.models, context.config.state
-    link = models.champion.parent
-    needed = ROOM + 2 * host.size(models.champion)
-    places = {link: needed, link / "versions": needed, models.challenger.parent: needed}
-    for place, room in places.items():
-        yield from _place("models", "models.champion", place, room, Health.MIND)
-    yield from _place("state", "state", state, ROOM, Health.BROKEN)
-    yield from _place("state", "state", state / "runs", ROOM, Health.BROKEN)
-    versions = link / "versions"
-    if versions.exists() and host.device(versions) != host.device(link):
-        yield mind(
-            "models",
-            f"{versions} is on another file system than {link}, whose link leads there: see that whatever loads the"
-            " champion (a container, a copy) has both",
-        )
-
-
-def _versions(context: Context, past: Past) -> Iterator[Finding]:
-    models, wrong = context.config.models, 0
+def versions(context: Context, past: Past) -> Iterator[Finding]:
+    """Whether every version that is kept still has the bytes of its name, and rollback has one to go back to."""
+    what, models, wrong = "versions", context.config.models, 0
     kept, serving = registry.kept(models), registry.served(models)
     before = past.lineage[-1] if past.lineage else None
     if before is not None and before not in kept:
         wrong += 1
-        gone = f"version {short(before)} is not there, so retrain rollback cannot go back to it"
-        yield broken("versions", f"{gone}: restore its file from a copy, or name another one (--to)")
+        seen = f"the previous champion {short(before)} is missing, so retrain rollback cannot go back to it"
+        yield fail(what, seen, remedy="restore its file from a copy, or name another version with --to")
     for version in kept:
         try:
             registry.verify(models, version)
         except RetrainError as error:
             wrong += 1
             is_served = serving is not None and serving.version == version
-            otherwise = "put another in service (retrain rollback)" if is_served else "remove it"
-            yield broken("versions", f"{error}. Restore it from a copy, or {otherwise}")
+            other = "put another in service with retrain rollback" if is_served else "remove it"
+            yield fail(what, str(error), remedy=f"restore it from a copy, or {other}")
     if kept and not wrong:
-        to = f"; retrain rollback goes back to {short(before)}" if before is not None else ""
-        yield ok("versions", f"{counted(len(kept), 'version')} kept, each with the bytes of its name{to}")
+        back = f"; retrain rollback goes back to {short(before)}" if before is not None else ""
+        yield ok(what, f"{counted(len(kept), 'version')} kept, each with the bytes of its name{back}")
 
 
-def _place(what: str, key: str, place: Path, room: int, on_network: Health) -> Iterator[Finding]:
-    """One directory, and the files in it that others must not write."""
+def directories(context: Context) -> Iterator[Finding]:
+    """Whether retrain, and nobody else, can write where it must, with space, and on a file system that locks."""
+    models, state = context.config.models, context.config.state
+    link = models.champion.parent
+    kept = link / "versions"
+    needed = _SPARE + 2 * (models.champion.stat().st_size if models.champion.exists() else 0)
+    for place in dict.fromkeys((link, kept, models.challenger.parent)):
+        yield from _place("models", "models.champion", place, needed, inside=place == kept)
+    yield from _place("state", "state", state, _SPARE, inside=True)
+    yield from _place("state", "state", state / "runs", _SPARE, inside=True)
+    if kept.exists() and kept.stat().st_dev != link.stat().st_dev:
+        seen = f"{kept} is on another file system than {link}, which links to it"
+        yield warn("models", seen, remedy="see that whatever loads the champion, a container say, has both")
+
+
+def _place(what: str, key: str, place: Path, needed: int, *, inside: bool) -> Iterator[Finding]:
+    """One directory, and the files in it that others must not write if `inside`."""
     there = host.there(place)
-    if host.leads_nowhere(there):
-        yield broken(what, f"{there} leads to {there.readlink()}, which is not there: is its disk mounted?")
-        return
-    if not there.is_dir():
-        yield broken(what, f"{there} is a file and must be a directory: move it away, or change {key}")
-        return
-    missing = "" if there == place else f"{place} cannot be made, since "
-    if not host.may_write(there):
-        yield broken(
-            what,
-            f"{missing}{there} may not be read and written by the user who runs retrain, or lies on a read-only file"
-            f" system: see ls -ld {there}",
-        )
-        return
-    problems = [*_open(what, place), *_scarce(what, there, room), *_remote(what, there, on_network)]
-    yield from problems
-    if not problems:
-        state = "there" if there == place else "to be made"
-        free, kind = size(host.free(there)), host.file_system(there)
-        yield ok(
-            what,
-            f"{place} is {state}, ours to write and not everybody's, with {free} free{f' ({kind})' if kind else ''}",
-        )
+    if host.dangling(there):
+        yield fail(what, f"{there} is a dangling link to {there.readlink()}", remedy="is its disk mounted?")
+    elif not there.is_dir():
+        yield fail(what, f"{there} is a file and must be a directory", remedy=f"move it away, or change {key}")
+    elif not host.may(there, os.R_OK | os.W_OK | os.X_OK):
+        missing = "" if there == place else f", and {place} cannot be made"
+        seen = f"{there} is not writable by the user who runs retrain{missing}"
+        yield fail(what, seen, remedy=f"see ls -ld {there}; it may also be on a read-only file system")
+    else:
+        problems = [*_writers(what, place, inside=inside), *_limits(what, there, needed)]
+        yield from problems
+        if not problems:
+            state = "exists" if there == place else "will be made"
+            kind = f" ({host.file_system(there)})" if host.file_system(there) else ""
+            free = f"{size(host.space(there)[0])} free{kind}"
+            yield ok(what, f"{place} {state}, writable by us, not world-writable", free)
 
 
-def _open(what: str, place: Path) -> Iterator[Finding]:
-    """Where everybody may write, everybody may run code as the user of retrain."""
+def _writers(what: str, place: Path, *, inside: bool) -> Iterator[Finding]:
+    """Who else may write here, and so run code as the user of retrain."""
     if not place.is_dir():
         return
-    inside = host.files(place) if what == "state" or place.name == "versions" else ()
-    found = [each for each in (place, *inside) if host.open_to_others(each)]
+    found = [each for each in (place, *(host.files(place) if inside else ())) if host.world_writable(each)]
     if found:
         shown = " ".join(map(str, found[:_SHOWN])) + (" ..." if len(found) > _SHOWN else "")
-        yield broken(what, f"everybody may write {shown}, and so run code as the user of retrain: chmod o-w {shown}")
-    group = host.group_members(place)
-    if group:
+        seen = f"world-writable, so that anybody can run code as the user of retrain: {shown}"
+        yield fail(what, seen, remedy=f"chmod o-w {shown}")
+    if group := host.group_members(place):
         shown = ", ".join(group[:_SHOWN]) + (" ..." if len(group) > _SHOWN else "")
-        yield mind(
-            what,
-            f"{shown} may write {place} as its group, and so run code as the user of retrain: chmod g-w {place},"
-            " unless they are meant to",
-        )
+        seen = f"the group of {place} may write it, and so run code as the user of retrain"
+        yield warn(what, seen, shown, remedy=f"chmod g-w {place}, unless this is intended")
 
 
-def _scarce(what: str, there: Path, room: int) -> Iterator[Finding]:
-    free = host.free(there)
-    if free < room:
-        yield broken(what, f"{size(free)} are free at {there}, and {size(room)} are needed: make room there")
-    if not host.has_names_left(there):
-        yield broken(what, f"no more files can be made at {there} (it has run out of inodes): remove some")
-
-
-def _remote(what: str, there: Path, health: Health) -> Iterator[Finding]:
-    kind = host.file_system(there)
-    if kind not in host.NETWORK:
-        return
-    told = f"{there} is on a network file system ({kind})"
-    if health is Health.BROKEN:
-        why = "where neither the lock nor SQLite's log can be relied on: move it to a local disk and change `state`"
-        yield broken(what, f"{told}, {why}")
-    else:
-        why = "where other machines may see the champion change late: see that nobody but retrain writes there"
-        yield mind(what, f"{told}, {why}")
+def _limits(what: str, there: Path, needed: int) -> Iterator[Finding]:
+    """What the file system lacks: space, inodes, locks."""
+    (free, has_inodes), kind = host.space(there), host.file_system(there)
+    if free < needed:
+        yield fail(what, f"too little space at {there}", f"{size(free)} free, {size(needed)} needed")
+    if not has_inodes:
+        yield fail(what, f"no more files can be made at {there}: it has no free inodes", remedy="remove some")
+    if kind in host.NETWORK and what == "state":
+        seen = f"{there} is on a network file system ({kind}), where locks and SQLite cannot be relied on"
+        yield fail(what, seen, remedy="move it to a local disk and change `state`")
+    elif kind in host.NETWORK:
+        seen = f"{there} is on a network file system ({kind}), where other machines may see a new champion late"
+        yield warn(what, seen, remedy="see that nothing but retrain writes there")

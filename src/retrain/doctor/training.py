@@ -1,4 +1,4 @@
-"""The training command, in the very environment that a check would give it, and the other commands and files."""
+"""The training command, in the environment that a check would give it, and the other commands and files."""
 
 import os
 import tempfile
@@ -11,7 +11,7 @@ from retrain.config.schema import Command, Training
 from retrain.context import Context
 from retrain.core.text import duration
 from retrain.doctor import host
-from retrain.doctor.findings import Finding, broken, ok
+from retrain.doctor.findings import Finding, fail, ok
 from retrain.effects import training
 from retrain.errors import RetrainError, Stopped
 from retrain.train import environment_of
@@ -23,60 +23,56 @@ _GRACE = timedelta(seconds=2)
 
 def commands(context: Context) -> Iterator[Finding]:
     """Whether the training can be started, and the hook after a swap. Nothing is built."""
-    asked = context.config.training
-    environment = environment_of(context, f"{context.clock():%Y%m%dT%H%M%SZ}-look", "retrain doctor looks")
+    asked, after = context.config.training, context.config.promotion.after
+    environment = environment_of(context, f"{context.clock():%Y%m%dT%H%M%SZ}-test", "retrain doctor")
     yield _training(asked, environment, context.secrets.scrub)
-    after = context.config.promotion.after
     if after is not None:
         # Its environment is the training's, less what is about a run.
         hook = replace(asked, command=after)
         plain = training.environment(context.environ, context.secrets.variables, hook, {})
         problem = training.obstacle(hook, plain, "promotion.after")
-        yield broken("after a swap", problem) if problem else ok("after a swap", f"{after[0]} is there and may be run")
+        what = "after a swap"
+        yield fail(what, problem) if problem is not None else ok(what, f"{after[0]} exists and may be run")
 
 
 def data(context: Context) -> Iterator[Finding]:
     """Whether the rows of the training can be read, where they are configured."""
     file, what = context.config.training.data, "training data"
-    if file is None:
-        return
-    if not file.is_file():
-        yield broken(what, f"{file} is not there: make it, or change training.data")
-    elif not host.may_read(file):
-        yield broken(what, f"{file} may not be read by the user who runs retrain: chmod u+r {file}")
-    else:
-        yield ok(what, f"{file} is there and may be read")
+    if file is not None and not file.is_file():
+        yield fail(what, f"{file} does not exist", remedy="make it, or change training.data")
+    elif file is not None and not host.may(file, os.R_OK):
+        yield fail(what, f"{file} is not readable by the user who runs retrain", remedy=f"chmod u+r {file}")
+    elif file is not None:
+        yield ok(what, f"{file} can be read")
 
 
 def _training(asked: Training, environment: dict[str, str], clean: Callable[[str], str]) -> Finding:
     what, program = "training", asked.command[0]
     problem = training.obstacle(asked, environment)
     if problem is not None:
-        return broken(what, problem)
+        return fail(what, problem)
     if Path(program).name not in _MAKES:
-        return ok(what, f"{program} is there and may be run in {asked.directory}; whether it trains, a training tells")
+        return ok(
+            what, f"{program} exists and may be run in {asked.directory}; only a training shows whether it trains"
+        )
     dry = replace(asked, command=Command((program, "-n", *asked.command[1:])), timeout=_LIMIT, grace=_GRACE)
-    ended, shown = _rehearsed(dry, environment, clean), " ".join(dry.command)
+    ended, shown = _rehearsed(dry, environment, clean), f"`{' '.join(dry.command)}`"
+    last = ended.tail[-1] if ended.tail else ""
     if ended.problem is not None:
-        return broken(what, ended.problem)
-    last = f": {ended.tail[-1]}" if ended.tail else ""
+        return fail(what, ended.problem)
     if ended.timed_out:
-        return broken(what, f"`{shown}` did not end within {duration(_LIMIT)} in {asked.directory}{last}")
+        return fail(what, f"{shown} did not end within {duration(_LIMIT)} in {asked.directory}", last)
     if ended.exit_code:
-        how = training.how_it_ended(ended)
-        return broken(what, f"`{shown}` {how} in {asked.directory}{last} (mend the Makefile or training.command)")
-    return ok(what, f"`{shown}` finds its target and what that needs in {asked.directory}")
+        seen = f"{shown} {training.how_it_ended(ended)} in {asked.directory}"
+        return fail(what, seen, last, remedy="correct the Makefile or training.command")
+    return ok(what, f"{shown} finds its target and what that needs in {asked.directory}")
 
 
 def _rehearsed(dry: Training, environment: dict[str, str], clean: Callable[[str], str]) -> training.Ended:
-    """What came of a command that is only shown what it would do. Raises Stopped when we were sent a signal."""
+    """What came of a command that only shows what it would do. Raises Stopped when retrain was sent a signal."""
     try:
-        with tempfile.TemporaryDirectory(prefix="retrain-doctor-") as apart:
-            nothing = os.open(os.devnull, os.O_RDONLY)
-            try:
-                ended = training.run(dry, environment, Path(apart) / "log", nothing, None, clean)
-            finally:
-                os.close(nothing)
+        with tempfile.TemporaryDirectory(prefix="retrain-doctor-") as apart, Path(os.devnull).open() as nothing:
+            ended = training.run(dry, environment, Path(apart) / "log", nothing.fileno(), None, clean)
     except OSError as error:
         raise RetrainError(f"no temporary file can be written: {error.strerror} (see TMPDIR)") from error
     if ended.signal is not None:
