@@ -9,7 +9,7 @@ from retrain.core.decide import Asked, barrier, decide, is_worse
 from retrain.core.events import Entry, Judged
 from retrain.core.fold import as_of
 from retrain.core.past import FAILED, STUCK, Past, Probation, kind_of
-from retrain.core.records import Action, Assessment, Decision, Reason, Signal
+from retrain.core.records import Action, Assessment, Decision, Reason, Signal, State
 from retrain.core.rules import Triggers
 from retrain.core.text import apart, counted, duration, iso, moment, short
 from retrain.core.verdicts import Ruling
@@ -27,11 +27,11 @@ def status(context: Context, limit: int) -> Report:
         past, last = as_of(journal.past(), None, now), journal.last_check()
         latest, compared = journal.turning_points(limit), next(journal.latest_judgements(), None)
     holder, held, new = lock.holder(config.state), barrier(past, triggers, now), past.probation
-    probation, seen = probation_of(context, past), _readings(last)
+    probation, seen = probation_of(context, past), _readings(last, past)
     until = new.since + probation if new is not None and probation is not None else now
     made_at = serving.made_at if serving is not None else None
     due = decide(past, past, seen, triggers, now, Asked(made_at, probation))
-    word, why = _state(past, last, due, serving, holder)
+    word, why = _state(past, last, seen, due, serving, holder)
     used = f"{compared.verdict.look} of {config.promotion.holdout_uses}" if compared is not None else ""
     screen: dict[str, str] = {
         **{str(each.signal): _reading(each) for each in seen},
@@ -100,8 +100,13 @@ def describe(event: events.Event) -> str:
             return f"pruned {counted(event.events, 'event')} from before {moment(event.before)}"
 
 
-def _state(
-    past: Past, last: Entry | None, due: Decision, serving: registry.Served | None, holder: lock.Holder | None
+def _state(  # noqa: PLR0913, PLR0917  (everything that is known)
+    past: Past,
+    last: Entry | None,
+    seen: tuple[Assessment, ...],
+    due: Decision,
+    serving: registry.Served | None,
+    holder: lock.Holder | None,
 ) -> tuple[str, str]:
     """The state, and why; the gravest where several apply."""
     is_gone = (serving is None and past.served is not None) or (serving is not None and serving.made_at is None)
@@ -115,19 +120,27 @@ def _state(
     if past.run is not None and holder is not None:
         return "TRAINING", f"{past.run.id}, since {moment(past.run.at)}"
     if due.reason in (Reason.NEEDS_A_PERSON, Reason.NOT_REARMED):
-        return "NEEDS A PERSON", f"{due.why}, but {due.hold} ({due.remedy})"
+        return "NEEDS A PERSON", due.sentence
     if past.challenger is not None and not past.challenger.settled:
         return "WAITING FOR PROMOTE", f"challenger {short(past.challenger.version)} of {moment(past.challenger.at)}"
     if not isinstance(event, events.Checked):
         return "UNKNOWN", "no check has run yet"
-    if due.reason is Reason.HEALTHY and event.assessments:
+    if event.assessments and not seen:
+        return "UNKNOWN", "no check has read the metrics of this champion yet"
+    if due.reason is Reason.HEALTHY and seen:
         return "HEALTHY", due.why
     in_breach = due.breaches or due.action is not Action.HOLD
-    return ("IN BREACH" if in_breach else "UNKNOWN"), due.why if event.assessments else event.message
+    return ("IN BREACH" if in_breach else "UNKNOWN"), due.why if seen else event.message
 
 
-def _readings(last: Entry | None) -> tuple[Assessment, ...]:
-    return last.event.assessments if last is not None and isinstance(last.event, events.Checked) else ()
+def _readings(last: Entry | None, past: Past) -> tuple[Assessment, ...]:
+    """What the last check read, without what is about a champion before the present one."""
+    found = last.event.assessments if last is not None and isinstance(last.event, events.Checked) else ()
+    return tuple(
+        each
+        for each in found
+        if each.state in (State.UNKNOWN, State.TOO_FEW) or each.window in past.streak(each.signal).seen
+    )
 
 
 def _reading(seen: Assessment) -> str:

@@ -216,12 +216,16 @@ class Decision:
         return "; ".join(self.causes)
 
     @property
-    def message(self) -> str:
-        """The decision in one sentence."""
-        actions = {Action.TRAIN: "training", Action.ROLLBACK: "rolling back"}
-        head = actions.get(self.action) or _HEADS.get(self.reason, "waiting")
+    def sentence(self) -> str:
+        """Causes, what holds, and the way round it."""
         hold = f", but {self.hold}" if self.hold else ""
-        return f"{head}: {self.why}{hold}" + (f" ({self.remedy})" if self.remedy else "")
+        return f"{self.why}{hold}" + (f" ({self.remedy})" if self.remedy else "")
+
+    @property
+    def message(self) -> str:
+        """What the check does, and why."""
+        actions = {Action.TRAIN: "training", Action.ROLLBACK: "rolling back"}
+        return f"{actions.get(self.action) or _HEADS.get(self.reason, 'waiting')}: {self.sentence}"
 
 
 class Outcome(StrEnum):

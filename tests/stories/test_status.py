@@ -1,0 +1,89 @@
+"""`retrain status`: the state in one word, before everything else, and the latest numbers beside their thresholds."""
+
+import json
+import re
+
+from tests.stories.project import Project, until
+
+
+def word(project: Project) -> str:
+    """The first line of `retrain status`."""
+    line = project.run("status").stdout.splitlines()[0]
+    assert project.json("status")["state"] == line.split(":")[0]
+    return line
+
+
+def test_the_state_follows_the_metrics(project: Project) -> None:
+    """UNKNOWN before the first check, HEALTHY, IN BREACH while windows are confirmed, UNKNOWN without metrics."""
+    project.serve(project.models.fair)
+    project.configure(triggers={"consecutive": 2})
+    assert word(project) == "UNKNOWN: no check has run yet"
+    project.run("check")
+    assert word(project) == "HEALTHY: F1 0.900 is not below 0.850; drift 0.100 is not above 0.200"
+    project.metrics(f1=0.8)
+    project.run("check")
+    assert word(project) == "IN BREACH: F1 0.800 is below 0.850"
+    (project.root / "metrics.json").unlink()
+    project.run("check")
+    assert word(project).startswith("UNKNOWN: F1 and drift are unknown: ")
+
+
+def test_the_state_follows_a_training_and_its_promotion(project: Project) -> None:
+    """TRAINING while one runs, WAITING FOR PROMOTE after it; a new champion has no metrics yet."""
+    project.serve(project.models.weak)
+    project.train(
+        "touch started; while [ ! -e go ]; do sleep 0.05; done", f"cp {project.models.strong} $(RETRAIN_CHALLENGER)"
+    )
+    project.metrics(f1=0.8)
+    training = project.start("check")
+    until((project.root / "started").exists)
+    assert word(project).startswith("TRAINING: ")
+    (project.root / "go").touch()
+    training.communicate(timeout=60)
+    assert word(project).startswith("WAITING FOR PROMOTE: challenger ")
+    project.run("promote")
+    assert word(project) == "UNKNOWN: no check has read the metrics of this champion yet"
+
+
+def test_a_state_that_only_a_person_can_end_says_so(project: Project) -> None:
+    """NEEDS A PERSON: no champion any more, trainings that bring nothing, a check that fails."""
+    project.serve(project.models.fair)
+    project.configure(triggers={"max_unpromoted": 1, "challenger_ttl": "0s", "cooldown": "0s"})
+    project.metrics(f1=0.8)
+    project.run("check")
+    project.metrics(f1=0.8)
+    project.run("check")
+    assert word(project).startswith(
+        "NEEDS A PERSON: F1 0.800 is below 0.850, but 1 training in a row brought no promotion"
+    )
+    (project.root / "models").chmod(0o777)
+    assert project.run("check").returncode == 1
+    assert "models" in word(project)
+    (project.root / "models").chmod(0o755)
+    (project.root / "models" / "champion.joblib").unlink()
+    assert word(project) == "NEEDS A PERSON: the champion is gone"
+
+
+def test_the_latest_numbers_stand_beside_their_thresholds(project: Project) -> None:
+    """F1 and drift with their thresholds; the champion's score on the holdout, and how often that was compared."""
+    project.serve(project.models.weak)
+    project.metrics(f1=0.8)
+    project.run("check")
+    project.run("promote")
+    project.metrics(f1=0.91, drift=0.12)
+    project.run("check")
+    shown = project.run("status").stdout
+    assert "\nf1          0.910, threshold 0.850, window to " in shown
+    assert "\ndrift       0.120, threshold 0.200, window to " in shown
+    assert re.search(r"; holdout f1 0\.\d+ on 3,000 rows\n", shown)
+    assert "\ncomparisons 1 of 10 used on the holdout" in shown
+    metrics = json.loads(project.run("status", "--json").stdout)["metrics"]
+    assert metrics == {"f1": {"value": 0.91, "threshold": 0.85}, "drift": {"value": 0.12, "threshold": 0.2}}
+
+
+def test_a_forced_training_is_named_once(project: Project) -> None:
+    """`check --force --reason "new labels"`: the reason, and not twice that it trains."""
+    project.run("check", "--force", "--reason", "new labels")
+    shown = project.run("status").stdout
+    assert ": forced: new labels\n" in shown
+    assert "training: training" not in shown
