@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help train-model setup demo check test sample survive lint coverage simulations changelog lock
+.PHONY: help train-model setup demo check test sample survive lint coverage budgets simulations changelog lock
 
 # ---------------------------------------------------------------------------
 # YOUR TRAINING GOES HERE. `retrain check` runs `make train-model` when a
@@ -50,6 +50,9 @@ lint: setup ## ruff, mypy (strict), import-linter
 
 coverage: setup ## Branch coverage of core by its own tests: 100 %, or it fails
 	$(PYTEST) -q tests/core --cov --cov-report=term-missing:skip-covered
+
+budgets: setup ## Lines, files, rooms, floors and arrows of the source beside what they may be
+	$(PYTHON) -m tests.budgets
 
 changelog: setup ## Print the changes since the last release, from the fragments in .changes
 	$(PYTHON) -m towncrier build --draft --version "$$($(PYTHON) -m hatchling version)"
