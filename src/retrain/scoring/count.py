@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import joblib
@@ -130,11 +131,8 @@ def _parts(plan: Comparison, table: Table, fractional: bool, send: Send) -> Iter
     parallel = joblib.Parallel(
         plan.jobs, return_as="generator_unordered", pre_dispatch=2 * plan.jobs, batch_size=1, max_nbytes=None
     )
-    yield from parallel(joblib.delayed(_part_or_end)(plan, fractional, chunk) for chunk in chunks)
-
-
-def _part_or_end(plan: Comparison, fractional: bool, chunk: pd.DataFrame) -> Part:
-    return or_end(lambda: _part(plan, fractional, chunk, lambda _: None))
+    part = partial(_part, plan, fractional, send=lambda _: None)
+    yield from parallel(joblib.delayed(or_end)(partial(part, chunk)) for chunk in chunks)
 
 
 def _part(plan: Comparison, fractional: bool, chunk: pd.DataFrame, send: Send) -> Part:
