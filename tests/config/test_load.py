@@ -189,7 +189,7 @@ def test_one_champion_path_in_two_spellings_is_one_path(home: Path) -> None:
     """Training must not overwrite what the service loads, however the path is written."""
     for challenger in ("models/champion.joblib", "./models/../models//champion.joblib"):
         (line,) = complaints(home, f"{SMALLEST}models: {{challenger: {challenger}}}")
-        assert line.startswith("2: models.challenger: is the champion's own path")
+        assert line.startswith("2: models.challenger: is also the path of the champion")
 
 
 # ---------------------------------------------------------------- every error, with its place
@@ -232,10 +232,10 @@ state: 5
         "11: monitoring.headers.X-Retries: is not a text (put it in quotes)",
         "13: promotion.alpha: 0.5 is not a number above 0 and below 0.5",
         "14: promotion.metric: F1 is not one of f1, precision, recall, accuracy, balanced_accuracy, mcc",
-        "15: promotion.floor: the environment variable FLOOR is not set (or write ${FLOOR:-default})",
+        "15: promotion.floor: the environment variable FLOOR is not set (set it, or write ${FLOOR:-default})",
         "17: models.keep: five is not a whole number, 1 or more",
         "19: monitor.features: is not a list of column names",
-        "21: monitor.features.1: the environment variable COLUMN is not set (or write ${COLUMN:-default})",
+        "21: monitor.features.1: the environment variable COLUMN is not set (set it, or write ${COLUMN:-default})",
         "22: state: 5 is not a text (put it in quotes)",
     ]
 
@@ -372,11 +372,11 @@ def test_commands_and_mappings(home: Path, content: str, sentence: str) -> None:
         ),
         (
             SMALLEST + "monitoring: {type: prometheus, url: file:///x}",
-            ["2: monitoring.url: needs an http or https URL here"],
+            ["2: monitoring.url: is a file URL; it must be an http or https URL here"],
         ),
         (
             SMALLEST + "notifications: {heartbeat: file:///x}",
-            ["2: notifications.heartbeat: needs an http or https URL here"],
+            ["2: notifications.heartbeat: is a file URL; it must be an http or https URL here"],
         ),
         (SMALLEST + "promotion: {holdout: h.tsv}", ["2: promotion.holdout: must end in .csv or .parquet"]),
         (SMALLEST + "monitor: {log: log.json}", ["2: monitor.log: must end in .csv or .parquet"]),
@@ -384,10 +384,10 @@ def test_commands_and_mappings(home: Path, content: str, sentence: str) -> None:
             SMALLEST + "monitoring: {url: http://h, timeout: 0s}\ntraining: {timeout: 0h}\npromotion: {timeout: 0s}\n"
             "monitor: {window: 0d}",
             [
-                "2: monitoring.timeout: is 0; it needs a length",
-                "3: training.timeout: is 0; it needs a length",
-                "4: promotion.timeout: is 0; it needs a length",
-                "5: monitor.window: is 0; it needs a length",
+                "2: monitoring.timeout: is 0; it must be longer, such as 1h",
+                "3: training.timeout: is 0; it must be longer, such as 1h",
+                "4: promotion.timeout: is 0; it must be longer, such as 1h",
+                "5: monitor.window: is 0; it must be longer, such as 1h",
             ],
         ),
         (
@@ -403,7 +403,7 @@ def test_commands_and_mappings(home: Path, content: str, sentence: str) -> None:
         ),
         (
             SMALLEST + "models: {trusted: [a.B]}",
-            ["2: models.trusted: is for skops files, but models.champion and models.challenger are none (.skops)"],
+            ["2: models.trusted: is for skops files, but models.champion and models.challenger are not"],
         ),
     ],
 )
@@ -443,13 +443,15 @@ def test_variables(home: Path) -> None:
 def test_what_looks_like_a_variable_and_is_none(home: Path, text: str) -> None:
     """It is told: taken as it stands, the monitoring endpoint would get it for a password."""
     (line,) = complaints(home, SMALLEST + f"monitoring:\n  url: http://h\n  f1: '{text}'", B="b")
-    assert line == r"4: monitoring.f1: has a ${ that begins no ${VAR} or ${VAR:-default} (\${ is a literal one)"
+    assert (
+        line == r'4: monitoring.f1: has a "${" that is neither ${VAR} nor ${VAR:-default} (write \${ for a literal one)'
+    )
 
 
 def test_a_variable_that_is_not_set_is_the_only_thing_said_of_its_value(home: Path) -> None:
     """The URL that could not be made is not also no URL."""
     (line,) = complaints(home, SMALLEST + "monitoring:\n  url: ${URL}")
-    assert line == "3: monitoring.url: the environment variable URL is not set (or write ${URL:-default})"
+    assert line == "3: monitoring.url: the environment variable URL is not set (set it, or write ${URL:-default})"
 
 
 def test_a_value_of_several_lines_is_quoted_in_one(home: Path) -> None:

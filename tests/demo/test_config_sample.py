@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from retrain.config import Config, load
+from retrain.config.load import structure
 from retrain.config.schema import ObservedAt
-from retrain.config.values import converter
 from retrain.core.rules import MaxAge
 
 SAMPLE = Path(__file__).parents[2] / "config.yaml"
@@ -128,8 +128,8 @@ def test_each_key_is_marked_with_its_default(key: str, annotation: Any, default:
         assert marks == ["required"]
         return
     written = yaml.safe_load(marks[0].removeprefix("default: "))
-    assert converter().structure(written, annotation) == default
-    is_default = converter().structure(value, annotation) == default
+    assert structure(annotation, written, []) == default
+    is_default = structure(annotation, value, []) == default
     assert is_default == (key not in OF_THE_DEMO), f"{key}: {value!r}, and its default is {default!r}"
 
 

@@ -14,8 +14,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from retrain.config.conflicts import LEAST_MEMORY
-from retrain.config.schema import Models, Promotion, Size
+from retrain.config.schema import LEAST_MEMORY, Models, Promotion, Size
 from retrain.core.rules import Positive
 from retrain.effects import evaluation
 from retrain.errors import RetrainError

@@ -9,8 +9,8 @@ from pathlib import Path
 from retrain.backtest.prometheus_range import record
 from retrain.backtest.recordings import read
 from retrain.backtest.replay import Replay, recorded
-from retrain.config.conflicts import contradictions
 from retrain.config.load import parse_rule, parse_span
+from retrain.config.schema import contradictions
 from retrain.context import Context
 from retrain.core.evidence import YEAR, rule_name
 from retrain.core.records import NAMES, Reason, Recorded, Signal

@@ -1,11 +1,10 @@
-"""A YAML file → plain values, with the line of every key."""
+"""A YAML file → plain values, with the line of every key and the environment filled in."""
 
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from yaml.constructor import ConstructorError
@@ -15,40 +14,53 @@ from retrain.errors import ConfigError
 
 Keys = tuple[str, ...]
 Problem = tuple[Keys, str]
+"""The path of a key, and a sentence whose subject is that key."""
 
 _LONGEST = 1024**2
 _DEEPEST = 20
 _SECRET = (("monitoring", "url"), ("monitoring", "headers"), ("training", "environment"), ("notifications",))
 """Values at, above and below these paths are never shown."""
-_NAME = re.compile(r"[\w-]{1,40}")
-_QUOTED = re.compile(r"""(['"])(?!<).{3,}\1""", re.DOTALL)
+_VARIABLE = r"(\\)?\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\})?"
+"""Also a bare `${`, which would otherwise be taken as it stands where a typing error was made."""
+_NAME = r"[\w-]{1,40}"
+_QUOTED = r"""(?s)(['"])(?!<).{3,}\1"""
 """What YAML's errors quote from the file, unless it is a single character or a token such as '<block end>'."""
 
 
-@dataclass(slots=True)
 class Document:
-    """What a file says: `lines` and `texts` (of plain values) by path; `problems` are keys given twice."""
+    """The content of a file: `lines` and `texts` (of plain values) by path.
 
-    path: Path
-    values: Any = None
-    lines: dict[Keys, int] = field(default_factory=lambda: {(): 1})
-    texts: dict[Keys, str] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
+    `problems` are those found so far; `unfilled` are the paths of values that lack a part of the environment.
+    `withheld` are the variables that a secret was read from, `passed` those that a command is given on purpose.
+    """
 
-    def tell(self, problems: Iterable[Problem]) -> str:
-        """The problems in the order of the file, one a line: `file:line: path: value sentence`."""
-        told = ((self._line_of(keys), self._tell(keys, sentence)) for keys, sentence in problems)
-        lines = (f"{self.path}:{line}: {text}" for line, text in sorted(told, key=lambda each: each[0]))
-        return "\n".join(lines)
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.values: Any = None
+        self.lines: dict[Keys, int] = {(): 1}
+        self.texts: dict[Keys, str] = {}
+        self.problems: list[Problem] = []
+        self.unfilled: set[Keys] = set()
+        self.withheld: dict[str, str] = {}
+        self.passed: dict[str, str] = {}
 
-    def _line_of(self, keys: Keys) -> int:
+    def check(self, problems: Iterable[Problem]) -> None:
+        """Raise ConfigError where there are problems: in the order of the file, one a line, `file:line: path: ...`."""
+        # Whatever else is wrong with a value that could not be filled in is a consequence of that.
+        found = [*self.problems, *(problem for problem in problems if problem[0] not in self.unfilled)]
+        if found:
+            found.sort(key=lambda problem: self._line(problem[0]))
+            lines = (f"{self.path}:{self._line(keys)}: {self._text(keys, sentence)}" for keys, sentence in found)
+            raise ConfigError("\n".join(lines))
+
+    def _line(self, keys: Keys) -> int:
         while keys not in self.lines:
             keys = keys[:-1]
         return self.lines[keys]
 
-    def _tell(self, keys: Keys, sentence: str) -> str:
+    def _text(self, keys: Keys, sentence: str) -> str:
         # What does not look like a name may be a secret with a blank too few: {url:http://user:password@host}.
-        path = ".".join(key if _NAME.fullmatch(key) else "***" for key in keys)
+        path = ".".join(key if re.fullmatch(_NAME, key) else "***" for key in keys)
         if not path:
             return sentence
         text = self.texts.get(keys, "")
@@ -59,18 +71,18 @@ class Document:
 
 
 def read(path: Path) -> Document:
-    """What this file says. Raises ConfigError when it is not YAML, or no mapping of sections."""
-    return parsed(path, _text(path), "sections (triggers:, monitoring:, ...)")
+    """The content of this file. Raises ConfigError where it is not YAML, or not a mapping of sections."""
+    return parse(path, _content(path), "sections (triggers:, monitoring:, ...)")
 
 
-def parsed(path: Path, text: str, what: str) -> Document:
-    """What this text says; `path` names it in a problem. Raises ConfigError when it is no YAML, or no mapping."""
+def parse(path: Path, text: str, expected: str) -> Document:
+    """The content of this text; `path` names it in problems. Raises ConfigError where it is not YAML, or no mapping."""
     document = Document(path)
     try:
         loader = _Loader(text)
         root = loader.get_single_node()
         if root is not None:
-            _walk(document, root, (), set())
+            _note(document, root, (), set())
             document.values = loader.construct_document(root)
     except RecursionError as error:
         raise ConfigError(f"{path}: is nested too deeply") from error
@@ -78,19 +90,74 @@ def parsed(path: Path, text: str, what: str) -> Document:
         line = text[: error.position].count("\n") + 1
         raise ConfigError(f"{path}:{line}: is not text: it holds the character #x{error.character:04x}") from error
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f":{mark.line + 1}" if mark is not None else ""
-        what = ", ".join(filter(None, (error.context, error.problem)))
-        raise ConfigError(f"{path}{where}: is not valid YAML: {_QUOTED.sub('...', what)}") from error
+        _refuse(path, error)
     if document.values is None:
         document.values = {}
     if not isinstance(document.values, dict):
-        raise ConfigError(f"{path}:1: is not a mapping of {what}")
+        raise ConfigError(f"{path}:1: is not a mapping of {expected}")
     return document
 
 
+def fill(document: Document, environ: Mapping[str, str]) -> None:
+    """Replace each `${VAR}` in the values; what cannot be replaced is a problem."""
+
+    def walk(value: Any, keys: Keys) -> Any:
+        if isinstance(value, dict):
+            return {key: walk(below, (*keys, str(key))) for key, below in value.items()}
+        if isinstance(value, list):
+            return [walk(below, (*keys, str(number))) for number, below in enumerate(value)]
+        return _filled(document, value, keys, environ) if isinstance(value, str) and "${" in value else value
+
+    document.values = walk(document.values, ())
+
+
+def _filled(document: Document, text: str, keys: Keys, environ: Mapping[str, str]) -> str:
+    def problem(sentence: str) -> str:
+        document.problems.append((keys, sentence))
+        document.unfilled.add(keys)
+        return ""
+
+    def value_of(match: re.Match[str]) -> str:
+        escaped, name, default = match.groups()
+        if escaped:
+            return match[0][1:]
+        if name is None:
+            return problem(r'has a "${" that is neither ${VAR} nor ${VAR:-default} (write \${ for a literal one)')
+        value = environ.get(name, "")
+        if not _is_text(value):
+            return problem(f"the environment variable {name} is not UTF-8 text")
+        if _is_secret(text, keys):
+            document.withheld[name] = value
+        elif keys[0] == "training" or keys[:2] == ("promotion", "after"):
+            document.passed[name] = value
+        if name not in environ and default is None:
+            return problem(f"the environment variable {name} is not set (set it, or write ${{{name}:-default}})")
+        return value if name in environ else default or ""
+
+    return re.sub(_VARIABLE, value_of, text)
+
+
+def _is_text(value: str) -> bool:
+    """Whether a variable holds text; Python represents other bytes as lone surrogates."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_secret(text: str, keys: Keys) -> bool:
+    """Whether what the environment adds to this text may be a secret; a path or a query is none."""
+    if keys[0] == "monitoring":
+        return keys[1:2] == ("headers",) or (keys[1:2] == ("url",) and not text.startswith("file:"))
+    return keys[0] == "notifications"
+
+
 class _Loader(yaml.SafeLoader):
-    """SafeLoader, with a line also for a value that does not fit its type (a 13th month, `!!bool 5`)."""
+    """SafeLoader, with a line also for a value that does not fit its type (a 13th month, `!!bool 5`).
+
+    Not the faster CSafeLoader, which a deeply nested file ends with a segmentation fault.
+    """
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
@@ -99,7 +166,14 @@ class _Loader(yaml.SafeLoader):
             raise ConstructorError(None, None, "found a value that does not fit its type", node.start_mark) from error
 
 
-def _text(path: Path) -> str:
+def _refuse(path: Path, error: yaml.MarkedYAMLError) -> NoReturn:
+    """Raise ConfigError with what YAML found, without what it quotes."""
+    where = f":{error.problem_mark.line + 1}" if error.problem_mark is not None else ""
+    what = ", ".join(filter(None, (error.context, error.problem)))
+    raise ConfigError(f"{path}{where}: is not valid YAML: {re.sub(_QUOTED, '...', what)}") from error
+
+
+def _content(path: Path) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(_LONGEST + 1)
@@ -111,12 +185,11 @@ def _text(path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise ConfigError(
-            f"{path}:{line}: is not UTF-8 text: it holds the byte 0x{content[error.start]:02x}"
-        ) from error
+        byte = content[error.start]
+        raise ConfigError(f"{path}:{line}: is not UTF-8 text: it holds the byte 0x{byte:02x}") from error
 
 
-def _walk(document: Document, node: yaml.Node, keys: Keys, seen: set[int]) -> None:
+def _note(document: Document, node: yaml.Node, keys: Keys, seen: set[int]) -> None:
     """Note the line of every key, and refuse what could make a small file a big one."""
     if isinstance(node, yaml.ScalarNode):
         # A plain text may go on in the next line, a problem may not.
@@ -131,7 +204,7 @@ def _walk(document: Document, node: yaml.Node, keys: Keys, seen: set[int]) -> No
     if isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):
             document.lines[*keys, str(number)] = item.start_mark.line + 1
-            _walk(document, item, (*keys, str(number)), seen)
+            _note(document, item, (*keys, str(number)), seen)
         return
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):
@@ -140,4 +213,4 @@ def _walk(document: Document, node: yaml.Node, keys: Keys, seen: set[int]) -> No
         if below in document.lines:
             document.problems.append((below, f"is given twice (first on line {document.lines[below]})"))
         document.lines[below] = key.start_mark.line + 1
-        _walk(document, value, below, seen)
+        _note(document, value, below, seen)

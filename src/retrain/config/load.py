@@ -1,25 +1,32 @@
-"""Read config.yaml, put the environment in, and report every problem with its path and line."""
+"""Plain values → the dataclasses of the schema: strict, with every problem at once, each with its path and line.
 
-import difflib
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass, replace
+A small reader that follows the types of the fields. Libraries that report every problem generate code for each
+class at every start, which costs `check` more than its decision.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields, is_dataclass, replace
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
+from urllib.parse import urlsplit
 
-from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
-
-from retrain.config.conflicts import conflicts, contradictions
-from retrain.config.document import Keys, Problem, parsed, read
-from retrain.config.schema import Config
+from retrain.config.document import Keys, Problem, fill, parse, read
+from retrain.config.schema import Columns, Command, Config, ObservedAt, Size, Types, Url, conflicts, contradictions
 from retrain.config.secrets import Secrets, secret_values
-from retrain.config.values import converter
-from retrain.core.rules import Triggers
+from retrain.core.records import Label
+from retrain.core.rules import Amount, Difference, Level, MaxAge, Natural, Positive, Rate, Share, Triggers
 from retrain.errors import ConfigError
 
-_VARIABLE = re.compile(r"(\\)?\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\})?")
-"""Also a bare `${`, which would otherwise be taken as it stands where a typing error was made."""
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "kB": 1000, "MB": 1000**2, "GB": 1000**3}
+_TEN_YEARS = timedelta(days=3653)
+_MOST = 1_000_000_000
+_ONE_FOR_BOTH = (MaxAge, ObservedAt)
+"""Sections that one value may stand for: `max_age: 2h` is `{f1: 2h, drift: 2h}`."""
 
 
 def load(path: Path, environ: Mapping[str, str]) -> tuple[Config, Secrets]:
@@ -28,19 +35,15 @@ def load(path: Path, environ: Mapping[str, str]) -> tuple[Config, Secrets]:
     Raises ConfigError that lists every problem, one a line: `config.yaml:12: triggers.cooldown: ...`.
     """
     document = read(path)
-    plain, withheld, passed, unfilled = _with_environment(document.values, environ)
-    config: Config | None = None
-    try:
-        config = _anchored(converter().structure(_sections(plain), Config), path.absolute().parent)
-        problems = list(conflicts(config))
-    except (ClassValidationError, IterableValidationError) as error:
-        problems = list(_explain(error, ()))
-    # What is wrong with a value that could not be filled in says nothing.
-    told = {keys for keys, _ in unfilled}
-    problems = [*document.problems, *unfilled, *(problem for problem in problems if problem[0] not in told)]
-    if config is None or problems:
-        raise ConfigError(document.tell(problems))
-    return config, Secrets(secret_values(config, withheld, passed), frozenset(withheld))
+    fill(document, environ)
+    problems: list[Problem] = []
+    config = structure(Config, _sections(document.values), problems)
+    if not problems:
+        config = _anchored(config, path.absolute().parent)
+        problems += conflicts(config)
+    document.check(problems)
+    secrets = secret_values(config, document.withheld, document.passed)
+    return config, Secrets(secrets, frozenset(document.withheld))
 
 
 def parse_rule(text: str, base: Triggers) -> Triggers:
@@ -49,25 +52,22 @@ def parse_rule(text: str, base: Triggers) -> Triggers:
     Raises ConfigError that lists every problem.
     """
     braced = text if text.lstrip().startswith("{") else f"{{{text}}}"
-    document = parsed(Path("--rule"), braced, "triggers, such as 'consecutive: 3, cooldown: 1h'")
+    document = parse(Path("--rule"), braced, "triggers, such as 'consecutive: 3, cooldown: 1h'")
     if not document.values:
         raise ConfigError("--rule is empty; it takes triggers, such as 'consecutive: 3, cooldown: 1h'")
-    rule, problems = base, list(document.problems)
-    try:
-        named = converter().structure(document.values, Triggers)
-        rule = replace(base, **{name: getattr(named, name) for name in document.values})
+    problems: list[Problem] = []
+    rule: Triggers = structure(Triggers, document.values, problems)
+    if not problems:
+        rule = replace(base, **{name: getattr(rule, name) for name in document.values})
         problems += contradictions(rule)
-    except (ClassValidationError, IterableValidationError) as error:
-        problems += _explain(error, ())
-    if problems:
-        raise ConfigError(document.tell(problems))
+    document.check(problems)
     return rule
 
 
 def parse_span(name: str, text: str) -> timedelta:
     """The length of time that the text of this flag says, a second or more. Raises ConfigError."""
     try:
-        span: timedelta = converter().structure(text, timedelta)
+        span = _duration(text)
     except ValueError as error:
         raise ConfigError(f"{name} {text!r} {error}") from error
     if span < timedelta(seconds=1):
@@ -75,69 +75,74 @@ def parse_span(name: str, text: str) -> timedelta:
     return span
 
 
-def _with_environment(
-    values: Any, environ: Mapping[str, str]
-) -> tuple[Any, dict[str, str], dict[str, str], list[Problem]]:
-    """The values with `${VAR}` replaced, and what could not be replaced.
-
-    Between them the variables that a secret was read from, and those that a command is given on purpose.
-    """
-    withheld: dict[str, str] = {}
-    passed: dict[str, str] = {}
-    problems: list[Problem] = []
-
-    def fill(text: str, keys: Keys) -> str:
-        def one(match: re.Match[str]) -> str:
-            escaped, name, default = match.groups()
-            if escaped:
-                return match[0][1:]
-            if name is None:
-                problems.append((keys, r"has a ${ that begins no ${VAR} or ${VAR:-default} (\${ is a literal one)"))
-                return ""
-            value = environ.get(name, "")
-            if not _is_text(value):
-                problems.append((keys, f"the environment variable {name} is not UTF-8 text"))
-                return ""
-            if _may_hold_a_secret(text, keys):
-                withheld[name] = value
-            elif keys[0] == "training" or keys[:2] == ("promotion", "after"):
-                passed[name] = value
-            if name not in environ and default is None:
-                problems.append((keys, f"the environment variable {name} is not set (or write ${{{name}:-default}})"))
-            return value if name in environ else default or ""
-
-        return _VARIABLE.sub(one, text)
-
-    def walk(value: Any, keys: Keys) -> Any:
-        if isinstance(value, dict):
-            return {key: walk(below, (*keys, str(key))) for key, below in value.items()}
-        if isinstance(value, list):
-            return [walk(below, (*keys, str(number))) for number, below in enumerate(value)]
-        return fill(value, keys) if isinstance(value, str) else value
-
-    return walk(values, ()), withheld, passed, problems
-
-
-def _is_text(value: str) -> bool:
-    """Whether a variable holds text; Python smuggles other bytes through as halves of surrogates."""
+def structure(kind: Any, value: Any, problems: list[Problem], keys: Keys = ()) -> Any:
+    """The value as this type; whatever does not fit is added to the problems, with its path below `keys`."""
+    if kind == Mapping[str, str]:
+        return _texts(value, problems, keys)
+    reader = _READERS.get(kind)
+    options = get_args(kind)
+    if reader is None and NoneType in options:
+        (wanted,) = set(options) - {NoneType}
+        return None if value is None else structure(wanted, value, problems, keys)
+    if is_dataclass(kind):
+        return _section(kind, value, problems, keys)
     try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        return reader(value) if reader is not None else _choice(kind, value)
+    except ValueError as error:
+        problems.append((keys, str(error)))
+        return None
 
 
-def _may_hold_a_secret(text: str, keys: Keys) -> bool:
-    """Whether what the environment puts in here is nobody's business; a path or a query is no secret."""
-    if keys[0] == "monitoring":
-        return keys[1:2] == ("headers",) or (keys[1:2] == ("url",) and not text.startswith("file:"))
-    return keys[0] == "notifications"
+def _section(kind: Any, values: Any, problems: list[Problem], keys: Keys) -> Any:
+    """The mapping as this dataclass; None where it lacks or misspells a key, or where a value does not fit."""
+    known = {field.name: field for field in fields(kind)}
+    before = len(problems)
+    if not isinstance(values, dict):
+        if kind in _ONE_FOR_BOTH:
+            (part,) = {field.type for field in known.values()}
+            return kind(*[structure(part, values, problems, keys)] * 2)
+        problems.append((keys, "is not a section (a mapping of keys)"))
+        return None
+    found = {}
+    for name, field in known.items():
+        if name in values:
+            found[name] = structure(field.type, values[name], problems, (*keys, name))
+        elif field.default is MISSING and field.default_factory is MISSING:
+            problems.append(((*keys, name), "is required"))
+    unknown = sorted(str(key) for key in values if key not in known)
+    problems += [((*keys, key), _unknown(key, known)) for key in unknown]
+    return kind(**found) if len(problems) == before else None
 
 
-def _sections(plain: dict[Any, Any]) -> dict[Any, Any]:
-    """The sections, less those whose keys are all commented out; `triggers` must be there to be complained about."""
+def _unknown(key: str, known: Mapping[str, Any]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(key, known, 1, 0.6)
+    return f"unknown key; {f'did you mean {near[0]}?' if near else 'known here: ' + ', '.join(known)}"
+
+
+def _texts(value: Any, problems: list[Problem], keys: Keys) -> dict[str, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        problems.append((keys, "is not a mapping of names to texts"))
+        return {}
+    if None in value.values():
+        # The name is not shown: it may be name and secret, with the blank between them forgotten.
+        problems.append((keys, 'has a name without a text (write name: "text")'))
+        return {}
+    for name, text in value.items():
+        try:
+            _string(name), _text(text)
+        except ValueError as error:
+            problems.append(((*keys, str(name)), str(error)))
+    return dict(value)
+
+
+def _sections(values: dict[Any, Any]) -> dict[Any, Any]:
+    """The sections, less those whose keys are all commented out; `triggers` is always there, so that it is checked."""
     optional = {each.name for each in fields(Config)} - {"state"}
-    return {"triggers": {}} | {key: value for key, value in plain.items() if value is not None or key not in optional}
+    return {"triggers": {}} | {key: value for key, value in values.items() if value is not None or key not in optional}
 
 
 def _anchored(section: Any, base: Path) -> Any:
@@ -149,31 +154,150 @@ def _anchored(section: Any, base: Path) -> Any:
             changes[name] = base / value
         elif is_dataclass(value):
             changes[name] = _anchored(value, base)
-    return replace(section, **changes)
+    return replace(section, **changes) if changes else section
 
 
-def _explain(error: BaseException, keys: Keys) -> Iterator[Problem]:
-    """Each problem of a cattrs error tree, with its path."""
-    if isinstance(error, ClassValidationError | IterableValidationError):
-        for below in error.exceptions:
-            yield from _explain(below, (*keys, *_step(below)))
-    elif isinstance(error, ForbiddenExtraKeysError):
-        known = [field.name for field in fields(error.cl)]
-        for key in sorted(map(str, error.extra_fields)):
-            near = difflib.get_close_matches(key, known, 1, 0.6)
-            hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
-            yield (*keys, key), f"unknown key; {hint}"
-    elif isinstance(error, KeyError):
-        yield keys, "is required"
-    elif isinstance(error, ValueError):
-        yield keys, str(error)
-    else:
-        yield keys, "is not a section (a mapping of keys)"
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("is not a text (put it in quotes)")
+    try:
+        # What a file name, header or variable can hold; surrogates are the bytes of a name that is not UTF-8.
+        possible = b"\0" not in value.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        possible = False
+    if not possible:
+        raise ValueError("has a character that no name can hold")
+    return value
 
 
-def _step(error: BaseException) -> Keys:
-    for note in getattr(error, "__notes__", ()):
-        name = getattr(note, "name", getattr(note, "index", None))
-        if name is not None:
-            return (str(name),)
-    return ()
+def _string(value: object) -> str:
+    if not (text := _text(value)):
+        raise ValueError("is empty")
+    return text
+
+
+def _path(value: object) -> Path:
+    try:
+        return Path(_string(value)).expanduser()
+    except RuntimeError as error:
+        raise ValueError("begins with ~, but that user has no home directory") from error
+
+
+def _duration(value: object) -> timedelta:
+    number, unit = (value[:-1], value[-1:]) if isinstance(value, str) else ("", "")
+    whole, point, part = number.partition(".")
+    if unit not in _SECONDS or not _digits(whole, 9) or not (_digits(part, 6) if point else True):
+        raise ValueError("is not a duration such as 90s, 15m, 6h or 7d")
+    duration = timedelta(seconds=float(number) * _SECONDS[unit])
+    if duration > _TEN_YEARS:
+        raise ValueError("is longer than ten years")
+    return duration
+
+
+def _size(value: object) -> int:
+    text = value if isinstance(value, str) else ""
+    unit = text.lstrip("0123456789").removeprefix(" ")
+    number = text[: len(text) - len(unit)].removesuffix(" ")
+    if unit not in _BYTES or not _digits(number, 9) or int(number) == 0:
+        raise ValueError("is not a size such as 512KiB or 5MiB")
+    return int(number) * _BYTES[unit]
+
+
+def _digits(text: str, most: int) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= most
+
+
+def _url(value: object) -> str:
+    url = _string(value)
+    if any(character <= " " or character == "\x7f" for character in url):
+        raise ValueError("is not a URL: it has a blank or a control character")
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise ValueError("is not a URL") from error
+    if parts.scheme not in ("http", "https", "file"):
+        raise ValueError("is not an http, https or file URL")
+    if parts.scheme == "file" and (parts.netloc not in ("", "localhost") or not parts.path.startswith("/")):
+        raise ValueError("a file URL has three slashes: file:///path")
+    if parts.scheme != "file" and not parts.hostname:
+        raise ValueError("has no host")
+    return url
+
+
+def _command(value: object) -> tuple[str, ...]:
+    import shlex
+
+    text = _string(value)
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as error:
+        raise ValueError(f"cannot be split into words: {str(error).lower()}") from error
+    if not words:
+        raise ValueError("is empty")
+    return words
+
+
+def _number(value: object, low: float, high: float, wanted: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ValueError(f"is not {wanted}")
+    return float(value)
+
+
+def _level(value: object) -> float:
+    level = _number(value, 0, 0.5, "a number above 0 and below 0.5")
+    if level in (0, 0.5):
+        raise ValueError("is not a number above 0 and below 0.5")
+    return level
+
+
+def _integer(value: object, low: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ValueError(f"is not a whole number, {low} or more")
+    if value > _MOST:
+        raise ValueError(f"is not a whole number up to {_MOST:,}")
+    return value
+
+
+def _label(value: object) -> Label:
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, int | float) and abs(value) < 2**63:
+        return value
+    raise ValueError("is not a class label (a number or a text)")
+
+
+def _names(value: object, what: str = "column names") -> tuple[str, ...]:
+    if not isinstance(value, list) or not value or not all(isinstance(item, str) and item for item in value):
+        raise ValueError(f"is not a list of {what}")
+    return tuple(map(_text, value))
+
+
+def _choice(kind: type[StrEnum], value: object) -> StrEnum:
+    if value not in list(kind):
+        raise ValueError(f"is not one of {', '.join(kind)}")
+    return kind(str(value))
+
+
+_READERS: dict[Any, Callable[[object], Any]] = {
+    str: _string,
+    Path: _path,
+    timedelta: _duration,
+    Size: _size,
+    Url: _url,
+    Command: _command,
+    tuple[str, ...]: _names,
+    Columns: lambda value: () if value == [] else _names(value),
+    Types: lambda value: () if value == [] else _names(value, "types, with their modules"),
+    Share: lambda value: _number(value, 0, 1, "a number from 0 to 1"),
+    Amount: lambda value: _number(value, 0, sys.float_info.max, "a number, 0 or more"),
+    Difference: lambda value: _number(value, -1, 1, "a number from -1 to 1"),
+    Rate: lambda value: _number(value, 0.001, 1_000_000, "a number from 0.001 to 1,000,000"),
+    Level: _level,
+    Natural: lambda value: _integer(value, 0),
+    Positive: lambda value: _integer(value, 1),
+    Label: _label,
+}
+"""What reads a plain value of each type, and raises ValueError with what is wrong with it."""

@@ -1,12 +1,15 @@
-"""What config.yaml may say, as dataclasses."""
+"""The keys of config.yaml as dataclasses, each with its default, and which values contradict each other."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from os.path import normpath
 from pathlib import Path
 from typing import NewType
+from urllib.parse import urlsplit
 
+from retrain.config.document import Keys, Problem
 from retrain.core.records import Label
 from retrain.core.rules import (
     Average,
@@ -140,7 +143,7 @@ class Promotion:
 
 @dataclass(frozen=True, slots=True)
 class Notifications:
-    """Who is told, and how often."""
+    """Who is notified, and how often."""
 
     heartbeat: Url | None = None
     repeat_after: timedelta = timedelta(hours=24)
@@ -189,3 +192,103 @@ class Config:
             guarantee=rules.guarantee,
             holdout_uses=rules.holdout_uses,
         )
+
+
+LEAST_MEMORY = 512 * 1024**2
+"""Bytes. Below, the libraries' threads and buffers leave nothing to a model: on two cores they take 320 MiB."""
+LEAST_DROP = 0.001
+"""No window can distinguish a smaller drop from chance."""
+
+
+def conflicts(config: Config) -> Iterator[Problem]:
+    """Values that are right alone and wrong together: the path of the key to change, and why."""
+    yield from _unmonitored(config.triggers, config.monitoring)
+    if config.monitoring is not None and config.monitoring.type is MonitorType.PROMETHEUS:
+        yield from _not_http(("monitoring", "url"), config.monitoring.url)
+    yield from _not_http(("notifications", "heartbeat"), config.notifications.heartbeat)
+    spans = {
+        ("monitoring", "timeout"): config.monitoring.timeout if config.monitoring is not None else None,
+        ("training", "timeout"): config.training.timeout,
+        ("promotion", "timeout"): config.promotion.timeout,
+        ("monitor", "window"): config.monitor.window,
+    }
+    for keys, span in spans.items():
+        if span == timedelta():
+            yield keys, "is 0; it must be longer, such as 1h"
+    probation = config.promotion.probation
+    if probation is not None:
+        if config.triggers.performance_threshold is None:
+            yield ("promotion", "probation"), "needs F1: set triggers.performance_threshold"
+        if probation <= config.triggers.settle:
+            yield ("promotion", "probation"), "is not longer than triggers.settle, so no window would ever count"
+    if normpath(config.models.champion) == normpath(config.models.challenger):
+        yield (
+            ("models", "challenger"),
+            "is also the path of the champion, which training would overwrite; name another file",
+        )
+    yield from _formats(config.models)
+    if config.promotion.max_memory is not None and config.promotion.max_memory < LEAST_MEMORY:
+        yield ("promotion", "max_memory"), "is less than 512MiB, which scikit-learn, pandas and pyarrow alone may take"
+    tables = {
+        ("promotion", "holdout"): config.promotion.holdout,
+        ("training", "data"): config.training.data,
+        ("monitor", "log"): config.monitor.log,
+    }
+    for keys, path in tables.items():
+        if path is not None and path.suffix not in (".csv", ".parquet"):
+            yield keys, "must end in .csv or .parquet"
+
+
+def _formats(models: Models) -> Iterator[Problem]:
+    """Contradictions in the names of the artifacts."""
+    if models.are_skops != (models.challenger.suffix == ".skops"):
+        yield ("models", "challenger"), "and models.champion must both end in .skops, or neither of them"
+    elif models.trusted and not models.are_skops:
+        yield (
+            ("models", "trusted"),
+            "is for skops files, but models.champion and models.challenger are not",
+        )
+
+
+def _unmonitored(triggers: Triggers, monitoring: Monitoring | None) -> Iterator[Problem]:
+    """Signals that the triggers need and that are not monitored."""
+    thresholds = {
+        "f1": ("performance_threshold", triggers.performance_threshold),
+        "drift": ("drift_threshold", triggers.drift_threshold),
+    }
+    wanted = {name: key for name, (key, value) in thresholds.items() if value is not None}
+    for keys, sentence in contradictions(triggers):
+        yield ("triggers", *keys), sentence
+    if wanted and monitoring is None:
+        yield ("monitoring", "url"), "is required"
+    for name, key in wanted.items():
+        if monitoring is None or getattr(monitoring, name) is None:
+            yield ("monitoring", name), f"is required, since triggers.{key} is set (or set that to null)"
+    countless = monitoring is not None and monitoring.counts is None and monitoring.positives is None
+    if triggers.evidence is not None and countless:
+        why = "F1 and the number of samples alone give no bound on false trainings"
+        remedy = "set monitoring.counts or, more conservative, monitoring.positives"
+        yield ("triggers", "evidence"), f"lacks the counts of a window: {why}; {remedy}"
+    if monitoring is not None and triggers.min_samples and monitoring.samples is None:
+        yield ("monitoring", "samples"), "is required, since triggers.min_samples is set"
+
+
+def contradictions(triggers: Triggers) -> Iterator[Problem]:
+    """Triggers that are right alone and wrong together: the path below `triggers`, and why."""
+    threshold, rule = triggers.performance_threshold, triggers.evidence
+    if threshold is None and triggers.drift_threshold is None and triggers.max_model_age is None:
+        yield (), "nothing can trigger a training: set performance_threshold, drift_threshold or both"
+    if rule is None:
+        return
+    if threshold is None:
+        yield ("evidence",), "needs performance_threshold: evidence is gathered for a drop of F1 below it"
+    elif threshold >= 1:
+        yield ("evidence",), "needs a performance_threshold below 1: at 1 a single error is proof"
+    elif not LEAST_DROP <= rule.min_drop <= threshold - LEAST_DROP:
+        most = threshold - LEAST_DROP
+        yield ("evidence", "min_drop"), f"is not from {LEAST_DROP:g} to {most:g}, just below performance_threshold"
+
+
+def _not_http(keys: Keys, url: Url | None) -> Iterator[Problem]:
+    if url is not None and urlsplit(url).scheme == "file":
+        yield keys, "is a file URL; it must be an http or https URL here"
