@@ -84,7 +84,7 @@ def _check(context: Context, journal: Journal, held: lock.Attempt, options: Opti
         case Action.HOLD:
             report = _hold(context, journal, seen, now)
         case Action.TRAIN:
-            report = _train(context, journal, seen, held, options)
+            report = _train(context, journal, seen, held, options, now)
         case Action.ROLLBACK:
             report = _roll_back(context, journal, seen, held, now)
     if not settled:
@@ -145,11 +145,13 @@ def _recovery(ended: Sequence[str], decision: Decision) -> str:
     return "; ".join(dict.fromkeys(_RECOVERED[kind_of(each)] for each in ended)) + "; "
 
 
-def _train(context: Context, journal: Journal, seen: _Seen, held: lock.Attempt, options: Options) -> Report:
+def _train(  # noqa: PLR0913, PLR0917  (what was seen, and what a training gets)
+    context: Context, journal: Journal, seen: _Seen, held: lock.Attempt, options: Options, now: datetime
+) -> Report:
     """Train, and report how it ended."""
     from retrain.train import train  # with what only a training needs
 
-    run, news = train(context, journal, seen.event(), seen.decision.why, held, options.echo)
+    run, news = train(context, journal, seen.event(), seen.decision.why, held, options.echo, now)
     waits = " waits (retrain promote)" if run.outcome is Outcome.SUCCEEDED else ""
     return _report(seen, f"{seen.decision.message}; {run.message}{waits}", news=news, run=run)
 

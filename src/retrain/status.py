@@ -220,7 +220,7 @@ def _probation(new: Probation, triggers: Triggers, until: datetime) -> str:
 def _last_check(last: Entry | None, now: datetime) -> str:
     if last is None:
         return "never (is retrain check in the crontab?)"
-    reason = f", {last.event.reason.replace('_', ' ')}" if isinstance(last.event, events.Checked) else ""
+    reason = f": {last.event.action}, {last.event.reason}" if isinstance(last.event, events.Checked) else ""
     return f"{moment(last.at)} ({duration(now - last.at)} ago){reason}"
 
 

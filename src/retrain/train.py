@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from retrain.config import Config
@@ -26,13 +26,14 @@ def train(  # noqa: PLR0913, PLR0917  (what was seen, why it trains, and what it
     why: str,
     held: lock.Attempt,
     echo: Callable[[bytes], None] | None,
+    started: datetime,
 ) -> tuple[Run, bool]:
     """One training, which `checked` decided on: how it ended, and whether that is news.
 
     `why` is its reason in a clause, `echo` shows its output on a terminal. Raises Stopped, after recording it, when
     the controller was sent a signal meanwhile.
     """
-    config, started, lock_fd = context.config, context.clock(), held.descriptor or 0
+    config, lock_fd = context.config, held.descriptor or 0
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     journal.append(checked, started)
     journal.append(TrainingStarted(run_id, checked.reason, why), started)

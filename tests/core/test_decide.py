@@ -10,7 +10,7 @@ from retrain.core.assess import assess
 from retrain.core.decide import Asked, decide
 from retrain.core.events import Checked, Judged, Promoted, Rejected, TrainingFinished, TrainingStarted
 from retrain.core.fold import advance, as_of, watch
-from retrain.core.past import Past
+from retrain.core.past import Past, incident_of
 from retrain.core.records import Action, Counts, Decision, Outcome, Reason, Snapshot, Unknown
 from retrain.core.rules import Amount, MaxAge, Positive, Share, Side, Triggers
 from retrain.core.verdicts import Ruling, Verdict
@@ -422,3 +422,59 @@ def test_a_clock_set_back_never_blocks_training_for_good() -> None:
     story.now = T0
     assert story.check(story.see(0.8)).reason is Reason.COOLING_DOWN
     assert story.later(7 * HOUR).check(story.see(0.8)).action is Action.TRAIN
+
+
+def test_signals_that_share_a_cause_name_it_once() -> None:
+    """One endpoint that is down is one clause, however many signals it gives; two causes are two."""
+    story = Story()
+    down = Unknown("unreachable", "http://monitor cannot be reached", "is it up?")
+    decision = story.check(story.see(down, down))
+    assert decision.message == "no decision: F1 and drift are unknown: http://monitor cannot be reached (is it up?)"
+    decision = story.check(story.see(down, LOST))
+    assert decision.message.count("unknown") == 2
+
+
+def test_a_wait_names_the_window_only_while_windows_are_confirmed() -> None:
+    """`window 7 of 1` says nothing: a count that is reached is not named."""
+    story = Story(consecutive=3)
+    snapshot = story.see(0.8)
+    assert "but this is window 1 of 3 in breach" in story.check(snapshot).message
+    assert "was counted already: window 1 of 3 in breach" in story.later(HOUR).check(snapshot).message
+    story = Story(cooldown=timedelta(), challenger_ttl=timedelta(), max_unpromoted=99)
+    for _ in range(7):
+        snapshot = story.later(HOUR).see(0.8)
+        story.check(snapshot, Outcome.FAILED)
+    assert " of 1" not in story.later(HOUR).check(snapshot).message
+
+
+def incidents(*reported: str) -> Past:
+    """A past in which these incidents were reported and have not ended."""
+    return Past(reported=dict.fromkeys(reported, T0))
+
+
+def test_another_cause_is_news_and_the_same_one_is_not() -> None:
+    """Once per incident and cause; numbers make no other cause, and a kind alone stands for all of its causes."""
+    past = incidents(incident_of("training", "failed 2"), incident_of("failed", "12 MiB are free"))
+    assert not past.is_news(incident_of("failed", "9 MiB are free"), T0 + HOUR, DAY)
+    assert past.is_news(incident_of("failed", "models is world-writable"), T0 + HOUR, DAY)
+    assert past.is_news(incident_of("training", "timed_out None"), T0 + HOUR, DAY)
+    assert not past.is_news("training", T0 + HOUR, DAY)
+    assert past.is_news("unknown", T0 + HOUR, DAY)
+
+
+@pytest.mark.parametrize(
+    ("reason", "incident", "ended"),
+    [
+        (Reason.HEALTHY, None, {"unknown:stale", "failed:disk", "stuck:x", "training:failed", "needs_a_person"}),
+        (Reason.COOLING_DOWN, None, {"unknown:stale", "failed:disk", "stuck:x"}),
+        (Reason.NEEDS_A_PERSON, "needs_a_person", {"unknown:stale", "failed:disk", "stuck:x"}),
+        (Reason.BACKING_OFF, "training", {"unknown:stale", "failed:disk", "stuck:x"}),
+        (Reason.UNKNOWN, "unknown:missing", {"failed:disk"}),
+        (Reason.BUSY, None, {"failed:disk"}),
+        (Reason.NEEDS_A_PERSON, "failed:disk", set()),
+    ],
+)
+def test_an_incident_ends_with_what_ends_it(reason: Reason, incident: str | None, ended: set[str]) -> None:
+    """Metrics that are known again end no failed training, and nothing but a verdict ends a promotion that failed."""
+    past = incidents("unknown:stale", "failed:disk", "stuck:x", "training:failed", "needs_a_person", "promotion:x")
+    assert set(past.ended(reason, incident)) == ended

@@ -340,3 +340,36 @@ def test_the_heartbeat_is_pinged_after_every_finished_check(project: Project) ->
     assert pings == ["/ping/uuid"] * 2
     project.metrics()
     assert project.run("check").returncode == 0, "a switch that does not answer fails no run"
+
+
+def test_recovered_is_said_only_of_what_has_ended(project: Project) -> None:
+    """Metrics that can be read again are not a healthy model: the line says which of the two it is."""
+    project.serve(project.models.weak)
+    project.configure(triggers={"consecutive": 2})
+    project.metrics(f1=None)
+    assert project.run("check").returncode == 4
+    project.metrics(f1=0.8)
+    back = project.run("check").stdout
+    assert back.startswith("the metrics are known again; waiting: F1 0.800 is below 0.850, but this is window 1 of 2")
+    assert "recovered" not in back
+    assert project.run("check").stdout == "", "said once"
+
+
+def test_a_training_that_fails_for_another_cause_is_news(project: Project) -> None:
+    """The same failure is silent within repeat_after, another one is not, and a forced one is never silent."""
+    project.serve(project.models.weak)
+    project.configure(triggers={"failure_backoff": "0s"})
+
+    def failing(recipe: str) -> str:
+        project.train(recipe)
+        project.metrics(f1=0.8)
+        done = project.run("check")
+        assert done.returncode == 1
+        return done.stderr
+
+    assert "No such file" in failing("cat nosuch")
+    assert failing("cat nosuch") == ""
+    assert "left no new" in failing("true")
+    assert failing("true") == ""
+    project.metrics(f1=0.8)
+    assert "left no new" in project.run("check", "--force", "--reason", "again").stderr
