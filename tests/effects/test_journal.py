@@ -443,6 +443,17 @@ def test_a_damaged_journal_stops_every_command(state: Path, damage: Callable[[Pa
     assert traces(state) == before
 
 
+@pytest.mark.parametrize("writable", [True, False])
+def test_the_log_of_a_damaged_journal_is_left_alone(state: Path, writable: bool) -> None:
+    """A repair keeps the write-ahead log, too, whatever commands came before it."""
+    tell(state, Adopted(A))
+    for suffix in ("", "-wal"):
+        (state / f"journal.db{suffix}").write_bytes(b"no database" * 1000)
+    with pytest.raises(DamagedError):
+        read(state, writable=writable)
+    assert (state / "journal.db-wal").read_bytes() == b"no database" * 1000
+
+
 def test_a_journal_without_content_is_one_that_is_not_there(state: Path) -> None:
     """A crash leaves such a file that comes before its tables are made: the next command makes them."""
     state.mkdir(mode=0o700)

@@ -66,7 +66,7 @@ READERS = (("check",), ("promote",), ("rollback",), ("prune",), ("status",))
 
 
 def unread(words: tuple[str, ...], call: strace.Call, stage: Stage) -> Outcome:
-    """Let a read of the journal fail once, as a disk does that begins to fail: nothing is lost, nothing set aside.
+    """Let a read of the journal fail once, as a disk does that begins to fail: nothing is lost, nothing is moved.
 
     SQLite takes such a failure for damage of the file.
     """

@@ -32,7 +32,7 @@ def test_a_pipe_to_the_scoring_process_that_fails_is_told(stages: list[Stage]) -
 
 
 def test_a_read_that_fails_once_is_no_damage(stages: list[Stage]) -> None:
-    """Exit 1 and a sentence at some reads of the journal; it is not set aside, and the next command goes on."""
+    """Exit 1 and a sentence at some reads of the journal; nothing is moved, and the next command goes on."""
     real("strace")
     tries = random.Random(4).sample(reads(stages[0]), 6)
     assert 1 in {outcome.code for outcome in on_stages(stages, tries)}
@@ -63,14 +63,22 @@ def test_a_read_only_directory_is_told_and_harms_nothing(
 
 
 @pytest.mark.parametrize("name", ["a header of garbage", "no content", "its first half"])
-def test_a_damaged_journal_is_set_aside_and_never_deleted(name: str, stages: list[Stage]) -> None:
-    """A check says so in one line and holds as if the cooldown began now; the next commands go on."""
+def test_a_damaged_journal_stops_every_command_until_it_is_repaired(name: str, stages: list[Stage]) -> None:
+    """Nothing is moved or trained before; the repair keeps the file, and the next check holds for the cooldown."""
     damage.damaged(name, stages[0], random.Random(name), thorough=False)
 
 
 def test_a_page_of_garbage_in_the_middle_of_the_journal_trains_nothing(stages: list[Stage]) -> None:
-    """Found at once or in the middle of a check: it is told, the journal is set aside, and the next check goes on."""
+    """Found by a check or by the repair: nothing is trained, and the next check after the repair goes on."""
     assert damage.page_damaged(damage.pages(stages[0])[-1], stages[0], random.Random(4))
+
+
+@pytest.mark.parametrize("kind", damage.LOST)
+def test_a_repair_that_is_killed_is_finished_by_the_next(kind: str, stages: list[Stage]) -> None:
+    """At a sample of its calls: no file is lost, no command goes on before, and the loss is recorded once."""
+    real("strace")
+    tries = damage.repairs(kind, stages[0])
+    assert any(on_stages(stages, random.Random(kind).sample(tries, 5)))
 
 
 def test_the_journal_of_a_newer_release_is_left_alone(stages: list[Stage]) -> None:

@@ -79,6 +79,10 @@ def _unusable(path: Path, error: OSError | sqlite3.Error) -> RetrainError:
 def _opened(path: Path) -> Journal:
     """The journal to write to, which is made where there is none."""
     _make_directories(path.parent)
+    if path.with_name(f"{path.name}-wal").exists():
+        # Where the file is damaged, SQLite would remove its log on closing; a repair keeps both.
+        with closing(_opened_to_read(path)) as journal:
+            journal.past()
     connection = _connected(path, "rwc")
     with _closed_on_error(connection):
         if _schema(connection, path) == 0:
