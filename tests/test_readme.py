@@ -1,5 +1,6 @@
 """README, --help, config.yaml, crontab.example and the exit codes say the same."""
 
+import os
 import re
 import shutil
 import socket
@@ -13,6 +14,7 @@ from retrain.config import load
 from retrain.errors import Exit
 from tests.conftest import real
 from tests.documents import GUIDE, README, ROOT, blocks, commands
+from tests.stories.project import on_a_terminal
 
 RETRAIN = Path(sys.executable).with_name("retrain")
 
@@ -94,7 +96,7 @@ def test_the_first_model_is_had_as_the_readme_says(tmp_path: Path) -> None:
 
 
 def test_make_demo_runs_as_the_readme_shows(tmp_path: Path) -> None:
-    """The whole tour, with the shipped files, and its output is the README's transcript but for the numbers.
+    """The whole tour, with the shipped files, and a terminal shows the README's transcript but for the numbers.
 
     Only the port differs, which may be taken on this machine.
     """
@@ -104,17 +106,9 @@ def test_make_demo_runs_as_the_readme_shows(tmp_path: Path) -> None:
     config.write_text(config.read_text().replace("127.0.0.1:9109", f"127.0.0.1:{free_port()}"))
     (tmp_path / ".venv").symlink_to(sys.prefix)
     # `-o setup`: the environment that runs this test is the one that is used.
-    done = subprocess.run(
-        [real("make"), "-o", "setup", "demo"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    said = masked(done.stdout)
+    code, said = on_a_terminal([real("make"), "-o", "setup", "demo"], tmp_path, os.environ)
+    assert code == 0, said
+    said = masked(said)
     (transcript,) = blocks(README, "console")
     for block in transcript.strip().split("\n\n"):
         command, *lines = masked(block).splitlines()

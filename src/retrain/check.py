@@ -15,7 +15,7 @@ from retrain.core.text import iso, moment, short
 from retrain.effects import lock, monitoring, registry
 from retrain.effects.journal import Journal, open_journal
 from retrain.errors import BusyError, Exit, Report, RetrainError
-from retrain.swap import current, hand_over, probation_of, settle
+from retrain.swap import current, probation_of, settle, swap
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def _check(context: Context, journal: Journal, held: lock.Attempt, options: Opti
         seen = _look(context, journal, held, options, now)
         return _report(seen, seen.decision.message, dry_run=True)
     registry.refuse_open_doors(config.models)
-    settled = settle(context, journal, held.descriptor) if held.descriptor is not None else ()
+    settled = settle(context, journal, held.descriptor, now) if held.descriptor is not None else ()
     if (late := lock.stuck(config, held.holder, now)) is not None:
         return _failure(context, journal, BusyError(late), STUCK, now)
     if options.forced is not None and held.descriptor is None:
@@ -87,9 +87,7 @@ def _check(context: Context, journal: Journal, held: lock.Attempt, options: Opti
             report = _train(context, journal, seen, held, options, now)
         case Action.ROLLBACK:
             report = _roll_back(context, journal, seen, held, now)
-    if not settled:
-        return report
-    return replace(report, news=True, message=f"{report.message} (before that, {'; '.join(settled)})")
+    return report.after(settled)
 
 
 def _look(context: Context, journal: Journal, held: lock.Attempt, options: Options, now: datetime) -> _Seen:
@@ -162,7 +160,7 @@ def _roll_back(context: Context, journal: Journal, seen: _Seen, held: lock.Attem
     before, why = new.before if new is not None else "", seen.decision.why
     journal.append(seen.event(), now)
     try:
-        hand_over(context, journal, SwapStarted(Swap.ROLLBACK, before, seen.served, why), held.descriptor or 0)
+        swap(context, journal, SwapStarted(Swap.ROLLBACK, before, seen.served, why), held.descriptor or 0, now)
     except RetrainError as error:
         return _failure(context, journal, error, Reason.PROBATION, context.clock(), seen.look.assessments)
     message = (

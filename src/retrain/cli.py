@@ -170,7 +170,9 @@ def promote(  # noqa: PLR0913, PLR0917  (click passes every flag by name)
     rejected = _forced(reject, reason, "--reject") if reject else None
     forced = _forced(force, reason) if not reject else None
     with _progress(output) as progress:
-        return story(context, Options(challenger, dry_run, if_pending, forced, rejected, progress))
+        return story(
+            context, Options(challenger, dry_run, if_pending, forced, rejected, progress, on_wait=_waiting(output))
+        )
 
 
 @retrain.command(
@@ -184,7 +186,7 @@ def rollback(context: Context, output: Output, version: str | None, reason: str)
     """Serve the previous champion again."""
     from retrain.swap import rollback as story
 
-    return story(context, version, reason)
+    return story(context, version, reason, _waiting(output))
 
 
 @retrain.command(
@@ -323,6 +325,11 @@ def _echo(output: bytes) -> None:
     """Show the training's output on the terminal."""
     sys.stderr.buffer.write(output)
     sys.stderr.buffer.flush()
+
+
+def _waiting(output: Output) -> Callable[[object], None]:
+    """What says on standard error which run is waited for."""
+    return lambda holder: None if output.quiet else click.echo(f"waiting for {holder}", err=True)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ class Report:
 
     `news` is False where nothing changed and nothing failed: then cron hears nothing. `details` are further
     lines for `-v`. `paged` is a long text that a terminal shows page by page. `on_stdout` is a result also where it
-    is one of failures.
+    is one of failures. `screen` is what a terminal shows instead of the message, if anything.
     """
 
     message: str
@@ -83,3 +83,13 @@ class Report:
     details: tuple[str, ...] = field(default=())
     paged: bool = False
     on_stdout: bool = False
+    screen: str = ""
+
+    def after(self, settled: tuple[str, ...]) -> "Report":
+        """The report with what had to be settled before, in clauses; that is always news."""
+        if not settled:
+            return self
+        before = f"(before that, {'; '.join(settled)})"
+        message = f"{self.message} {before}"
+        data = {**self.data, "message": message} if "message" in self.data else self.data
+        return replace(self, message=message, data=data, news=True, screen=self.screen and f"{self.screen}\n{before}")

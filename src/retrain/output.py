@@ -39,7 +39,7 @@ class Output:
             if report.paged and stream.isatty():
                 click.echo_via_pager(report.message)
                 return
-            say(report.message)
+            say(report.screen if report.screen and stream.isatty() else report.message)
             for line in report.details if self.verbose else ():
                 self._err(line)
 

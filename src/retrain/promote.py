@@ -1,32 +1,33 @@
-"""`retrain promote`: compare challenger and champion on the holdout; swap only if the challenger is really better."""
+"""`retrain promote`: compare challenger and champion on the holdout, and swap only if the challenger is better."""
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from retrain.context import Context
+from retrain.core import explain
+from retrain.core.decide import barrier
 from retrain.core.events import UNKNOWN_ROWS, Judged, NotJudged, Rejected, Swap, SwapStarted
-from retrain.core.judge import judge, leakage, next_look
-from retrain.core.past import PROMOTION, Challenger, Past
-from retrain.core.rules import Gate
+from retrain.core.explain import Row
+from retrain.core.fold import as_of
+from retrain.core.judge import judge, next_comparison, seen_by
+from retrain.core.past import PROMOTION, Past, incident_of
 from retrain.core.text import counted, duration, moment, short
-from retrain.core.verdicts import Leaked, Ruling, Tally
+from retrain.core.verdicts import Ruling, Tally
 from retrain.effects import evaluation, files, lock, registry
 from retrain.effects.journal import Journal, open_journal
-from retrain.errors import BusyError, Exit, Report, RetrainError
-from retrain.swap import SwapUndoneError, current, hand_over, settle
-
-TRAINED, KEPT = "training ", "versions"
-"""How the source of a challenger begins that a training left; that of one which was kept."""
+from retrain.errors import Exit, Report, RetrainError
+from retrain.swap import PATIENCE, SwapUndoneError, current, settle, swap
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the command was given.
+    """The flags.
 
-    `challenger` is a path or a version's prefix (None: the one that training left); `forced` and `rejected` are
-    a person's reasons; `progress` hears the share of the holdout that is done.
+    `challenger` is a path or the prefix of a version (None: what the last training left); `forced` and `rejected` are
+    the reasons of a person. `progress` is called with the share of the holdout that is scored, `on_wait` with who
+    holds the lock.
     """
 
     challenger: str | None = None
@@ -35,422 +36,420 @@ class Options:
     forced: str | None = None
     rejected: str | None = None
     progress: Callable[[float], None] = lambda _share: None
+    on_wait: Callable[[lock.Holder], None] = lambda _holder: None
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """One promotion at work, with the lock held."""
+class Contest:
+    """Which bytes compete: versions, and the files that hold these very bytes; no champion where none serves.
 
-    context: Context
-    journal: Journal
-    options: Options
-    lock_fd: int
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Who is compared: versions, and the files that hold these very bytes. `source` says whence the challenger."""
+    `source` says where the challenger is from, `given` is the name of its file where a person gave one. `rows` are the
+    hashes of the rows that challenger and champion were trained on, where leakage is checked and they are known.
+    """
 
     challenger: str
     challenger_file: Path
-    champion: str | None
-    champion_file: Path | None
     source: str
-
-    @property
-    def file_given(self) -> str | None:
-        """The name of the challenger's file, where a person gave one."""
-        return None if self.source == KEPT or self.source.startswith(TRAINED) else Path(self.source).name
-
-
-def stamp_of(file: Path) -> str:
-    """What changes when the file, the holdout say, is touched."""
-    found = files.stamp(file)
-    if found is None:
-        raise RetrainError(f"{file}: is not there, or cannot be read (is it promotion.holdout?)")
-    return ":".join(map(str, found))
-
-
-class RefusedError(RetrainError):
-    """A training has seen the holdout, or nobody knows whether it has; `because` is all that this hangs on."""
-
-    def __init__(self, message: str, version: str, because: str) -> None:
-        super().__init__(f"refused: {message}")
-        self.version, self.because = version, because
-
-
-@dataclass(frozen=True, slots=True)
-class KnownRows:
-    """The hashes of the rows that each side was trained on, where leakage is checked and they are known."""
-
-    challenger: Path | None = None
-    champion: Path | None = None
-
-    @property
-    def stamp(self) -> str:
-        """What changes when one of them becomes known or is known anew; empty where none is."""
-        return ", ".join(stamp_of(path) for path in (self.challenger, self.champion) if path is not None)
-
-
-def known_rows(context: Context, challenger: str, champion: str | None) -> KnownRows:
-    """The files of the rows that both were trained on."""
-    models = context.config.models
-    if context.config.training.data is None:
-        return KnownRows()
-    of_champion = registry.rows_of(models, champion) if champion is not None else None
-    return KnownRows(registry.rows_of(models, challenger), of_champion)
-
-
-def basis(context: Context, rows: KnownRows) -> str:
-    """All that a refusal hangs on: with another of these it must be asked anew."""
-    promotion = context.config.promotion
-    return f"{stamp_of(promotion.holdout)}; up to {promotion.max_leakage}; {rows.stamp}"
-
-
-def told_of_leakage(case: Case, pair: Pair, leaked: Leaked, rows: int, known: KnownRows) -> list[str]:
-    """What is to be told of holdout rows that a training has seen. Raises RefusedError where that forbids a verdict."""
-    config, forced = case.context.config, case.options.forced is not None
-    if config.training.data is None:
-        return []
-    too_much = leakage(leaked, rows, config.promotion.max_leakage)
-    if too_much is not None and not forced:
-        raise RefusedError(too_much, pair.challenger, basis(case.context, known))
-    if leaked.challenger is None and pair.challenger in case.journal.past().trained and not forced:
-        why = (
-            f"it is not known on which rows challenger {short(pair.challenger)} was trained (training.data was not set,"
-            " or could not be read, when its training ended), so the holdout may be among them: train anew"
-        )
-        raise RefusedError(why, pair.challenger, UNKNOWN_ROWS)
-    sides = {"challenger": leaked.challenger, "champion": leaked.champion if pair.champion is not None else 0}
-    unknown = [side for side, count in sides.items() if count is None]
-    told = [f"Mind that {too_much}"] if too_much is not None else []
-    if unknown:
-        told.append(f"Leakage was not checked for the {' and the '.join(unknown)}, whose training rows are not known")
-    return told
-
-
-EXIT = {Ruling.PROMOTE: Exit.DONE, Ruling.REJECT: Exit.REJECTED, Ruling.INCONCLUSIVE: Exit.INCONCLUSIVE}
+    given: str = ""
+    champion: str | None = None
+    champion_file: Path | None = None
+    rows: tuple[Path | None, Path | None] = (None, None)
 
 
 def promote(context: Context, options: Options) -> Report:
     """The report of a comparison, and of the swap that followed it."""
-    with open_journal(context.config.state) as journal:
-        if not options.if_pending:
-            return _promote(context, journal, options)
-        challenger = journal.past().challenger
+    config, now = context.config, context.clock()
+    with open_journal(config.state) as journal:
         try:
             current(context, journal)
-            if challenger is None or not _is_pending(context, journal, challenger):
-                return _nothing_waits(())
-            return _promote(context, journal, options)
-        except BusyError as error:
-            return _failed(error, news=False)
-        except (SwapUndoneError, RefusedError) as error:
-            return _failed(error, news=True)
+            if options.if_pending and not _is_pending(context, journal):
+                return _nothing_waits(context, options)
+            registry.refuse_open_doors(config.models)
+            wait = timedelta() if options.if_pending else PATIENCE
+            with lock.hold(config.state, "promote", now, wait=wait, on_wait=options.on_wait) as lock_fd:
+                settled = () if options.dry_run else settle(context, journal, lock_fd, now)
+                return _promote(context, journal, options, lock_fd, now).after(settled)
         except RetrainError as error:
-            # cron will ask again and again: like a check, it tells a failure once.
-            # What it quotes may be the last words of a model, and a program can read whatever we can.
-            scrub = context.secrets.scrub
-            now, repeat_after = context.clock(), context.config.notifications.repeat_after
-            news = journal.past().is_news(PROMOTION, now, repeat_after)
-            if news:
-                journal.append(NotJudged(challenger.version if challenger else "", scrub(str(error))), now)
-            return _failed(error, news=news)
+            if not options.if_pending or isinstance(error, SwapUndoneError):
+                raise
+            waiting = journal.past().challenger
+            event = NotJudged(waiting.version if waiting is not None else "", str(error))
+            return _not_judged(context, journal, event, options, context.clock(), error.exit_code)
 
 
-def _failed(error: RetrainError, *, news: bool) -> Report:
-    return Report(str(error), {"error": str(error), "exit_code": error.exit_code}, error.exit_code, news)
+def _promote(context: Context, journal: Journal, options: Options, lock_fd: int, now: datetime) -> Report:
+    """Judge what was asked for, record the verdict, and swap if it is better; with the lock held."""
+    if options.rejected is not None:
+        return _reject(context, journal, options.rejected, now)
+    # Who had the lock until now may have judged it, or what was settled was its promotion.
+    pending = not options.if_pending or _is_pending(context, journal)
+    contest = admit(context, journal.past(), options) if pending else None
+    if contest is None:
+        return _nothing_waits(context, options)
+    outcome: Judged | NotJudged | None = _recorded(context, journal, contest)
+    if outcome is None:
+        lock.describe(lock_fd, "comparing on the holdout")
+        outcome, now = _compare(context, journal, contest, options), context.clock()  # that may have taken an hour
+    if isinstance(outcome, Judged) and options.forced is None:
+        outcome = _refusal(context, journal.past(), contest, outcome) or outcome
+    if isinstance(outcome, NotJudged):
+        return _not_judged(context, journal, outcome, options, now)
+    judged = replace(outcome, dry_run=options.dry_run, source=contest.source)
+    journal.append(judged, now)
+    wins = judged.verdict.ruling is Ruling.PROMOTE or options.forced is not None
+    if wins and not options.dry_run:
+        reason, _ = explain.because(judged.verdict, context.config.gate)
+        forced = options.forced is not None
+        intent = SwapStarted(Swap.PROMOTION, contest.challenger, contest.champion, options.forced or reason, forced)
+        swap(context, journal, intent, lock_fd, now)
+    return _report(context, journal.past(), contest, judged, options, wins=wins)
 
 
-def _promote(context: Context, journal: Journal, options: Options) -> Report:
-    registry.refuse_open_doors(context.config.models)
-    current(context, journal)
-    with lock.hold(context.config.state, "promote", context.clock()) as lock_fd:
-        settled = () if options.dry_run else settle(context, journal, lock_fd)
-        if options.rejected is not None:
-            return _reject(context, journal, options.rejected)
-        waiting = journal.past().challenger
-        # Whoever held the lock until now may have judged it, or what was settled was its promotion.
-        if options.if_pending and (waiting is None or not _is_pending(context, journal, waiting)):
-            return _nothing_waits(settled)
-        case = Case(context, journal, options, lock_fd)
-        pair = pair_of(case)
-        try:
-            judged, leaks = judged_on(case, pair)
-        except RefusedError as refused:
-            if not options.dry_run:
-                journal.append(
-                    NotJudged(refused.version, context.secrets.scrub(str(refused)), refused.because), context.clock()
-                )
-            raise
-        journal.append(judged, context.clock())
-        report = _act(case, pair, judged, leaks)
-    told = (report.message, *(f"(before that, {each})" for each in settled))
-    return replace(report, message=(" " if options.if_pending else "\n  ").join(told))
+# ---------------------------------------------------------------- which bytes compete
 
 
-def _nothing_waits(settled: tuple[str, ...]) -> Report:
-    """The report where no challenger waits, any more perhaps, and of what was settled before that was seen."""
-    message = " ".join(("no challenger waits", *(f"(before that, {each})" for each in settled)))
-    return Report(message, {"verdict": None, "message": message}, news=bool(settled))
-
-
-def _is_pending(context: Context, journal: Journal, challenger: Challenger) -> bool:
-    """Whether this holdout has not judged the challenger yet, or has and was interrupted before the swap."""
-    serving = registry.served(context.config.models)
+def _is_pending(context: Context, journal: Journal) -> bool:
+    """Whether a challenger waits that this holdout has not judged, or that has won and was not put in service."""
+    waiting, serving = journal.past().challenger, registry.served(context.config.models)
     champion = serving.version if serving is not None else None
-    if challenger.refused:
-        rows = known_rows(context, challenger.version, champion)
-        unknown = challenger.refused == UNKNOWN_ROWS
-        return rows.challenger is not None if unknown else challenger.refused != basis(context, rows)
-    if not challenger.settled or (challenger.ruling is Ruling.PROMOTE and not challenger.undone):
+    if waiting is None:
+        return False
+    if waiting.refused:
+        rows = _rows(context, waiting.version, champion)
+        unknown = waiting.refused == UNKNOWN_ROWS
+        return rows[0] is not None if unknown else waiting.refused != _basis(context, rows)
+    if not waiting.settled or (waiting.ruling is Ruling.PROMOTE and not waiting.undone):
         return True
     stamp = stamp_of(context.config.promotion.holdout)
-    return journal.recorded_for_file(stamp, champion, challenger.version, question(context)) is None
+    return journal.recorded_for_file(stamp, champion, waiting.version, question(context)) is None
 
 
-def _reject(context: Context, journal: Journal, reason: str) -> Report:
-    challenger = journal.past().challenger
-    if challenger is None:
-        raise RetrainError("no challenger waits, so there is none to reject")
-    journal.append(Rejected(challenger.version, reason), context.clock())
-    message = f"rejected {short(challenger.version)}: {reason}; the champion stays and training is free again"
-    return Report(message, {"rejected": challenger.version, "message": message})
+def admit(context: Context, past: Past, options: Options) -> Contest | None:
+    """The challenger that was asked for and the champion that serves; None where no challenger waits.
+
+    Raises RetrainError where there is nothing to compare, or a champion that served is gone.
+    """
+    models = context.config.models
+    contest = _challenger(context, past, options)
+    if contest is None:
+        return None
+    challenger, serving = contest.challenger, registry.served(models)
+    if challenger in past.banned and options.forced is None:
+        raise RetrainError(
+            f"{short(challenger)} was in service and was rolled back (retrain status says when), so it is not promoted"
+            " again (promote --force --reason TEXT promotes it anyway)"
+        )
+    if serving is None and past.served is not None and options.forced is None:
+        raise RetrainError(
+            f"{models.champion} is gone, and the journal says that {short(past.served)} served (retrain rollback"
+            " restores it; promote --force --reason TEXT goes on without it)"
+        )
+    if serving is None:
+        return replace(contest, rows=_rows(context, challenger, None))
+    champion = serving.version or registry.identify(serving.path)
+    if champion == challenger:
+        raise RetrainError(
+            f"challenger and champion are the same file, {short(challenger)}: there is nothing to compare"
+        )
+    rows = _rows(context, challenger, champion)
+    return replace(contest, champion=champion, champion_file=serving.path, rows=rows)
 
 
-def _act(case: Case, pair: Pair, judged: Judged, leaks: list[str]) -> Report:
-    """Swap or leave it, and the report of that."""
-    verdict, options, name = judged.verdict, case.options, _name(pair)
-    by_force = f" by force ({options.forced})" if options.forced is not None else ""
-    wins = verdict.ruling is Ruling.PROMOTE or options.forced is not None
-    why = ". ".join((f"recorded verdict: {verdict.message}" if judged.repeated else verdict.message, *leaks))
-    if pair.champion is not None and judged.champion is None:
-        why = f"the champion could not be scored, so nothing was compared: {why}"
-    ruling = "rejected" if verdict.ruling is Ruling.REJECT else verdict.ruling
-    if options.dry_run:
-        would = f"would be promoted{by_force}" if wins else f"would not be promoted ({ruling})"
-        is_look = not judged.repeated and verdict.challenger_score is not None
-        counts = ". Nothing was changed, but the look counts; promote will not need another" if is_look else ""
-        return _report(pair, judged, options, f"dry run, {name} {would}: {why}{counts}")
-    if not wins:
-        stays = "the champion stays" if pair.champion is not None else "nothing serves yet"
-        return _report(pair, judged, options, f"{ruling} {name}, {stays}: {why}")
-    reason, forced = options.forced or verdict.message, options.forced is not None
-    intent = SwapStarted(Swap.PROMOTION, pair.challenger, pair.champion, reason, forced)
-    hand_over(case.context, case.journal, intent, case.lock_fd)
-    trial = _on_trial(case)
-    return _report(pair, judged, options, f"promoted {name}{by_force}: {why}{trial}", promoted=True)
+def _challenger(context: Context, past: Past, options: Options) -> Contest | None:
+    """The challenger, without a champion yet; None where none was named and none waits."""
+    models, waiting = context.config.models, past.challenger
+    if options.challenger is not None:
+        return _named(context, options.challenger, dry_run=options.dry_run)
+    if waiting is None:
+        return None
+    version, run = waiting.version, waiting.run
+    if models.challenger.exists() and (found := registry.identify(models.challenger)) != version:
+        raise RetrainError(
+            f"{models.challenger} is not what training {run} left: it is {short(found)} and was {short(version)}"
+            f" (name the file or {short(version)} to judge one of them)"
+        )
+    return Contest(version, registry.verify(models, version), f"training {run}")
 
 
-def _name(pair: Pair) -> str:
-    """The challenger's version, and the file's name where a person gave one."""
-    given = pair.file_given
-    return short(pair.challenger) + (f" ({given})" if given is not None else "")
+def _named(context: Context, name: str, *, dry_run: bool) -> Contest:
+    """The challenger that a person named: a file, or the prefix of a kept version."""
+    models, path = context.config.models, Path(name)
+    if not files.is_there(path):
+        try:
+            version = registry.find(models, name)
+        except RetrainError as error:
+            raise RetrainError(f"{name}: no such file, and {error}") from error
+        return Contest(version, registry.verify(models, version), "versions")
+    registry.check_format(models, path)
+    source = str(path.absolute())
+    if dry_run:
+        return Contest(registry.identify(path), path, source, path.name)
+    version = registry.admit(models, path)
+    return Contest(version, registry.verify(models, version), source, path.name)
 
 
-def _on_trial(case: Case) -> str:
-    """The sentence of the probation that begins; empty without one."""
-    probation, trial = case.context.config.promotion.probation, case.journal.past().probation
-    if probation is None:
-        return ""
-    if trial is None:
-        return ". It is not on probation, since no live F1 of another champion is known to compare with"
-    windows = case.context.config.triggers.consecutive
-    in_a_row = f" in {counted(windows, 'window')} in a row" if windows > 1 else ""
-    beyond = ", and its windows together show it beyond chance" if trial.old is not None else ""
-    return (
-        f". It is on probation for {duration(probation)}: if its live F1 falls below the {trial.f1:.3f} that"
-        f" {short(trial.before)} showed last{in_a_row}{beyond}, retrain check rolls back"
+# ---------------------------------------------------------------- the verdict
+
+
+def _recorded(context: Context, journal: Journal, contest: Contest) -> Judged | None:
+    """The recorded verdict, where the same question was asked on this untouched holdout and the same training rows."""
+    stamp = stamp_of(context.config.promotion.holdout)
+    known = journal.recorded_for_file(stamp, contest.champion, contest.challenger, question(context))
+    if known is None or known.known_rows != _stamp_of_rows(contest.rows):
+        return None
+    return replace(known, repeated=True, sketch=())
+
+
+def _compare(context: Context, journal: Journal, contest: Contest, options: Options) -> Judged | NotJudged:
+    """The verdict of a comparison, or why there is none. A recorded verdict on the same rows costs no comparison."""
+    config, past, asked = context.config, journal.past(), question(context)
+    stamp = stamp_of(config.promotion.holdout)
+    scored = _score(context, contest, options)
+    if isinstance(scored, NotJudged):
+        return scored
+    tally, rows = scored
+    if stamp_of(config.promotion.holdout) != stamp:
+        raise RetrainError(f"{config.promotion.holdout}: was changed while the models were scored on it; try again")
+    if registry.identify(contest.challenger_file) != contest.challenger:
+        raise RetrainError(f"{contest.challenger_file}: was changed while it was scored; try again")
+    # A champion that could not be scored was not compared: this must never be taken for a win over it.
+    champion = None if any(cell.champion is None for cell in tally.cells) else contest.champion
+    known = journal.recorded(tally.holdout, champion, contest.challenger, asked)
+    if known is not None:
+        return replace(known, file=stamp, leaked=tally.leaked, known_rows=rows, repeated=True, sketch=())
+    history = list(journal.judgements())
+    number = next_comparison(tally, history, past.losses * config.gate.holdout_uses)
+    return Judged(
+        challenger=contest.challenger,
+        champion=champion,
+        holdout=tally.holdout,
+        question=asked,
+        file=stamp,
+        verdict=judge(tally, config.gate, number),
+        sketch=() if any(each.holdout == tally.holdout for each in history) else tally.sketch,
+        classes=tally.classes,
+        leaked=tally.leaked,
+        known_rows=rows,
     )
 
 
-def _report(pair: Pair, judged: Judged, options: Options, message: str, *, promoted: bool = False) -> Report:
-    verdict = judged.verdict
-    champion = {"version": pair.champion, "score": verdict.champion_score} if pair.champion is not None else None
+def _score(context: Context, contest: Contest, options: Options) -> tuple[Tally, str] | NotJudged:
+    """Both models on the holdout and the stamp of the training rows that were used; or why that cannot be.
+
+    Only the --force of a person goes past training rows that cannot be used, and past a champion that cannot be scored.
+    """
+    models, promotion = context.config.models, context.config.promotion
+    try:
+        if contest.champion is not None and contest.champion_file not in (None, models.champion):
+            registry.verify(models, contest.champion)  # an ordinary file is what it is
+        tally = evaluation.compare(
+            contest.champion_file,
+            contest.challenger_file,
+            promotion,
+            context.config.training.directory,
+            options.progress,
+            models=models,
+            known_challenger=contest.rows[0],
+            known_champion=contest.rows[1],
+        )
+    except RetrainError as error:
+        side = error.side if isinstance(error, evaluation.Unscorable) else "champion"
+        if options.forced is not None and side == "training rows":
+            return _score(context, replace(contest, rows=(None, contest.rows[1])), options)
+        if options.forced is not None and side == "champion" and contest.champion_file is not None:
+            return _score(context, replace(contest, champion_file=None, rows=(None, None)), options)
+        if side == "training rows":
+            return NotJudged(contest.challenger, f"refused: {error}", _basis(context, contest.rows))
+        return NotJudged(contest.challenger, str(error))
+    return tally, _stamp_of_rows(contest.rows)
+
+
+def _refusal(context: Context, past: Past, contest: Contest, judged: Judged) -> NotJudged | None:
+    """Why leakage forbids this verdict; None where it does not, or is not checked."""
+    most, challenger = context.config.promotion.max_leakage, contest.challenger
+    if context.config.training.data is None:
+        return None
+    side = seen_by(judged.leaked, judged.verdict.rows, most)
+    if side is not None:
+        seen = explain.leakage(side, judged.leaked, judged.verdict.rows, most)
+        remedy = "keep the holdout out of the training data and train anew, or take a fresh holdout"
+        return NotJudged(challenger, f"refused: {seen} ({remedy})", _basis(context, contest.rows))
+    if judged.leaked.challenger is None and challenger in past.trained:
+        why = (
+            f"it is not known on which rows challenger {short(challenger)} was trained, so the holdout may be among"
+            " them: training.data was not set, or could not be read, when its training ended (train anew)"
+        )
+        return NotJudged(challenger, f"refused: {why}", UNKNOWN_ROWS)
+    return None
+
+
+def question(context: Context) -> str:
+    """All that the answer depends on besides the two models and the rows."""
+    promotion = context.config.promotion
+    asked = f"{context.config.gate.question}; target {promotion.target}; dtypes {sorted(promotion.dtypes.items())}"
+    return asked + (f"; slices {', '.join(promotion.slices)}" if promotion.slices else "")
+
+
+def stamp_of(file: Path) -> str:
+    """What changes when the file, the holdout for one, is touched."""
+    stamp = files.stamp(file)
+    if stamp is None:
+        raise RetrainError(f"{file}: is not there, or cannot be read (is it promotion.holdout?)")
+    return ":".join(map(str, stamp))
+
+
+def _rows(context: Context, challenger: str, champion: str | None) -> tuple[Path | None, Path | None]:
+    """The files with the hashes of the rows that both were trained on."""
+    models = context.config.models
+    if context.config.training.data is None:
+        return None, None
+    return registry.rows_of(models, challenger), registry.rows_of(models, champion) if champion is not None else None
+
+
+def _stamp_of_rows(rows: tuple[Path | None, Path | None]) -> str:
+    """What changes when training rows become known or are known anew; empty where none are."""
+    return ", ".join(stamp_of(path) for path in rows if path is not None)
+
+
+def _basis(context: Context, rows: tuple[Path | None, Path | None]) -> str:
+    """All that a refusal depends on: with another of these it must be asked anew."""
+    promotion = context.config.promotion
+    return f"{stamp_of(promotion.holdout)}; up to {promotion.max_leakage}; {_stamp_of_rows(rows)}"
+
+
+# ---------------------------------------------------------------- reports
+
+
+_NUMBERS = (
+    *("metric", "rows", "discordant", "difference", "standard_error"),
+    *("interval", "alpha", "look", "detectable"),
+)
+EXIT = {Ruling.PROMOTE: Exit.DONE, Ruling.REJECT: Exit.REJECTED, Ruling.INCONCLUSIVE: Exit.INCONCLUSIVE}
+
+
+def _failed(message: str, *, exit_code: int = Exit.FAILED, news: bool = True) -> Report:
+    return Report(message, {"error": message, "exit_code": exit_code}, exit_code, news)
+
+
+def _nothing_waits(context: Context, options: Options) -> Report:
+    message = "no challenger waits"
+    if options.if_pending:
+        return Report(message, {"verdict": None, "message": message}, news=False)
+    file = context.config.models.challenger
+    return _failed(
+        f"{message}: no training has left one since the last promotion (retrain promote {file} judges a file)"
+    )
+
+
+def _not_judged(  # noqa: PLR0913, PLR0917  (what happened, and how the command was given)
+    context: Context,
+    journal: Journal,
+    event: NotJudged,
+    options: Options,
+    now: datetime,
+    exit_code: int = Exit.FAILED,
+) -> Report:
+    """The report of why there is no verdict. A refusal is recorded; of another cause cron hears once."""
+    # What is quoted may be the last words of a model, and a program can read whatever we can.
+    event = replace(event, message=context.secrets.scrub(event.message))
+    news = event.refused != "" or not options.if_pending
+    if not news and exit_code != Exit.BUSY:
+        incident, repeat_after = incident_of(PROMOTION, event.message), context.config.notifications.repeat_after
+        news = journal.past().is_news(incident, now, repeat_after)
+    if news and (options.if_pending or event.refused) and not options.dry_run:
+        journal.append(event, now)
+    return _failed(event.message, exit_code=exit_code, news=news)
+
+
+def _reject(context: Context, journal: Journal, reason: str, now: datetime) -> Report:
+    """Discard the waiting challenger, and say what the next check may do."""
+    challenger = journal.past().challenger
+    if challenger is None:
+        return _failed("no challenger waits, so there is none to reject")
+    past = as_of(journal.append(Rejected(challenger.version, reason), now), None, now)
+    held = barrier(past, context.config.triggers, now)
+    then = "the next check may train" if held is None else f"the next check trains nothing: {held.what} ({held.remedy})"
+    message = f"rejected {short(challenger.version)}: {reason}; the champion stays, {then}"
+    return Report(message, {"rejected": challenger.version, "message": message})
+
+
+def _report(  # noqa: PLR0913  (what was compared, and what came of it)
+    context: Context, past: Past, contest: Contest, judged: Judged, options: Options, *, wins: bool
+) -> Report:
+    """The report of a verdict, and of the swap if there was one."""
+    verdict, gate = judged.verdict, context.config.gate
+    parts = (
+        _head(contest, judged, options, wins=wins),
+        verdict,
+        gate,
+        list(_notes(context, past, contest, judged, wins)),
+    )
+    message = explain.line(*parts)
+    champion = {"version": contest.champion, "score": verdict.champion_score} if contest.champion is not None else None
     data = {
         "verdict": verdict.ruling,
         "message": message,
-        "promoted": promoted,
+        "promoted": wins and not options.dry_run,
         "dry_run": options.dry_run,
         "forced": options.forced is not None,
-        "metric": verdict.metric,
-        "rows": verdict.rows,
-        "discordant": verdict.discordant,
         "champion": champion,
-        "challenger": {"version": pair.challenger, "score": verdict.challenger_score},
-        "difference": verdict.difference,
-        "standard_error": verdict.standard_error,
-        "interval": list(verdict.interval) if verdict.interval is not None else None,
-        "alpha": verdict.alpha,
-        "look": verdict.look,
-        "detectable": verdict.detectable,
+        "challenger": {"version": contest.challenger, "score": verdict.challenger_score},
+        **{name: getattr(verdict, name) for name in _NUMBERS},
         "slices": [
             {"column": each.column, "value": "" if each.value is None else str(each.value), "rows": each.rows}
             | {"difference": each.difference, "worse": each.worse}
             for each in verdict.slices
         ],
     }
-    wins = promoted or (options.dry_run and options.forced is not None)
-    text = message if options.if_pending else _a_line_a_sentence(message)  # cron's mail has one line a change
-    return Report(text, data, Exit.DONE if wins else EXIT[verdict.ruling])
+    screen = "" if options.if_pending else explain.screen(*parts)
+    return Report(message, data, Exit.DONE if wins else EXIT[verdict.ruling], screen=screen)
 
 
-def _a_line_a_sentence(message: str) -> str:
-    """The message as a person reads it on a screen."""
-    text = re.sub(r"\. (?=[A-Z0-9])", ".\n  ", message)
-    return f"{text}." if "\n" in text else text
-
-
-def pair_of(case: Case) -> Pair:
-    """The challenger that was ordered and the champion that serves. RetrainError where there is nothing to compare."""
-    past, options, models = case.journal.past(), case.options, case.context.config.models
-    challenger, challenger_file, source = _challenger(case.context, past, options)
-    if challenger in past.banned and options.forced is None:
-        raise RetrainError(
-            f"{short(challenger)} was in service and was rolled back (retrain status says when), so it is not promoted"
-            " again; promote --force --reason TEXT promotes it anyway"
-        )
-    serving = registry.served(models)
-    if serving is None:
-        if past.served is not None and options.forced is None:
-            raise RetrainError(
-                f"{models.champion} is gone, and the journal says that {short(past.served)} served: retrain rollback"
-                " puts it back (promote --force goes on without it)"
-            )
-        return Pair(challenger, challenger_file, None, None, source)
-    champion = serving.version or registry.identify(serving.path)
-    if champion == challenger:
-        raise RetrainError(
-            f"challenger and champion are the same file, {short(challenger)}: there is nothing to compare"
-        )
-    return Pair(challenger, challenger_file, champion, serving.path, source)
-
-
-def _challenger(context: Context, past: Past, options: Options) -> tuple[str, Path, str]:
-    """The challenger's version, the file of its bytes, and whence it came."""
-    models = context.config.models
-    if options.challenger is None:
-        return _trained_challenger(context, past)
-    path = Path(options.challenger)
-    if not files.is_there(path):
-        version = registry.find(models, options.challenger)
-        return version, registry.verify(models, version), KEPT
-    registry.check_format(models, path)
+def _head(contest: Contest, judged: Judged, options: Options, *, wins: bool) -> str:
+    """What was done, or would be."""
+    verdict, name = judged.verdict, short(contest.challenger) + (f" ({contest.given})" if contest.given else "")
+    ruling = "rejected" if verdict.ruling is Ruling.REJECT else verdict.ruling
+    force = f" by force ({options.forced})" if options.forced is not None else ""
+    force += f", verdict {ruling}" if force and verdict.ruling is not Ruling.PROMOTE else ""
+    recorded = ", recorded verdict" if judged.repeated else ""
     if options.dry_run:
-        return registry.identify(path), path, str(path.absolute())
-    version = registry.admit(models, path)
-    return version, registry.verify(models, version), str(path.absolute())
+        would = f"would be promoted{force}" if wins else f"would not be promoted ({ruling})"
+        return f"dry run, {name} {would}{recorded}"
+    if wins:
+        return f"promoted {name}{force}{recorded}"
+    stays = "the champion stays" if contest.champion is not None else "nothing serves yet"
+    return f"{ruling}{' for' if verdict.ruling is Ruling.INCONCLUSIVE else ''} {name}, {stays}{recorded}"
 
 
-def _trained_challenger(context: Context, past: Past) -> tuple[str, Path, str]:
-    models = context.config.models
-    if past.challenger is None:
-        raise RetrainError(
-            f"no challenger waits: no training has left one since the last promotion"
-            f" (retrain promote {models.challenger} judges that file)"
-        )
-    version, run = past.challenger.version, past.challenger.run
-    if models.challenger.exists() and (found := registry.identify(models.challenger)) != version:
-        raise RetrainError(
-            f"{models.challenger} is not what training {run} left: it is {short(found)} and was {short(version)}."
-            f" Name the file or {short(version)} to judge one of them"
-        )
-    return version, registry.verify(models, version), f"{TRAINED}{run}"
-
-
-def judged_on(case: Case, pair: Pair) -> tuple[Judged, list[str]]:
-    """The verdict, a recorded one where the same question was asked before, else that of a new look; and what is to be
-    told of leakage.
-
-    Raises RefusedError where a training has seen too many of the rows.
-    """
-    context, journal = case.context, case.journal
-    asked, holdout = question(context), context.config.promotion.holdout
-    stamp, rows = stamp_of(holdout), known_rows(context, pair.challenger, pair.champion)
-    known = journal.recorded_for_file(stamp, pair.champion, pair.challenger, asked)
-    if known is not None and rows.stamp == known.known_rows:
-        told = told_of_leakage(case, pair, known.leaked, known.verdict.rows, rows)
-        return _again(known, case, pair), told
-    tally, rows = _score(case, pair, rows)
-    if stamp_of(holdout) != stamp:
-        raise RetrainError(f"{holdout}: was changed while the models were scored on it; try again")
-    told = told_of_leakage(case, pair, tally.leaked, tally.rows, rows)
-    # A champion that could not be scored was not compared: this must never be taken for a win over it.
-    champion = None if any(cell.champion is None for cell in tally.cells) else pair.champion
-    known = journal.recorded(tally.holdout, champion, pair.challenger, asked)
-    if known is not None:
-        counted = replace(known, file=stamp, leaked=tally.leaked, known_rows=rows.stamp)
-        return _again(counted, case, pair), told
-    history, losses = list(journal.judgements()), journal.past().losses
-    if losses:
-        told = [*told, _told_of_loss(journal.past(), context.config.gate)]
-    judged = Judged(
-        challenger=pair.challenger,
-        champion=champion,
-        holdout=tally.holdout,
-        question=asked,
-        file=stamp,
-        verdict=judge(tally, context.config.gate, next_look(tally, history, losses * context.config.gate.holdout_uses)),
-        dry_run=case.options.dry_run,
-        source=pair.source,
-        sketch=() if any(judged.holdout == tally.holdout for judged in history) else tally.sketch,
-        classes=tally.classes,
-        leaked=tally.leaked,
-        known_rows=rows.stamp,
+def _notes(context: Context, past: Past, contest: Contest, judged: Judged, wins: bool) -> Iterator[Row]:
+    """What is to be known besides the verdict: leakage, unknown comparisons, a dry run, the probation that begins."""
+    config, leaked, rows = context.config, judged.leaked, judged.verdict.rows
+    if contest.champion is not None and judged.champion is None:
+        yield Row("champion", "could not be scored, so nothing was compared with it")
+    if config.training.data is not None:
+        most = config.promotion.max_leakage
+        if (side := seen_by(leaked, rows, most)) is not None:
+            yield Row("warning", explain.leakage(side, leaked, rows, most))
+        known = {"challenger": leaked.challenger, "champion": leaked.champion if contest.champion is not None else 0}
+        if unknown := [side for side, count in known.items() if count is None]:
+            yield Row("leakage", f"not checked for the {' and the '.join(unknown)}, whose training rows are not known")
+    if past.losses and not judged.repeated:
+        lost = f" before {moment(past.lost_at)}" if past.lost_at is not None else ""
+        counts = past.losses * config.gate.holdout_uses
+        yield Row("journal", f"comparisons{lost} are not known, and are counted as {counts}")
+    if judged.dry_run and not judged.repeated and judged.verdict.challenger_score is not None:
+        yield Row("dry run", "nothing was changed, but the comparison counts; promote will use this verdict")
+    probation, new = config.promotion.probation, past.probation
+    if not wins or judged.dry_run or probation is None:
+        return
+    if new is None:
+        yield Row("probation", "none, since no live F1 of another champion is known to compare with")
+        return
+    windows = config.triggers.consecutive
+    in_a_row = f" in {counted(windows, 'window')} in a row" if windows > 1 else ""
+    beyond = ", and its windows together show it beyond chance" if new.old is not None else ""
+    yield Row(
+        "probation",
+        f"{duration(probation)}, in which a check rolls back if live F1 falls below the {new.f1:.3f} that"
+        f" {short(new.before)} showed last{in_a_row}{beyond}",
     )
-    return judged, told
-
-
-def _told_of_loss(past: Past, gate: Gate) -> str:
-    lost = moment(past.lost_at) if past.lost_at is not None else "once"
-    return (
-        f"The looks before {lost} are not known, since the journal was lost then, and are counted as"
-        f" {past.losses * gate.holdout_uses}"
-    )
-
-
-def _again(known: Judged, case: Case, pair: Pair) -> Judged:
-    """The repetition of a recorded look."""
-    return replace(known, repeated=True, dry_run=case.options.dry_run, source=pair.source, sketch=())
-
-
-def _score(case: Case, pair: Pair, rows: KnownRows) -> tuple[Tally, KnownRows]:
-    """Both models on the holdout, and the known rows that were of use.
-
-    Only a person's --force goes past a champion that cannot be scored, or known rows of the challenger that are no use.
-    """
-    options, models = case.options, case.context.config.models
-    promotion, directory = case.context.config.promotion, case.context.config.training.directory
-    try:
-        if pair.champion is not None and pair.champion_file != models.champion:  # an ordinary file is what it is
-            registry.verify(models, pair.champion)
-        tally = evaluation.compare(
-            pair.champion_file,
-            pair.challenger_file,
-            promotion,
-            directory,
-            options.progress,
-            models=models,
-            known_challenger=rows.challenger,
-            known_champion=rows.champion,
-        )
-    except RetrainError as error:
-        side = error.side if isinstance(error, evaluation.Unscorable) else "champion"
-        if side == "training rows" and options.forced is None:
-            raise RefusedError(str(error), pair.challenger, basis(case.context, rows)) from error
-        if side == "training rows":
-            return _score(case, pair, KnownRows(None, rows.champion))
-        if options.forced is None or pair.champion is None or side != "champion":
-            raise
-        tally = evaluation.compare(None, pair.challenger_file, promotion, directory, options.progress, models=models)
-        rows = KnownRows()
-    if registry.identify(pair.challenger_file) != pair.challenger:
-        raise RetrainError(f"{pair.challenger_file}: was changed while it was scored; try again")
-    return tally, rows
-
-
-def question(context: Context) -> str:
-    """All that shapes the answer besides the two models and the rows."""
-    promotion = context.config.promotion
-    asked = f"{context.config.gate.question}; target {promotion.target}; dtypes {sorted(promotion.dtypes.items())}"
-    return asked + (f"; slices {', '.join(promotion.slices)}" if promotion.slices else "")

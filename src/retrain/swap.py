@@ -1,8 +1,9 @@
-"""The champion changes hands: intent, link, hook, record. And what a crash left open is settled."""
+"""A change of champion: intent, link, hook, record. And the settling of what a crash left open."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NoReturn
 
 from retrain.context import Context
@@ -23,13 +24,16 @@ from retrain.effects import lock, registry, training
 from retrain.effects.journal import Journal, open_journal
 from retrain.errors import ConfigError, Report, RetrainError, Stopped
 
+PATIENCE = timedelta(seconds=10)
+"""How long a command that a person has typed waits for a run that trains and compares nothing."""
+
 
 class SwapUndoneError(RetrainError):
-    """The hook after a swap failed, and the champion before serves again."""
+    """The hook after a swap failed, and the previous champion serves again."""
 
 
 def probation_of(context: Context, past: Past) -> timedelta | None:
-    """How long the latest promotion is on trial; None where it is not, or where there is nothing to go back to."""
+    """The length of the probation of the latest promotion; None where it has none, or where there is no way back."""
     probation = context.config.promotion.probation
     if probation is None or past.probation is None or past.probation.before not in registry.kept(context.config.models):
         return None
@@ -52,62 +56,57 @@ def current(context: Context, journal: Journal) -> tuple[registry.Served | None,
     return serving, past
 
 
-def hand_over(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int) -> None:
+def swap(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int, now: datetime) -> None:
     """Put the intended version in service.
 
-    Raises SwapUndoneError when the hook after the swap failed; the champion before it serves again then.
+    Raises SwapUndoneError where the hook after the swap failed; then the previous champion serves again.
     """
     registry.verify(context.config.models, intent.version)
-    journal.append(intent, context.clock())
+    journal.append(intent, now)  # before the link moves, so that the next command can settle what a crash leaves open
     registry.point(context.config.models, intent.version)
-    _complete(context, journal, intent, lock_fd)
+    _complete(context, journal, intent, lock_fd, now)
 
 
-def settle(context: Context, journal: Journal, lock_fd: int) -> tuple[str, ...]:
-    """What was settled, a sentence each: a training or a swap that a crash left open, a champion file to adopt.
+def settle(context: Context, journal: Journal, lock_fd: int, now: datetime) -> tuple[str, ...]:
+    """Settle a training or a swap that a crash left open, and adopt a champion file; return what was done, in clauses.
 
-    The lock must be held: whatever is open then has nobody who works on it. Raises RetrainError as `current` does.
+    The lock must be held: nobody works on what is open then. Raises RetrainError as `current` does.
     """
-    told = []
-    _, past = current(context, journal)
+    models, done = context.config.models, []
+    serving, past = current(context, journal)
     if past.run is not None:
-        message = f"training {past.run.id}, started {moment(past.run.at)}, was interrupted: its controller did not live"
-        journal.append(TrainingFinished(past.run.id, Outcome.INTERRUPTED, message), context.clock())
-        told.append(message)
+        message = f"training {past.run.id}, started {moment(past.run.at)}, was interrupted: its controller had died"
+        journal.append(TrainingFinished(past.run.id, Outcome.INTERRUPTED, message), now)
+        done.append(message)
     if past.swap is not None:
-        intent = past.swap
-        serving = registry.served(context.config.models)
+        intent, what = past.swap, f"the interrupted {past.swap.swap} of {short(past.swap.version)}"
         if serving is not None and serving.version == intent.version:
-            _complete(context, journal, intent, lock_fd)
-            told.append(f"the interrupted {intent.swap} of {short(intent.version)} was completed")
+            _complete(context, journal, intent, lock_fd, now)
+            done.append(f"{what} was completed")
         else:
-            message = f"the interrupted {intent.swap} of {short(intent.version)} had not happened"
-            journal.append(SwapUndone(intent.version, intent.previous, message), context.clock())
-            told.append(message)
-    adopted = registry.adopt(context.config.models, lambda version: _record_adopted(context, journal, version))
-    if adopted is not None:
-        told.append(f"adopted the champion file as version {short(adopted)}")
-    return tuple(told)
+            journal.append(SwapUndone(intent.version, intent.previous, f"{what} had not happened"), now)
+            done.append(f"{what} had not happened")
+
+    def record(version: str) -> None:
+        if journal.past().served != version:  # a crash may have come between this record and the link
+            journal.append(Adopted(version), now)
+
+    adopted = registry.adopt(models, record)
+    return (*done, f"adopted the champion file as version {short(adopted)}") if adopted is not None else tuple(done)
 
 
-def _record_adopted(context: Context, journal: Journal, version: str) -> None:
-    """Record it once: a crash may come between the record and the link."""
-    if journal.past().served != version:
-        journal.append(Adopted(version), context.clock())
-
-
-def _complete(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int) -> None:
+def _complete(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int, now: datetime) -> None:
     """Run the hook on what the link says now, and record the swap; undo it where the hook fails."""
-    hooked = _hook(context, intent, lock_fd)
+    hooked = _hook(context, intent, lock_fd, now)
     if hooked.problem is not None:
         _undo(context, journal, intent, hooked, lock_fd)
     done: Event = RolledBack(intent.version, intent.previous, intent.reason)
     if intent.swap is Swap.PROMOTION:
         done = Promoted(intent.version, intent.previous, intent.forced, intent.reason)
-    past = journal.append(done, context.clock())
+    past = journal.append(done, hooked.at)
     # Housekeeping that fails is tried again after the next swap.
     with suppress(RetrainError):
-        training.tidy(context.logs, context.config.training.keep_logs, context.clock())
+        training.tidy(context.logs, context.config.training.keep_logs, hooked.at)
     with suppress(RetrainError):
         registry.forget(context.config.models, past.outlived(context.config.models.keep))
     if hooked.signal is not None:
@@ -115,15 +114,19 @@ def _complete(context: Context, journal: Journal, intent: SwapStarted, lock_fd: 
 
 
 def _undo(context: Context, journal: Journal, intent: SwapStarted, hooked: "_Hooked", lock_fd: int) -> NoReturn:
-    """Put the champion before back, let the hook load it again, and say so."""
+    """Serve the previous champion again, let the hook load it, and raise SwapUndoneError."""
     registry.point(context.config.models, intent.previous)
     back = short(intent.previous) if intent.previous else "no champion"
-    message = f"the {intent.swap} of {short(intent.version)} was undone, {back} serves again: {hooked.problem}"
+    message, at = (
+        f"the {intent.swap} of {short(intent.version)} was undone, {back} serves again: {hooked.problem}",
+        hooked.at,
+    )
     # Whoever sent a signal wants an end, not another try.
-    if intent.previous is not None and hooked.signal is None and _hook(context, intent, lock_fd).problem is not None:
-        message += f"; the hook failed for {back} too, so look at the service"
-    failed = hooked.signal is None
-    journal.append(SwapUndone(intent.version, intent.previous, message, failed), context.clock())
+    if intent.previous is not None and hooked.signal is None:
+        again = _hook(context, intent, lock_fd, at)
+        at = again.at
+        message += f"; the hook failed for {back} too, so look at the service" if again.problem is not None else ""
+    journal.append(SwapUndone(intent.version, intent.previous, message, failed=hooked.signal is None), at)
     if hooked.signal is not None:
         raise Stopped(hooked.signal)
     raise SwapUndoneError(message)
@@ -131,55 +134,62 @@ def _undo(context: Context, journal: Journal, intent: SwapStarted, hooked: "_Hoo
 
 @dataclass(frozen=True, slots=True)
 class _Hooked:
-    """What came of the command after the swap; no problem where there is none."""
+    """When and how the command after the swap ended; no problem where it ended well, or there is none."""
 
+    at: datetime
     problem: str | None = None
     signal: int | None = None
 
 
-def _hook(context: Context, intent: SwapStarted, lock_fd: int) -> _Hooked:
+def _hook(context: Context, intent: SwapStarted, lock_fd: int, now: datetime) -> _Hooked:
+    """Run the command after the swap, if there is one."""
     config = context.config
     if config.promotion.after is None:
-        return _Hooked()
-    log = context.log_of(f"{context.clock():%Y%m%dT%H%M%SZ}-{intent.swap}-{short(intent.version)}")
+        return _Hooked(now)
+    log = context.log_of(f"{now:%Y%m%dT%H%M%SZ}-{intent.swap}-{short(intent.version)}")
     hook = replace(config.training, command=config.promotion.after, timeout=config.promotion.timeout)
     environment = training.environment(context.environ, context.secrets.variables, hook, {})
     try:
         ended = training.run(hook, environment, log, lock_fd, None, context.secrets.scrub, key="promotion.after")
     except RetrainError as error:
-        return _Hooked(str(error))
+        return _Hooked(context.clock(), str(error))
+    at = context.clock()
     if ended.problem is None and ended.exit_code == 0:
-        return _Hooked(signal=ended.signal)
+        return _Hooked(at, signal=ended.signal)
     what = ended.problem or ("timed out" if ended.timed_out else training.how_it_ended(ended))
     quoted = f": {' | '.join(ended.tail)}" if ended.tail else ""
-    return _Hooked(context.secrets.scrub(f"promotion.after {what}{quoted} (log: {log})"), ended.signal)
+    return _Hooked(at, context.secrets.scrub(f"promotion.after {what}{quoted} (log: {log})"), ended.signal)
 
 
-def rollback(context: Context, to: str | None, reason: str) -> Report:
-    """The report of the swap back to the champion before this one, or to the version with the prefix `to`."""
-    config = context.config
+def rollback(
+    context: Context, to: str | None, reason: str, on_wait: Callable[[lock.Holder], None] = lambda _holder: None
+) -> Report:
+    """The report of the swap back to the previous champion, or to the version with the prefix `to`."""
+    config, now = context.config, context.clock()
     if to is not None and not to.strip():
         raise ConfigError("--to is empty and names no version (an unset variable?)")
     registry.refuse_open_doors(config.models)
-    with open_journal(config.state) as journal, lock.hold(config.state, "rollback", context.clock()) as lock_fd:
-        settled = settle(context, journal, lock_fd)
+    locked = lock.hold(config.state, "rollback", now, wait=PATIENCE, on_wait=on_wait)
+    with open_journal(config.state) as journal, locked as lock_fd:
+        settled = settle(context, journal, lock_fd, now)
         serving = registry.served(config.models)
-        current = serving.version if serving is not None else None
-        version = registry.find(config.models, to) if to is not None else _before(journal.past(), current)
-        if version == current:
+        served = serving.version if serving is not None else None
+        version = registry.find(config.models, to) if to is not None else _previous(journal.past(), served)
+        if version == served:
             raise RetrainError(f"{short(version)} is the champion already")
-        hand_over(context, journal, SwapStarted(Swap.ROLLBACK, version, current, reason), lock_fd)
-    gone = f", {short(current)} is out of service" if current is not None else ""
-    before = f" (before that, {'; '.join(settled)})" if settled else ""
-    message = f"rolled back: {short(version)} serves again{gone}{before}"
-    return Report(message, {"champion": version, "previous": current, "reason": reason, "message": message})
+        swap(context, journal, SwapStarted(Swap.ROLLBACK, version, served, reason), lock_fd, now)
+    gone = f", {short(served)} is out of service" if served is not None else ""
+    message = f"rolled back: {short(version)} serves again{gone}"
+    return Report(message, {"champion": version, "previous": served, "reason": reason, "message": message}).after(
+        settled
+    )
 
 
-def _before(past: Past, current: str | None) -> str:
-    """The champion before this one; the last one itself where the link to it is gone."""
-    if current is None and past.served is not None:
+def _previous(past: Past, served: str | None) -> str:
+    """The champion before the one that serves; the last one itself where the link to it is gone."""
+    if served is None and past.served is not None:
         return past.served
-    before = [version for version in past.lineage if version != current]
+    before = [version for version in past.lineage if version != served]
     if not before:
         raise RetrainError("there is no champion before this one to go back to (--to names a kept version)")
     return before[-1]

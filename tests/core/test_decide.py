@@ -53,7 +53,7 @@ class Story:
 
     def judge(self, *, dry_run: bool = False) -> None:
         assert self.past.challenger is not None
-        verdict = Verdict(Ruling.INCONCLUSIVE, "", "f1", 100, 0.8, 0.8, 0.05, 1)
+        verdict = Verdict(Ruling.INCONCLUSIVE, "f1", 100, 0.8, 0.8, 0.05, 1)
         self.tell(Judged(self.past.challenger.version, self.past.served, "h", "q", "f", verdict, dry_run=dry_run))
 
     def promote(self) -> None:

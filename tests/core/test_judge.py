@@ -1,4 +1,4 @@
-"""The verdict of `promote`: metrics, standard error, looks and degenerate cases."""
+"""The verdict of `promote`: metrics, standard error, comparisons, degenerate cases, and words."""
 
 import itertools
 import math
@@ -14,11 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain.core.judge import alpha_of, judge, leakage
+from retrain.core import explain
+from retrain.core.judge import alpha_of, judge, seen_by
 from retrain.core.records import Label
 from retrain.core.rules import Average, Difference, Gate, Guarantee, Level, Metric, Positive, Share
 from retrain.core.score import UndefinedMetricError, score
-from retrain.core.verdicts import Cell, Leaked, Ruling, Tally
+from retrain.core.verdicts import Cell, Leaked, Ruling, Tally, Verdict, VerdictReason
 
 ALL = [(metric, average) for metric in Metric for average in Average]
 
@@ -31,6 +32,13 @@ def binary(both: int = 500, won: int = 0, lost: int = 0) -> Tally:
     """Two balanced classes: `both` rows of each are right for both models; the rest one model alone has right."""
     cells = [(1, 1, 1, both), (0, 0, 0, both), (1, 0, 1, won), (0, 1, 0, won), (1, 1, 0, lost), (0, 0, 1, lost)]
     return tally([cell for cell in cells if cell[3]])
+
+
+def shown(verdict: Verdict, gate: Gate) -> dict[str, str]:
+    """The rows of the table on a terminal, by their titles."""
+    lines = explain.screen("", verdict, gate).splitlines()
+    table = re.sub(r"\n {28}", " ", "\n".join(lines[next(n for n, each in enumerate(lines) if each[:2] == "  ") :]))
+    return {each[2:28].strip(): each[28:] for each in table.splitlines()}
 
 
 matrices = st.dictionaries(
@@ -80,8 +88,8 @@ def test_every_slope_is_the_derivative(metric: Metric, average: Average) -> None
 
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 300), min_size=8, max_size=8))
-def test_the_sentence_of_a_binary_f1_is_exact(rows: list[int]) -> None:
-    """F1 difference = [(2 - f)(b1 - c1) + f(b0 - c0)] / D, with the wins and losses that the message counts."""
+def test_the_account_of_a_binary_f1_is_exact(rows: list[int]) -> None:
+    """F1 difference = [(2 - f)(b1 - c1) + f(b0 - c0)] / D, with the wins and losses that the table counts."""
     cells = [(*key, count) for key, count in zip(itertools.product((0, 1), repeat=3), rows, strict=True)]
     verdict = judge(tally(cells), Gate(), 1)
     count = {cell[:3]: cell[3] for cell in cells}
@@ -91,9 +99,12 @@ def test_the_sentence_of_a_binary_f1_is_exact(rows: list[int]) -> None:
     positive = sum(rows for (truth, _, _), rows in count.items() if truth == 1)
     f = verdict.champion_score
     assert verdict.difference == pytest.approx(((2 - f) * (b1 - c1) + f * (b0 - c0)) / (predicted + positive))
-    found, alarms = "positive" + "s" * (b1 != 1), "false alarm" + "s" * (b0 != 1)
-    assert f"finds {b1} {found} that the champion misses and misses {c1} that the champion finds" in verdict.message
-    assert f"avoids {b0} {alarms} of the champion and raises {c0} new" in verdict.message
+    said = shown(verdict, Gate())
+    assert said["positives"] == f"{b1} more found, {c1} more missed"
+    assert said["false alarms"] == f"{b0} fewer, {c0} new"
+    assert said["discordant rows"] == (
+        f"{b1 + c1 + b0 + c0:,} (challenger right on {b1 + b0:,}, champion right on {c1 + c0:,})"
+    )
 
 
 def test_the_standard_error_is_that_of_a_bootstrap() -> None:
@@ -146,15 +157,16 @@ def test_a_holdout_that_has_no_value_for_the_metric_cannot_tell(rows: Tally, wor
     """A missing class is named; it is inconclusive, never a win."""
     verdict = judge(rows, Gate(), 1)
     assert verdict.ruling is Ruling.INCONCLUSIVE
-    assert words in verdict.message
+    assert words in explain.line("", verdict, Gate())
 
 
 def test_a_class_that_only_a_model_knows_is_named() -> None:
     """With several classes, a predicted class without a single row has no recall."""
     rows = tally([("a", "a", "a", 50), ("b", "a", "b", 50), ("b", "b", "c", 9)])
-    verdict = judge(rows, Gate(average=Average.MACRO), 1)
+    gate = Gate(average=Average.MACRO)
+    verdict = judge(rows, gate, 1)
     assert verdict.ruling is Ruling.INCONCLUSIVE
-    assert "no row is of class 'c'" in verdict.message
+    assert "no row is of class 'c'" in explain.line("", verdict, gate)
 
 
 @pytest.mark.parametrize(
@@ -172,10 +184,10 @@ def test_without_a_champion_the_floor_alone_decides(gate: Gate, ruling: Ruling) 
     assert verdict.challenger_score == pytest.approx(0.8)
 
 
-def test_the_levels_of_all_looks_sum_to_alpha() -> None:
-    """Look k is tested at alpha / (K 2^(m+1)), m = floor((k-1)/K): it halves every K looks and never hits a wall."""
+def test_the_levels_of_all_comparisons_sum_to_alpha() -> None:
+    """Comparison k is tested at alpha / (K 2^(m+1)), m = floor((k-1)/K): it halves every K of them."""
     gate = Gate(alpha=Level(0.05), holdout_uses=Positive(10))
-    levels = [alpha_of(gate, look) for look in range(1, 400)]
+    levels = [alpha_of(gate, number) for number in range(1, 400)]
     assert levels[0] == levels[9] == pytest.approx(0.0025)
     assert levels[10] == pytest.approx(0.00125)
     assert sum(levels) == pytest.approx(0.05)
@@ -183,17 +195,17 @@ def test_the_levels_of_all_looks_sum_to_alpha() -> None:
     assert alpha_of(replace(gate, guarantee=Guarantee.PER_TEST), 300) == pytest.approx(0.05)
 
 
-@pytest.mark.parametrize("look", [461, 2000, 20_000, 10**6])
-def test_the_bar_never_becomes_a_wall(look: int) -> None:
-    """However often the holdout was looked at, there is a verdict."""
-    verdict = judge(binary(won=300, lost=5), Gate(holdout_uses=Positive(1)), look)
+@pytest.mark.parametrize("number", [461, 2000, 20_000, 10**6])
+def test_the_bar_never_becomes_a_wall(number: int) -> None:
+    """However often the holdout was used, there is a verdict."""
+    verdict = judge(binary(won=300, lost=5), Gate(holdout_uses=Positive(1)), number)
     assert verdict.alpha > 0
     assert verdict.interval is not None
     assert math.isfinite(verdict.interval[0])
 
 
 def test_the_detectable_gain_is_that_of_power_080() -> None:
-    """min_improvement + (z + 0.84) SE, at the level of this look."""
+    """min_improvement + (z + 0.84) SE, at the level of this comparison."""
     verdict = judge(binary(won=30, lost=28), Gate(), 23)
     assert verdict.standard_error is not None
     z = NormalDist().inv_cdf(1 - verdict.alpha)
@@ -205,20 +217,20 @@ def test_a_binary_challenger_that_speaks_of_an_unknown_label_is_not_promoted() -
     cells = [(1, 1, 1, 50), (0, 0, 0, 50), (1, 0, 1, 40)]
     verdict = judge(tally([*cells, (0, 0, 2, 5)]), Gate(), 1)
     assert verdict.ruling is Ruling.INCONCLUSIVE
-    assert "no row is of class 2, which the challenger predicts" in verdict.message
+    assert "no row is of class 2, which a model predicts" in explain.line("", verdict, Gate())
     assert judge(tally([*cells, (0, 2, 0, 5)]), Gate(), 1).ruling is Ruling.PROMOTE
 
 
-def test_where_nothing_can_be_compared_no_look_is_used() -> None:
+def test_where_nothing_can_be_compared_no_comparison_counts() -> None:
     """A wrong `positive` shows no score, so it spends nothing of the holdout's budget."""
     assert judge(tally([(0, 0, 0, 50), (0, 1, 0, 50)]), Gate(), 3).look == 2
 
 
 def test_an_inconclusive_verdict_says_how_many_rows_would_tell() -> None:
-    """A holdout of that size shows the gain, were it real, with power 0.8 at a first look (and a fifth to spare)."""
+    """A holdout of that size shows the gain, were it real, with power 0.8 at a first comparison (a fifth to spare)."""
     verdict = judge(binary(won=40, lost=28), Gate(), 1)
     assert verdict.ruling is Ruling.INCONCLUSIVE
-    found = re.search(r"a fresh holdout of about ([\d,]+) rows", verdict.message)
+    found = re.search(r"a fresh holdout of about ([\d,]+) rows", explain.line("", verdict, Gate()))
     assert found is not None
     needed = int(found[1].replace(",", ""))
     assert verdict.standard_error is not None
@@ -228,31 +240,119 @@ def test_an_inconclusive_verdict_says_how_many_rows_would_tell() -> None:
     assert (z + 0.84) * error == pytest.approx(verdict.difference, rel=0.05)
 
 
+PER_TEST = Gate(guarantee=Guarantee.PER_TEST)
+
+
 @pytest.mark.parametrize(
-    ("gate", "look", "words"),
+    ("gate", "number", "row", "text"),
     [
-        (Gate(), 1, "This was look 1 at the holdout; for two models such as these it can show a gain of about"),
-        (Gate(), 10, "This was look 10 at the holdout; for two models such as these it can show a gain of about"),
-        (Gate(), 23, "look 23 at the holdout, and each raises the bar: for two models such as these it can now only"),
-        (Gate(), 23, "ever promotes a challenger that is no better is 5 in 100 at most, however many are tried"),
-        (Gate(guarantee=Guarantee.PER_TEST), 1, "a look promotes a challenger that is no better is 5 in 100 at most"),
-        (Gate(guarantee=Guarantee.PER_TEST), 7, "5 in 100 at most, and that one of 7 looks does, 35 in 100"),
+        (Gate(), 1, "holdout comparison", "1 of 10"),
+        (Gate(), 10, "holdout comparison", "10 of 10"),
+        (Gate(), 23, "holdout comparison", "23 of 10 (worn out: take a fresh holdout)"),
+        (PER_TEST, 23, "holdout comparison", "23"),
+        (Gate(), 23, "false-promotion risk", "at most 5% (over all comparisons on this holdout)"),
+        (PER_TEST, 1, "false-promotion risk", "at most 5% (in each comparison)"),
+        (PER_TEST, 7, "false-promotion risk", "at most 5% (in each comparison, at most 35% in 7 together)"),
     ],
 )
-def test_the_verdict_says_how_worn_the_holdout_is(gate: Gate, look: int, words: str) -> None:
-    """What it can still show, and what the looks together may let through."""
-    assert words in judge(binary(won=80, lost=8), gate, look).message
+def test_the_verdict_says_how_worn_the_holdout_is(gate: Gate, number: int, row: str, text: str) -> None:
+    """Which comparison it was, and the risk of a false promotion, in one and in all."""
+    assert shown(judge(binary(won=80, lost=8), gate, number), gate)[row] == text
 
 
 def test_a_worn_holdout_is_compared_with_a_fresh_one() -> None:
-    """The gain that one of the same size could show at its first look."""
-    rows, fresh = binary(won=30, lost=28), judge(binary(won=30, lost=28), Gate(), 1)
-    worn = judge(rows, Gate(), 23)
+    """The smallest detectable gain, beside that of a first comparison on a holdout of the same size."""
+    fresh, worn = (judge(binary(won=30, lost=28), Gate(), number) for number in (1, 23))
     assert worn.detectable is not None
     assert fresh.detectable is not None
-    assert (
-        f"above {worn.detectable:+.3f}; a fresh one of the same size could show {fresh.detectable:+.3f}" in worn.message
+    beside = f"{worn.detectable:+.3f} (on a fresh holdout of this size {fresh.detectable:+.3f})"
+    assert shown(worn, Gate())["smallest detectable gain"] == beside
+    assert shown(fresh, Gate())["smallest detectable gain"] == f"{fresh.detectable:+.3f}"
+
+
+TABLE = """\
+promoted a11743928df5: better than the champion
+  F1                        0.996, champion 0.963
+  gain                      +0.033
+  confidence bounds         +0.021 to +0.045 (the likely range of the real gain)
+  holdout rows              2,176
+  discordant rows           88 (challenger right on 80, champion right on 8)
+  positives                 40 more found, 4 more missed
+  false alarms              40 fewer, 4 new
+  holdout comparison        1 of 10
+  smallest detectable gain  +0.016
+  false-promotion risk      at most 5% (over all comparisons on this holdout)
+  probation                 for 7 d"""
+
+
+def test_on_a_terminal_a_verdict_is_a_small_table_under_one_sentence() -> None:
+    """Every number has its name, and no line is wider than 80 columns."""
+    rows = tally(
+        [
+            *[(1, 1, 1, 1044), (0, 0, 0, 1044)],
+            *[(1, 0, 1, 40), (0, 1, 0, 40), (1, 1, 0, 4), (0, 0, 1, 4)],
+        ]
     )
+    notes = [explain.Row("probation", "for 7 d")]
+    verdict = judge(rows, Gate(), 1)
+    assert explain.screen("promoted a11743928df5", verdict, Gate(), notes) == TABLE
+
+
+@pytest.mark.parametrize(
+    ("rows", "gate", "text"),
+    [
+        (binary(won=80, lost=8), Gate(), "better than the champion; F1 0.986, champion 0.864, gain +0.122, conf"),
+        (binary(won=8, lost=80), Gate(), "not better than the champion; F1 0.864, champion 0.986, gain -0.122, conf"),
+        (binary(won=30, lost=28), Gate(), "the confidence bounds of the gain include 0; F1 0."),
+        (
+            binary(won=4),
+            Gate(),
+            "the models differ on 8 rows only, and a comparison needs 10; F1 1.000, champion 0.992, gain +0.008",
+        ),
+        (binary(), Gate(), "the models predict the same on every row; F1 1.000"),
+        (binary(won=60, lost=5), Gate(min_improvement=Difference(0.2)), "the gain is not above min_improvement +0.2; "),
+        (binary(won=5, lost=6), Gate(min_improvement=Difference(-0.05)), "the gain is above min_improvement -0.05; "),
+        (binary(won=60, lost=5), Gate(floor=Share(0.999)), "F1 0.991 is below the floor 0.999; "),
+    ],
+)
+def test_in_a_log_a_verdict_is_one_line(rows: Tally, gate: Gate, text: str) -> None:
+    """Cause first, then the numbers; about 200 characters at most before the remedy."""
+    line = explain.line("rejected a11743928df5, the champion stays", judge(rows, gate, 1), gate)
+    assert line.startswith(f"rejected a11743928df5, the champion stays: {text}")
+    assert "\n" not in line
+    assert len(line.partition(" (")[0]) <= 210
+    assert "-0.000" not in line
+    assert "holdout comparison 1 of 10" in line
+
+
+@pytest.mark.parametrize(
+    ("gain", "text"),
+    [
+        *[(0.294, "+0.294"), (-0.1, "-0.100"), (0.0004, "+0.0004"), (-0.00002, "-0.00002")],
+        *[(0.0, "+0.000"), (-0.0, "+0.000"), (-1e-9, "+0.000"), (2e-17, "+0.000")],
+    ],
+)
+def test_a_gain_is_told_from_zero(gain: float, text: str) -> None:
+    """It is never shown as -0.000, and what comes from rounding is no gain."""
+    assert explain.signed(gain) == text
+
+
+def test_a_verdict_of_an_earlier_release_is_shown_by_its_numbers() -> None:
+    """Its reason was not recorded."""
+    old = replace(judge(binary(won=80, lost=8), Gate(), 2), reason=None, won=None, lost=None, positives=None)
+    assert explain.line("", old, Gate()).startswith(": the recorded verdict is promote; F1 0.9")
+    assert shown(old, Gate())["holdout comparison"] == "2 of 10"
+
+
+@pytest.mark.parametrize("reason", VerdictReason)
+def test_every_reason_has_its_ruling_and_its_words(reason: VerdictReason) -> None:
+    """Also where a number is not defined."""
+    verdict = replace(judge(binary(won=80, lost=8), Gate(), 1), reason=reason, labels=(1,))
+    text, remedy = explain.because(verdict, Gate(unopposed_floor=Share(0.8)))
+    assert text
+    assert (reason.ruling is Ruling.PROMOTE) == (reason in ("better", "reaches_floor"))
+    assert not text.endswith(".")
+    assert "because" not in remedy
 
 
 @pytest.mark.parametrize(
@@ -267,7 +367,8 @@ def test_a_worn_holdout_is_compared_with_a_fresh_one() -> None:
 )
 def test_leakage_above_its_limit_is_refused_for_either_side(leaked: Leaked, most: float, words: str | None) -> None:
     """Equality with max_leakage is allowed; what is not known is none."""
-    said = leakage(leaked, 1000, most)
+    side = seen_by(leaked, 1000, most)
+    said = explain.leakage(side, leaked, 1000, most) if side is not None else None
     assert said is None if words is None else said is not None and words in said
 
 

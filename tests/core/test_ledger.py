@@ -1,11 +1,11 @@
-"""The count of looks: it goes on with the rows, whatever file they come in."""
+"""The count of comparisons: it goes on with the rows, whatever file they come in."""
 
 import random
 
 import pytest
 
 from retrain.core.events import Judged
-from retrain.core.judge import SKETCH, next_look, shared
+from retrain.core.judge import SKETCH, next_comparison, shared
 from retrain.core.verdicts import Cell, Ruling, Tally, Verdict
 
 
@@ -18,8 +18,8 @@ def holdout(name: str, rows: range) -> Tally:
     return Tally((Cell(1, 1, 0, len(rows)),), name, sketch(rows))
 
 
-def looked(tally: Tally, look: int, *, first: bool = True) -> Judged:
-    verdict = Verdict(Ruling.INCONCLUSIVE, "", "f1", tally.rows, 0.8, 0.8, 0.05, look)
+def compared(tally: Tally, number: int, *, first: bool = True) -> Judged:
+    verdict = Verdict(Ruling.INCONCLUSIVE, "f1", tally.rows, 0.8, 0.8, 0.05, number)
     return Judged("b", "a", tally.holdout, "q", "f", verdict, sketch=tally.sketch if first else ())
 
 
@@ -33,26 +33,28 @@ def test_the_share_of_rows_is_known_from_the_sketches(size: int, percent: int) -
 
 
 def test_the_same_rows_go_on_with_their_count() -> None:
-    """Looks at them, repetitions not counted."""
+    """Comparisons on them, repetitions not counted."""
     rows = holdout("h", range(500))
-    assert next_look(rows, []) == 1
-    assert next_look(rows, [looked(rows, 1), looked(rows, 2, first=False), looked(rows, 2, first=False)]) == 3
+    assert next_comparison(rows, []) == 1
+    assert (
+        next_comparison(rows, [compared(rows, 1), compared(rows, 2, first=False), compared(rows, 2, first=False)]) == 3
+    )
 
 
 def test_a_holdout_that_shares_a_tenth_of_its_rows_goes_on_with_the_count() -> None:
     """Appending or replacing rows does not reset the budget; a fresh holdout has one of its own."""
     first = holdout("first", range(500))
-    past = [looked(first, 1), looked(first, 2, first=False)]
-    assert next_look(holdout("one more row", range(501)), past) == 3
-    assert next_look(holdout("half renewed", range(250, 750)), past) == 3
-    assert next_look(holdout("a twentieth left", range(475, 975)), past) == 1
-    assert next_look(holdout("fresh", range(1000, 1500)), past) == 1
+    past = [compared(first, 1), compared(first, 2, first=False)]
+    assert next_comparison(holdout("one more row", range(501)), past) == 3
+    assert next_comparison(holdout("half renewed", range(250, 750)), past) == 3
+    assert next_comparison(holdout("a twentieth left", range(475, 975)), past) == 1
+    assert next_comparison(holdout("fresh", range(1000, 1500)), past) == 1
 
 
 def test_the_count_goes_on_along_a_chain() -> None:
-    """A holdout that rolls on week by week is looked at again and again, though its rows are all new in the end."""
+    """A holdout that rolls on week by week is used again and again, though its rows are all new in the end."""
     weeks = [holdout(f"week {week}", range(100 * week, 100 * week + 500)) for week in range(12)]
     history: list[Judged] = []
     for week in weeks:
-        history.append(looked(week, next_look(week, history)))
+        history.append(compared(week, next_comparison(week, history)))
     assert history[-1].verdict.look == 12

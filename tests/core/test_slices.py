@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from retrain.core.explain import line
 from retrain.core.judge import judge
 from retrain.core.rules import Average, Difference, Gate, Metric
 from retrain.core.verdicts import Cell, Ruling, Slice, Tally
@@ -29,8 +30,12 @@ def test_a_slice_that_is_significantly_worse_vetoes_a_challenger_that_is_better_
     """Reject, and the sentence names the slice, the loss and its rows."""
     verdict = judge(tally(north=GOOD, south=worse(25)), Gate(), 1)
     assert verdict.ruling is Ruling.REJECT
-    assert verdict.message.startswith("worse where region = south (-0.200 on 250 rows), more than bad luck explains")
-    assert "better than the champion" in verdict.message
+    said = line("rejected", verdict, Gate())
+    assert said.startswith(
+        "rejected: worse where region = south (-0.200 on 250 rows), which promotion.slices forbids; "
+    )
+    assert "gain +0.1" in said
+    assert "slices: 2 of 2 tested, 1 worse" in said
     assert [(each.value, each.worse, each.tested) for each in verdict.slices] == [
         ("north", False, True),
         ("south", True, True),
@@ -44,7 +49,7 @@ def test_a_slice_that_may_be_worse_by_bad_luck_vetoes_nothing() -> None:
     assert verdict.ruling is Ruling.PROMOTE
     assert verdict.slices[1].difference is not None
     assert verdict.slices[1].difference < 0
-    assert "2 of 2 slices could be tested, and none is worse than bad luck explains" in verdict.message
+    assert "slices: 2 of 2 tested, none worse" in line("", verdict, Gate())
 
 
 def test_slices_too_small_to_test_are_listed() -> None:
@@ -53,16 +58,19 @@ def test_slices_too_small_to_test_are_listed() -> None:
     assert verdict.ruling is Ruling.PROMOTE
     assert [each.tested for each in verdict.slices] == [True, False, False]
     assert verdict.slices[2].difference is None, "a slice without a positive has no F1"
-    assert "1 of 3 slices could be tested" in verdict.message
-    assert "region = south (204 rows), region = east (30 rows)" in verdict.message
+    said = line("", verdict, Gate())
+    assert "slices: 1 of 3 tested, none worse" in said
+    assert "slices not tested: region = south (204 rows), region = east (30 rows): too few discordant rows" in said
 
 
 def test_where_no_slice_can_be_tested_none_is_said_to_be_sound() -> None:
     """And a value with control characters, or a long one, spoils no line."""
     verdict = judge(tally(**{"so\nuth\x1b[31m" + 90 * "x": [(0, 0, 0, 30)]}), Gate(), 1)
-    assert "0 of 1 slice could be tested; not these" in verdict.message
-    assert "region = so?uth?[31mxxx" in verdict.message
-    assert len(verdict.message) < 900
+    said = line("", verdict, Gate())
+    assert "slices: 0 of 1 tested" in said
+    assert "worse" not in said
+    assert "region = so uthxxx" in said
+    assert len(said) < 500
 
 
 def test_the_level_is_shared_by_the_slices() -> None:
@@ -85,7 +93,7 @@ def test_a_slice_is_named_by_its_value(value: Any) -> None:
     """The missing value is a slice, too."""
     rows = Tally(cells(GOOD), "h", slices=(Slice("group", value, cells(worse(30))),))
     named = "(missing)" if value is None else str(value)
-    assert f"group = {named}" in judge(rows, Gate(), 1).message
+    assert f"group = {named}" in line("", judge(rows, Gate(), 1), Gate())
 
 
 MACRO = Gate(average=Average.MACRO)

@@ -140,7 +140,7 @@ def test_the_challenger_beats_the_champion_clearly(story: Story) -> None:
         strict=True,
     )
     cells = tuple(Cell(*triple, rows=count) for triple, count in sorted(Counter(said).items()))
-    verdict = judge(Tally(cells, holdout="worn"), config.gate, look=1)
+    verdict = judge(Tally(cells, holdout="worn"), config.gate, 1)
     assert verdict.ruling is Ruling.PROMOTE
     assert verdict.interval is not None
     assert verdict.interval[0] > 0.1

@@ -119,7 +119,7 @@ def sql(state: Path, statement: str, *parameters: object) -> list[Any]:
 
 
 def judged(challenger: str, holdout: str = "h1", question: str = "f1?", file: str = "1:2:3", **more: Any) -> Judged:
-    verdict = Verdict(Ruling.REJECT, "no", "f1", 10, 0.5, 0.6, 0.05, 1, interval=(-0.2, 0.1))
+    verdict = Verdict(Ruling.REJECT, "f1", 10, 0.5, 0.6, 0.05, 1, interval=(-0.2, 0.1))
     return Judged(challenger, more.pop("champion", A), holdout, question, file, verdict, **more)
 
 

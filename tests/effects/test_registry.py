@@ -168,15 +168,15 @@ def test_a_version_is_found_by_its_prefix(models: Models) -> None:
     assert registry.find(models, found[0][:12].upper()) == found[0]
     twins = next((one, two) for one, two in pairwise(found) if one[0] == two[0])
     told = error_of(registry.find, models, twins[0][0])
-    assert told.startswith(f"{twins[0][0]} fits several versions: ")
+    assert told.startswith(f"several kept versions begin with {twins[0][0]}: ")
     assert all(twin[:12] in told for twin in twins)
     for unknown in (found[0][:12] + "x", "../champion", "*"):
-        assert error_of(registry.find, models, unknown).startswith(f"{unknown} is no version that is kept: ")
+        assert error_of(registry.find, models, unknown).startswith(f"no kept version begins with {unknown} (kept: ")
 
 
 def test_nothing_is_found_where_nothing_is_kept(models: Models) -> None:
     """Also before the first version, and where something else stands in the place of the versions."""
-    assert error_of(registry.find, models, "abc") == "abc is no version that is kept: none"
+    assert error_of(registry.find, models, "abc") == "no kept version begins with abc (kept: none)"
     versions(models).touch()
     assert registry.kept(models) == []
 

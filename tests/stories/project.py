@@ -2,12 +2,13 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import chdir, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -192,6 +193,21 @@ def run_here(root: Path, words: Sequence[str], environment: Mapping[str, str]) -
     assert isinstance(code, int)
     said, complained = (stream.buffer.getvalue().decode() for stream in (out, err))
     return subprocess.CompletedProcess(["retrain", *words], code, said, complained)
+
+
+def on_a_terminal(command: Sequence[Path | str], directory: Path, environment: Mapping[str, str]) -> tuple[int, str]:
+    """The exit code of the command, and what a person at a terminal sees of it."""
+    master, terminal = pty.openpty()
+    process = subprocess.Popen(
+        command, cwd=directory, env=environment, stdin=terminal, stdout=terminal, stderr=terminal
+    )
+    os.close(terminal)
+    said = b""
+    with suppress(OSError):  # the end of a terminal is an error
+        while piece := os.read(master, 65536):
+            said += piece
+    os.close(master)
+    return process.wait(timeout=60), said.decode().replace("\r\n", "\n")
 
 
 def until(condition: Callable[[], bool], seconds: float = 30) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import shlex
 import signal
 import subprocess
@@ -14,7 +13,7 @@ import pytest
 import requests
 
 from tests.documents import GUIDE, blocks, section
-from tests.stories.project import RETRAIN, Project, end
+from tests.stories.project import RETRAIN, Project, end, on_a_terminal
 
 pytestmark = pytest.mark.installed
 
@@ -154,10 +153,10 @@ def test_the_configuration_is_found_by_flag_and_by_environment(project: Project,
 def test_a_terminal_changes_presentation_only(project: Project) -> None:
     """On a terminal a healthy check says so, and a training's output is shown; cron's silence is unchanged after it."""
     project.train("echo epoch 7", f"cp {project.models.strong} $(RETRAIN_CHALLENGER)")
-    assert "healthy" in on_a_terminal(project, "check")
+    assert "healthy" in at_a_terminal(project, "check")
     assert project.run("check").stdout == ""
     project.metrics(f1=0.78)
-    said = on_a_terminal(project, "check")
+    said = at_a_terminal(project, "check")
     assert "epoch 7" in said
     assert "trained in" in said
 
@@ -165,7 +164,7 @@ def test_a_terminal_changes_presentation_only(project: Project) -> None:
 def test_a_promotion_shows_its_progress_on_a_terminal_only(project: Project) -> None:
     """Long work has a bar where a person reads; elsewhere there is none."""
     project.serve(project.models.weak)
-    assert "scoring on the holdout" in on_a_terminal(project, "promote", str(project.models.strong))
+    assert "scoring on the holdout" in at_a_terminal(project, "promote", str(project.models.strong))
     assert project.run("promote", str(project.models.fair)).stderr == ""
 
 
@@ -239,25 +238,11 @@ def test_a_secret_that_looks_like_a_number_does_not_break_the_json(project: Proj
     assert json.loads(done.stdout)["action"] == "hold"
 
 
-def on_a_terminal(project: Project, *words: str) -> str:
-    """What a person at a terminal sees."""
-    master, terminal = pty.openpty()
-    process = subprocess.Popen(
-        [RETRAIN, *words], cwd=project.root, env=project.environment, stdin=terminal, stdout=terminal, stderr=terminal
-    )
-    os.close(terminal)
-    said = b""
-    while True:
-        try:
-            piece = os.read(master, 65536)
-        except OSError:
-            break
-        if not piece:
-            break
-        said += piece
-    os.close(master)
-    assert process.wait(timeout=60) == 0
-    return said.decode()
+def at_a_terminal(project: Project, *words: str) -> str:
+    """What a person at a terminal sees of a command that ends well."""
+    code, said = on_a_terminal([RETRAIN, *words], project.root, project.environment)
+    assert code == 0, said
+    return said
 
 
 def test_the_package_runs_as_a_module_too() -> None:

@@ -145,7 +145,7 @@ OTHER_ROWS = ".assign(a=lambda rows: rows.a + 100)"
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_a_challenger_that_was_trained_on_holdout_rows_is_refused(project: Project, kind: str) -> None:
-    """Exit 1 with the share, no look used, the champion stays; a person may go past it, and is told."""
+    """Exit 1 with the share, no comparison used, the champion stays; a person may go past it, with a warning."""
     project.serve(project.models.weak)
     with_training_data(project, ".iloc[::20]", kind)
     done = project.run("promote")
@@ -154,7 +154,7 @@ def test_a_challenger_that_was_trained_on_holdout_rows_is_refused(project: Proje
     assert (project.root / CHAMPION).read_bytes() == project.models.weak.read_bytes()
     forced = project.json("promote", "--force", "--reason", "I know")
     assert (forced["promoted"], forced["look"]) == (True, 1)
-    assert "Mind that the challenger was trained on 150" in forced["message"]
+    assert "warning: the challenger was trained on 150" in forced["message"]
 
 
 def test_rows_that_may_leak_are_configured(project: Project) -> None:
@@ -189,11 +189,11 @@ def test_what_is_not_known_is_said_and_a_training_without_known_rows_is_refused(
         assert project.run("promote", *words).returncode == 1, "whatever it is called, it is the same challenger"
     done = project.run("promote", str(project.models.fair))
     assert done.returncode == 0
-    assert "Leakage was not checked for the challenger and the champion" in done.stdout
+    assert "leakage: not checked for the challenger and the champion" in done.stdout
 
 
 def test_a_recorded_verdict_is_no_way_past_leakage(project: Project) -> None:
-    """Rows that are known only later are counted then; the look is not spent twice."""
+    """Rows that are known only later are counted then; the comparison is not spent twice."""
     project.serve(project.models.weak)
     project.configure(training={"data": "data/training.csv"})
     first = project.json("promote", str(project.models.strong), "--dry-run")
@@ -244,8 +244,8 @@ def test_a_challenger_of_unknown_rows_is_refused_on_any_holdout(project: Project
     assert project.run("promote", version, "--dry-run").returncode == 1
 
 
-def test_a_forced_look_is_no_way_past_leakage(project: Project) -> None:
-    """What was looked at without the known rows does not answer with them."""
+def test_a_forced_comparison_is_no_way_past_leakage(project: Project) -> None:
+    """What was compared without the known rows does not answer with them."""
     project.serve(project.models.weak)
     with_training_data(project, "")
     (known,) = (project.root / "models/versions").glob("*.rows.parquet")
@@ -363,7 +363,7 @@ def test_a_rollback_whose_hook_fails_is_told_once_and_tried_again(project: Proje
 
 
 def test_a_check_while_the_hook_runs_spoils_no_probation(project: Project) -> None:
-    """cron looks at the moved link before the promotion is recorded."""
+    """cron reads the moved link before the promotion is recorded."""
     project.configure(
         promotion={"probation": "7d", "after": "sh -c 'touch hooked; while [ ! -e go ]; do sleep 0.05; done'"}
     )
@@ -374,7 +374,7 @@ def test_a_check_while_the_hook_runs_spoils_no_probation(project: Project) -> No
     assert project.run("check").returncode == 0
     (project.root / "go").touch()
     said, _ = process.communicate(timeout=60)
-    assert "It is on probation for 7 d: if its live F1 falls below the 0.800" in said
+    assert "probation: 7 d, in which a check rolls back if live F1 falls below the 0.800" in said
     project.metrics(f1=0.75)
     assert project.json("check", "--dry-run")["action"] == "rollback"
 

@@ -36,8 +36,11 @@ def test_a_better_challenger_replaces_the_champion(project: Project) -> None:
     before = (project.root / CHALLENGER).stat().st_mtime_ns
     done = project.run("promote")
     assert done.returncode == 0, done.stderr
-    assert "promoted" in done.stdout
-    assert "finds" in done.stdout
+    assert re.fullmatch(
+        r"promoted \w{12}: better than the champion; F1 0\.\d{3}, champion 0\.\d{3}, gain \+0\.\d{3}, confidence bounds"
+        r" \+0\.\d{3} to \+0\.\d{3}, holdout rows 3,000, holdout comparison 1 of 10\n",
+        done.stdout,
+    ), done.stdout
     assert (project.root / CHAMPION).read_bytes() == project.models.strong.read_bytes()
     assert (project.root / CHALLENGER).stat().st_mtime_ns == before
     kept = {path.name for path in (project.root / "models/versions").iterdir()}
@@ -80,7 +83,7 @@ def test_a_challenger_that_is_not_better_leaves_the_champion(
 
 
 def test_the_same_question_is_answered_once(project: Project) -> None:
-    """A dry run records its look; the promotion after it returns the recorded verdict and costs no second one."""
+    """A dry run records its comparison; the promotion after it returns the recorded verdict and costs no second one."""
     project.serve(project.models.weak)
     trained(project, project.models.strong)
     first = project.json("promote", "--dry-run")
@@ -101,20 +104,20 @@ def test_a_holdout_that_keeps_rows_keeps_its_count(project: Project) -> None:
     holdout = project.root / "data/holdout.csv"
     header, *rows = holdout.read_text().splitlines()
 
-    def look(kept: list[str]) -> int:
+    def comparison(kept: list[str]) -> int:
         holdout.write_text("\n".join([header, *kept]) + "\n")
         number = project.json("promote", str(project.models.fair), "--dry-run")["look"]
         assert isinstance(number, int)
         return number
 
-    assert look(rows[:2000]) == 1
-    assert look(rows[1999::-1]) == 1, "the same rows: the recorded verdict"
-    assert look(rows[:1999]) == 2
-    assert look(rows[1000:]) == 3
-    assert look(rows[:900]) == 3, "these rows were not in the latest one, but in the one before"
+    assert comparison(rows[:2000]) == 1
+    assert comparison(rows[1999::-1]) == 1, "the same rows: the recorded verdict"
+    assert comparison(rows[:1999]) == 2
+    assert comparison(rows[1000:]) == 3
+    assert comparison(rows[:900]) == 3, "these rows were not in the latest one, but in the one before"
 
 
-def test_a_dry_run_changes_nothing_but_the_record_of_its_look(project: Project) -> None:
+def test_a_dry_run_changes_nothing_but_the_record_of_its_comparison(project: Project) -> None:
     """Neither link nor versions move, and the challenger still waits."""
     project.serve(project.models.weak)
     trained(project, project.models.strong)
@@ -143,7 +146,7 @@ def test_another_floor_is_another_question(project: Project) -> None:
 
 
 def test_the_same_bytes_are_refused(project: Project) -> None:
-    """Champion and challenger are one file: nothing to compare, exit 1, no look."""
+    """Champion and challenger are one file: nothing to compare, exit 1, no comparison."""
     project.serve(project.models.weak)
     done = project.run("promote", str(project.models.weak))
     assert done.returncode == 1

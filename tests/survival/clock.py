@@ -25,7 +25,7 @@ from retrain.effects import lock
 from retrain.effects.journal import open_journal
 from retrain.promote import Options as Comparison
 from retrain.promote import promote
-from retrain.swap import hand_over, settle
+from retrain.swap import settle, swap
 from tests.stories.project import Models, Project
 from tests.survival.year import folded_anew
 
@@ -136,9 +136,9 @@ class Walk:
             open_journal(self.context.config.state) as journal,
             lock.hold(self.context.config.state, "promote", self.context.clock()) as lock_fd,
         ):
-            settle(self.context, journal, lock_fd)
+            settle(self.context, journal, lock_fd, self.context.clock())
             intent = SwapStarted(Swap.PROMOTION, waits.version, journal.past().served, "a walk", forced=True)
-            hand_over(self.context, journal, intent, lock_fd)
+            swap(self.context, journal, intent, lock_fd, self.context.clock())
         self.did["promotion"] += 1
 
     def comes_right(self) -> timedelta:

@@ -20,7 +20,7 @@ from retrain.context import Context
 from retrain.core.events import Swap, SwapStarted
 from retrain.effects import lock, registry
 from retrain.effects.journal import open_journal
-from retrain.swap import hand_over, settle
+from retrain.swap import settle, swap
 from tests.stories.project import CHAMPION, Project, make_models, until
 
 SWAPS, COMMANDS, READERS = 10_000, 200, 3
@@ -148,7 +148,7 @@ def swapped_in_process(project: Project, swaps: int) -> str:
         open_journal(config.state) as journal,
         lock.hold(config.state, "promote", context.clock()) as lock_fd,
     ):
-        settle(context, journal, lock_fd)
+        settle(context, journal, lock_fd, context.clock())
         for number in range(swaps):
             past = journal.past()
             back = [version for version in past.lineage if version in registry.kept(config.models)][-1:]
@@ -160,7 +160,7 @@ def swapped_in_process(project: Project, swaps: int) -> str:
                 version = registry.admit(config.models, others[number % len(others)])
                 intent = SwapStarted(Swap.PROMOTION, version, past.served, "survival", forced=True)
             before = set(registry.kept(config.models))
-            hand_over(context, journal, intent, lock_fd)
+            swap(context, journal, intent, lock_fd, context.clock())
             forgotten += len(before - set(registry.kept(config.models)))
         seconds = time.monotonic() - began
         saw = end()

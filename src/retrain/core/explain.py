@@ -1,19 +1,52 @@
-"""The sentences of a verdict, for a person who knows no statistics."""
+"""A verdict in words: a line for a log, a table for a terminal. For readers who know no statistics."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from math import floor, log10
+from textwrap import wrap
 
-from retrain.core.records import Label
+from retrain.core.judge import alpha_of
 from retrain.core.rules import Average, Gate, Guarantee, Metric
-from retrain.core.score import POWER, Paired, quantile
-from retrain.core.text import counted
-from retrain.core.verdicts import SliceVerdict, Tally
+from retrain.core.score import POWER, fewest, quantile
+from retrain.core.text import apart, counted, one_line
+from retrain.core.verdicts import Leaked, SliceVerdict, Verdict, VerdictReason
 
-FRESH_MARGIN = 1.2
-"""So many more rows than the formula says, since the error is itself an estimate (STATISTICS §1)."""
-_SHOWN = 5
-_WIDEST = 60
+FRESH_MARGIN, MOST_ROWS = 1.2, 1e9
+"""So many more rows than the formula says, since the error is itself an estimate; no larger holdout is advised."""
+_SHOWN, _WIDTH, _INDENT = 5, 80, 28
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of the table. `meaning` is shown on a terminal only."""
+
+    title: str
+    text: str
+    meaning: str = ""
+
+
+def line(head: str, verdict: Verdict, gate: Gate, notes: Sequence[Row] = ()) -> str:
+    """The verdict in one line: cause, numbers, remedy, then the notes. `head` says what was done."""
+    reason, remedy = because(verdict, gate)
+    brief = (name_of(gate), "gain", "confidence bounds", "holdout rows", "holdout comparison")
+    numbers = ", ".join(f"{row.title} {row.text}" for row in _table(verdict, gate) if row.title in brief)
+    first = f"{head}: {reason}; {numbers}" + (f" ({remedy})" if remedy else "")
+    return "; ".join([first, *(f"{row.title}: {row.text}" for row in [*_slices(verdict), *notes])])
+
+
+def screen(head: str, verdict: Verdict, gate: Gate, notes: Sequence[Row] = ()) -> str:
+    """The verdict as a sentence over a table, 80 columns wide where no word is longer."""
+    reason, remedy = because(verdict, gate)
+    lines = _wrapped(f"{head}: {reason}", _WIDTH)
+    rows = [*_table(verdict, gate), *_slices(verdict), *notes, *([Row("what to do", remedy)] if remedy else [])]
+    for row in rows:
+        first, *more = _wrapped(row.text + (f" ({row.meaning})" if row.meaning else ""), _WIDTH - _INDENT)
+        lines += [f"  {row.title:{_INDENT - 2}}{first}", *(" " * _INDENT + each for each in more)]
+    return "\n".join(lines)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def name_of(gate: Gate) -> str:
@@ -23,106 +56,138 @@ def name_of(gate: Gate) -> str:
     return f"{gate.average} {own}" if averaged else own
 
 
-def won_and_lost(tally: Tally, gate: Gate) -> str:
-    """The exact account of the difference, in rows (for a binary F1, STATISTICS §1's identity)."""
-    won: Counter[bool] = Counter()
-    lost: Counter[bool] = Counter()
-    for cell in tally.cells:
-        if cell.champion != cell.challenger:
-            positive = cell.truth == gate.positive
-            won[positive] += cell.rows * (cell.challenger == cell.truth)
-            lost[positive] += cell.rows * (cell.champion == cell.truth)
-    if gate.average is Average.BINARY and len({cell.truth for cell in tally.cells}) == 2:
-        return (
-            f"It finds {counted(won[True], 'positive')} that the champion misses and misses {lost[True]:,} that the"
-            f" champion finds, avoids {counted(won[False], 'false alarm')} of the champion and raises"
-            f" {lost[False]:,} new"
-        )
-    return f"It is right on {won.total():,} rows that the champion gets wrong, wrong on {lost.total():,} it gets right"
+def because(verdict: Verdict, gate: Gate) -> tuple[str, str]:  # noqa: PLR0912  (a case a reason)
+    """The reason of the verdict in a clause, and what a person can do about it (empty: nothing)."""
+    name, margin = name_of(gate), f"min_improvement {gate.min_improvement:+g}" if gate.min_improvement else ""
+    classes = ", ".join(map(repr, verdict.labels[:_SHOWN]))
+    every = "give promotion.holdout rows of every class, at least a few dozen each"
+    match verdict.reason:
+        case VerdictReason.BETTER:
+            return f"the gain is above {margin}" if margin else "better than the champion", ""
+        case VerdictReason.REACHES_FLOOR | VerdictReason.BELOW_FLOOR:
+            return _beside_the_floor(verdict, gate), ""
+        case VerdictReason.NOT_BETTER:
+            return f"the gain is not above {margin}" if margin else "not better than the champion", ""
+        case VerdictReason.NO_FLOOR:
+            what = "set promotion.floor or triggers.performance_threshold"
+            return "there is no champion to beat, and no floor is set", what
+        case VerdictReason.WORSE_SLICE:
+            worse = [(each, signed(each.difference or 0.0)) for each in verdict.slices if each.worse]
+            named = "; ".join(f"{where(each)} ({gain} on {_rows(each.rows)})" for each, gain in worse)
+            return f"worse where {named}, which promotion.slices forbids", ""
+        case VerdictReason.UNDECIDED:
+            return f"the confidence bounds of the gain include {margin or '0'}", _larger(verdict, gate)
+        case VerdictReason.SAME_PREDICTIONS:
+            return "the models predict the same on every row", ""
+        case VerdictReason.FEW_DISCORDANT:
+            differ = _rows(verdict.discordant or 0)
+            return f"the models differ on {differ} only, and a comparison needs {fewest(verdict.alpha)}", ""
+        case VerdictReason.NO_POSITIVE:
+            why = f"no row has the positive label {gate.positive!r} (the labels are {classes})"
+            what = f"correct promotion.positive (YAML reads an unquoted yes or no as a truth value), or {every}"
+        case VerdictReason.ONE_CLASS:
+            why, what = f"every row is of class {classes}", every
+        case VerdictReason.MANY_CLASSES:
+            why = f"the holdout has {len(verdict.labels)} classes, and promotion.average is binary"
+            what = "set promotion.average to macro, weighted or micro"
+        case VerdictReason.UNKNOWN_CLASS:
+            why, what = f"no row is of class {classes}, which a model predicts", f"{every}, or correct the model"
+        case VerdictReason.UNDEFINED:
+            why, what = "it is 0/0 where a model predicts one class only", "correct the model"
+        case None:
+            return f"the recorded verdict is {verdict.ruling}", ""
+    return f"{name} cannot be computed: {why}", what
 
 
-def of_looks(paired: Paired, gate: Gate, alpha: float, fresh_alpha: float, look: int) -> str:
-    """Which look this was, and what the holdout can still show."""
-    at, shows = f"This was look {look} at the holdout", paired.detectable(alpha, gate.min_improvement)
-    if shows is None:
-        return at
-    if gate.guarantee is Guarantee.LIFETIME and look > gate.holdout_uses:
-        fresh = paired.detectable(fresh_alpha, gate.min_improvement) or shows
-        return (
-            f"{at}, and each raises the bar: for two models such as these it can now only show a gain above"
-            f" {shows:+.3f}; a fresh one of the same size could show {fresh:+.3f}"
-        )
-    return f"{at}; for two models such as these it can show a gain of about {shows:+.3f} or more"
+def _beside_the_floor(verdict: Verdict, gate: Gate) -> str:
+    """The clause about a challenger that the floor admits or keeps out."""
+    is_alone = verdict.champion_score is None
+    score, limit = verdict.challenger_score or 0.0, (gate.unopposed_floor if is_alone else gate.floor) or 0.0
+    (shown, floor_shown), reaches = apart(score, limit), score >= limit
+    alone = f"there is no champion to beat, {'and' if reaches else 'but'} " if is_alone else ""
+    return f"{alone}{name_of(gate)} {shown} {'reaches' if reaches else 'is below'} the floor {floor_shown}"
 
 
-def of_luck(gate: Gate, alpha: float, look: int) -> str:
-    """What may be promoted by luck, over all looks or each."""
+def _larger(verdict: Verdict, gate: Gate) -> str:
+    """The size of a fresh holdout that shows a gain of this size; empty where there is none, or it is too small."""
+    above = (verdict.difference or 0.0) - gate.min_improvement
+    if above <= 0 or verdict.standard_error is None:
+        return ""
+    z = quantile(alpha_of(gate, 1)) + POWER
+    needed = max(verdict.rows, verdict.rows * (z * verdict.standard_error / above) ** 2 * FRESH_MARGIN)
+    unit = 10 ** max(0, floor(log10(needed)) - 1)  # two significant digits, upwards
+    rows = f"about {int(-(-needed // unit) * unit):,} rows, none of these among them"
+    return f"take a fresh holdout of {rows}, to show this gain" if needed <= MOST_ROWS else ""
+
+
+def _table(verdict: Verdict, gate: Gate) -> Iterator[Row]:
+    """Every number of the verdict."""
+    new, old = verdict.challenger_score, verdict.champion_score
+    is_lifetime, look = gate.guarantee is Guarantee.LIFETIME, verdict.look
+    is_worn = is_lifetime and look > gate.holdout_uses
+    if new is not None:
+        yield Row(name_of(gate), f"{new:.3f}" + (f", champion {old:.3f}" if old is not None else ""))
+    if verdict.difference is not None:
+        yield Row("gain", signed(verdict.difference))
+    if verdict.interval is not None and (verdict.discordant or 0) >= fewest(verdict.alpha):
+        low, high = map(signed, verdict.interval)
+        yield Row("confidence bounds", f"{low} to {high}", "the likely range of the real gain")
+    yield Row("holdout rows", f"{verdict.rows:,}")
+    if verdict.won is not None and verdict.lost is not None:
+        right = f"challenger right on {verdict.won:,}, champion right on {verdict.lost:,}"
+        yield Row("discordant rows", f"{verdict.discordant:,}", right)
+        if verdict.positives is not None:
+            found, missed = verdict.positives
+            yield Row("positives", f"{found:,} more found, {missed:,} more missed")
+            yield Row("false alarms", f"{verdict.won - found:,} fewer, {verdict.lost - missed:,} new")
+    if new is not None:
+        number = f"{look} of {gate.holdout_uses}" if is_lifetime else f"{look}"
+        yield Row("holdout comparison", number, "worn out: take a fresh holdout" if is_worn else "")
+    if verdict.detectable is not None:
+        fresh = gate.min_improvement + (quantile(alpha_of(gate, 1)) + POWER) * (verdict.standard_error or 0.0)
+        beside = f"on a fresh holdout of this size {signed(fresh)}" if is_worn else ""
+        yield Row("smallest detectable gain", signed(verdict.detectable), beside)
+    if verdict.difference is not None:
+        yield Row("false-promotion risk", *_risk(verdict, gate))
+
+
+def _risk(verdict: Verdict, gate: Gate) -> tuple[str, str]:
+    """How probable it is at most that a challenger which is no better is promoted, and in which comparisons."""
     if gate.guarantee is Guarantee.LIFETIME:
-        chance = _percent(gate.alpha)
-        return (
-            f"The chance that this holdout ever promotes a challenger that is no better is {chance} at most,"
-            " however many are tried"
-        )
-    together = f", and that one of {look} looks does, {_percent(min(1.0, look * alpha))}" if look > 1 else ""
-    return f"The chance that a look promotes a challenger that is no better is {_percent(alpha)} at most{together}"
+        return f"at most {100 * gate.alpha:.3g}%", "over all comparisons on this holdout"
+    together = f"at most {100 * min(1.0, verdict.look * verdict.alpha):.3g}% in {verdict.look} together"
+    return f"at most {100 * verdict.alpha:.3g}%", "in each comparison" + (f", {together}" if verdict.look > 1 else "")
 
 
-def cannot_tell(paired: Paired, gate: Gate, alpha: float, fresh_alpha: float, rows: int) -> str:
-    """Why the rows do not decide, and how many would."""
-    low, high = paired.interval(alpha)
-    told = (
-        f"The gain is {paired.difference:+.3f} here, but on so few rows that differ the real one can be anything from"
-        f" {low:+.3f} to {high:+.3f}, so this holdout cannot tell"
-    )
-    above = paired.difference - gate.min_improvement
-    if above <= 0:
-        return told
-    needed = rows * ((quantile(fresh_alpha) + POWER) * paired.error / above) ** 2 * FRESH_MARGIN
-    if needed > 1e9:
-        return told
-    wanted = f"about {_rounded(max(needed, rows)):,} rows, none of these among them"
-    return f"{told}. To show a gain of this size, take a fresh holdout of {wanted}"
+def _slices(verdict: Verdict) -> Iterator[Row]:
+    """Whether any slice is worse, and which are too small to be tested."""
+    slices, untested = verdict.slices, [each for each in verdict.slices if not each.tested]
+    if slices:
+        tested, worse = len(slices) - len(untested), sum(each.worse for each in slices)
+        yield Row("slices", f"{tested} of {len(slices)} tested" + (f", {worse or 'none'} worse" if tested else ""))
+    if untested:
+        named = ", ".join(f"{where(each)} ({_rows(each.rows)})" for each in untested[:_SHOWN])
+        more = f" and {len(untested) - _SHOWN} more" if len(untested) > _SHOWN else ""
+        yield Row("slices not tested", f"{named}{more}: too few discordant rows, or no value of the metric")
+
+
+def leakage(side: str, leaked: Leaked, rows: int, most: float) -> str:
+    """The clause about a model that was trained on too many of the holdout rows."""
+    count = (leaked.challenger if side == "challenger" else leaked.champion) or 0
+    share = f"{count / rows:.2%}; promotion.max_leakage is {most:.2%}"
+    return f"the {side} was trained on {count:,} of the {counted(rows, 'holdout row')} ({share})"
 
 
 def where(verdict: SliceVerdict) -> str:
     """The slice in words: `region = south`."""
-    value = "(missing)" if verdict.value is None else str(verdict.value)
-    told = "".join(each if each.isprintable() else "?" for each in f"{verdict.column} = {value}")
-    return told if len(told) <= _WIDEST else f"{told[: _WIDEST - 1]}…"
+    return one_line(f"{verdict.column} = {'(missing)' if verdict.value is None else verdict.value}", 60)
 
 
-def of_slices(slices: Sequence[SliceVerdict]) -> str:
-    """What the slices say: whether any is worse, and which are too small to protect."""
-    untested = [each for each in slices if not each.tested]
-    said = f"{len(slices) - len(untested)} of {counted(len(slices), 'slice')} could be tested"
-    if len(untested) < len(slices) and not any(each.worse for each in slices):
-        said += ", and none is worse than bad luck explains"
-    if not untested:
-        return said
-    named = ", ".join(f"{where(each)} ({counted(each.rows, 'row')})" for each in untested[:_SHOWN])
-    more = f" and {len(untested) - _SHOWN} more" if len(untested) > _SHOWN else ""
-    few = "too few rows on which the models differ, or none on which the metric has a value"
-    return f"{said}; not these, which have {few}: {named}{more}"
+def signed(gain: float) -> str:
+    """A gain with its sign, and with as many decimals from 3 to 6 as it takes to tell it from zero."""
+    shown = (f"{gain:+.{digits}f}" for digits in range(3, 7))
+    return next((each for each in shown if float(each)), "+0.000")
 
 
-def of_worse_slices(slices: Sequence[SliceVerdict]) -> str:
-    """The sentence of a veto."""
-    worse = [each for each in slices if each.worse]
-    named = "; ".join(f"{where(each)} ({each.difference:+.3f} on {counted(each.rows, 'row')})" for each in worse)
-    return f"worse where {named}, more than bad luck explains, which promotion.slices forbids"
-
-
-def listed(labels: Sequence[Label]) -> str:
-    """The first labels, as Python writes them."""
-    return ", ".join(map(repr, labels[:_SHOWN]))
-
-
-def _percent(chance: float) -> str:
-    """`5 in 100`."""
-    return f"{100 * chance:.3g} in 100"
-
-
-def _rounded(rows: float) -> int:
-    """A number of rows to two significant digits, upwards."""
-    unit = 10 ** max(0, floor(log10(rows)) - 1)
-    return int(-(-rows // unit) * unit)
+def _rows(count: int) -> str:
+    return counted(count, "row")

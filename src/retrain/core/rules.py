@@ -94,7 +94,7 @@ class Average(StrEnum):
 
 
 class Guarantee(StrEnum):
-    """What `alpha` bounds: every look of a holdout together, or each alone."""
+    """What `alpha` bounds: all comparisons on a holdout together, or each alone."""
 
     LIFETIME = "lifetime"
     PER_TEST = "per_test"

@@ -1,4 +1,4 @@
-"""The nouns of a comparison, frozen: what was counted on the holdout, and what is made of it."""
+"""The nouns of a comparison, frozen: what was counted on the holdout, and the verdict."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Leaked:
-    """How many holdout rows occur in the data that each side was trained on; None where that is not known."""
+    """How many holdout rows occur in the training data of each model; None where that is not known."""
 
     challenger: int | None = None
     champion: int | None = None
@@ -70,9 +70,36 @@ class Ruling(StrEnum):
     INCONCLUSIVE = "inconclusive"
 
 
+class VerdictReason(StrEnum):
+    """The reason of a verdict; a closed list, in the order of the rulings."""
+
+    BETTER = "better"
+    REACHES_FLOOR = "reaches_floor"
+    NOT_BETTER = "not_better"
+    BELOW_FLOOR = "below_floor"
+    NO_FLOOR = "no_floor"
+    WORSE_SLICE = "worse_slice"
+    UNDECIDED = "undecided"
+    SAME_PREDICTIONS = "same_predictions"
+    FEW_DISCORDANT = "few_discordant"
+    NO_POSITIVE = "no_positive"
+    ONE_CLASS = "one_class"
+    MANY_CLASSES = "many_classes"
+    UNKNOWN_CLASS = "unknown_class"
+    UNDEFINED = "undefined"
+
+    @property
+    def ruling(self) -> Ruling:
+        """The outcome that this is a reason for."""
+        if self in (VerdictReason.BETTER, VerdictReason.REACHES_FLOOR):
+            return Ruling.PROMOTE
+        rejects = (self.NOT_BETTER, self.BELOW_FLOOR, self.NO_FLOOR, self.WORSE_SLICE)
+        return Ruling.REJECT if self in rejects else Ruling.INCONCLUSIVE
+
+
 @dataclass(frozen=True, slots=True)
 class SliceVerdict:
-    """What the comparison says of one slice of `rows` rows.
+    """The comparison on one slice of `rows` rows.
 
     `difference` is the gain there, None where the metric has no value; `tested` says whether the models differ on
     enough of its rows, `worse` whether the challenger is significantly worse there.
@@ -88,23 +115,30 @@ class SliceVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The ruling on a challenger, the sentence for a person, and the numbers behind it.
+    """The ruling on a challenger, its reason, and the numbers behind it; None where a number is not defined.
 
-    `alpha` is the one-sided level of this look, `look` counts the looks at this holdout, `detectable` is the
-    gain this holdout could show with power 0.8. None where a number is not defined.
+    `alpha` is the one-sided level of this comparison, `look` its number on this holdout, `detectable` the gain that
+    this holdout shows with power 0.8. Of the `discordant` rows, on which the models differ, the challenger alone is
+    right on `won`, the champion alone on `lost`; `positives` are those of the positive class among both, where there
+    are two classes. `labels` are the classes that the reason is about. `reason` is None where an earlier release
+    recorded the verdict.
     """
 
     ruling: Ruling
-    message: str
     metric: str
     rows: int
     challenger_score: float | None
     champion_score: float | None
     alpha: float
     look: int
+    reason: VerdictReason | None = None
     discordant: int | None = None
+    won: int | None = None
+    lost: int | None = None
+    positives: tuple[int, int] | None = None
     difference: float | None = None
     standard_error: float | None = None
     interval: tuple[float, float] | None = None
     detectable: float | None = None
     slices: tuple[SliceVerdict, ...] = ()
+    labels: tuple[Label, ...] = ()

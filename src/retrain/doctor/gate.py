@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from retrain.context import Context
 from retrain.core.events import Judged
-from retrain.core.explain import name_of
-from retrain.core.judge import judge, next_look
+from retrain.core.explain import because, name_of
+from retrain.core.judge import judge, next_comparison
 from retrain.core.rules import Gate
 from retrain.core.text import counted
 from retrain.core.verdicts import Ruling, Tally
@@ -77,13 +77,13 @@ def _perfect(tally: Tally, gate: Gate) -> Finding:
     if verdict.ruling is Ruling.PROMOTE:
         return ok("gate", "would promote a challenger that knows every label")
     if verdict.ruling is Ruling.REJECT or verdict.challenger_score is None:
-        return fail("gate", nobody, verdict.message)
+        return fail("gate", nobody, because(verdict, gate)[0])
     errors = f"this champion makes {counted(verdict.discordant or 0, 'error')} on it"
     return warn("gate", nobody, errors, remedy="take more rows as holdout")
 
 
 def _holdout(context: Context, tally: Tally, judgements: Sequence[Judged], *, has_champion: bool) -> Finding:
-    promotion, used = context.config.promotion, next_look(tally, judgements) - 1
+    promotion, used = context.config.promotion, next_comparison(tally, judgements) - 1
     seen = f"{promotion.holdout} has {counted(tally.rows, 'row')} with the label {promotion.target!r}"
     seen += ", and the champion can predict them all" if has_champion else ""
     uses = f"{used} of {counted(promotion.holdout_uses, 'comparison')} used (promotion.holdout_uses)"

@@ -124,13 +124,13 @@ def verify(models: Models, version: str) -> Path:
 
 
 def find(models: Models, prefix: str) -> str:
-    """The one kept version with this prefix."""
+    """The one kept version with this prefix. Raises RetrainError where there is none, or several."""
     found = [version for version in kept(models) if version.startswith(prefix.lower())]
     if len(found) == 1:
         return found[0]
-    shown = ", ".join(map(short, found or kept(models))) or "none"
-    problem = "fits several versions" if found else "is no version that is kept"
-    raise RetrainError(f"{prefix} {problem}: {shown}")
+    if found:
+        raise RetrainError(f"several kept versions begin with {prefix}: {', '.join(map(short, found))}")
+    raise RetrainError(f"no kept version begins with {prefix} (kept: {', '.join(map(short, kept(models))) or 'none'})")
 
 
 def kept(models: Models) -> list[str]:
