@@ -62,6 +62,7 @@ def swap(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int, 
     Raises SwapUndoneError where the hook after the swap failed; then the previous champion serves again.
     """
     registry.verify(context.config.models, intent.version)
+    lock.describe(lock_fd, "changing the champion")
     journal.append(intent, now)  # before the link moves, so that the next command can settle what a crash leaves open
     registry.point(context.config.models, intent.version)
     _complete(context, journal, intent, lock_fd, now)

@@ -340,7 +340,7 @@ def test_a_gain_is_told_from_zero(gain: float, text: str) -> None:
 def test_a_verdict_of_an_earlier_release_is_shown_by_its_numbers() -> None:
     """Its reason was not recorded."""
     old = replace(judge(binary(won=80, lost=8), Gate(), 2), reason=None, won=None, lost=None, positives=None)
-    assert explain.line("", old, Gate()).startswith(": the recorded verdict is promote; F1 0.9")
+    assert explain.line("", old, Gate()).startswith(": promote; F1 0.9")
     assert shown(old, Gate())["holdout comparison"] == "2 of 10"
 
 

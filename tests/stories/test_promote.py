@@ -1,16 +1,29 @@
 """`retrain promote` and `rollback` through the installed command, with real models on a real holdout."""
 
+import json
 import os
 import re
 import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
+import time
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from threading import Event
 
 import pytest
 
-from tests.stories.project import CHALLENGER, CHAMPION, RETRAIN, Project, end, until
+from retrain.config import load
+from retrain.context import Context
+from retrain.effects import lock
+from retrain.promote import Options
+from retrain.promote import promote as promote_story
+from tests.effects.servers import page, serving
+from tests.stories.project import CHALLENGER, CHAMPION, RETRAIN, Project, end, on_a_terminal, until
 
 
 def served(project: Project) -> str:
@@ -475,3 +488,132 @@ def test_a_signal_during_the_hook_ends_promote_with_its_number(project: Project)
     assert code == 128 + signal.SIGTERM
     assert (project.root / CHAMPION).read_bytes() == project.models.weak.read_bytes()
     assert "was undone" in project.run("status").stdout
+
+
+# ---------------------------------------------------------------- words
+
+
+def test_on_a_terminal_the_verdict_is_a_table_under_one_sentence(project: Project) -> None:
+    """Every number with its name. What cron runs is one line there, too."""
+    project.serve(project.models.weak)
+    project.train(f"cp {project.models.strong} $(RETRAIN_CHALLENGER)")
+    project.metrics(f1=0.5)
+    assert project.run("check").returncode == 0
+    code, said = on_a_terminal([RETRAIN, "promote", "--dry-run"], project.root, project.environment)
+    assert code == 0
+    _, found, table = said.partition("dry run, ")
+    assert found
+    assert re.match(r"\w{12} would be promoted: better than the champion\n  F1  ", table)
+    rows = dict(re.findall(r"^  (\S.*?)  +(\S.*)$", table, re.M))
+    assert list(rows) == [
+        *("F1", "gain", "confidence bounds", "holdout rows", "discordant rows", "positives", "false alarms"),
+        *("holdout comparison", "smallest detectable gain", "false-promotion risk", "dry run"),
+    ]
+    assert rows["holdout comparison"] == "1 of 10"
+    assert all(len(line) <= 80 for line in table.splitlines())
+    code, said = on_a_terminal([RETRAIN, "promote", "--if-pending"], project.root, project.environment)
+    assert code == 0
+    (line,) = (each for each in said.splitlines() if each.startswith("promoted"))
+    assert "recorded verdict: better than the champion; F1 " in line
+
+
+def test_a_name_that_is_neither_a_file_nor_a_version_is_named(project: Project) -> None:
+    """Exit 1, and what is kept."""
+    project.serve(project.models.weak)
+    assert project.run("promote", str(project.models.fair)).returncode == 0
+    done = project.run("promote", "nosuch.joblib")
+    assert done.returncode == 1
+    assert "nosuch.joblib: no such file, and no kept version begins with nosuch.joblib (kept: " in done.stderr
+    assert served(project)[:12] in done.stderr
+
+
+def test_a_rejection_says_what_the_next_check_may_do(project: Project) -> None:
+    """It may train; but not where too many trainings brought no promotion, and not within the cooldown."""
+    project.serve(project.models.weak)
+    for most, cooldown, words in (
+        (9, "0s", "the champion stays, the next check may train"),
+        (9, "6h", "the next check trains nothing: training ended "),
+        (3, "0s", "the next check trains nothing: 3 trainings in a row brought no promotion (max_unpromoted: 3)"),
+    ):
+        trained(project, project.models.strong)
+        project.configure(triggers={"max_unpromoted": most, "cooldown": cooldown})
+        assert words in project.run("promote", "--reject", "--reason", "labels are wrong").stdout
+
+
+def test_a_verdict_that_an_earlier_release_recorded_still_counts(project: Project) -> None:
+    """It had a sentence and no reason: the comparison is not made again, and the numbers are shown."""
+    project.serve(project.models.weak)
+    model = str(project.models.strong)
+    assert project.json("promote", model, "--dry-run")["look"] == 1
+    with closing(sqlite3.connect(project.root / "state/journal.db")) as journal, journal:
+        (body,) = journal.execute("SELECT body FROM events WHERE kind = 'Judged'").fetchone()
+        event = json.loads(body)
+        for name in ("reason", "won", "lost", "positives", "labels"):
+            del event["verdict"][name]
+        event["verdict"]["message"] = "F1 0.892 against the champion's 0.783"
+        journal.execute("UPDATE events SET body = ? WHERE kind = 'Judged'", (json.dumps(event),))
+        journal.execute("DELETE FROM past")
+    said = project.json("promote", model)
+    assert (said["promoted"], said["look"]) == (True, 1)
+    assert "recorded verdict: promote; F1 0.892, champion 0.783, gain +0.1" in said["message"]
+
+
+# ---------------------------------------------------------------- the lock and the clock
+
+
+@pytest.mark.parametrize("words", [("promote", "strong.joblib"), ("rollback",)])
+def test_a_person_waits_for_a_check_that_only_fetches(project: Project, words: tuple[str, ...]) -> None:
+    """It says on standard error what it waits for, and then does what it was told."""
+    project.serve(project.models.weak)
+    project.link(project.models.strong, "strong.joblib")
+    assert project.run("promote", str(project.models.fair)).returncode == 0
+    answer = Event()
+
+    def respond(_request: object) -> list[bytes]:
+        answer.wait(30)
+        return page(json.dumps({"f1": 0.9, "drift": 0.1, "at": time.time()}))
+
+    with serving(respond) as url:
+        project.configure(monitoring={"url": url})
+        check = project.start("check")
+        until(lambda: lock.holder(project.root / "state") is not None)
+        waiting = project.start(*words)
+        assert waiting.stderr is not None
+        assert waiting.stderr.readline().startswith(f"waiting for retrain check (process {check.pid}, since 2")
+        answer.set()
+        assert check.communicate(timeout=60)[1] == ""
+        said, _ = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0
+    assert said.startswith("promoted" if words[0] == "promote" else "rolled back")
+
+
+@pytest.mark.parametrize("words", [("promote", "strong.joblib"), ("rollback",)])
+def test_nobody_waits_for_a_training(project: Project, words: tuple[str, ...]) -> None:
+    """Exit 75, with the training and since when it runs; it may take hours."""
+    project.serve(project.models.weak)
+    project.link(project.models.strong, "strong.joblib")
+    project.train(
+        "touch started; while [ ! -e go ]; do sleep 0.05; done", f"cp {project.models.fair} $(RETRAIN_CHALLENGER)"
+    )
+    project.metrics(f1=0.5)
+    check = project.start("check")
+    until((project.root / "started").exists)
+    done = project.run(*words)
+    (project.root / "go").touch()
+    assert check.communicate(timeout=60)[1] == ""
+    assert done.returncode == 75
+    assert re.search(rf"busy: retrain check \(process {check.pid}, since 2\S+ \S+ UTC, training\)", done.stderr)
+    assert "waiting" not in done.stderr
+
+
+def test_the_clock_is_read_once_and_again_after_a_comparison_and_a_hook(project: Project) -> None:
+    """Everything that happens at one moment has one time; what takes long ends at a later one."""
+    project.serve(project.models.weak)
+    project.configure(promotion={"after": "true"})
+    config, secrets = load(project.root / "config.yaml", {})
+    times = [datetime(2026, 11, 22, tzinfo=UTC) + timedelta(minutes=number) for number in range(9)]
+    for dry_run, reads in ((True, 2), (True, 1), (False, 2)):
+        clock = iter(times)
+        context = Context(config, secrets, project.environment, partial(next, clock))
+        assert promote_story(context, Options(str(project.models.strong), dry_run=dry_run)).exit_code == 0
+        assert next(clock) == times[reads]

@@ -95,7 +95,7 @@ def because(verdict: Verdict, gate: Gate) -> tuple[str, str]:  # noqa: PLR0912  
         case VerdictReason.UNDEFINED:
             why, what = "it is 0/0 where a model predicts one class only", "correct the model"
         case None:
-            return f"the recorded verdict is {verdict.ruling}", ""
+            return str(verdict.ruling), ""
     return f"{name} cannot be computed: {why}", what
 
 
