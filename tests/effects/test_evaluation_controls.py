@@ -17,6 +17,8 @@ from retrain.errors import RetrainError
 from retrain.scoring.__main__ import done
 from tests.effects.toy_models import Returns, Says, Segfaults, Sign, Sleeps
 
+pytestmark = pytest.mark.usefixtures("scored_here")
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -107,6 +109,7 @@ def test_without_a_champion_there_are_only_dummies(here: Path) -> None:
     assert set(made["always m"].cells) == {Cell("m", None, "m", 5)} | {Cell(x, None, "m", 2) for x in "abcdefghijkl"}
 
 
+@pytest.mark.own_process
 def test_a_champion_that_is_no_use(here: Path) -> None:
     """Faults, crashes and other labels are the champion's, in the sentences of compare."""
     for champion, sentence in [
@@ -126,6 +129,7 @@ def test_a_holdout_that_is_no_use(here: Path) -> None:
         controls(here, None, target="churn")
 
 
+@pytest.mark.own_process
 def test_the_time_limit(here: Path) -> None:
     """promotion.timeout bounds this job, too."""
     with pytest.raises(

@@ -21,6 +21,8 @@ from retrain.errors import RetrainError
 from retrain.scoring.__main__ import done
 from tests.effects.toy_models import Says
 
+pytestmark = pytest.mark.usefixtures("scored_here")
+
 ROOT = Path(__file__).parents[2]
 Save = Callable[[pd.DataFrame, Path], Path]
 
@@ -173,6 +175,7 @@ def test_each_side_has_its_own_rows(tmp_path: Path) -> None:
     assert leaked(holdout, None) == Leaked()
 
 
+@pytest.mark.own_process
 def test_chunks_and_workers_do_not_matter(tmp_path: Path) -> None:
     """Two workers, or chunks of a few rows, find what one process finds."""
     old = people(60_000, 1)
@@ -220,6 +223,7 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
         evaluation.remember_rows(holdout, rules(holdout), tmp_path / "nowhere" / "rows", ROOT)
 
 
+@pytest.mark.own_process
 def test_the_time_limit(tmp_path: Path) -> None:
     """promotion.timeout bounds this job, too."""
     holdout = csv(people(5, 1), tmp_path / "holdout")

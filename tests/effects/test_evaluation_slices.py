@@ -17,6 +17,8 @@ from retrain.effects import evaluation
 from retrain.scoring.__main__ import done
 from tests.effects.toy_models import Says, Sign
 
+pytestmark = pytest.mark.usefixtures("scored_here")
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -130,6 +132,7 @@ def test_values_that_are_no_labels_are_called_by_their_text(here: Path) -> None:
     assert [part.value for part in compare(here, here / "holdout.parquet", ("tags",)).slices] == ["['x' 'y']", None]
 
 
+@pytest.mark.own_process
 def test_workers_do_not_matter(here: Path) -> None:
     """Two workers slice as one process does, and the slices of a column are the whole holdout."""
     random = np.random.default_rng(4)
@@ -154,6 +157,7 @@ def test_the_label_is_no_slice(here: Path) -> None:
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.own_process
 def test_a_column_of_too_many_values(here: Path, jobs: int) -> None:
     """Hundreds of tiny slices protect nobody: the sentence says how many at least, and what to name instead."""
     frame = pd.DataFrame({"a": range(101), "label": [0, 1] + [1] * 99})

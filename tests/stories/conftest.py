@@ -14,5 +14,5 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
 
 @pytest.fixture
 def project(tmp_path: Path, models: Models, request: pytest.FixtureRequest) -> Project:
-    """A project whose commands run in this process, or as the installed script where the test is marked so."""
-    return Project(tmp_path, models, installed=request.node.get_closest_marker("installed") is not None)
+    """A project whose commands run in this process; as the installed script where the test is marked `own_process`."""
+    return Project(tmp_path, models, installed=request.node.get_closest_marker("own_process") is not None)

@@ -13,7 +13,7 @@ from retrain.effects.journal import open_journal
 from tests.stories import wild_models
 from tests.stories.project import CHALLENGER, CHAMPION, RETRAIN, Project
 
-pytestmark = pytest.mark.installed
+pytestmark = pytest.mark.own_process
 
 
 def wild(project: Project, does: str) -> Path:

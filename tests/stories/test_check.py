@@ -13,7 +13,7 @@ import pytest
 from tests.effects.servers import Request, page, serving
 from tests.stories.project import CHALLENGER, CHAMPION, RETRAIN, Project, end, until
 
-pytestmark = pytest.mark.installed
+pytestmark = pytest.mark.own_process
 
 UNASKED = {"drift": None, "window": None, "observed_at": None}
 HEAVY = ("sklearn", "joblib", "numpy", "pandas", "pyarrow", "rich", "prometheus_client")

@@ -15,7 +15,7 @@ import requests
 from tests.documents import GUIDE, blocks, section
 from tests.stories.project import RETRAIN, Project, end, on_a_terminal
 
-pytestmark = pytest.mark.installed
+pytestmark = pytest.mark.own_process
 
 
 def test_every_exit_code_of_the_contract(project: Project) -> None:

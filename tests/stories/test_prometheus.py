@@ -8,7 +8,7 @@ from tests.conftest import real
 from tests.effects.servers import child, said
 from tests.stories.project import RETRAIN, Project, until
 
-pytestmark = pytest.mark.installed
+pytestmark = pytest.mark.own_process
 
 DAY = 86400
 
