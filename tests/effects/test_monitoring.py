@@ -34,9 +34,9 @@ def worth(value: object) -> object:
 
 
 def why(value: object) -> str:
-    """The sentence of an Unknown."""
+    """What an Unknown says: the cause, and what can be done."""
     assert isinstance(value, Unknown)
-    return value.why
+    return value.message
 
 
 PUSHED = (SAMPLES / "pushgateway-metrics.txt").read_text()
@@ -336,18 +336,28 @@ def test_sentences(tmp_path: Path) -> None:
     snapshot = look(tmp_path / "metrics", PUSHED, MonitorType.METRICS, **queries, samples="model_f1_scor")
     place = (tmp_path / "metrics").as_uri()
     assert why(snapshot.f1) == (
-        f'no series matches model_f1_score{{model="x"}} at {place}; '
-        'the answer has model_f1_score{job="evidently",model="churn",version="7"}'
+        f'model_f1_score{{model="x"}} at {place} matches no series '
+        '(there is model_f1_score{job="evidently",model="churn",version="7"})'
     )
-    assert why(snapshot.drift).startswith(f"2 series match model_drift_psi at {place}; narrow the selector to one: ")
-    assert "nearest names are model_f1_score" in why(snapshot.samples)
+    assert why(snapshot.drift).startswith(f"model_drift_psi at {place} matches 2 series: model_drift_psi{{")
+    assert why(snapshot.drift).endswith(" (narrow the selector to one)")
+    assert "(the nearest names are model_f1_score" in why(snapshot.samples)
     body, status = answer("query-error-bad-data.400.json")
     with serving(lambda _: page(body, status)) as url:
         value = fetch(Monitoring(Url(url), MonitorType.PROMETHEUS, f1="f1{"), NO_SECRETS, NOW).f1
     assert why(value) == (
-        f"{url}/api/v1/query (query: f1{{) answered 400: "
-        'invalid parameter "query": 1:5: parse error: unclosed left parenthesis'
+        f'{url}/api/v1/query answered 400: invalid parameter "query": 1:5: parse error: unclosed left parenthesis'
+        " (check the query f1{)"
     )
+
+
+def test_a_long_query_does_not_hide_the_cause(tmp_path: Path) -> None:
+    """Each part of a sentence is short, so that nothing else is cut off."""
+    long = "model_f1_score{" + ",".join(f'label_{number}="value"' for number in range(99)) + "}"
+    snapshot = look(tmp_path / ("x" * 200), PUSHED, MonitorType.METRICS, f1=long)
+    assert " matches no series (there is model_f1_score{" in why(snapshot.f1)
+    assert isinstance(snapshot.f1, Unknown)
+    assert len(snapshot.f1.why) < 200
 
 
 def test_what_an_endpoint_says_is_one_short_line(tmp_path: Path) -> None:

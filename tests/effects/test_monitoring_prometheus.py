@@ -107,8 +107,9 @@ def test_queries(world: World, query: str, expected: object) -> None:
 def test_the_servers_own_words_are_told(world: World) -> None:
     """A query that Prometheus cannot read is told with the error of Prometheus."""
     sentence = why(world.ask(f1="model_f1_score{").f1)
-    assert sentence.startswith(f"{world.prometheus}/api/v1/query (query: model_f1_score{{) answered 400: ")
+    assert sentence.startswith(f"{world.prometheus}/api/v1/query answered 400: ")
     assert "parse error: unexpected end of input" in sentence
+    assert sentence.endswith(" (check the query model_f1_score{)")
 
 
 def test_series_are_told_apart(world: World) -> None:

@@ -64,7 +64,9 @@ def test_a_server_that_never_answers() -> None:
     with frozen_server() as url:
         snapshot = fetch(monitoring(url, 0.5, drift="drift"), NO_SECRETS, NOW)
     assert (worth(snapshot.f1), worth(snapshot.drift), snapshot.samples) == ("deadline", "deadline", None)
-    assert why(snapshot.f1) == f"{url} did not answer within 0.5 s (monitoring.timeout)"
+    assert (
+        why(snapshot.f1) == f"{url} did not answer within 0.5 s (see what makes it slow, or raise monitoring.timeout)"
+    )
 
 
 def headers_for_ever(request: Request) -> Iterator[bytes]:
@@ -228,7 +230,7 @@ def test_bodies_on_the_wire(answer: list[bytes], expected: object) -> None:
 def test_a_login_page_is_called_that() -> None:
     """HTML with status 200 is what a proxy shows to someone who is not logged in."""
     with serving(lambda _: page("<!doctype html><title>Sign in</title>")) as url:
-        assert "is an HTML page (a login page" in sentence(url)
+        assert "is an HTML page, Sign in (a login page?" in sentence(url)
 
 
 # ---------------------------------------------------------------- attempts
@@ -239,7 +241,7 @@ def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     assert sentence(f"http://127.0.0.1:{port}/m", retries=1) == (
-        f"http://127.0.0.1:{port}/m cannot be reached: Connection refused"
+        f"http://127.0.0.1:{port}/m cannot be reached: Connection refused (is it running, and is monitoring.url right?)"
     )
 
 
@@ -375,9 +377,9 @@ def test_files(tmp_path: Path) -> None:
     base = tmp_path.as_uri()
     assert f1(f"{base}/a%20b") == 0.75
     assert f1(f"{base}/a%20b", max_body=Size(7)) == "too_large"
-    assert sentence(f"{base}/fifo") == f"{base}/fifo is not a regular file"
-    assert sentence(f"{base}/none") == f"{base}/none cannot be read: No such file or directory"
-    assert sentence(base) == f"{base} cannot be read: Is a directory"
+    assert sentence(f"{base}/fifo") == f"{base}/fifo cannot be read: not a regular file (check monitoring.url)"
+    assert sentence(f"{base}/none") == f"{base}/none cannot be read: No such file or directory (check monitoring.url)"
+    assert sentence(base) == f"{base} cannot be read: Is a directory (check monitoring.url)"
     assert f1(f"{base}/a%00b") == "unreachable"
 
 

@@ -65,7 +65,7 @@ def unknown(looked: Looked, healthy: Ended) -> None:
     assert ended.code == 4, looked
     assert not looked.trained, looked
     assert ended.out == "", looked
-    assert ended.err.startswith("held: F1 is unknown: "), looked
+    assert ended.err.startswith("no decision: F1 is unknown: "), looked
     assert ended.err.count("\n") == 1, looked
     assert ended.err.removesuffix("\n").isprintable(), looked
     assert len(ended.err) < 800, looked

@@ -14,7 +14,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
-from retrain.config import Secrets, load
+from retrain.config import load
 from retrain.config.schema import Config, Monitoring, MonitorType, ObservedAt, Url
 from retrain.core.assess import assess
 from retrain.core.decide import decide
@@ -26,7 +26,6 @@ from retrain.effects import monitoring
 from retrain.effects.monitoring import json_document, prometheus_api, prometheus_text, snapshot
 from retrain.effects.monitoring import prometheus_text as selector
 from retrain.effects.monitoring.readings import Answer
-from retrain.effects.monitoring.transport import cleaner
 from retrain.errors import ConfigError
 from tests.effects.servers import page, serving
 from tests.survival import fuzz_inputs
@@ -102,12 +101,12 @@ def _snapshot(watched: Monitoring, body: bytes) -> Snapshot:
     for query in dict.fromkeys(snapshot.queries(watched).values()):
         match watched.type:
             case MonitorType.METRICS:
-                answers |= prometheus_text.read(body, {query: selector.parse(query)}, _WHERE)
+                answers |= prometheus_text.read(body, {query: selector.parse(query)})
             case MonitorType.JSON:
-                answers |= json_document.read(body, {query: json_document.parse(query)}, _WHERE)
+                answers |= json_document.read(body, {query: json_document.parse(query)})
             case MonitorType.PROMETHEUS:
-                answers[query] = prometheus_api.read(body, query, _WHERE)[0]
-    return snapshot.snapshot_of(watched, answers, _NOW, _WHERE, cleaner(Secrets((), frozenset()), watched.url))
+                answers[query] = prometheus_api.read(body)[0]
+    return snapshot.snapshot_of(watched, answers, _NOW, _WHERE, str)
 
 
 def _decision(seen: Snapshot) -> Decision:

@@ -12,9 +12,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
-from retrain.core.records import Counts, Recorded, Snapshot, Unknown
+from retrain.core.records import Counts, Recorded, Snapshot, Trouble, Unknown
 from retrain.core.text import counted
-from retrain.effects.monitoring.readings import Answer, Reading, Trouble, identifier, moment, number
+from retrain.effects.monitoring.readings import Answer, Reading, identifier, moment, number
 from retrain.effects.monitoring.snapshot import counts_of
 from retrain.errors import RetrainError
 
@@ -206,7 +206,7 @@ def _looks(table: Table) -> Iterator[Recorded]:
         yield Recorded(snapshot, version if isinstance(version, str) else None)
 
 
-def _column(table: Table, name: str, convert: Callable[[Answer, str], T | Unknown]) -> list[T | Unknown] | None:
+def _column(table: Table, name: str, convert: Callable[[Answer], T | Unknown]) -> list[T | Unknown] | None:
     """What each look has under the name, worth what an endpoint's answer is; None where the file has no such name."""
     cells = table.columns.get(name)
     if cells is None:
@@ -214,14 +214,14 @@ def _column(table: Table, name: str, convert: Callable[[Answer, str], T | Unknow
     plain = cells if convert is identifier else map(_plain, cells)
     as_it_is = convert is number
     # A finite float is worth itself; a year may have a million of them.
-    values: list[T | Unknown] = [cell if as_it_is and _finite(cell) else convert(Reading(cell), name) for cell in plain]
+    values: list[T | Unknown] = [cell if as_it_is and _finite(cell) else convert(Reading(cell)) for cell in plain]
     for index, value in enumerate(values):
         if isinstance(value, Unknown):
             place = f"{table.where}:{table.lines[index]}: "
             if value.kind not in _SAYABLE:
                 raise RetrainError(f"{place}{name} is {reprlib.repr(cells[index])}; {_WANTED[convert]}")
-            why = f"{name} is missing" if value.kind == Trouble.MISSING else value.why
-            values[index] = Unknown(value.kind, place + why)
+            why = "is missing" if value.kind == Trouble.MISSING else value.why
+            values[index] = Unknown(value.kind, f"{place}{name} {why}")
     return values
 
 

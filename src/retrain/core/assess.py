@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from retrain.core.evidence import weigh
 from retrain.core.past import Past, Streak
-from retrain.core.records import Assessment, Counts, Signal, Snapshot, State, Unknown
+from retrain.core.records import Assessment, Counts, Signal, Snapshot, State, Trouble, Unknown
 from retrain.core.rules import Side, Triggers
 from retrain.core.text import duration, moment
 
@@ -41,7 +41,7 @@ def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, past: Past) 
         or (_no_f1(snapshot, triggers) if is_f1 else None)
     )
     if unknown is not None or not isinstance(value, float):
-        unknown = unknown or Unknown("missing", "monitoring has no query for it")
+        unknown = unknown or Unknown(Trouble.MISSING, "monitoring has no query for it")
         return Assessment(signal, State.UNKNOWN, threshold=threshold, unknown=unknown)
     too_few = is_f1 and isinstance(snapshot.samples, float) and snapshot.samples < triggers.min_samples
     above = not is_f1 and triggers.drift_breach is Side.ABOVE
@@ -79,7 +79,7 @@ def _lost_labels(assessed: Assessment, streak: Streak) -> Unknown | None:
     if now_kind != kind or has >= had:
         return None
     why = f"its window has {has:g} labelled {kind} and had {had:g} when it was read before"
-    return Unknown("contradiction", why, "was the log cut, or does the monitor read another one?")
+    return Unknown(Trouble.CONTRADICTION, why, "was the log cut, or does the monitor read another one?")
 
 
 def _float(value: float | Unknown | None) -> float | None:
@@ -91,7 +91,8 @@ def _no_number(signal: Signal, value: float | Unknown | None, triggers: Triggers
         return value
     highest = 1.0 if signal is Signal.F1 or triggers.drift_breach is Side.BELOW else float("inf")
     if not 0 <= value <= highest:
-        return Unknown("out_of_range", f"{value:g} is not between 0 and {highest:g}", "is the query the right one?")
+        why = f"{value:g} is not between 0 and {highest:g}"
+        return Unknown(Trouble.OUT_OF_RANGE, why, "is the query the right one?")
     return None
 
 
@@ -105,10 +106,10 @@ def _no_window(observed_at: datetime | Unknown | None, snapshot: Snapshot, max_a
     age = snapshot.fetched_at - observed_at
     if age < -CLOCK_SLACK:
         why = f"its window ends {duration(-age)} from now, at {moment(observed_at)}"
-        return Unknown("future", why, "compare the clocks of both machines")
+        return Unknown(Trouble.FUTURE, why, "compare the clocks of both machines")
     if age > max_age:
         why = f"it is stale: observed {duration(age)} ago, at {moment(observed_at)}; max_age is {duration(max_age)}"
-        return Unknown("stale", why, "does the monitoring job run?")
+        return Unknown(Trouble.STALE, why, "does the monitoring job run?")
     return None
 
 
@@ -118,9 +119,9 @@ def _no_f1(snapshot: Snapshot, triggers: Triggers) -> Unknown | None:
         if isinstance(count, Unknown):
             return replace(count, why=f"monitoring.{name}: {count.why}")
         if count is not None and not _is_count(count):
-            return Unknown("contradiction", f"monitoring.{name} gave {count:g}, which is no count")
+            return Unknown(Trouble.CONTRADICTION, f"monitoring.{name} gave {count:g}, which is no count")
     if snapshot.positives == 0:
-        return Unknown("no_positives", "the window has no labelled positive, so F1 is not defined")
+        return Unknown(Trouble.NO_POSITIVES, "the window has no labelled positive, so F1 is not defined")
     if isinstance(snapshot.counts, Unknown):
         return replace(snapshot.counts, why=f"monitoring.counts: {snapshot.counts.why}")
     if snapshot.counts is None:
@@ -131,12 +132,13 @@ def _no_f1(snapshot: Snapshot, triggers: Triggers) -> Unknown | None:
 def _contradiction(counts: Counts, f1: float | Unknown | None) -> Unknown | None:
     shown = f"TP {counts.tp:g}, FP {counts.fp:g}, FN {counts.fn:g}"
     if not all(map(_is_count, (counts.tp, counts.fp, counts.fn))):
-        return Unknown("contradiction", f"the counts are not whole numbers from 0 to {MOST:g}: {shown}")
+        return Unknown(Trouble.CONTRADICTION, f"the counts are not whole numbers from 0 to {MOST:g}: {shown}")
     if counts.tp + counts.fp + counts.fn == 0:
-        return Unknown("no_positives", "the counts are all 0, so F1 is not defined")
+        return Unknown(Trouble.NO_POSITIVES, "the counts are all 0, so F1 is not defined")
     implied = 2 * counts.tp / (2 * counts.tp + counts.fp + counts.fn)
     if isinstance(f1, float) and abs(implied - f1) > F1_ROUNDING + 1e-9:
-        return Unknown("contradiction", f"the monitor says F1 {f1:.4f}, but its counts ({shown}) give {implied:.4f}")
+        why = f"the monitor says F1 {f1:.4f}, but its counts ({shown}) give {implied:.4f}"
+        return Unknown(Trouble.CONTRADICTION, why)
     return None
 
 

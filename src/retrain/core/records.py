@@ -24,9 +24,48 @@ NAMES = {Signal.F1: "F1", Signal.DRIFT: "drift"}
 # ---------------------------------------------------------------- what the monitor said
 
 
+class Trouble(StrEnum):
+    """Why there is no number, in a word."""
+
+    UNREACHABLE = "unreachable"
+    """No name, no connection, no TLS, no file, or no HTTP."""
+    DEADLINE = "deadline"
+    """No complete answer within monitoring.timeout."""
+    STATUS = "status"
+    """An HTTP status other than 2xx, or a redirect that is not followed."""
+    TOO_LARGE = "too_large"
+    """A body above monitoring.max_body."""
+    UNPARSEABLE = "unparseable"
+    """A body that is not what monitoring.type says."""
+    MISSING = "missing"
+    """No query, no series, null or nothing under the query."""
+    AMBIGUOUS = "ambiguous"
+    """Several series or values where one is needed."""
+    NOT_FINITE = "not_finite"
+    """NaN or an infinity."""
+    NOT_A_NUMBER = "not_a_number"
+    """A text, a truth value, an object, or a number that is no time."""
+    OUT_OF_RANGE = "out_of_range"
+    """A number that the signal cannot have."""
+    STALE = "stale"
+    """A window that ended too long ago."""
+    FUTURE = "future"
+    """A window that has not ended."""
+    NO_POSITIVES = "no_positives"
+    """A window without a positive has no F1."""
+    CONTRADICTION = "contradiction"
+    """Numbers that cannot all be true."""
+
+
+OF_THE_ANSWER = frozenset(
+    {Trouble.UNREACHABLE, Trouble.DEADLINE, Trouble.STATUS, Trouble.TOO_LARGE, Trouble.UNPARSEABLE}
+)
+"""Troubles of an answer as a whole; the others are those of one query."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Why there is no number: the cause as a clause, and what a person can do; `kind` names the cause in one word."""
+    """Why there is no number: the cause as a clause, and what a person can do; `kind` is a Trouble."""
 
     kind: str
     why: str

@@ -1,30 +1,23 @@
 """The monitoring endpoint: does it answer, does every query give one value, and how old are the windows?"""
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
 
 from retrain.config.schema import CountQueries, Monitoring, MonitorType, ObservedAt
 from retrain.context import Context
 from retrain.core.assess import assess
 from retrain.core.past import Past
-from retrain.core.records import NAMES, Assessment, Counts, Snapshot, Unknown
+from retrain.core.records import NAMES, OF_THE_ANSWER, Assessment, Counts, Snapshot, Trouble, Unknown
 from retrain.core.text import duration, moment
 from retrain.doctor.findings import Finding, fail, ok, warn
-from retrain.effects import monitoring
-from retrain.effects.monitoring.transport import shown, within
-
-if TYPE_CHECKING:
-    import requests
+from retrain.effects import http, monitoring
+from retrain.effects.monitoring.snapshot import bounds_of
 
 Value = float | str | datetime | Unknown
 
-_OF_THE_ENDPOINT = frozenset({"unreachable", "deadline", "status", "too_large", "unparseable"})
-"""Kinds of Unknown that are about the answer as a whole."""
-_OF_AGE = frozenset({"stale", "future"})
+_OF_AGE = frozenset({Trouble.STALE, Trouble.FUTURE})
 _APART = timedelta(seconds=60)
 """How far apart two clocks may be."""
 
@@ -55,7 +48,7 @@ def clock(context: Context) -> Iterator[Finding]:
     ahead = ahead_of(asked, context.clock) if asked is not None else None
     if asked is None or ahead is None:
         return
-    where, span = shown(asked.url), duration(abs(ahead))
+    where, span = http.shown(asked.url), duration(abs(ahead))
     if abs(ahead) <= _APART:
         yield ok("clock", f"this machine and {where} agree on the time (within {_APART.seconds} s)")
         return
@@ -70,11 +63,10 @@ def _queries(asked: Monitoring, values: Mapping[str, Value], unknown: Mapping[st
     for path, each in unknown.items():
         paths.setdefault(each, []).append(f"monitoring.{path}")
     first = next(iter(paths), None)
-    if first is not None and first.kind in _OF_THE_ENDPOINT and len(unknown) == len(values) and len(paths) == 1:
-        remedy = f"is it up, and are monitoring.url and monitoring.type ({asked.type}) right?"
-        yield fail("endpoint", first.why, remedy=first.remedy or remedy)
+    if first is not None and first.kind in OF_THE_ANSWER and len(unknown) == len(values) and len(paths) == 1:
+        yield fail("endpoint", first.why, remedy=first.remedy)
         return
-    yield ok("endpoint", f"{shown(asked.url)} answers")
+    yield ok("endpoint", f"{http.shown(asked.url)} answers")
     for each, those in paths.items():
         yield fail("metrics", " and ".join(those), each.why, remedy=each.remedy)
     if not unknown:
@@ -138,22 +130,15 @@ def ahead_of(asked: Monitoring, clock: Callable[[], datetime]) -> timedelta | No
     It is the Date of its answer, so None where there is none: from a file, without an answer. Asked as `fetch` asks:
     the same headers, certificates, redirects and limits.
     """
-    from retrain.effects.monitoring.transport import Client, Session
-
     apart: list[timedelta] = []
-    deadline = time.monotonic() + asked.timeout.total_seconds()
 
-    def note(response: "requests.Response", **_: Any) -> None:
-        at = _date(response.headers.get("Date", ""), response.headers.get("Age", ""))
+    def ask(client: http.Client) -> None:
+        client.get(asked.url)
+        at = _date(client.headers.get("Date", ""), client.headers.get("Age", ""))
         if at is not None:
             apart.append(at - clock())
 
-    def ask() -> None:
-        with Session() as session:
-            session.hooks["response"].append(note)
-            Client(session, asked, deadline).get(asked.url, shown(asked.url))
-
-    within(deadline, ask)
+    http.exchange(asked.url, bounds_of(asked), ask)
     return apart[-1] if apart else None
 
 

@@ -3,15 +3,16 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from retrain.core.records import Unknown
-from retrain.effects.monitoring.readings import Answer, Reading, Trouble, json_of
+from retrain.core.records import Trouble, Unknown
+from retrain.core.text import one_line
+from retrain.effects.monitoring.readings import Answer, Reading, json_of
 
 if TYPE_CHECKING:
     from jmespath.parser import ParsedResult
 
 
 def parse(expression: str) -> "ParsedResult":
-    """The compiled expression. Raises ValueError with a sentence where it is no JMESPath."""
+    """The compiled expression. Raises ValueError with a clause where it is no JMESPath."""
     import jmespath
     from jmespath.functions import Functions
 
@@ -19,7 +20,7 @@ def parse(expression: str) -> "ParsedResult":
         compiled = jmespath.compile(expression)
         unknown = sorted(_functions(compiled.parsed) - set(Functions.FUNCTION_TABLE))
     except (jmespath.exceptions.JMESPathError, RecursionError) as error:
-        raise ValueError(f"is not a JMESPath expression: {_first_line(error)}") from error
+        raise ValueError(f"is not a JMESPath expression: {one_line(str(error))}") from error
     if unknown:
         raise ValueError(f"calls {unknown[0]}(), which JMESPath does not have")
     return compiled
@@ -32,15 +33,15 @@ def _functions(node: Any) -> set[str]:
     return own.union(*below)
 
 
-def read(body: bytes, expressions: Mapping[str, "ParsedResult"], where: str) -> Mapping[str, Answer]:
+def read(body: bytes, expressions: Mapping[str, "ParsedResult"]) -> Mapping[str, Answer]:
     """An answer for each query: the plain JSON value that its expression selects."""
-    document = json_of(body, where)
+    document = json_of(body)
     if isinstance(document, Unknown):
         return dict.fromkeys(expressions, document)
-    return {query: _search(expression, document, query, where) for query, expression in expressions.items()}
+    return {query: _search(expression, document) for query, expression in expressions.items()}
 
 
-def _search(expression: "ParsedResult", document: object, query: str, where: str) -> Answer:
+def _search(expression: "ParsedResult", document: object) -> Answer:
     from jmespath.exceptions import JMESPathTypeError
 
     try:
@@ -48,11 +49,7 @@ def _search(expression: "ParsedResult", document: object, query: str, where: str
     except JMESPathTypeError as error:
         kind = Trouble.MISSING if error.actual_type == "null" else Trouble.NOT_A_NUMBER
         needed = " or ".join(error.expected_types)
-        said = f"{error.function_name}() needs {needed} and was given {error.actual_type}"
+        why = f"{error.function_name}() needs {needed} and was given {error.actual_type}"
     except Exception as error:  # the expression meets whatever the endpoint sent
-        kind, said = Trouble.NOT_A_NUMBER, _first_line(error)
-    return Unknown(kind, f"{query} does not fit the answer of {where}: {said}")
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+        kind, why = Trouble.NOT_A_NUMBER, str(error) or type(error).__name__
+    return Unknown(kind, f"does not fit the answer: {why}", "check the query")

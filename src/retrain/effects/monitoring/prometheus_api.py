@@ -5,12 +5,19 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequenc
 from dataclasses import replace
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from retrain.core.records import Unknown
+from retrain.core.records import Trouble, Unknown
 from retrain.effects.monitoring.prometheus_text import series
-from retrain.effects.monitoring.readings import Answer, Reading, Trouble, json_of
+from retrain.effects.monitoring.readings import Answer, Reading, json_of
 
 INSTANT, RANGE = "/api/v1/query", "/api/v1/query_range"
 """Where the API answers the two kinds of query."""
+MISSING = Unknown(Trouble.MISSING, "matches no series", "check its name and labels, and what was scraped lately")
+FOREIGN = Unknown(
+    Trouble.UNPARSEABLE,
+    "is not an answer of the Prometheus HTTP API",
+    "is monitoring.url that of a Prometheus server, and monitoring.type right?",
+)
+"""The answer is JSON of another program."""
 _SHOWN = 3
 
 
@@ -21,11 +28,7 @@ def endpoint(url: str, path: str = INSTANT) -> str:
 
 
 def ask(
-    get: Callable[[str, str], bytes | Unknown],
-    url: str,
-    where: str,
-    queries: Iterable[str],
-    answers: MutableMapping[str, Answer],
+    get: Callable[[str], bytes | Unknown], url: str, queries: Iterable[str], answers: MutableMapping[str, Answer]
 ) -> None:
     """Put the answer to each query into `answers`, as soon as it is there.
 
@@ -35,16 +38,20 @@ def ask(
     instant: float | None = None
     gone: Unknown | None = None
     for query in queries:
-        about = f" (query: {query})"
         time = {} if instant is None else {"time": repr(instant)}
-        body = gone or get(question(url, {"query": query} | time), where + about)
+        body = gone or get(question(url, {"query": query} | time))
         if isinstance(body, Unknown):
-            if body.kind == Trouble.UNREACHABLE:
-                body = gone = replace(body, why=body.why.replace(about, ""))
-            answers[query] = body
+            gone = body if body.kind == Trouble.UNREACHABLE else None
+            answers[query] = blaming(body, query)
             continue
-        answers[query], told = read(body, query, where)
-        instant = told if instant is None else instant
+        answers[query], at = read(body)
+        instant = at if instant is None else instant
+
+
+def blaming(unknown: Unknown, query: str) -> Unknown:
+    """The Unknown; a status without a remedy of its own (a bad request) is about the query."""
+    is_about_query = unknown.kind == Trouble.STATUS and not unknown.remedy
+    return replace(unknown, remedy=f"check the query {query}") if is_about_query else unknown
 
 
 def question(url: str, parameters: Mapping[str, str]) -> str:
@@ -54,60 +61,46 @@ def question(url: str, parameters: Mapping[str, str]) -> str:
     return urlunsplit(parts._replace(query=f"{parts.query}&{asked}" if parts.query else asked))
 
 
-def read(body: bytes, query: str, where: str) -> tuple[Answer, float | None]:
-    """The answer in the body, and the instant it is about where it tells one."""
-    document = json_of(body, where)
+def read(body: bytes) -> tuple[Answer, float | None]:
+    """The answer in the body, and the instant it is about where it names one."""
+    document = json_of(body)
     if isinstance(document, Unknown):
         return document, None
-    what = f"{query} at {where}"
     match document:
         case {"status": "success", "data": {"resultType": "vector", "result": list(found)}}:
-            return _one(found, query, where)
+            return _one(found)
         case {"status": "success", "data": {"resultType": "scalar", "result": [instant, str(value)]}}:
-            return _reading(value, {}, what), _finite(instant)
+            return _reading(value, {}), _finite(instant)
         case {"status": "success", "data": {"resultType": str(kind)}}:
-            hint = "a single number is needed: an instant vector of one series, or a scalar"
-            return Unknown(Trouble.NOT_A_NUMBER, f"{what} is a {kind}; {hint}"), None
-    return foreign(where), None
+            remedy = "ask for an instant vector of one series, or for a scalar"
+            return Unknown(Trouble.NOT_A_NUMBER, f"is a {kind}, not a single number", remedy), None
+    return FOREIGN, None
 
 
-def foreign(where: str) -> Unknown:
-    """The answer is JSON of somebody else."""
-    hint = "is this the URL of a Prometheus server, and monitoring.type: prometheus meant?"
-    return Unknown(Trouble.UNPARSEABLE, f"{where} is not an answer of the Prometheus HTTP API; {hint}")
-
-
-def _one(found: list[object], query: str, where: str) -> tuple[Answer, float | None]:
-    what = f"{query} at {where}"
+def _one(found: list[object]) -> tuple[Answer, float | None]:
     match found:
         case []:
-            return missing(what), None
+            return MISSING, None
         case [{"metric": dict(labels), "value": [instant, str(value)]}]:
-            return _reading(value, labels, what), _finite(instant)
+            return _reading(value, labels), _finite(instant)
         case [_]:
-            return Unknown(Trouble.NOT_A_NUMBER, f"{what} is a series without a single value (a histogram?)"), None
-    return ambiguous(found, what), None
+            return Unknown(Trouble.NOT_A_NUMBER, "is a series without a single value", "is it a histogram?"), None
+    return ambiguous(found), None
 
 
-def missing(what: str) -> Unknown:
-    """No series has a value."""
-    hint = "the name or a label is wrong, or nothing was scraped or pushed lately"
-    return Unknown(Trouble.MISSING, f"no series matches {what}; {hint}")
-
-
-def ambiguous(found: Sequence[object], what: str) -> Unknown:
-    """Several series have one."""
+def ambiguous(found: Sequence[object]) -> Unknown:
+    """Why there is no number where several series have one."""
     listed = ", ".join(_series(item) for item in found[:_SHOWN])
-    hint = "name one by its labels, or aggregate them, for instance with max(...)"
-    return Unknown(Trouble.AMBIGUOUS, f"{len(found)} series match {what}; {hint}: {listed}")
+    remedy = "name one by its labels, or aggregate them, as max(...) does"
+    return Unknown(Trouble.AMBIGUOUS, f"matches {len(found)} series: {listed}", remedy)
 
 
-def _reading(value: str, labels: Mapping[object, object], what: str) -> Answer:
+def _reading(value: str, labels: Mapping[object, object]) -> Answer:
     try:
         # Python reads 1_0 as 10, and digits of any script; no Prometheus writes them.
         return Reading(float(value if value.isascii() and "_" not in value else "?"), texts(labels))
     except ValueError:
-        return Unknown(Trouble.NOT_A_NUMBER, f"{what} is not a number: {value}")
+        return Unknown(Trouble.NOT_A_NUMBER, f"is not a number: {value}")
 
 
 def texts(labels: Mapping[object, object]) -> dict[str, str]:

@@ -1,31 +1,34 @@
 """The Prometheus text format: one series for every selector."""
 
 import difflib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from io import StringIO
 from itertools import islice
+from operator import eq, ne
 from typing import TYPE_CHECKING
 
-from retrain.core.records import Unknown
-from retrain.effects.monitoring.readings import Answer, Reading, Trouble, not_what_was_asked, text_of
+from retrain.core.records import Trouble, Unknown
+from retrain.effects.monitoring.readings import Answer, Reading, text_of, unparseable
 
 if TYPE_CHECKING:
     from prometheus_client.samples import Sample
-import re
-from collections.abc import Callable
-from functools import partial
-from operator import eq, ne
 
-_WHOLE = re.compile(r"\s*([A-Za-z_:][A-Za-z0-9_:]*)?\s*(?:\{(.*)\})?\s*", re.DOTALL)
-_MATCHER = re.compile(
-    r"""\s*(?P<label>[A-Za-z_][A-Za-z0-9_]*)\s*(?P<operator>=~|!~|!=|=)\s*
-        (?P<quote>["'])(?P<value>(?:(?!(?P=quote))[^\\]|\\.)*)(?P=quote)\s*(?:,\s*|$)""",
-    re.VERBOSE | re.DOTALL,
-)
+_WHOLE = r"(?s)\s*([A-Za-z_:][A-Za-z0-9_:]*)?\s*(?:\{(.*)\})?\s*"
+_MATCHER = r"""(?sx)\s*(?P<label>[A-Za-z_][A-Za-z0-9_]*)\s*(?P<operator>=~|!~|!=|=)\s*
+    (?P<quote>["'])(?P<value>(?:(?!(?P=quote))[^\\]|\\.)*)(?P=quote)\s*(?:,\s*|$)"""
 _LONGEST = 256
 """Characters that a regular expression is tried on: it may go back over them many times, and nothing stops it then."""
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
+_LONGEST_LINE = 65536
+"""The parser's work grows with the square of a line."""
+_AT_ONCE = 1000
+"""So many lines are parsed at a time, for the parser holds all samples of a name together."""
+_NAMES = 1000
+"""So many names are remembered to find the nearest to a wrong one."""
+_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +46,20 @@ class Selector:
 
 
 def parse(text: str) -> Selector:
-    """The selector that the text says. Raises ValueError with a sentence where it says none."""
-    whole = _WHOLE.fullmatch(text)
+    """The selector that the text says. Raises ValueError with a clause where it says none."""
+    whole = re.fullmatch(_WHOLE, text)
     if whole is None or (whole[1] is None and not (whole[2] or "").strip()):
         raise ValueError(
             'is not a series selector such as name{label="value"} '
             "(functions and arithmetic are PromQL, which needs monitoring.type: prometheus)"
         )
-    inside, at = (whole[2] or "").rstrip(), 0
-    matchers = []
-    while at < len(inside):
-        found = _MATCHER.match(inside, at)
+    rest, matchers = (whole[2] or "").rstrip(), []
+    while rest:
+        found = re.match(_MATCHER, rest)
         if found is None:
-            raise ValueError(f'has no label matcher such as model="churn" at {inside[at:]}')
+            raise ValueError(f'has no label matcher such as model="churn" at {rest}')
         matchers.append((found["label"], _accepts(found["operator"], _unescaped(found["value"]))))
-        at = found.end()
+        rest = rest[found.end() :]
     return Selector(whole[1], tuple(matchers))
 
 
@@ -87,15 +89,6 @@ def series(name: str, labels: Mapping[str, str]) -> str:
     return f"{name}{{{inside}}}" if inside else name
 
 
-_LONGEST_LINE = 65536
-"""The parser's work grows with the square of a line."""
-_AT_ONCE = 1000
-"""So many lines are parsed at a time, for the parser holds all samples of a name together."""
-_NAMES = 1000
-"""So many names are remembered to find the nearest to a wrong one."""
-_SHOWN = 3
-
-
 @dataclass(slots=True)
 class _Found:
     """What one selector met: how many series, the first few, and one of the same name with other labels."""
@@ -113,9 +106,9 @@ class _Found:
             self.sibling = sample
 
 
-def read(body: bytes, selectors: Mapping[str, Selector], where: str) -> Mapping[str, Answer]:
+def read(body: bytes, selectors: Mapping[str, Selector]) -> Mapping[str, Answer]:
     """An answer for each query. A name is the sample's own, as it stands in the text (`_total`, `_sum`)."""
-    text = text_of(body, where)
+    text = text_of(body)
     if isinstance(text, Unknown):
         return dict.fromkeys(selectors, text)
     found = {query: _Found() for query in selectors}
@@ -127,9 +120,8 @@ def read(body: bytes, selectors: Mapping[str, Selector], where: str) -> Mapping[
             for query, selector in selectors.items():
                 found[query].see(sample, selector)
     except Exception as error:  # the parser is not fit for every text that an endpoint may send
-        broken = not_what_was_asked(text, where, f"is not in the Prometheus text format ({error})")
-        return dict.fromkeys(selectors, broken)
-    return {query: _answer(found[query], query, selectors[query], names, where) for query in selectors}
+        return dict.fromkeys(selectors, unparseable(text, f"is not in the Prometheus text format: {error}"))
+    return {query: _answer(found[query], selectors[query].name or query, names) for query in selectors}
 
 
 def _samples(text: str) -> Iterator["Sample"]:
@@ -146,18 +138,16 @@ def _samples(text: str) -> Iterator["Sample"]:
             yield from family.samples
 
 
-def _answer(found: _Found, query: str, selector: Selector, names: set[str], where: str) -> Answer:
+def _answer(found: _Found, name: str, names: set[str]) -> Answer:
     if found.count == 1:
         return Reading(found.first[0].value, found.first[0].labels)
     if found.count:
         listed = ", ".join(series(sample.name, sample.labels) for sample in found.first)
-        return Unknown(
-            Trouble.AMBIGUOUS, f"{found.count} series match {query} at {where}; narrow the selector to one: {listed}"
-        )
+        return Unknown(Trouble.AMBIGUOUS, f"matches {found.count} series: {listed}", "narrow the selector to one")
     if found.sibling:
-        hint = f"the answer has {series(found.sibling.name, found.sibling.labels)}"
-    elif near := difflib.get_close_matches(selector.name or query, sorted(names), _SHOWN, 0.5):
-        hint = f"the nearest names are {', '.join(near)}"
+        remedy = f"there is {series(found.sibling.name, found.sibling.labels)}"
+    elif near := difflib.get_close_matches(name, sorted(names), _SHOWN, 0.5):
+        remedy = f"the nearest names are {', '.join(near)}"
     else:
-        hint = "no name is near it" if names else "the answer has no series at all"
-    return Unknown(Trouble.MISSING, f"no series matches {query} at {where}; {hint}")
+        remedy = "no name is similar" if names else "the answer has no series at all"
+    return Unknown(Trouble.MISSING, "matches no series", remedy)

@@ -1,29 +1,26 @@
 """One look at the monitoring endpoint: the configured queries → Snapshot."""
 
 import re
-import time
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from retrain.config.schema import Monitoring, MonitorType
-from retrain.config.secrets import Secrets
-from retrain.core.records import Counts, Signal, Snapshot, Unknown
-from retrain.effects.monitoring import json_document, prometheus_api, prometheus_text
-from retrain.effects.monitoring import prometheus_text as selector
+from retrain.config.secrets import Secrets, credentials
+from retrain.core.records import OF_THE_ANSWER, Counts, Signal, Snapshot, Unknown
+from retrain.core.text import one_line
+from retrain.effects import http
 from retrain.effects.monitoring.readings import Answer, Reading, identifier, moment, number
-from retrain.effects.monitoring.transport import cleaner, shown, too_late, within
 from retrain.errors import ConfigError
 
-if TYPE_CHECKING:
-    from retrain.effects.monitoring.transport import Client
-
 T = TypeVar("T")
-_NOT_TOLD = frozenset({"__name__", "job", "instance"})
+_UNNAMED = frozenset({"__name__", "job", "instance"})
 """Labels that name the scrape, not the reading."""
+_UNSAFE = r"[^\w .,:/@+=%-]"
+"""What a shell or make may take for more than text: a recipe that echoes the reason must not run what a label says."""
 
-Work = Callable[["Client", MutableMapping[str, Answer]], None]
+Work = Callable[[http.Client, MutableMapping[str, Answer]], None]
 """Puts the answer to each query into the mapping, as soon as it is there."""
 
 
@@ -33,27 +30,23 @@ def fetch(monitoring: Monitoring, secrets: Secrets, now: datetime) -> Snapshot:
     Whatever the endpoint does becomes an Unknown in the fields it concerns. Raises ConfigError for a query
     that cannot be compiled, before anything is asked. A field without a query stays None.
     """
-    clean = cleaner(secrets, monitoring.url)
-    url = prometheus_api.endpoint(monitoring.url) if monitoring.type is MonitorType.PROMETHEUS else monitoring.url
-    where = shown(url)
-    try:
-        work = _work(monitoring, url, where)
-    except ConfigError as error:
-        raise ConfigError("\n".join(map(clean, str(error).splitlines()))) from None
-    answers = dict.fromkeys(queries(monitoring).values(), too_late(where, monitoring)) | _answers(monitoring, work)
-    return snapshot_of(monitoring, answers, now, where, clean)
+    asked, bounds = queries(monitoring), bounds_of(monitoring)
+    url, work = _work(monitoring, asked)
+    answers: dict[str, Answer] = dict.fromkeys(asked.values(), http.late(bounds))
+    http.exchange(url, bounds, lambda client: work(client, answers))
+    return snapshot_of(monitoring, dict(answers), now, http.shown(url), scrubber(secrets, monitoring.url))
 
 
 def snapshot_of(
-    monitoring: Monitoring, answers: Mapping[str, Answer], now: datetime, where: str, clean: Callable[[str], str]
+    monitoring: Monitoring, answers: Mapping[str, Answer], now: datetime, where: str, scrub: Callable[[str], str]
 ) -> Snapshot:
-    """What the answers are worth, one to every configured query; `clean` is for what the endpoint says."""
+    """What the answers are worth, one to every configured query; `scrub` takes secrets out of what was said."""
 
-    def value(query: str | None, convert: Callable[[Answer, str], T | Unknown]) -> T | Unknown | None:
+    def value(query: str | None, convert: Callable[[Answer], T | Unknown]) -> T | Unknown | None:
         if query is None:
             return None
-        converted = convert(answers[query], f"{query} at {where}")
-        return replace(converted, why=clean(converted.why)) if isinstance(converted, Unknown) else converted
+        converted = convert(answers[query])
+        return named(converted, query, where, scrub) if isinstance(converted, Unknown) else converted
 
     counts, window = monitoring.counts, value(monitoring.window, identifier)
     return Snapshot(
@@ -62,12 +55,36 @@ def snapshot_of(
         drift=value(monitoring.drift, number),
         f1_observed_at=value(monitoring.observed_at.f1, moment),
         drift_observed_at=value(monitoring.observed_at.drift, moment),
-        window=clean(window) if isinstance(window, str) else window,
+        window=one_line(scrub(window)) if isinstance(window, str) else window,
         samples=value(monitoring.samples, number),
         positives=value(monitoring.positives, number),
         counts=counts_of([value(query, number) for query in (counts.tp, counts.fp, counts.fn)]) if counts else None,
-        labels=_labels(monitoring, answers, clean),
+        labels=_labels(monitoring, answers, scrub),
     )
+
+
+def named(unknown: Unknown, query: str, where: str, scrub: Callable[[str], str]) -> Unknown:
+    """The Unknown, its cause with the name of the query and of the endpoint; each part short, so that none hides it.
+
+    Secrets go before a text is cut, for half a secret would not be recognised.
+    """
+    place = one_line(scrub(where), 100)
+    subject = place if unknown.kind in OF_THE_ANSWER else f"{one_line(scrub(query), 60)} at {place}"
+    return replace(
+        unknown, why=f"{subject} {one_line(scrub(unknown.why), 160)}", remedy=one_line(scrub(unknown.remedy), 120)
+    )
+
+
+def scrubber(secrets: Secrets, url: str) -> Callable[[str], str]:
+    """A function that takes secrets out of a text, and the user of this URL, whom the endpoint may echo."""
+    user, _ = credentials(url)
+    return lambda text: secrets.scrub(text.replace(user, "***") if len(user) >= 8 else text)
+
+
+def bounds_of(monitoring: Monitoring) -> http.Bounds:
+    """What the endpoint is sent, and what it may take."""
+    limits = monitoring.timeout, monitoring.max_body, monitoring.retries
+    return http.Bounds(*limits, monitoring.headers, monitoring.ca_file)
 
 
 def queries(monitoring: Monitoring) -> dict[str, str]:
@@ -88,26 +105,32 @@ def queries(monitoring: Monitoring) -> dict[str, str]:
     return {path: query for path, query in every.items() if query is not None}
 
 
-def _work(monitoring: Monitoring, url: str, where: str) -> Work:
-    """How the answers are had from this type of endpoint. Raises ConfigError for a query it cannot be asked."""
-    asked = queries(monitoring)
+def _work(monitoring: Monitoring, asked: Mapping[str, str]) -> tuple[str, Work]:
+    """The URL that is asked, and how. Raises ConfigError for a query that it cannot be asked."""
+    url = monitoring.url
     match monitoring.type:
         case MonitorType.PROMETHEUS:
-            distinct = tuple(dict.fromkeys(asked.values()))
-            return lambda client, answers: prometheus_api.ask(client.get, url, where, distinct, answers)
+            from retrain.effects.monitoring import prometheus_api
+
+            place, distinct = prometheus_api.endpoint(url), tuple(dict.fromkeys(asked.values()))
+            return place, lambda client, answers: prometheus_api.ask(client.get, place, distinct, answers)
         case MonitorType.METRICS:
-            selectors = _compiled(asked, selector.parse)
-            return _document(url, where, selectors, lambda body: prometheus_text.read(body, selectors, where))
+            from retrain.effects.monitoring import prometheus_text
+
+            selectors = _compiled(asked, prometheus_text.parse)
+            return url, _document(url, selectors, lambda body: prometheus_text.read(body, selectors))
         case MonitorType.JSON:
+            from retrain.effects.monitoring import json_document
+
             expressions = _compiled(asked, json_document.parse)
-            return _document(url, where, expressions, lambda body: json_document.read(body, expressions, where))
+            return url, _document(url, expressions, lambda body: json_document.read(body, expressions))
 
 
-def _document(
-    url: str, where: str, queries: Mapping[str, object], read: Callable[[bytes], Mapping[str, Answer]]
-) -> Work:
-    def work(client: "Client", answers: MutableMapping[str, Answer]) -> None:
-        body = client.get(url, where)
+def _document(url: str, queries: Iterable[str], read: Callable[[bytes], Mapping[str, Answer]]) -> Work:
+    """The work where one body answers every query."""
+
+    def work(client: http.Client, answers: MutableMapping[str, Answer]) -> None:
+        body = client.get(url)
         answers.update(dict.fromkeys(queries, body) if isinstance(body, Unknown) else read(body))
 
     return work
@@ -120,25 +143,10 @@ def _compiled(queries: Mapping[str, str], parse: Callable[[str], T]) -> dict[str
         try:
             compiled[query] = parse(query)
         except ValueError as error:
-            problems.append(f"monitoring.{path}: {query} {error}")
+            problems.append(f"monitoring.{path}: {one_line(query)} {error}")
     if problems:
         raise ConfigError("\n".join(problems))
     return compiled
-
-
-def _answers(monitoring: Monitoring, work: Work) -> dict[str, Answer]:
-    """The answers that came before the deadline."""
-    from retrain.effects.monitoring.transport import Client, Session
-
-    answers: dict[str, Answer] = {}
-    deadline = time.monotonic() + monitoring.timeout.total_seconds()
-
-    def look() -> None:
-        with Session() as session:
-            work(Client(session, monitoring, deadline), answers)
-
-    within(deadline, look)
-    return dict(answers)
 
 
 def counts_of(numbers: Iterable[float | Unknown | None]) -> Counts | Unknown:
@@ -147,17 +155,14 @@ def counts_of(numbers: Iterable[float | Unknown | None]) -> Counts | Unknown:
     return unknown or Counts(*(each for each in numbers if isinstance(each, float)))
 
 
-_LOADED = re.compile(r"[^\w .,:/@+=%-]")
-"""What a shell or make may take for more than text: a recipe that echoes the reason must not run what a label says."""
-
-
-def _labels(monitoring: Monitoring, answers: Mapping[str, Answer], clean: Callable[[str], str]) -> dict[str, str]:
+def _labels(monitoring: Monitoring, answers: Mapping[str, Answer], scrub: Callable[[str], str]) -> dict[str, str]:
     """The labels of each signal's series, for instance {"drift": "feature=age"}."""
-    told = {}
+    found = {}
     for signal, query in ((Signal.F1, monitoring.f1), (Signal.DRIFT, monitoring.drift)):
         answer = answers.get(query) if query is not None else None
         if isinstance(answer, Reading):
-            named = sorted((name, text) for name, text in answer.labels.items() if text and name not in _NOT_TOLD)
-            if named:
-                told[str(signal)] = _LOADED.sub("_", clean(", ".join(f"{name}={text}" for name, text in named)))
-    return told
+            labels = sorted((name, text) for name, text in answer.labels.items() if text and name not in _UNNAMED)
+            if labels:
+                shown = one_line(scrub(", ".join(f"{name}={text}" for name, text in labels)))
+                found[str(signal)] = re.sub(_UNSAFE, "_", shown)
+    return found
