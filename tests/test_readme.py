@@ -106,7 +106,7 @@ def test_make_demo_runs_as_the_readme_shows(tmp_path: Path) -> None:
     config.write_text(config.read_text().replace("127.0.0.1:9109", f"127.0.0.1:{free_port()}"))
     (tmp_path / ".venv").symlink_to(sys.prefix)
     # `-o setup`: the environment that runs this test is the one that is used.
-    code, said = on_a_terminal([real("make"), "-o", "setup", "demo"], tmp_path, os.environ)
+    code, said = on_a_terminal([real("make"), "-o", "setup", "demo"], tmp_path, {**os.environ, "NO_COLOR": "1"})
     assert code == 0, said
     said = masked(said)
     (transcript,) = blocks(README, "console")

@@ -4,8 +4,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import wraps
+from functools import reduce, wraps
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -31,60 +30,34 @@ Exit codes:
 """
 
 
-@dataclass(slots=True)
-class _Common:
-    """The flags that may stand before the command."""
+def _flags(default: str | None = None, envvar: str | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give the group and every command the common flags; only the group's have a default."""
+    help_of_config = "The configuration (default config.yaml; environment RETRAIN_CONFIG)."
+    file: dict[str, Any] = {"type": click.Path(path_type=Path), "metavar": "FILE", "default": default, "envvar": envvar}
+    options = (
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output."),
+        click.option("-v", "--verbose", is_flag=True, help="Print more, such as every reading."),
+        click.option("-q", "--quiet", is_flag=True, help="Print failures only."),
+        click.option("-c", "--config", help=help_of_config, **file),
+    )
+    return lambda command: reduce(lambda decorated, option: option(decorated), options, command)
 
-    config: Path
-    quiet: bool
-    verbose: bool
-    as_json: bool
 
-
-def _flags(*, default: str | None, envvar: str | None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The flags of the group and of every command; only the group's have a default."""
-
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in (
-            click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output."),
-            click.option("-v", "--verbose", is_flag=True, help="Print more, such as every reading."),
-            click.option("-q", "--quiet", is_flag=True, help="Print failures only."),
-            click.option(
-                "-c",
-                "--config",
-                type=click.Path(path_type=Path),
-                metavar="FILE",
-                default=default,
-                envvar=envvar,
-                help="The configuration (default config.yaml; environment RETRAIN_CONFIG).",
-            ),
-        ):
-            command = option(command)
-        return command
-
-    return decorate
+_reason = click.option("--reason", metavar="TEXT", help="Why, for the journal.")
 
 
 def _bare(command: Callable[..., Report]) -> Callable[..., None]:
     """Give a command the common flags, and the boundary where errors become exit codes."""
 
-    @_flags(default=None, envvar=None)
-    @click.pass_obj
+    @_flags()
     @wraps(command)
-    def run(
-        common: _Common,
-        config: Path | None,
-        quiet: bool,
-        verbose: bool,
-        as_json: bool,
-        *args: Any,
-        **kwargs: Any,
-    ) -> None:
+    def run(config: Path | None, quiet: bool, verbose: bool, as_json: bool, *args: Any, **kwargs: Any) -> None:
+        before = click.get_current_context().find_root().params
         output = Output(
-            as_json=as_json or common.as_json, quiet=quiet or common.quiet, verbose=verbose or common.verbose
+            as_json=as_json or before["as_json"], quiet=quiet or before["quiet"], verbose=verbose or before["verbose"]
         )
         with boundary(output):
-            report = command(config or common.config, output, *args, **kwargs)
+            report = command(config or before["config"], output, *args, **kwargs)
             output.show(report)
             sys.exit(report.exit_code)
 
@@ -106,22 +79,17 @@ def _common(command: Callable[..., Report]) -> Callable[..., None]:
 @click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
 @click.version_option(package_name="retrain-controller", prog_name="retrain")
 @_flags(default="config.yaml", envvar="RETRAIN_CONFIG")
-@click.pass_context
-def retrain(context: click.Context, config: Path, quiet: bool, verbose: bool, as_json: bool) -> None:
+def retrain(**_before: Any) -> None:
     """Keep a deployed model good.
 
-    Train when the live metrics ask for it; promote only what a holdout proves better.
+    Train when the live metrics breach a threshold; promote only what a holdout proves better.
     """
-    context.obj = _Common(config, quiet, verbose, as_json)
 
 
-@retrain.command(
-    short_help="Read the metrics, decide, and train if that is due.",
-    epilog="Example: retrain check --dry-run -v",
-)
+@retrain.command(epilog="Example: retrain check --dry-run -v")
 @click.option("--dry-run", is_flag=True, help="Decide and show; write nothing and train nothing.")
-@click.option("--force", is_flag=True, help="Train whatever the rules say, but not past the lock. Needs --reason.")
-@click.option("--reason", metavar="TEXT", help="Why, for the journal.")
+@click.option("--force", is_flag=True, help="Train whatever the rules say. Needs --reason.")
+@_reason
 @_common
 def check(context: Context, output: Output, dry_run: bool, force: bool, reason: str | None) -> Report:
     """Read the metrics, decide, and train if that is due.
@@ -135,16 +103,13 @@ def check(context: Context, output: Output, dry_run: bool, force: bool, reason: 
     return story(context, Options(dry_run, _forced(force, reason), echo))
 
 
-@retrain.command(
-    short_help="Compare the challenger with the champion; swap if better.",
-    epilog="Example: retrain promote --dry-run",
-)
+@retrain.command(epilog="Example: retrain promote --dry-run")
 @click.argument("challenger", required=False, metavar="[PATH|VERSION]")
 @click.option("--dry-run", is_flag=True, help="Compare and show; swap nothing. The comparison counts.")
-@click.option("--if-pending", is_flag=True, help="For cron: do nothing unless a challenger waits that was not judged.")
+@click.option("--if-pending", is_flag=True, help="For cron: judge only a challenger that was not judged yet.")
 @click.option("--force", is_flag=True, help="Promote whatever the verdict. Needs --reason.")
 @click.option("--reject", is_flag=True, help="Discard the waiting challenger without a comparison. Needs --reason.")
-@click.option("--reason", metavar="TEXT", help="Why, for the journal.")
+@_reason
 @_common
 def promote(  # noqa: PLR0913, PLR0917  (click passes every flag by name)
     context: Context,
@@ -156,17 +121,18 @@ def promote(  # noqa: PLR0913, PLR0917  (click passes every flag by name)
     reject: bool,
     reason: str | None,
 ) -> Report:
-    """Compare the challenger with the champion on the holdout; swap if it is better.
+    """Compare the challenger with the champion; swap if better.
 
-    The challenger is a file or a kept version; by default, what the last training left.
+    The comparison is made on the holdout. The challenger is a file or a kept version; by default, what the last
+    training left.
     """
     from retrain.promote import Options
     from retrain.promote import promote as story
 
     if reject and (force or dry_run or if_pending or challenger):
-        raise ConfigError("--reject goes with --reason alone")
+        raise ConfigError("--reject takes --reason and no other flag")
     if if_pending and (challenger or force):
-        raise ConfigError("--if-pending is about the challenger that training left; it takes no other and no --force")
+        raise ConfigError("--if-pending takes no challenger and no --force: it judges what the last training left")
     rejected = _forced(reject, reason, "--reject") if reject else None
     forced = _forced(force, reason) if not reject else None
     with _progress(output) as progress:
@@ -175,67 +141,53 @@ def promote(  # noqa: PLR0913, PLR0917  (click passes every flag by name)
         )
 
 
-@retrain.command(
-    short_help="Serve the previous champion again.",
-    epilog='Example: retrain rollback --reason "false alarms since noon"',
-)
+@retrain.command(epilog='Example: retrain rollback --reason "false alarms since noon"')
 @click.option("--to", "version", metavar="VERSION", help="The version to serve; a unique prefix is enough.")
-@click.option("--reason", metavar="TEXT", default="", help="Why, for the journal.")
+@_reason
 @_common
-def rollback(context: Context, output: Output, version: str | None, reason: str) -> Report:
-    """Serve the previous champion again."""
+def rollback(context: Context, output: Output, version: str | None, reason: str | None) -> Report:
+    """Serve the previous champion again, or another kept version."""
     from retrain.swap import rollback as story
 
-    return story(context, version, reason, _waiting(output))
+    return story(context, version, reason or "", _waiting(output))
 
 
-@retrain.command(
-    short_help="Show what is served, what waits, and what comes next.",
-    epilog="Example: retrain status --limit 20",
-)
+@retrain.command(epilog="Example: retrain status --limit 20")
 @click.option("--limit", type=click.IntRange(0, 10_000), metavar="N", default=8, show_default=True, help="Past events.")
 @_common
 def status(context: Context, output: Output, limit: int) -> Report:
-    """Show what is served, what waits, what the next check may do and why, and the latest events."""
+    """Show what is served, what waits, and what comes next.
+
+    That is what the next check may do, and why, and the latest events.
+    """
     from retrain.status import status as story
 
     return story(context, limit)
 
 
-@retrain.command(
-    short_help="Remove old events and old logs.",
-    epilog="Example: retrain prune --older-than 180d",
-)
-@click.option(
-    "--older-than", metavar="DURATION", default="365d", show_default=True, help="The age of events to remove."
-)
+@retrain.command(epilog="Example: retrain prune --older-than 180d")
+@click.option("--older-than", metavar="DURATION", default="365d", show_default=True, help="The age of what goes.")
 @_common
 def prune(context: Context, output: Output, older_than: str) -> Report:
-    """Remove old events from the journal, and logs beyond training.keep_logs.
+    """Remove old events and old logs.
 
-    No decision changes, and every holdout comparison stays. It also verifies the whole journal.
+    Events leave the journal by age, logs by training.keep_logs. No decision changes, and every holdout comparison
+    stays. It also verifies the whole journal.
     """
     from retrain.prune import prune as story
 
     return story(context, parse_span("--older-than", older_than))
 
 
-@retrain.command(
-    short_help="Replay recorded metrics under the rule and others.",
-    epilog="Example: retrain backtest history.csv --rule 'consecutive: 3'",
-)
+@retrain.command(epilog="Example: retrain backtest history.csv --rule 'consecutive: 3'")
 @click.argument("history")
 @click.option("--rule", "rules", metavar="RULE", multiple=True, help="Another rule, e.g. 'consecutive: 3'. Repeatable.")
-@click.option(
-    "--every",
-    metavar="DURATION",
-    default="5m",
-    show_default=True,
-    help="Time between readings of a span of Prometheus.",
-)
+@click.option("--every", metavar="DURATION", default="5m", show_default=True, help="The step of a Prometheus span.")
 @_common
 def backtest(context: Context, output: Output, history: str, rules: tuple[str, ...], every: str) -> Report:
-    """Replay recorded metrics: when would the configured rule have trained, and when would others?
+    """Replay recorded metrics under the rule and others.
+
+    The report shows when the configured rule would have trained, and when others would have.
 
     HISTORY is a CSV or JSON lines with the names of `monitoring` (at, f1, drift, tp, fp, fn, ...), a journal
     (state/journal.db), or a span such as 90d of the configured Prometheus.
@@ -245,55 +197,52 @@ def backtest(context: Context, output: Output, history: str, rules: tuple[str, .
     return story(context, history, rules, every)
 
 
-@retrain.command(
-    short_help="Test the whole set-up; change nothing.",
-    epilog="Example: retrain doctor --cron-env",
-)
+@retrain.command(epilog="Example: retrain doctor --cron-env")
 @click.option("--cron-env", is_flag=True, help="Use the environment that cron gives to the job.")
 @click.option("--repair", is_flag=True, help="Settle a journal that is damaged, lost, or an old copy.")
 @_bare
 def doctor(config: Path, output: Output, cron_env: bool, repair: bool) -> Report:
-    """Test the whole set-up, so that nothing is found out at night; change nothing.
+    """Test the whole set-up; change nothing.
 
-    A line each: the configuration and its secrets, every metric and its age, the training command, the holdout, the
-    gate, the champion and the directories, the journal, the lock and the clocks. Exit code 1 where something fails.
+    It tests the configuration and its secrets, every metric and its age, the training command, the holdout, the gate,
+    the champion and the directories, the journal, the lock and the clocks. Exit code 1 where something fails.
     """
     if repair:
         from retrain.doctor.repair import repair as act
 
         if cron_env:
-            raise ConfigError("--repair goes without --cron-env")
+            raise ConfigError("--repair and --cron-env exclude each other")
         context = open_context(config)
         output.secrets = context.secrets
-        return act(context, click.echo if not (output.quiet or output.as_json) else lambda _line: None)
+        return act(context, output.say)
     from retrain.doctor.command import doctor as story
 
     with _progress(output) as progress:
         return story(config, output, progress, cron_env=cron_env)
 
 
-@retrain.command(
-    short_help="Serve F1 and drift of a prediction log.",
-    epilog="Example: retrain monitor --listen 127.0.0.1:9109",
-)
+@retrain.command(epilog="Example: retrain monitor --listen 127.0.0.1:9109")
 @click.option("--listen", metavar="HOST:PORT", help="Where to listen (default: monitor.listen).")
 @_common
 def monitor(context: Context, output: Output, listen: str | None) -> Report:
-    """Serve F1, counts and drift of a log of labelled predictions as Prometheus metrics, until stopped."""
+    """Serve F1 and drift of a prediction log.
+
+    They are Prometheus metrics, served with counts and times until the command is stopped.
+    """
     from retrain.exporter.serve import address, serve
 
-    def announce(line: str) -> None:
-        click.echo(line, err=True)
-
-    serve(context.config, address(listen or context.config.monitor.listen), announce)
+    serve(context.config, address(listen or context.config.monitor.listen), output.announce)
     return Report("stopped", {"message": "stopped"}, news=False)
 
 
-@retrain.command(short_help="Show the documentation.", epilog="Example: retrain guide decisions")
+@retrain.command(epilog="Example: retrain guide decisions")
 @click.argument("topic", required=False)
 @_bare
 def guide(_config: Path, _output: Output, topic: str | None) -> Report:
-    """Show a topic of the documentation; by default, the list of topics. It needs no configuration."""
+    """Show a topic of the documentation, or list the topics.
+
+    It needs no configuration.
+    """
     texts = _topics()
     if topic is None:
         lines = {name: text.partition("\n")[0].strip("# ") for name, text in texts.items()}
@@ -317,7 +266,7 @@ def _forced(flag: bool, reason: str | None, name: str = "--force") -> str | None
     if flag and not (reason and reason.strip()):
         raise ConfigError(f'{name} needs --reason "why", for the journal')
     if reason and not flag:
-        raise ConfigError("--reason goes with --force (or, for promote, --reject)")
+        raise ConfigError("--reason needs --force (or, for promote, --reject)")
     return reason.strip() if flag and reason else None
 
 
@@ -328,8 +277,8 @@ def _echo(output: bytes) -> None:
 
 
 def _waiting(output: Output) -> Callable[[object], None]:
-    """What says on standard error which run is waited for."""
-    return lambda holder: None if output.quiet else click.echo(f"waiting for {holder}", err=True)
+    """What names on standard error the run that is waited for."""
+    return lambda holder: output.say(f"waiting for {holder}", err=True)
 
 
 @contextmanager

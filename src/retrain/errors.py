@@ -22,7 +22,7 @@ class Exit(IntEnum):
 
 
 class RetrainError(Exception):
-    """An expected failure: its text tells a person what happened, where, and how to mend it."""
+    """An expected failure; its text says what happened, where, and what to do."""
 
     exit_code: int = Exit.FAILED
 
@@ -34,7 +34,7 @@ class ConfigError(RetrainError):
 
 
 class UnreachableError(RetrainError):
-    """The metrics cannot be had."""
+    """The metrics cannot be read."""
 
     exit_code = Exit.UNKNOWN
 
@@ -73,7 +73,8 @@ class Report:
 
     `news` is False where nothing changed and nothing failed: then cron hears nothing. `details` are further
     lines for `-v`. `paged` is a long text that a terminal shows page by page. `on_stdout` is a result also where it
-    is one of failures. `screen` is what a terminal shows instead of the message, if anything.
+    is one of failures. `screen` is what a terminal shows instead of the message, if anything; `tones` are the
+    colours of words that begin a line there.
     """
 
     message: str
@@ -84,6 +85,7 @@ class Report:
     paged: bool = False
     on_stdout: bool = False
     screen: str = ""
+    tones: Mapping[str, str] = field(default_factory=dict)
 
     def after(self, settled: tuple[str, ...]) -> "Report":
         """The report with what had to be settled before, in clauses; that is always news."""

@@ -1,12 +1,10 @@
-"""How a run talks: streams, sentences or JSON, and the boundary where errors become exit codes."""
+"""What a run prints: text or JSON, safe for a terminal; and the boundary where errors become exit codes."""
 
 import errno
 import json
 import os
 import signal
 import sys
-import tempfile
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any, TextIO
 import click
 
 from retrain.config import Secrets
+from retrain.core.text import printable
 from retrain.errors import Exit, Report, RetrainError, Stopped
 
 _SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT, errno.EIO})
@@ -22,37 +21,45 @@ _SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, err
 
 
 class Output:
-    """How this run talks: to a terminal, to cron, or in JSON."""
+    """What this run prints: for a terminal, for cron, or as JSON. Every text passes here, without secrets."""
 
     def __init__(self, *, as_json: bool, quiet: bool, verbose: bool) -> None:
         self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
         self.secrets = Secrets((), frozenset())
 
     def show(self, report: Report) -> None:
-        """Say what a command has to say; nothing where nothing changed, unless a terminal reads."""
+        """Print what came of a command; nothing where nothing changed, unless a terminal reads."""
         if self.as_json:
-            self._out_json(report.data)
+            _write(json.dumps(self._clean(report.data)), sys.stdout)
             return
         failed = report.exit_code not in (Exit.DONE, Exit.REJECTED, Exit.INCONCLUSIVE)
-        say, stream = (self._err, sys.stderr) if failed and not report.on_stdout else (self._out, sys.stdout)
-        if (report.news or self.verbose or stream.isatty()) and (failed or not self.quiet):
-            if report.paged and stream.isatty():
-                click.echo_via_pager(report.message)
-                return
-            say(report.screen if report.screen and stream.isatty() else report.message)
-            for line in report.details if self.verbose else ():
-                self._err(line)
+        stream = sys.stderr if failed and not report.on_stdout else sys.stdout
+        if not (report.news or self.verbose or stream.isatty()) or (self.quiet and not failed):
+            return
+        if report.paged and stream.isatty():
+            click.echo_via_pager(self._safe(report.message))
+            return
+        text = self._safe(report.screen if report.screen and stream.isatty() else report.message)
+        _write(_coloured(text, report.tones) if _has_colour(stream) else text, stream)
+        for line in report.details if self.verbose else ():
+            self.announce(line)
+
+    def say(self, text: str, *, err: bool = False) -> None:
+        """Print a line while a command runs, unless only failures or JSON are wanted."""
+        if not (self.quiet or self.as_json):
+            _write(self._safe(text), sys.stderr if err else sys.stdout)
+
+    def announce(self, text: str) -> None:
+        """Print a line on standard error."""
+        _write(self._safe(text), sys.stderr)
 
     def fail(self, message: str, exit_code: int) -> None:
-        """Say what went wrong; where that cannot be said either, the exit code must do."""
+        """Print what went wrong; where that cannot be printed either, the exit code must do."""
         with suppress(OSError, RetrainError):
             if self.as_json:
-                self._out_json({"error": message, "exit_code": exit_code})
+                _write(json.dumps(self._clean({"error": message, "exit_code": exit_code})), sys.stdout)
             else:
-                self._err(f"retrain: {message}")
-
-    def _out_json(self, data: Mapping[str, Any]) -> None:
-        _write(json.dumps(self._clean(data)), sys.stdout)
+                self.announce(f"retrain: {message}")
 
     def _clean(self, value: Any, key: str = "") -> Any:
         """The value with its sentences scrubbed: a secret that looks like a number or a reason breaks no object."""
@@ -62,11 +69,23 @@ class Output:
             return [self._clean(below, key) for below in value]
         return self.secrets.scrub(value) if key in ("message", "error", "log") else value
 
-    def _out(self, text: str) -> None:
-        _write(self.secrets.scrub(text), sys.stdout)
+    def _safe(self, text: str) -> str:
+        """The text without secrets and control characters; bytes of a name that are not UTF-8 are shown escaped."""
+        return printable(self.secrets.scrub(text).encode(errors="backslashreplace").decode(), "\n\t")
 
-    def _err(self, text: str) -> None:
-        _write(self.secrets.scrub(text), sys.stderr)
+
+def _has_colour(stream: TextIO) -> bool:
+    """Whether this is a terminal with colours, whose user has not refused them (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _coloured(text: str, tones: Mapping[str, str]) -> str:
+    """The text with colours for the words that begin a line."""
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        for word in (each for each in tones if line.startswith(each)):
+            lines[number] = click.style(word, fg=tones[word], bold=True) + line[len(word) :]
+    return "\n".join(lines)
 
 
 def _write(text: str, stream: TextIO) -> None:
@@ -79,8 +98,7 @@ def _write(text: str, stream: TextIO) -> None:
         if isinstance(error, BrokenPipeError):
             raise
         raise RetrainError(
-            f"{stream.name.strip('<>')} cannot be written: {error.strerror}; what was done stands, and retrain status"
-            " tells it"
+            f"{stream.name.strip('<>')} cannot be written: {error.strerror}; what was done stands (see retrain status)"
         ) from error
 
 
@@ -96,7 +114,7 @@ def boundary(output: Output) -> Iterator[None]:
         output.fail(f"stopped by {signal.Signals(stopped.number).name}", stopped.exit_code)
         sys.exit(stopped.exit_code)
     except BrokenPipeError:
-        # Whoever read our output has gone; there is nobody to tell.
+        # The reader of the output has gone.
         sys.exit(128 + signal.SIGPIPE)
     except Exception as error:
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _SCARCE):
@@ -107,6 +125,9 @@ def boundary(output: Output) -> Iterator[None]:
 
 
 def _traceback_file(output: Output) -> str:
+    import tempfile
+    import traceback
+
     text = output.secrets.scrub(traceback.format_exc())
     try:
         with tempfile.NamedTemporaryFile("w", prefix="retrain-bug-", suffix=".txt", delete=False) as file:
@@ -117,7 +138,7 @@ def _traceback_file(output: Output) -> str:
 
 
 def repair_streams() -> None:
-    """Let a stream that was closed (`2>&-`) lead nowhere, and escape what an encoding lacks."""
+    """Replace a stream that was closed (`2>&-`) by /dev/null, and escape what an encoding lacks."""
     for name in ("stdin", "stdout", "stderr"):  # in this order each gets its own descriptor, and no file of ours does
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("r+"))  # noqa: SIM115  (open to the end)

@@ -324,6 +324,7 @@ _NUMBERS = (
     *("metric", "rows", "discordant", "difference", "standard_error"),
     *("interval", "alpha", "look", "detectable"),
 )
+_TONES = {"promoted": "green", "rejected": "red", "inconclusive": "yellow"}
 EXIT = {Ruling.PROMOTE: Exit.DONE, Ruling.REJECT: Exit.REJECTED, Ruling.INCONCLUSIVE: Exit.INCONCLUSIVE}
 
 
@@ -402,7 +403,7 @@ def _report(  # noqa: PLR0913  (what was compared, and what came of it)
         ],
     }
     screen = "" if options.if_pending else explain.screen(*parts)
-    return Report(message, data, Exit.DONE if wins else EXIT[verdict.ruling], screen=screen)
+    return Report(message, data, Exit.DONE if wins else EXIT[verdict.ruling], screen=screen, tones=_TONES)
 
 
 def _head(contest: Contest, judged: Judged, options: Options, *, wins: bool) -> str:

@@ -18,6 +18,8 @@ from retrain.effects.journal import open_journal
 from retrain.errors import Report
 from retrain.swap import probation_of
 
+_TONES = {"HEALTHY": "green", "NEEDS A PERSON": "red"}
+
 
 def status(context: Context, limit: int) -> Report:
     """The report of how things stand; it changes nothing."""
@@ -66,7 +68,7 @@ def status(context: Context, limit: int) -> Report:
         "message": "\n".join(text),
         "events": [{"at": iso(at), "kind": kind, "message": message} for at, kind, message in lately],
     }
-    return Report("\n".join(text), data)
+    return Report("\n".join(text), data, tones={word: _TONES.get(word, "yellow")})
 
 
 def describe(event: events.Event) -> str:

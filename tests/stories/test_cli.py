@@ -1,4 +1,4 @@
-"""The door: every exit code of the contract through the installed command, JSON failures, help and streams."""
+"""The command line: every exit code of the contract through the installed command, JSON failures, help, streams."""
 
 import json
 import os
@@ -9,9 +9,15 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
 import requests
 
+from retrain.cli import retrain
+from retrain.config.load import parse_rule, parse_span
+from retrain.core.rules import Share, Triggers
+from retrain.errors import Exit, Report
+from retrain.output import Output
 from tests.documents import GUIDE, blocks, section
 from tests.stories.project import RETRAIN, Project, end, on_a_terminal
 
@@ -238,11 +244,88 @@ def test_a_secret_that_looks_like_a_number_does_not_break_the_json(project: Proj
     assert json.loads(done.stdout)["action"] == "hold"
 
 
-def at_a_terminal(project: Project, *words: str) -> str:
-    """What a person at a terminal sees of a command that ends well."""
-    code, said = on_a_terminal([RETRAIN, *words], project.root, project.environment)
-    assert code == 0, said
+def at_a_terminal(project: Project, *words: str, code: int = 0, **environment: str) -> str:
+    """What a person at a terminal sees of a command that ends with this code."""
+    environment = {**project.environment, "TERM": "xterm", **environment}
+    found, said = on_a_terminal([RETRAIN, *words], project.root, environment)
+    assert found == code, said
     return said
+
+
+def coloured(number: int, word: str) -> str:
+    """The word in bold and this colour of ANSI: 31 red, 32 green, 33 yellow."""
+    return f"\x1b[{number}m\x1b[1m{word}\x1b[0m"
+
+
+def test_a_terminal_has_colours_and_nothing_else_has(project: Project) -> None:
+    """The state of `status`, failures of `doctor`, the verdict of `promote`; never with NO_COLOR or in a pipe."""
+    project.serve(project.models.fair)
+    assert coloured(33, "UNKNOWN") + ":" in at_a_terminal(project, "status")
+    project.run("check")
+    assert coloured(32, "HEALTHY") + ":" in at_a_terminal(project, "status")
+    rejected = at_a_terminal(project, "promote", str(project.models.weak), code=Exit.REJECTED)
+    assert coloured(31, "rejected") in rejected
+    assert "\x1b" not in at_a_terminal(project, "status", NO_COLOR="1")
+    assert "\x1b" not in at_a_terminal(project, "status", TERM="dumb")
+    assert "\x1b" not in project.run("status").stdout
+    assert "\x1b" not in project.run("status", "--json").stdout
+    project.configure(promotion={"target": "nosuch"})
+    assert coloured(31, "FAIL") in at_a_terminal(project, "doctor", code=Exit.FAILED)
+    assert "\x1b" not in project.run("doctor").stdout
+
+
+def test_what_is_printed_cannot_drive_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Escape sequences and control characters of a label, a reason or a model are taken out; our line breaks stay."""
+    output = Output(as_json=False, quiet=False, verbose=True)
+    hostile = "\x1b]0;title\x07red \x1b[31mand\x1b[0m\rover \x9b2Jback\u202e"
+    output.show(Report(f"one {hostile}\n\ttwo", {}, details=(hostile,)))
+    output.fail(hostile, Exit.FAILED)
+    output.say(hostile)
+    clean = "red and over back "
+    said = capsys.readouterr()
+    assert said.out == f"one {clean}\n\ttwo\n{clean}\n"
+    assert said.err == f"{clean}\nretrain: {clean}\n"
+
+
+def test_the_summaries_of_the_commands_are_whole_on_80_columns(project: Project) -> None:
+    """No summary is cut, and no line of any help is longer than a terminal."""
+    for words in ([], *([name] for name in retrain.commands)):
+        text = project.run(*words, "--help").stdout
+        assert all(len(line) <= 80 for line in text.splitlines()), text
+        if not words:
+            assert "..." not in text.partition("Commands:")[2]
+
+
+@pytest.mark.parametrize("name", retrain.commands)
+def test_each_command_has_an_example_that_it_understands(name: str) -> None:
+    """The last line of its help is one that it would run: its flags, durations, rules and topics are right."""
+    command = retrain.commands[name]
+    words = shlex.split((command.epilog or "").removeprefix("Example: "))
+    assert words[:2] == ["retrain", name]
+    values = command.make_context(name, words[2:]).params
+    for rule in values.get("rules", ()):
+        parse_rule(rule, Triggers(performance_threshold=Share(0.85)))
+    if "older_than" in values:
+        parse_span("--older-than", values["older_than"])
+    if "topic" in values:
+        assert values["topic"] in GUIDE
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "metavar"),
+    [
+        ("rollback", "version", "VERSION"),
+        ("prune", "older_than", "DURATION"),
+        ("backtest", "rules", "RULE"),
+        ("backtest", "every", "DURATION"),
+        ("check", "config", "FILE"),
+    ],
+)
+def test_help_names_what_a_flag_takes(name: str, option: str, metavar: str) -> None:
+    """Not TEXT where a version, a duration or a rule is meant."""
+    (found,) = (each for each in retrain.commands[name].params if each.name == option)
+    assert isinstance(found, click.Option)
+    assert found.metavar == metavar
 
 
 def test_the_package_runs_as_a_module_too() -> None:

@@ -62,8 +62,16 @@ def one_line(text: str, most: int = 200) -> str:
     secrets out first: half a secret would not be recognised.
     """
     text = text[: 10 * most]  # so that a body of some MiB costs no more than a line
-    if not text.isprintable():
-        text = re.sub(_ESCAPE_SEQUENCE, "", text)
-        text = "".join(sign if sign.isprintable() else " " for sign in text)
-    line = " ".join(text.split())
+    line = " ".join(printable(text).split())
     return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
+
+
+def printable(text: str, kept: str = "") -> str:
+    """The text without escape sequences, control characters and those that turn the direction of writing.
+
+    The control characters in `kept`, such as line breaks, stay.
+    """
+    if text.isprintable():
+        return text
+    text = re.sub(_ESCAPE_SEQUENCE, "", text)
+    return "".join(sign if sign.isprintable() or sign in kept else " " for sign in text)

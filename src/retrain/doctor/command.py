@@ -10,6 +10,7 @@ from retrain.doctor.findings import Finding, Severity, fail
 from retrain.errors import ConfigError, Exit, Report, RetrainError
 from retrain.output import Output
 
+_TONES = {"FAIL": "red", "WARN": "yellow"}
 _SEVERITY, _WHAT = 6, 15
 """Columns."""
 
@@ -55,7 +56,7 @@ def doctor(file: Path, output: Output, progress: Callable[[float], None], *, cro
         for each in findings
     ]
     data = {"findings": found, "message": _text(findings, verbose=True, quiet=False)}
-    return Report(text, data, Exit.FAILED if failed else Exit.DONE, on_stdout=True)
+    return Report(text, data, Exit.FAILED if failed else Exit.DONE, on_stdout=True, tones=_TONES)
 
 
 def _found(what: str, test: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
