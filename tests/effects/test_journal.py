@@ -331,6 +331,8 @@ def test_the_last_check_and_the_turning_points(state: Path) -> None:
         Journal.last_check,
         lambda journal: journal.turning_points(8),
         lambda journal: list(journal.judgements()),
+        lambda journal: list(journal.latest_judgements()),
+        lambda journal: journal.recorded("h1", A, B, "f1?"),
     ],
 )
 def test_nothing_that_is_read_is_sorted(state: Path, ask: Callable[[Journal], object]) -> None:

@@ -1,8 +1,8 @@
 """The events in an open journal: append, read, prune.
 
 Beside them one row holds what they add up to (`Past`), renewed in the same transaction, so that a check costs the
-same after a million events. It can be dropped: it is folded anew, from the events since the last pruning and what
-that one wrote down.
+same after a million events. It is derived: where it is missing or of another release, the events since the last
+pruning are folded again, from the summary that it wrote.
 """
 
 import sqlite3
@@ -19,6 +19,8 @@ from retrain.core.past import Past
 from retrain.errors import RetrainError, file_errors_told
 
 _TURNING_POINT = "kind NOT IN ('Checked', 'SwapStarted')"
+_JUDGED = f"{_TURNING_POINT} AND +kind = 'Judged'"
+"""The plus has SQLite walk the turning points in order, and sort nothing."""
 TABLES = (
     "CREATE TABLE events (id INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL,"
     " body TEXT NOT NULL)",
@@ -27,7 +29,7 @@ TABLES = (
     "CREATE TABLE past (one INTEGER PRIMARY KEY CHECK (one = 1), upto INTEGER NOT NULL, body TEXT NOT NULL)",
 )
 _CHUNK = 5000
-"""So many events are removed at a time: whoever else wants to write waits no longer than that takes."""
+"""Events that are removed in one transaction, so that another writer does not wait long."""
 _DECODERS: dict[type, Any] = {}
 _KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
 
@@ -77,7 +79,7 @@ class Journal:
     def prune(self, before: datetime, at: datetime) -> int:
         """Remove the events from before this time but holdout comparisons and the last check, and return their number.
 
-        What they add up to is written down first, so that no decision changes.
+        What they add up to is written first, so that no decision changes.
         """
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
@@ -106,20 +108,17 @@ class Journal:
 
     def judgements(self) -> Iterator[Judged]:
         """Every holdout comparison, and every repetition of one, oldest first."""
-        # The plus has SQLite walk the turning points in order, and sort nothing.
-        for entry in self._entries(f"WHERE {_TURNING_POINT} AND +kind = 'Judged' ORDER BY id"):
-            if isinstance(entry.event, Judged):
-                yield entry.event
+        return self._judged(f"{_JUDGED} ORDER BY id")
 
     def recorded(self, holdout: str, champion: str | None, challenger: str, question: str) -> Judged | None:
-        """The look that already answered this question about these three."""
-        for judged in self._judged(holdout):
+        """The comparison that already answered this question about these three."""
+        for judged in self._judged("kind = 'Judged' AND subject = ? ORDER BY id", holdout):
             if (judged.champion, judged.challenger, judged.question) == (champion, challenger, question):
                 return judged
         return None
 
     def recorded_for_file(self, file: str, champion: str | None, challenger: str, question: str) -> Judged | None:
-        """The look that already answered this question, on a holdout file that was not touched since."""
+        """The comparison that already answered this question, on a holdout file that was not touched since."""
         for judged in self.latest_judgements():
             asked = (judged.file, judged.champion, judged.challenger, judged.question)
             if asked == (file, champion, challenger, question):
@@ -128,9 +127,7 @@ class Journal:
 
     def latest_judgements(self) -> Iterator[Judged]:
         """The latest comparisons and repetitions of one, newest first, a thousand at most."""
-        for entry in self._entries("WHERE kind = 'Judged' ORDER BY id DESC LIMIT 1000"):
-            if isinstance(entry.event, Judged):
-                yield entry.event
+        return self._judged(f"{_JUDGED} ORDER BY id DESC LIMIT 1000")
 
     def last_check(self) -> Entry | None:
         """The latest check."""
@@ -161,15 +158,15 @@ class Journal:
         return last, past
 
     def _folded(self, last: int | None) -> Past:
-        """What the events from the last pruning to this one make of what was written down then."""
+        """What all events up to this one mean: the summary of the last pruning, and those since."""
         for entry in self._entries("WHERE kind = 'Pruned' AND id <= ? ORDER BY id DESC LIMIT 1", last):
             if isinstance(entry.event, Pruned):
                 since = self._entries("WHERE id BETWEEN ? AND ? ORDER BY id", entry.id, last)
-                return fold(_written_down(entry.event), since)
+                return fold(_summary(entry.event), since)
         return fold(Past(), self._entries("WHERE id <= ? ORDER BY id", last))
 
-    def _judged(self, holdout: str) -> Iterator[Judged]:
-        for entry in self._entries("WHERE kind = 'Judged' AND subject = ? ORDER BY id", holdout):
+    def _judged(self, which: str, *parameters: object) -> Iterator[Judged]:
+        for entry in self._entries(f"WHERE {which}", *parameters):
             if isinstance(entry.event, Judged):
                 yield entry.event
 
@@ -189,7 +186,7 @@ def _decoded(body: str, kind: Any) -> Any:
     return _DECODERS[kind].decode(body)
 
 
-def _written_down(pruned: Pruned) -> Past:
+def _summary(pruned: Pruned) -> Past:
     try:
         return cast(Past, _decoded(pruned.past, Past))
     except (msgspec.MsgspecError, ValueError) as error:
@@ -197,7 +194,7 @@ def _written_down(pruned: Pruned) -> Past:
 
 
 def _unpacked(body: str) -> Past | None:
-    """What the row of the past holds; None where another release wrote it: then the events are the truth."""
+    """What the row of the past holds; None where another release wrote it."""
     try:
         past: Past = _decoded(body, Past)
     except (msgspec.MsgspecError, ValueError):
@@ -214,7 +211,7 @@ def _entry(row: tuple[int, str, str, str]) -> Entry:
 
 
 def _subject(event: Event) -> str:
-    """What an event is looked up by."""
+    """What an event is found by."""
     if isinstance(event, Checked):
         return event.reason
     if isinstance(event, Judged):

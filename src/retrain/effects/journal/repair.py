@@ -1,10 +1,10 @@
 """A damaged journal is set aside and another one begun, for `retrain doctor --repair`."""
 
-import os
 from datetime import datetime
 from pathlib import Path
 
 from retrain.core.events import HistoryLost
+from retrain.effects.files import sync_directory
 from retrain.effects.journal.file import NAME, DamagedError, files_of, open_journal, set_aside
 from retrain.errors import RetrainError, file_errors_told
 
@@ -55,15 +55,6 @@ def begin_anew(state: Path, kept: Path, served: str | None, at: datetime) -> Non
         # The file goes first. Without it every command refuses to go on, so that the rest never meets another one.
         for file in files_of(path):
             file.rename(state / (kept.name + file.name[len(path.name) :]))
-        _sync(state)
+        sync_directory(state)
         fresh.rename(path)
-        _sync(state)
-
-
-def _sync(directory: Path) -> None:
-    """See that what was renamed is on disk."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_directory(state)
