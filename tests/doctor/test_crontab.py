@@ -2,7 +2,7 @@
 
 import pytest
 
-from retrain.doctor.crontab import parse
+from retrain.doctor.settings import parse
 
 CHECK = "*/5 * * * * /srv/churn/.venv/bin/retrain check -c /srv/churn/config.yaml"
 

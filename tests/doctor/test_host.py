@@ -76,10 +76,10 @@ def test_who_else_is_in_the_group_of_a_directory_that_it_may_write(tmp_path: Pat
 
 def test_what_is_there_is_the_nearest(tmp_path: Path) -> None:
     """What is missing is looked at where it would be made; a dangling link is in the way of that."""
-    assert host.there(tmp_path / "a/b") == tmp_path
+    assert host.nearest(tmp_path / "a/b") == tmp_path
     lost = tmp_path / "lost"
     lost.symlink_to("/nowhere/at/all")
-    assert host.there(lost / "runs") == lost
+    assert host.nearest(lost / "runs") == lost
     assert host.dangling(lost)
     assert not host.dangling(tmp_path)
 

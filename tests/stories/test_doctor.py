@@ -370,7 +370,7 @@ def test_what_cron_lacks_is_found(project: Project) -> None:
     done = under_crontab(project, f"PATH={project.root}\n0 4 * * * {shlex.quote(str(RETRAIN))} promote --if-pending\n")
     assert done.returncode == 1
     assert "WARN  environment" in done.stdout
-    assert "no line of it runs retrain check (what runs retrain check, and in which environment?" in done.stdout
+    assert "no line that runs retrain check was found (what runs retrain check, and in which" in done.stdout
     assert f"FAIL  training       the command make was not found in PATH={project.root}" in done.stdout
 
 

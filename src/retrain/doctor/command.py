@@ -5,7 +5,7 @@ from pathlib import Path
 
 from retrain.context import open_context
 from retrain.core.text import counted
-from retrain.doctor import crontab, endpoint, gate, settings, state, store, training
+from retrain.doctor import endpoint, gate, host, settings, state, training
 from retrain.doctor.findings import Finding, Severity, fail
 from retrain.errors import ConfigError, Exit, Report, RetrainError
 from retrain.output import Output
@@ -20,11 +20,11 @@ def doctor(file: Path, output: Output, progress: Callable[[float], None], *, cro
 
     `cron_env`: in the environment that cron gives to a job. Raises ConfigError.
     """
-    cron = crontab.enter() if cron_env else None
+    cron = settings.enter_cron() if cron_env else None
     try:
         context = open_context(file)
     except ConfigError as error:
-        raise (ConfigError(f"{error}\nThe environment is {cron}") if cron is not None else error) from None
+        raise (ConfigError(f"{error}\nThe environment is {cron.text}") if cron is not None else error) from None
     output.secrets = context.secrets
     known = state.history(context)
     tests: Sequence[tuple[str, Callable[[], Iterable[Finding]]]] = (
@@ -35,9 +35,9 @@ def doctor(file: Path, output: Output, progress: Callable[[float], None], *, cro
         ("training", lambda: training.commands(context)),
         ("training data", lambda: training.data(context)),
         ("gate", lambda: gate.gate(context, known.judgements, progress)),
-        ("champion", lambda: store.champion(context, known.past)),
-        ("versions", lambda: store.versions(context, known.past)),
-        ("models", lambda: store.directories(context)),
+        ("champion", lambda: state.champion(context, known.past)),
+        ("versions", lambda: state.versions(context, known.past)),
+        ("models", lambda: host.directories(context)),
         ("journal", lambda: state.journal(context, known)),
         ("lock", lambda: state.lock(context, known)),
         ("clock", lambda: state.clock(context, known)),

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 
 class Severity(StrEnum):
@@ -16,8 +17,8 @@ class Severity(StrEnum):
 class Finding:
     """One thing that was tested: what was `seen` as a clause, the `numbers` behind it, and what a person can do."""
 
-    what: str
     severity: Severity
+    what: str
     seen: str
     numbers: str = ""
     remedy: str = ""
@@ -29,16 +30,4 @@ class Finding:
         return f"{self.seen}{numbers}" + (f" ({self.remedy})" if self.remedy else "")
 
 
-def ok(what: str, seen: str, numbers: str = "") -> Finding:
-    """A finding that something works."""
-    return Finding(what, Severity.OK, seen, numbers)
-
-
-def warn(what: str, seen: str, numbers: str = "", *, remedy: str = "") -> Finding:
-    """A finding that something works, but deserves attention."""
-    return Finding(what, Severity.WARN, seen, numbers, remedy)
-
-
-def fail(what: str, seen: str, numbers: str = "", *, remedy: str = "") -> Finding:
-    """A finding that something does not work."""
-    return Finding(what, Severity.FAIL, seen, numbers, remedy)
+ok, warn, fail = (partial(Finding, severity) for severity in Severity)

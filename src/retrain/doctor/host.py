@@ -1,4 +1,4 @@
-"""This machine as far as files depend on it: what kind of file system, how much space, who may write."""
+"""The directories that retrain writes, on this machine: who may write there, how much space, which file system."""
 
 import grp
 import os
@@ -6,6 +6,10 @@ import pwd
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+
+from retrain.context import Context
+from retrain.core.text import size
+from retrain.doctor.findings import Finding, fail, ok, warn
 
 NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "beegfs", "gpfs", "ncpfs"}
@@ -15,9 +19,12 @@ NETWORK = frozenset(
 )
 """Types of file systems whose files another machine, or another kernel, may change at the same time."""
 _MOUNTS = Path("/proc/self/mountinfo")
+_SPARE = 100 * 1024**2
+"""Bytes that should be free besides what the models need."""
+_SHOWN = 3
 
 
-def there(path: Path) -> Path:
+def nearest(path: Path) -> Path:
     """The path itself, or the nearest above it that exists, if only as a dangling link."""
     while not os.path.lexists(path) and path != path.parent:
         path = path.parent
@@ -94,3 +101,69 @@ def type_of(device: str, mountinfo: str) -> str:
         if before.split(" ")[2:3] == [device]:
             return after.split(" ")[0]
     return ""
+
+
+def directories(context: Context) -> Iterator[Finding]:
+    """Whether retrain, and nobody else, can write where it must, with space, and on a file system that locks."""
+    models, state = context.config.models, context.config.state
+    link = models.champion.parent
+    kept = link / "versions"
+    needed = _SPARE + 2 * (models.champion.stat().st_size if models.champion.exists() else 0)
+    for place in dict.fromkeys((link, kept, models.challenger.parent)):
+        yield from _place("models", "models.champion", place, needed, inside=place == kept)
+    yield from _place("state", "state", state, _SPARE, inside=True)
+    yield from _place("state", "state", state / "runs", _SPARE, inside=True)
+    if kept.exists() and kept.stat().st_dev != link.stat().st_dev:
+        seen = f"{kept} is on another file system than {link}, which links to it"
+        yield warn("models", seen, remedy="see that whatever loads the champion, a container say, has both")
+
+
+def _place(what: str, key: str, place: Path, needed: int, *, inside: bool) -> Iterator[Finding]:
+    """One directory, and the files in it that others must not write if `inside`."""
+    there = nearest(place)
+    if dangling(there):
+        yield fail(what, f"{there} is a dangling link to {there.readlink()}", remedy="is its disk mounted?")
+    elif not there.is_dir():
+        yield fail(what, f"{there} is a file and must be a directory", remedy=f"move it away, or change {key}")
+    elif not may(there, os.R_OK | os.W_OK | os.X_OK):
+        missing = "" if there == place else f", and {place} cannot be made"
+        seen = f"{there} is not writable by the user who runs retrain{missing}"
+        yield fail(what, seen, remedy=f"see ls -ld {there}; it may also be on a read-only file system")
+    else:
+        problems = [*_writers(what, place, inside=inside), *_limits(what, there, needed)]
+        yield from problems
+        if not problems:
+            state = "exists" if there == place else "will be made"
+            kind = f" ({file_system(there)})" if file_system(there) else ""
+            free = f"{size(space(there)[0])} free{kind}"
+            yield ok(what, f"{place} {state}, writable by us, not world-writable", free)
+
+
+def _writers(what: str, place: Path, *, inside: bool) -> Iterator[Finding]:
+    """Who else may write here, and so run code as the user of retrain."""
+    if not place.is_dir():
+        return
+    found = [each for each in (place, *(files(place) if inside else ())) if world_writable(each)]
+    if found:
+        shown = " ".join(map(str, found[:_SHOWN])) + (" ..." if len(found) > _SHOWN else "")
+        seen = f"world-writable, so that anybody can run code as the user of retrain: {shown}"
+        yield fail(what, seen, remedy=f"chmod o-w {shown}")
+    if group := group_members(place):
+        shown = ", ".join(group[:_SHOWN]) + (" ..." if len(group) > _SHOWN else "")
+        seen = f"the group of {place} may write it, and so run code as the user of retrain"
+        yield warn(what, seen, shown, remedy=f"chmod g-w {place}, unless this is intended")
+
+
+def _limits(what: str, there: Path, needed: int) -> Iterator[Finding]:
+    """What the file system lacks: space, inodes, locks."""
+    (free, has_inodes), kind = space(there), file_system(there)
+    if free < needed:
+        yield fail(what, f"too little space at {there}", f"{size(free)} free, {size(needed)} needed")
+    if not has_inodes:
+        yield fail(what, f"no more files can be made at {there}: it has no free inodes", remedy="remove some")
+    if kind in NETWORK and what == "state":
+        seen = f"{there} is on a network file system ({kind}), where locks and SQLite cannot be relied on"
+        yield fail(what, seen, remedy="move it to a local disk and change `state`")
+    elif kind in NETWORK:
+        seen = f"{there} is on a network file system ({kind}), where other machines may see a new champion late"
+        yield warn(what, seen, remedy="see that nothing but retrain writes there")

@@ -1,7 +1,6 @@
 """`retrain doctor --repair`: settle a journal that is damaged, lost, or older than what serves."""
 
 from collections.abc import Callable
-from datetime import datetime
 
 from retrain.context import Context
 from retrain.core.events import HistoryLost
@@ -19,7 +18,7 @@ def repair(context: Context, announce: Announce) -> Report:
 
     Killed anywhere, a second run finishes it. Raises HeldError while another run holds the lock.
     """
-    state, now = context.config.state, context.clock()
+    state, now, cost = context.config.state, context.clock(), _cost(context)
     with lock.hold(state, "doctor --repair", now):
         serving = registry.served(context.config.models)
         served = serving.version if serving is not None else None
@@ -30,37 +29,25 @@ def repair(context: Context, announce: Announce) -> Report:
             if again is None:
                 left = f"the journal could not be read ({found}) and can be now; is the disk failing?"
                 return _report(f"nothing was changed: {left}", served)
-            return _begin_anew(context, again, served, now, announce)
+            kept = name_aside(state, now)
+            announce(f"the journal is damaged: {again}. It will be kept as {kept}, and a new one will begin; {cost}")
+            begin_anew(state, kept, served, now)
+            done = f"repaired: a new journal begins with champion {short(served or 'none')}"
+            return _report(f"{done}; the damaged one is kept as {kept}", served, kept=str(kept), repaired=True)
         with open_journal(state, writable=False) as journal:
             lost = journal.past().lost(served)
         if lost is None:
             return _report("nothing to repair: the journal can be read, and knows what serves", served)
-        announce(f"{lost.why}. It will begin anew from that champion; {_cost(context)}")
+        announce(f"{lost.why}. It will begin anew with that champion; {cost}")
         with open_journal(state) as journal:
             journal.append(HistoryLost("", lost.why, served), now)
-    return _report(f"repaired: the journal begins anew, with {_champion(served)}", served, repaired=True)
-
-
-def _begin_anew(context: Context, found: str, served: str | None, now: datetime, announce: Announce) -> Report:
-    state = context.config.state
-    kept = name_aside(state, now)
-    announce(f"the journal is damaged: {found}. It will be kept as {kept}, and a new one begin; {_cost(context)}")
-    begin_anew(state, kept, served, now)
-    message = f"repaired: a new journal begins, with {_champion(served)}; the damaged one is kept as {kept}"
-    return _report(message, served, kept=str(kept), repaired=True)
+    return _report(f"repaired: the journal begins anew with champion {short(served or '')}", served, repaired=True)
 
 
 def _cost(context: Context) -> str:
     """What a lost history means for the next decisions."""
-    config = context.config
-    return (
-        f"the cooldown of {duration(config.triggers.cooldown)} starts now, and the unknown holdout comparisons count as"
-        f" {config.promotion.holdout_uses} (promotion.holdout_uses)"
-    )
-
-
-def _champion(served: str | None) -> str:
-    return f"champion {short(served)}" if served is not None else "no champion that retrain put in service"
+    cooldown, uses = duration(context.config.triggers.cooldown), context.config.promotion.holdout_uses
+    return f"the cooldown of {cooldown} starts now, and unknown holdout comparisons count as {uses} (holdout_uses)"
 
 
 def _report(message: str, served: str | None, *, kept: str | None = None, repaired: bool = False) -> Report:

@@ -1,11 +1,84 @@
-"""The environment, the configuration and its secrets, which have been read before any test runs."""
+"""The environment, this shell's or cron's, and the configuration and its secrets, which have been read from it."""
 
+import os
+import pwd
+import re
+import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from retrain.context import Context
+from retrain.core.text import one_line
 from retrain.doctor import host
-from retrain.doctor.crontab import Cron
 from retrain.doctor.findings import Finding, fail, ok, warn
+from retrain.errors import RetrainError
+
+_PATH = "/usr/bin:/bin"
+"""What Debian's cron gives."""
+_SECONDS = 10
+_VARIABLE = re.compile(
+    r"""\s*(?:"([^"=]*)"|'([^'=]*)'|([^\s="'\#][^\s=]*))\s*=\s*(?:"([^"]*)"\s*|'([^']*)'\s*|([^\s"'].*?)\s*)"""
+)
+"""NAME = value as crontab(5) has it: either may be in quotes, and nothing in it is expanded."""
+_JOB = re.compile(r"\s*(?:@\w+|[^\s#]\S*(?:\s+\S+){4})\s+(.+)")
+_CHECK = re.compile(r"""(?:^|[\s/;&"'])retrain["']?\s(?:[^;&|]*\s)?check(?:\s|$)(?![^;&|]*--dry-run)""")
+
+
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """The environment of a cron job: what it is in words, and whether a line of the crontab runs `retrain check`."""
+
+    text: str
+    checks: bool
+
+
+def enter_cron() -> Cron:
+    """Replace the environment of this process by that of a cron job: next to nothing, and what the crontab sets."""
+    try:
+        user = pwd.getpwuid(os.getuid())
+    except KeyError as error:
+        raise RetrainError(f"cron runs nothing for user {os.getuid()}, who is not in /etc/passwd") from error
+    try:
+        variables, checks = parse(_crontab())
+        what = f"the crontab sets {', '.join(variables) or 'no variable'}"
+    except RetrainError as error:
+        variables, checks, what = {}, 0, str(error)
+    os.environ.clear()
+    os.environ.update({"HOME": user.pw_dir, "PATH": _PATH, "SHELL": "/bin/sh", **variables, "LOGNAME": user.pw_name})
+    text = f"cron's, with PATH={os.environ['PATH']}; {what}; what a job sets itself is not known here"
+    return Cron(text, checks > 0)
+
+
+def parse(crontab: str) -> tuple[dict[str, str], int]:
+    """The variables that a crontab sets, and how many of its lines run `retrain check`."""
+    variables: dict[str, str] = {}
+    checks = 0
+    for line in crontab.splitlines():
+        if found := _VARIABLE.fullmatch(line):
+            name, value = (part for part in found.groups() if part is not None)
+            variables[name] = value
+        elif (job := _JOB.fullmatch(line)) and _CHECK.search(job[1]):
+            checks += 1
+    return variables, checks
+
+
+def _crontab() -> str:
+    """What `crontab -l` prints. Raises RetrainError that says why there is none."""
+    path = f"{os.environ.get('PATH', '')}{os.pathsep}{_PATH}"
+    try:
+        done = subprocess.run(
+            ["crontab", "-l"],  # noqa: S607  (wherever it is)
+            env={**os.environ, "PATH": path},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RetrainError(f"crontab -l failed: {error}") from error
+    if done.returncode:
+        raise RetrainError(f"crontab -l failed: {one_line(done.stderr.decode(errors='replace'))}")
+    return done.stdout.decode(errors="surrogateescape")
 
 
 def environment(context: Context, cron: Cron | None) -> Iterator[Finding]:
@@ -15,10 +88,10 @@ def environment(context: Context, cron: Cron | None) -> Iterator[Finding]:
         path = context.environ.get("PATH", "")
         yield ok(what, f"this shell's, with PATH={path}; --cron-env tests in the one that cron gives")
     elif cron.checks:
-        yield ok(what, str(cron))
+        yield ok(what, cron.text)
     else:
-        seen = str(cron) if cron.trouble else f"{cron}; no line of it runs retrain check"
-        yield warn(what, seen, remedy="what runs retrain check, and in which environment? See crontab.example")
+        remedy = "what runs retrain check, and in which environment? See crontab.example"
+        yield warn(what, f"{cron.text}; no line that runs retrain check was found", remedy=remedy)
 
 
 def configuration(context: Context) -> Iterator[Finding]:

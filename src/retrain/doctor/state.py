@@ -1,4 +1,4 @@
-"""The journal, the lock and the clock of this machine: what is open now."""
+"""What serves now and what the journal says: the champion, its versions, the journal, the lock, the clock."""
 
 import os
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from retrain.context import Context
 from retrain.core.events import Judged
 from retrain.core.past import Past
-from retrain.core.text import duration, moment, short
+from retrain.core.text import counted, duration, moment, short
 from retrain.doctor import host
 from retrain.doctor.findings import Finding, fail, ok, warn
 from retrain.effects import lock as locks
@@ -42,6 +42,48 @@ def history(context: Context) -> History:
             return History(journal.past(), tuple(journal.judgements()), last.at if last is not None else None)
     except RetrainError as error:
         return History(trouble=str(error))
+
+
+def champion(context: Context, past: Past) -> Iterator[Finding]:
+    """What is served."""
+    what, link = "champion", context.config.models.champion
+    serving, known = registry.served(context.config.models), short(past.served or "")
+    if serving is None and past.served is None:
+        yield warn(what, "nothing is served yet", remedy="retrain promote PATH puts the first champion in service")
+    elif serving is None:
+        seen = f"{link} is gone, and the journal says that {known} serves"
+        yield fail(what, seen, remedy="retrain rollback puts it back")
+    elif serving.made_at is None:
+        seen = f"{link} is a dangling link to {serving.path}"
+        yield fail(what, seen, remedy="retrain rollback --to VERSION puts another version in service")
+    elif serving.version is None:
+        yield warn(what, f"{serving.path} is an ordinary file; the next check or promote keeps it as a version")
+    elif past.served not in (None, serving.version) and past.swap is None:
+        yield warn(what, f"{short(serving.version)} was put in service by hand; the journal says that {known} serves")
+    else:
+        yield ok(what, f"{link} is version {short(serving.version)}")
+
+
+def versions(context: Context, past: Past) -> Iterator[Finding]:
+    """Whether every version that is kept still has the bytes of its name, and rollback has one to go back to."""
+    what, models, wrong = "versions", context.config.models, 0
+    kept, serving = registry.kept(models), registry.served(models)
+    before = past.lineage[-1] if past.lineage else None
+    if before is not None and before not in kept:
+        wrong += 1
+        seen = f"the previous champion {short(before)} is missing, so retrain rollback cannot go back to it"
+        yield fail(what, seen, remedy="restore its file from a copy, or name another version with --to")
+    for version in kept:
+        try:
+            registry.verify(models, version)
+        except RetrainError as error:
+            wrong += 1
+            is_served = serving is not None and serving.version == version
+            other = "put another in service with retrain rollback" if is_served else "remove it"
+            yield fail(what, str(error), remedy=f"restore it from a copy, or {other}")
+    if kept and not wrong:
+        back = f"; retrain rollback goes back to {short(before)}" if before is not None else ""
+        yield ok(what, f"{counted(len(kept), 'version')} kept, each with the bytes of its name{back}")
 
 
 def journal(context: Context, known: History) -> Iterator[Finding]:
