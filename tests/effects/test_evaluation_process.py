@@ -92,6 +92,18 @@ def test_a_model_that_takes_memory_without_end_is_no_use(here: Path, what: str, 
     assert caught.value.side == "champion"
 
 
+def test_a_csv_that_is_too_large_for_the_memory(here: Path) -> None:
+    """A CSV is read whole, Parquet is not: the sentence says so, and names the limit."""
+    with (here / "holdout.csv").open("w") as file:
+        file.write("a,label\n" + "1.25,0\n" * 15_000_000)
+    limit = Size(LEAST_MEMORY)
+    with pytest.raises(
+        evaluation.Unscorable, match=r"holdout\.csv .*max_memory.*Parquet.*\(a CSV is read whole\)"
+    ) as caught:
+        compare(here, Says(1), Says(1), max_memory=limit)
+    assert caught.value.side == "holdout"
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_the_least_memory_that_can_be_configured_is_enough_for_small_models(here: Path, jobs: int) -> None:
     """What libraries reserve and do not use fails no healthy work."""

@@ -25,8 +25,13 @@ from retrain.core.text import size
 from retrain.effects.process import Process, end, exit_code, start, until
 from retrain.errors import RetrainError
 
-_REFUSED = re.compile(r"MemoryError|bad_alloc|[Aa]llocat|start new thread|pthread_create|Thread creation|failed to map")
+_REFUSED = re.compile(
+    r"MemoryError|bad_alloc|[Aa]llocat|out of memory|start new thread|pthread_create|Thread creation|failed to map"
+)
 """What Python and the native libraries say where memory is refused."""
+
+
+Plan = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ class Allowance:
         return f"{sentence}: {self.way_out}" if _REFUSED.search(sentence) else sentence
 
 
-def allowance(configured: int | None) -> Allowance:
+def allowance(configured: int | None, plan: Plan) -> Allowance:
     """What promotion.max_memory allows; where that is null, what the machine has free now, if that is known."""
     most = _free() if configured is None else configured
     if configured is not None:
@@ -50,7 +55,9 @@ def allowance(configured: int | None) -> Allowance:
         key = f"free some memory (promotion.max_memory is null, so {size(most)} could be taken, all that was free)"
     else:
         key = "free some memory (promotion.max_memory is null, and what is free is not known)"
-    return Allowance(most, f"{key}, or repair a model that takes too much")
+    whole = any(str(plan.get(file)).endswith(".csv") for file in ("holdout", "data"))
+    parquet = ", or store the rows as Parquet, which is read in chunks (a CSV is read whole)" if whole else ""
+    return Allowance(most, f"{key}, or repair a model that takes too much{parquet}")
 
 
 def _free() -> int | None:
@@ -62,7 +69,6 @@ def _free() -> int | None:
 
 
 Side = Literal["champion", "challenger", "holdout", "training data", "training rows"]
-Plan = Mapping[str, Any]
 
 _FATAL = {-signal.SIGKILL, -signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS}
 """How a process may end that was refused memory: by the kernel, or by a library that is not prepared for it."""
@@ -160,7 +166,7 @@ _LONGEST = 16 * 1024**2
 def carry_out(plan: Plan, promotion: Promotion, directory: Path, progress: Callable[[float], None]) -> dict[str, Any]:
     """The child's answer; `retrain.scoring` says what it may be asked. Its limits are those of `promotion`."""
     deadline = time.monotonic() + promotion.timeout.total_seconds()
-    memory = allowance(promotion.max_memory)
+    memory = allowance(promotion.max_memory, plan)
     at: Side | None = None
     with Printed() as printed, _child({**plan, "memory": memory.size}, directory, printed.writer) as (process, results):
         for message in _messages(process, results, printed, deadline):
