@@ -1,13 +1,12 @@
 """A log that grows, is replaced, rotates and breaks."""
 
-import io
 import os
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from retrain.exporter.log import Log, Position, csv_pieces
+from retrain.exporter.log import Log
 from retrain.exporter.measure import Gauge
 from tests.exporter.world import HOUR, NOW, config, csv, rows
 
@@ -37,36 +36,6 @@ def test_appended_rows_are_counted_once_and_half_a_line_waits(tmp_path: Path) ->
     assert samples(gauge) == 3
     append(log, line[-2:])
     assert samples(gauge) == 4
-
-
-def test_only_what_was_appended_is_read() -> None:
-    """Requirement: after a look, only the bytes behind the last complete line are parsed again."""
-    file = io.BytesIO(b"a,b\n1,2\n3,4\n5")
-    first = list(csv_pieces(file, Position()))
-    assert [piece.rows.to_pylist() for piece in first] == [[{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]]
-    file.write(b"5,6\n")
-    assert first[-1].position.continues_in(file)
-    [piece] = csv_pieces(file, first[-1].position)
-    assert piece.rows.to_pylist() == [{"a": "55", "b": "6"}]
-
-
-def test_a_quoted_line_end_does_not_end_a_record() -> None:
-    """Requirement: a text with a line end in it is one value, however the file is cut."""
-    text = b'a,b\n1,"x\ny"\n2,"say ""hi"""\n'
-    for cut in range(5, len(text)):
-        file = io.BytesIO(text[:cut])
-        pieces = list(csv_pieces(file, Position()))
-        file = io.BytesIO(text)
-        pieces += csv_pieces(file, pieces[-1].position)
-        found = [row for piece in pieces for row in piece.rows.to_pylist()]
-        assert found == [{"a": "1", "b": "x\ny"}, {"a": "2", "b": 'say "hi"'}], cut
-
-
-def test_a_stray_quote_does_not_stop_the_log() -> None:
-    """Requirement: a quote that nothing closes holds rows back for a while, never for good and never without bound."""
-    lines = b'a,b\n1,5" pipe\n' + b"2,3\n" * 20_000
-    found = csv_pieces(io.BytesIO(lines), Position())
-    assert sum(piece.rows.num_rows + piece.malformed for piece in found) == 20_001
 
 
 @pytest.mark.parametrize("in_place", [True, False])

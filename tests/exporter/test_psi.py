@@ -1,5 +1,6 @@
 """The population stability index."""
 
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -124,6 +125,11 @@ def test_rare_and_unseen_values_are_one_bin() -> None:
         (pd.Series([1, 2] * 20, dtype="category"), ["1", "2"] * 20),
         (pd.Series([Decimal("1.10"), Decimal("2.2")] * 20), ["1.1", "2.20"] * 20),
         (pd.Series([1, None] * 20, dtype="Int64"), ["1", None] * 20),
+        (pd.Series([True, False] * 20, dtype="boolean"), ["1", "0"] * 20),
+        (pd.Series([date(2024, 1, 1), date(2024, 1, 2)] * 20), ["2024-01-01", "2024-01-02 00:00:00"] * 20),
+        (pd.to_datetime(pd.Series(["2024-01-01", None] * 20)), ["2024-01-01T00:00:00Z", None] * 20),
+        (pd.Series(["red", "NA"] * 20), ["red", None] * 20),
+        (pd.Series(["red", "blue"] * 20), [" red", "blue "] * 20),
     ],
 )
 def test_a_csv_log_may_be_compared_with_a_typed_reference(reference: "pd.Series[Any]", window: Any) -> None:

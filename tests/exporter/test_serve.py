@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from retrain.core.rules import Positive
 from retrain.errors import ConfigError, RetrainError
-from retrain.exporter import address, serve
+from retrain.exporter.serve import address, serve
 from tests.exporter.world import HOUR, champion, config, csv, rows
 
 TP, FP, FN, TN = (1, 1), (0, 1), (1, 0), (0, 0)
@@ -28,8 +28,8 @@ import os, signal, sys
 from pathlib import Path
 from retrain.config import load
 from retrain.errors import Stopped
-from retrain.exporter import address
-from retrain.exporter import serve
+from retrain.exporter.serve import address
+from retrain.exporter.serve import serve
 
 def stop(number, frame):
     raise Stopped(number)

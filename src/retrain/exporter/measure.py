@@ -131,9 +131,9 @@ class Gauge:
             known = (windows, index, window.rows, path, stamp(path))
             if self._known is None or self._known[0] != known:
                 self._known = known, drift(window.features, path, bins)
-            found, hindrances = self._known[1]
-            problems += hindrances
-        except RetrainError as error:
+            found, of_features = self._known[1]
+            problems += of_features
+        except (OSError, RetrainError) as error:
             problems.append(str(error))
         return Drift(end, window.rows, found)
 
@@ -144,32 +144,32 @@ def quality(confusion: Confusion, average: Average, positive: Label, end: float)
         f1 = score(confusion, Metric.F1, average, positive).value
     except UndefinedMetricError:
         f1 = None
-    counts = None
-    if average is Average.BINARY:
-        tp = confusion[positive, positive]
-        fp = sum(rows for (label, guess), rows in confusion.items() if guess == positive != label)
-        fn = sum(rows for (label, guess), rows in confusion.items() if label == positive != guess)
-        counts = Counts(tp, fp, fn)
+    tp = confusion[positive, positive]
+    labelled = sum(rows for (label, _), rows in confusion.items() if label == positive)
+    predicted = sum(rows for (_, guess), rows in confusion.items() if guess == positive)
+    counts = Counts(tp, predicted - tp, labelled - tp) if average is Average.BINARY else None
     return Quality(end, confusion.total(), f1, counts)
 
 
 def drift(window: Any, path: Path, bins: int) -> tuple[Mapping[str, float], list[str]]:
-    """PSI by feature of a window's table against the reference at `path`, and what hinders. Raises RetrainError."""
+    """PSI by feature of a window's table against the reference at `path`, and the problems of some features.
+
+    Raises RetrainError where no feature has one.
+    """
     names = [field.name for field in window.schema if not pa.types.is_nested(field.type)]
     if not names:
-        return {}, ["no drift: the log has no feature columns with numbers or texts"]
+        raise RetrainError("no drift: the log has no feature columns with numbers or texts")
     try:
         table = Table(str(path), {})
+        if table.rows < ROWS_PER_BIN * bins:
+            few = f"the reference {path} has {table.rows} rows, {ROWS_PER_BIN * bins} are needed"
+            raise RetrainError(f"no drift: {few}")
         shared = [name for name in names if name in table.flat]
-        problems = [
-            f"the reference {path} has no column {name!r} of numbers or texts" for name in names if name not in shared
-        ]
-        if shared and table.rows < ROWS_PER_BIN * bins:
-            problems.append(f"no drift: the reference {path} has {table.rows} rows, {ROWS_PER_BIN * bins} are needed")
-            shared = []
         known = pd.concat(table.chunks(only=shared), ignore_index=True) if shared else pd.DataFrame()
     except FileError as error:
         raise RetrainError(f"the reference {path} {error}") from error
+    lacking = [name for name in names if name not in shared]
+    problems = [f"the reference {path} has no column {name!r} of numbers or texts" for name in lacking]
     return {name: psi(known[name], window.column(name).to_pandas(), bins) for name in shared}, problems
 
 

@@ -73,5 +73,6 @@ def _numbers(*sides: "pd.Series[Any]") -> tuple[Floats, ...]:
 def _keys(side: "pd.Series[Any]") -> "pd.Series[Any]":
     """What the values are compared by, as texts, which have an order."""
     known = side.dropna()
-    keys = {value: None if (of := key(value)) is None else str(of) for value in known.unique()}
-    return known.astype(object).map(keys).reindex(side.index).astype(object)
+    keys = {value: key(value.strip() if isinstance(value, str) else value) for value in known.unique()}
+    texts = {value: None if found is None else str(found) for value, found in keys.items()}
+    return known.astype(object).map(texts).reindex(side.index).astype(object)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from socketserver import ThreadingMixIn
-from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
@@ -15,9 +14,7 @@ from prometheus_client.core import GaugeMetricFamily
 
 from retrain.config.schema import Config
 from retrain.errors import ConfigError, RetrainError
-
-if TYPE_CHECKING:
-    from retrain.exporter.measure import Gauge, Measures
+from retrain.exporter.measure import Gauge, Measures
 
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/\[\]]+)):([0-9]{1,5})")
 
@@ -40,8 +37,6 @@ def serve(config: Config, address: tuple[str, int], announce: Callable[[str], No
         raise ConfigError("monitor.window: is 0; a window needs a length such as 24h")
     if config.monitor.bins < 2:
         raise ConfigError("monitor.bins: is 1; with one bin no drift can be seen (10 is usual)")
-    from retrain.exporter.measure import Gauge
-
     registry = CollectorRegistry()
     registry.register(_Collector(Gauge(config)))
     with _listen(address) as server:
@@ -91,7 +86,7 @@ def _listen(address: tuple[str, int]) -> _Server:
 class _Collector:
     """What prometheus-client asks at every scrape."""
 
-    def __init__(self, gauge: "Gauge") -> None:
+    def __init__(self, gauge: Gauge) -> None:
         self._gauge = gauge
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
@@ -99,7 +94,7 @@ class _Collector:
         return families(self._gauge.measure(time.time()))
 
 
-def families(measures: "Measures") -> Iterator[GaugeMetricFamily]:
+def families(measures: Measures) -> Iterator[GaugeMetricFamily]:
     """The measures as metric families; what is not defined is left out."""
     for name, (help, value) in _single(measures).items():
         yield GaugeMetricFamily(name, help, value=value)
@@ -118,7 +113,7 @@ def families(measures: "Measures") -> Iterator[GaugeMetricFamily]:
         yield _by("model_monitor_problem", "1 for what keeps a series away or rows out", "problem", problems)
 
 
-def _single(measures: "Measures") -> dict[str, tuple[str, float]]:
+def _single(measures: Measures) -> dict[str, tuple[str, float]]:
     """Help text and value of the metrics without labels."""
     found: dict[str, tuple[str, float]] = {}
     if quality := measures.quality:

@@ -77,13 +77,6 @@ class Windows:
                 return index
         return None
 
-    def features(self, columns: tuple[str, ...]) -> list[str]:
-        """The features that the columns hold: the configured ones, or all that are nothing else."""
-        others = (self._settings.prediction, self._settings.label, self._settings.timestamp)
-        if self._settings.features is None:
-            return [name for name in columns if name not in others]
-        return [name for name in self._settings.features if name in columns]
-
     def add(self, table: Any, now: float) -> None:
         """Count the rows of a table. Raises RetrainError where a column makes that impossible."""
         names = Counter(table.column_names)
@@ -144,7 +137,11 @@ class Windows:
     def _keep_features(self, table: Any, index: NDArray[np.float64], wanted: NDArray[np.bool_], now: float) -> None:
         newest = self.newest(now)
         recent = wanted if newest is None else wanted & (index >= newest)
-        features = table.select(self.features(self.columns))
+        others = (self._settings.prediction, self._settings.label, self._settings.timestamp)
+        names = [name for name in self.columns if name not in others]
+        if self._settings.features is not None:
+            names = [name for name in self._settings.features if name in self.columns]
+        features = table.select(names)
         for number in np.unique(index[recent]):
             window = self.kept[int(number)]
             rows = features.filter(pa.array(recent & (index == number)))

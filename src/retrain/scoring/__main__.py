@@ -29,14 +29,10 @@ def main() -> None:
         def send(message: dict[str, Any]) -> None:
             print(json.dumps(message), file=out, flush=True)
 
-        or_end(lambda: send(_answer(request, send)))
-
-
-def _answer(request: dict[str, Any], send: Send) -> dict[str, Any]:
-    try:
-        return done(request, send)
-    except UnusableError as error:
-        return {"error": {"side": error.side, "message": error.message}}
+        try:
+            or_end(lambda: send(done(request, send)))
+        except UnusableError as error:
+            send({"error": {"side": error.side, "message": error.message}})
 
 
 def done(request: dict[str, Any], send: Send) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import joblib
@@ -12,12 +13,11 @@ import pandas as pd
 
 from retrain.core.records import Label
 from retrain.scoring import models, rows
-from retrain.scoring.holdout import Holdout, opened, truth_of
-from retrain.scoring.plan import Comparison, Plan, Send, Side, Triple, UnusableError, blamed, or_end
+from retrain.scoring.plan import Comparison, Plan, Send, Side, Triple, blamed, or_end
 from retrain.tables import FileError
 from retrain.tables.hashing import Content
-from retrain.tables.read import columns
-from retrain.tables.values import names
+from retrain.tables.read import Table, brief, columns
+from retrain.tables.values import labels, names
 
 MOST_VALUES = 100
 """Different values of a slice column. Each one costs memory, and the judge a share of its alpha."""
@@ -64,53 +64,83 @@ def counted(plan: Comparison, send: Send) -> tuple[Part, str]:
     UnusableError where a side cannot be used.
     """
     send({"at": "holdout"})
-    _check_slices(plan)
-    holdout = opened(plan)
-    try:
-        total = _total(plan, holdout, send)
-    except BrokenProcessPool:
-        # A worker died. Alone, this process either has memory enough or dies at the step it sent last.
-        total = _total(replace(plan, jobs=1), holdout, send)
-    truths, *predictions = map(set, zip(*total.cells, strict=True))
+    with blamed("holdout", plan.holdout):
+        table = _table(plan)
+        fractional = _fractional(plan, table)
+        try:
+            total = _total(plan, table, fractional, send)
+        except BrokenProcessPool:
+            # A worker died. Alone, this process either has memory enough or dies at the step it sent last.
+            total = _total(replace(plan, jobs=1), table, fractional, send)
+    truths, *predictions = map(set[Any], zip(*total.cells, strict=True))
     for (side, path), predicted in zip(_models(plan), predictions, strict=True):
         if path is not None:
             with blamed(side, path):
                 _check_vocabulary(predicted, truths, plan)
-    return total, total.content.fingerprint(holdout.table.columns, plan.target)
+    return total, total.content.fingerprint(table.columns, plan.target)
+
+
+def _table(plan: Comparison) -> Table:
+    """The holdout. FileError where it cannot be read, or lacks a column that the configuration names."""
+    if plan.target in plan.slices:
+        raise FileError(
+            f"cannot be sliced by {plan.target!r}, which is promotion.target: promotion.slices names columns "
+            "that say of what kind a row is, not which label it has"
+        )
+    named = dict.fromkeys(plan.dtypes, "promotion.dtypes") | dict.fromkeys(plan.slices, "promotion.slices")
+    columns(plan.holdout, named | {plan.target: "promotion.target"})
+    return Table(plan.holdout, plan.dtypes)
+
+
+def _fractional(plan: Plan, table: Table) -> bool:
+    """Whether some labels are numbers with decimals. FileError where a row has no label, or there is no row."""
+    if not table.rows:
+        raise FileError("has no rows")
+    unlabelled, fractional = 0, False
+    for chunk in table.chunks(plan.chunk, [plan.target]):
+        target = chunk[plan.target]
+        unlabelled += int(target.isna().sum())
+        fractional |= target.dtype.kind == "f" and bool((target.dropna() % 1 != 0).any())
+    if unlabelled:
+        raise FileError(
+            f"has no label (column {plan.target!r}) in {unlabelled} of {table.rows} rows: label or drop them"
+        )
+    return fractional
 
 
 def _models(plan: Comparison) -> tuple[tuple[Side, str | None], tuple[Side, str | None]]:
     return ("champion", plan.champion), ("challenger", plan.challenger)
 
 
-def _total(plan: Comparison, holdout: Holdout, send: Send) -> Part:
+def _total(plan: Comparison, table: Table, fractional: bool, send: Send) -> Part:
     total = Part()
-    for part in _parts(plan, holdout, send):
+    for part in _parts(plan, table, fractional, send):
         total += part
-        _check_few(plan, total.slices)
-        send({"progress": total.content.rows / holdout.table.rows})
+        _check_few(total.slices)
+        send({"progress": total.content.rows / table.rows})
     return total
 
 
-def _parts(plan: Comparison, holdout: Holdout, send: Send) -> Iterator[Part]:
+def _parts(plan: Comparison, table: Table, fractional: bool, send: Send) -> Iterator[Part]:
+    chunks = table.chunks(plan.chunk)
     if plan.jobs == 1:
-        yield from (_part(plan, holdout.fractional, chunk, send) for chunk in holdout.chunks())
+        yield from (_part(plan, fractional, chunk, send) for chunk in chunks)
         return
     send({"at": None})
     # Chunks go through pipes (max_nbytes), few at a time (pre_dispatch), so that neither memory nor a disk fills.
     parallel = joblib.Parallel(
         plan.jobs, return_as="generator_unordered", pre_dispatch=2 * plan.jobs, batch_size=1, max_nbytes=None
     )
-    yield from parallel(joblib.delayed(_part_or_end)(plan, holdout.fractional, chunk) for chunk in holdout.chunks())
-
-
-def _part_or_end(plan: Comparison, fractional: bool, chunk: pd.DataFrame) -> Part:
-    return or_end(lambda: _part(plan, fractional, chunk, lambda _: None))
+    part = partial(_part, plan, fractional, send=lambda _: None)
+    yield from parallel(joblib.delayed(or_end)(partial(part, chunk)) for chunk in chunks)
 
 
 def _part(plan: Comparison, fractional: bool, chunk: pd.DataFrame, send: Send) -> Part:
     """One chunk, counted. `fractional` says that labels of the holdout have decimals."""
-    truth = truth_of(plan, chunk)
+    try:
+        truth = labels(chunk[plan.target])
+    except (ValueError, TypeError) as error:
+        raise FileError(f"cannot be used: column {plan.target!r}: {brief(error)}") from error
     features = chunk.drop(columns=plan.target)
     predictions: list[Sequence[Label | None]] = []
     for side, path in _models(plan):
@@ -144,18 +174,6 @@ def listed(cells: Mapping[Triple, int]) -> list[list[Any]]:
     return sorted(([*labels, count] for labels, count in cells.items()), key=json.dumps)
 
 
-def _check_slices(plan: Comparison) -> None:
-    """UnusableError where the holdout lacks a column to slice by, or would be sliced by its label."""
-    if plan.target in plan.slices:
-        problem = (
-            f"cannot be sliced by {plan.target!r}, which is promotion.target: promotion.slices names columns "
-            "that say of what kind a row is, not which label it has"
-        )
-        raise UnusableError("holdout", plan.holdout, problem)
-    with blamed("holdout", plan.holdout):
-        columns(plan.holdout, dict.fromkeys(plan.slices, "promotion.slices"))
-
-
 def _sliced(plan: Comparison, chunk: pd.DataFrame, triples: Sequence[Triple]) -> Slices:
     """One chunk by the values of its columns, `triples` being those of its rows."""
     counts: Slices = Counter()
@@ -165,17 +183,16 @@ def _sliced(plan: Comparison, chunk: pd.DataFrame, triples: Sequence[Triple]) ->
     return counts
 
 
-def _check_few(plan: Comparison, slices: Slices) -> None:
-    """UnusableError where a slice column has too many values."""
-    values = {(column, value) for column, value, _ in slices if value is not None}
+def _check_few(slices: Slices) -> None:
+    """FileError where a slice column has too many values."""
+    values = dict.fromkeys((column, value) for column, value, _ in slices if value is not None)
     for column, number in Counter(column for column, _ in values).items():
         if number > MOST_VALUES:
-            problem = (
+            raise FileError(
                 f"has at least {number} different values in column {column!r}, and a slice column needs few "
                 f"({MOST_VALUES} at most): name a coarser one in promotion.slices, such as an age group instead of "
                 "an age"
             )
-            raise UnusableError("holdout", plan.holdout, problem)
 
 
 def _listed_slices(plan: Comparison, slices: Slices) -> list[list[Any]]:

@@ -12,8 +12,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
-from retrain.scoring.plan import Comparison, Send, Side, TrainingRows, UnusableError, blamed
-from retrain.tables.hashing import NOTHING, Hashes, alike, of_rows
+from retrain.scoring.plan import Comparison, Send, Side, TrainingRows, blamed
+from retrain.tables import FileError
+from retrain.tables.hashing import Hashes, alike, of_rows
 from retrain.tables.read import Table, brief, columns, shown
 
 HASHING = b"1"
@@ -33,16 +34,14 @@ def remember(plan: TrainingRows, send: Send) -> int:
     with blamed("holdout", plan.holdout):
         of_holdout = columns(plan.holdout, named)
     send({"at": "training data"})
-    found = [NOTHING]
     with blamed("training data", plan.data):
-        of_data = columns(plan.data, named)
-        shared = _shared(plan, of_data, of_holdout)
+        shared = _shared(plan, columns(plan.data, named), of_holdout)
         table = Table(plan.data, {name: text for name, text in plan.dtypes.items() if name in shared}, shared)
-        for chunk in table.chunks(plan.chunk):
-            found.append(np.unique(_hashes(chunk, shared)))
-    if not table.rows:
-        raise UnusableError("training data", plan.data, "has no rows")
-    _write(plan.into, np.unique(np.concatenate(found)), shared)
+        if not table.rows:
+            raise FileError("has no rows")
+        known = [np.unique(_hashes(chunk, shared)) for chunk in table.chunks(plan.chunk)]
+    with blamed("training rows", plan.into):
+        _write(plan.into, np.unique(np.concatenate(known)), shared)
     return table.rows
 
 
@@ -52,20 +51,27 @@ def checked(plan: Comparison) -> Comparison:
     UnusableError where the challenger's cannot be read, or were remembered by a column the holdout lacks.
     """
     if plan.known_challenger is not None:
-        _check("challenger", plan.known_challenger, plan.holdout)
+        with blamed("training rows", plan.known_challenger):
+            _check("challenger", plan.known_challenger, plan.holdout)
     if plan.known_champion is not None:
         try:
             _check("champion", plan.known_champion, plan.holdout)
-        except UnusableError:
+        except FileError:
             return replace(plan, known_champion=None)
     return plan
 
 
 def leaked(plan: Comparison, chunk: pd.DataFrame) -> Counter[Side]:
     """How many rows of a chunk each side was trained on; a row that occurs twice counts twice."""
-    remembered = {side: _known(side, path) for side, path in _files(plan).items()}
-    hashes = {names: _hashes(chunk, names) for names in {names for names, _ in remembered.values()}}
-    return Counter({side: _among(known, hashes[names]) for side, (names, known) in remembered.items()})
+    hashes: dict[tuple[str, ...], Hashes] = {}
+    found: Counter[Side] = Counter()
+    for side, path in _files(plan).items():
+        with blamed("training rows", path):
+            names, known = _known(side, path)
+        if names not in hashes:
+            hashes[names] = _hashes(chunk, names)
+        found[side] = _among(known, hashes[names])
+    return found
 
 
 def listed(plan: Comparison, total: Counter[Side]) -> dict[str, int | None]:
@@ -80,14 +86,13 @@ def _files(plan: Comparison) -> dict[Side, str]:
 
 
 def _shared(plan: TrainingRows, of_data: Sequence[str], of_holdout: Sequence[str]) -> list[str]:
-    """The columns that a row is known by. UnusableError where only the label is left."""
+    """The columns that a row is known by. FileError where only the label is left."""
     shared = sorted(name for name in set(of_holdout) & set(of_data) if not _UNNAMED.fullmatch(name))
     if shared == [plan.target]:
-        problem = (
+        raise FileError(
             f"has only the label, {plan.target!r}, in common with the holdout {plan.holdout}, so that no row could "
             f"be known again: it has {shown(of_data)}, the holdout {shown(of_holdout)}"
         )
-        raise UnusableError("training data", plan.data, problem)
     return shared
 
 
@@ -102,7 +107,7 @@ def _write(path: str, known: Hashes, names: Sequence[str]) -> None:
     try:
         pyarrow.parquet.write_table(table, path)
     except Exception as error:
-        raise UnusableError("training rows", path, f"cannot be written: {brief(error)}") from error
+        raise FileError(f"cannot be written: {brief(error)}") from error
 
 
 def _check(side: Side, path: str, holdout: str) -> None:
@@ -111,11 +116,10 @@ def _check(side: Side, path: str, holdout: str) -> None:
         present = columns(holdout, {})
     missing = [name for name in names if name not in present]
     if missing:
-        problem = (
+        raise FileError(
             f"of the {side} are by the columns {shown(names)}, and the holdout {holdout} has no"
             f" {', '.join(map(repr, missing))}: a training with the present holdout in place renews this"
         )
-        raise UnusableError("training rows", path, problem)
 
 
 def _among(known: Hashes, hashes: Hashes) -> int:
@@ -134,4 +138,4 @@ def _known(side: Side, path: str) -> tuple[tuple[str, ...], Hashes]:
         names = tuple(json.loads(table.schema.metadata[b"columns"]))
         return names, table["row"].to_numpy().astype(np.uint64, casting="equiv")
     except Exception as error:
-        raise UnusableError("training rows", path, f"of the {side} cannot be read: {brief(error)}") from error
+        raise FileError(f"of the {side} cannot be read: {brief(error)}") from error

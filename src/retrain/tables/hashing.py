@@ -23,8 +23,6 @@ from retrain.tables.values import distinct, key
 
 Hashes = npt.NDArray[np.uint64]
 
-NOTHING = np.array([], np.uint64)
-"""The hashes of no rows."""
 _KEYS = ("0123456789abcdef", "fedcba9876543210")
 # pandas uses a key for texts only: numbers are told apart between the lanes by a salt.
 _SALTS = tuple(np.uint64(int(key, 16)) for key in _KEYS)
@@ -42,13 +40,14 @@ class Content:
 
     rows: int = 0
     sums: tuple[int, int] = (0, 0)
-    sketch: Hashes = field(default_factory=lambda: NOTHING)
+    sketch: Hashes = field(default_factory=lambda: np.array([], np.uint64))
 
     @classmethod
     def of(cls, frame: pd.DataFrame) -> "Content":
         """The content of a table."""
         one, other = (of_rows({str(name): of_values(frame[name], lane) for name in frame.columns}) for lane in (0, 1))
-        return cls(len(frame), (_sum(one), _sum(other)), _smallest(one))
+        sums = int(one.sum(dtype=np.uint64)), int(other.sum(dtype=np.uint64))
+        return cls(len(frame), sums, _smallest(one))
 
     def __add__(self, other: "Content") -> "Content":
         one, two = ((mine + its) % 2**64 for mine, its in zip(self.sums, other.sums, strict=True))
@@ -81,7 +80,7 @@ def of_values(column: "pd.Series[Any]", lane: int = 0) -> Hashes:
     if is_numeric_dtype(column.dtype):
         hashes[~missing] = _of_numbers(present.to_numpy("float64"), lane)
     elif is_string_dtype(column.dtype) and not is_object_dtype(column.dtype):
-        hashes[~missing] = _of_texts(present.to_numpy(object), lane)
+        hashes[~missing] = pd.util.hash_array(present.to_numpy(object), hash_key=_KEYS[lane])
     else:  # one by one: pandas writes a moment as its neighbours in the chunk need it
         hashes[~missing] = _of_objects(present.to_numpy(object), lane)
     return hashes
@@ -97,10 +96,6 @@ def alike(column: "pd.Series[Any]") -> Hashes:
     return of_values(pd.Series([*map(key, uniques), None], dtype=object))[codes]  # a missing value has the code -1
 
 
-def _sum(hashes: Hashes) -> int:
-    return int(hashes.sum(dtype=np.uint64))
-
-
 def _smallest(hashes: Hashes) -> Hashes:
     return np.unique(hashes)[:SKETCH].astype(np.uint64, copy=False)
 
@@ -109,14 +104,11 @@ def _of_objects(values: npt.NDArray[np.object_], lane: int) -> Hashes:
     numeric = np.array([isinstance(value, Real | Decimal | np.bool_) for value in values], bool)
     hashes = np.empty(len(values), np.uint64)
     hashes[numeric] = _of_numbers(values[numeric].astype("float64"), lane)
-    hashes[~numeric] = _of_texts(np.array([str(value) for value in values[~numeric]], object), lane)
+    texts = np.array([str(value) for value in values[~numeric]], object)
+    hashes[~numeric] = pd.util.hash_array(texts, hash_key=_KEYS[lane])
     return hashes
 
 
 def _of_numbers(values: npt.NDArray[np.float64], lane: int) -> Hashes:
     positive_zeros = values + 0.0
     return pd.util.hash_array(positive_zeros.view(np.uint64) ^ _SALTS[lane])
-
-
-def _of_texts(values: npt.NDArray[np.object_], lane: int) -> Hashes:
-    return pd.util.hash_array(values, hash_key=_KEYS[lane])

@@ -151,7 +151,10 @@ def _dtypes(file: Any, names: list[str], given: Mapping[str, Dtype]) -> dict[str
     for frame in _batches(file, uncertain, CHUNK) if uncertain else ():
         for name, dtype in frame.astype(dict(given)).dtypes.items():
             found[str(name)] = _joined(found.get(str(name), dtype), dtype)
-    return of_schema | dict(given) | {name: _sorted(dtype) if name in given else dtype for name, dtype in found.items()}
+    for name, dtype in found.items():
+        if name in given and isinstance(dtype, pd.CategoricalDtype):  # in the order of pandas.read_csv
+            found[name] = pd.CategoricalDtype(dtype.categories.sort_values(), dtype.ordered)
+    return of_schema | dict(given) | found
 
 
 def _with_nulls(metadata: Any) -> set[str]:
@@ -172,10 +175,3 @@ def _joined(one: Dtype, other: Dtype) -> Dtype:
         return np.result_type(one, other)
     except TypeError:
         return np.dtype(object)
-
-
-def _sorted(dtype: Dtype) -> Dtype:
-    """The same dtype, its categories in the order pandas gives to those it finds itself."""
-    if not isinstance(dtype, pd.CategoricalDtype):
-        return dtype
-    return pd.CategoricalDtype(dtype.categories.sort_values(), dtype.ordered)

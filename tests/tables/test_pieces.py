@@ -1,0 +1,54 @@
+"""A CSV that grows, read piece by piece."""
+
+import io
+
+import pytest
+
+from retrain.tables import FileError
+from retrain.tables.pieces import Position, appended
+
+
+def test_only_what_was_appended_is_read() -> None:
+    """Requirement: after a look, only the bytes behind the last complete line are parsed again."""
+    file = io.BytesIO(b"a,b\n1,2\n3,4\n5")
+    first = list(appended(file, Position()))
+    assert [piece.rows.to_pylist() for piece in first] == [[{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]]
+    file.write(b"5,6\n")
+    assert first[-1].position.continues_in(file)
+    [piece] = appended(file, first[-1].position)
+    assert piece.rows.to_pylist() == [{"a": "55", "b": "6"}]
+
+
+def test_a_quoted_line_end_does_not_end_a_record() -> None:
+    """Requirement: a text with a line end in it is one value, however the file is cut."""
+    text = b'a,b\n1,"x\ny"\n2,"say ""hi"""\n'
+    for cut in range(5, len(text)):
+        file = io.BytesIO(text[:cut])
+        found = list(appended(file, Position()))
+        file = io.BytesIO(text)
+        found += appended(file, found[-1].position)
+        rows = [row for piece in found for row in piece.rows.to_pylist()]
+        assert rows == [{"a": "1", "b": "x\ny"}, {"a": "2", "b": 'say "hi"'}], cut
+
+
+def test_a_stray_quote_does_not_stop_the_log() -> None:
+    """Requirement: a quote that nothing closes holds rows back for a while, never for good and never without bound."""
+    lines = b'a,b\n1,5" pipe\n' + b"2,3\n" * 20_000
+    found = appended(io.BytesIO(lines), Position())
+    assert sum(piece.rows.num_rows + piece.malformed for piece in found) == 20_001
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [(b"", "no header line yet"), (b"a,b", "no header line yet"), (b"\n1,2\n", "the first line is empty")],
+)
+def test_a_csv_without_a_header_cannot_be_read(text: bytes, problem: str) -> None:
+    """Requirement: a header that is not there yet is told apart from one that never comes."""
+    with pytest.raises(FileError, match=problem):
+        list(appended(io.BytesIO(text), Position()))
+
+
+def test_a_record_with_more_or_fewer_values_is_counted() -> None:
+    """Requirement: the records around it are rows."""
+    [piece] = appended(io.BytesIO(b"a,b\n1,2\n1,2,3\n4\n5,NA\n"), Position())
+    assert (piece.rows.to_pylist(), piece.malformed) == ([{"a": "1", "b": "2"}, {"a": "5", "b": None}], 2)
