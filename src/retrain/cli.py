@@ -4,7 +4,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import reduce, wraps
+from functools import wraps
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -30,55 +30,20 @@ Exit codes:
 """
 
 
-def _flags(default: str | None = None, envvar: str | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give the group and every command the common flags; only the group's have a default."""
-    help_of_config = "The configuration (default config.yaml; environment RETRAIN_CONFIG)."
-    file: dict[str, Any] = {"type": click.Path(path_type=Path), "metavar": "FILE", "default": default, "envvar": envvar}
-    options = (
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output."),
-        click.option("-v", "--verbose", is_flag=True, help="Print more, such as every reading."),
-        click.option("-q", "--quiet", is_flag=True, help="Print failures only."),
-        click.option("-c", "--config", help=help_of_config, **file),
-    )
-    return lambda command: reduce(lambda decorated, option: option(decorated), options, command)
-
-
-_reason = click.option("--reason", metavar="TEXT", help="Why, for the journal.")
-
-
-def _bare(command: Callable[..., Report]) -> Callable[..., None]:
-    """Give a command the common flags, and the boundary where errors become exit codes."""
-
-    @_flags()
-    @wraps(command)
-    def run(config: Path | None, quiet: bool, verbose: bool, as_json: bool, *args: Any, **kwargs: Any) -> None:
-        before = click.get_current_context().find_root().params
-        output = Output(
-            as_json=as_json or before["as_json"], quiet=quiet or before["quiet"], verbose=verbose or before["verbose"]
-        )
-        with boundary(output):
-            report = command(config or before["config"], output, *args, **kwargs)
-            output.show(report)
-            sys.exit(report.exit_code)
-
-    return run
-
-
-def _common(command: Callable[..., Report]) -> Callable[..., None]:
-    """Give a command the common flags and the context of its configuration."""
-
-    @wraps(command)
-    def run(config: Path, output: Output, *args: Any, **kwargs: Any) -> Report:
-        context = open_context(config)
-        output.secrets = context.secrets
-        return command(context, output, *args, **kwargs)
-
-    return _bare(run)
+def _common(default: str | None = None, envvar: str | None = None) -> list[click.Parameter]:
+    """The flags that may stand before or after a command; only those before it have a default."""
+    of_config = "The configuration (default config.yaml; environment RETRAIN_CONFIG)."
+    path = click.Path(path_type=Path)
+    return [
+        click.Option(["-c", "--config"], type=path, metavar="FILE", default=default, envvar=envvar, help=of_config),
+        click.Option(["-q", "--quiet"], is_flag=True, help="Print failures only."),
+        click.Option(["-v", "--verbose"], is_flag=True, help="Print more, such as every reading."),
+        click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON object on standard output."),
+    ]
 
 
 @click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
 @click.version_option(package_name="retrain-controller", prog_name="retrain")
-@_flags(default="config.yaml", envvar="RETRAIN_CONFIG")
 def retrain(**_before: Any) -> None:
     """Keep a deployed model good.
 
@@ -86,11 +51,50 @@ def retrain(**_before: Any) -> None:
     """
 
 
-@retrain.command(epilog="Example: retrain check --dry-run -v")
+retrain.params += _common("config.yaml", "RETRAIN_CONFIG")
+_reason = click.option("--reason", metavar="TEXT", help="Why, for the journal.")
+
+
+def _command(example: str, *, configured: bool = True) -> Callable[[Callable[..., Report]], click.Command]:
+    """Make a command of a function, with the common flags and the boundary where errors become exit codes.
+
+    The function gets the context of the configuration (or, unless it is `configured`, the path of its file), the output
+    and the flags of its own.
+    """
+
+    def decorate(function: Callable[..., Report]) -> click.Command:
+        @retrain.command(epilog=f"Example: retrain {example}")
+        @wraps(function)
+        def run(config: Path | None, quiet: bool, verbose: bool, as_json: bool, **flags: Any) -> None:
+            before = click.get_current_context().find_root().params
+            output = Output(
+                as_json=as_json or before["as_json"],
+                quiet=quiet or before["quiet"],
+                verbose=verbose or before["verbose"],
+            )
+            with boundary(output):
+                file = config or before["config"]
+                report = function(_opened(file, output) if configured else file, output, **flags)
+                output.show(report)
+                sys.exit(report.exit_code)
+
+        run.params += _common()
+        return run
+
+    return decorate
+
+
+def _opened(file: Path, output: Output) -> Context:
+    """The context of this configuration, whose secrets are not printed from now on."""
+    context = open_context(file)
+    output.secrets = context.secrets
+    return context
+
+
+@_command("check --dry-run -v")
 @click.option("--dry-run", is_flag=True, help="Decide and show; write nothing and train nothing.")
 @click.option("--force", is_flag=True, help="Train whatever the rules say. Needs --reason.")
 @_reason
-@_common
 def check(context: Context, output: Output, dry_run: bool, force: bool, reason: str | None) -> Report:
     """Read the metrics, decide, and train if that is due.
 
@@ -103,14 +107,13 @@ def check(context: Context, output: Output, dry_run: bool, force: bool, reason: 
     return story(context, Options(dry_run, _forced(force, reason), echo))
 
 
-@retrain.command(epilog="Example: retrain promote --dry-run")
+@_command("promote --dry-run")
 @click.argument("challenger", required=False, metavar="[PATH|VERSION]")
 @click.option("--dry-run", is_flag=True, help="Compare and show; swap nothing. The comparison counts.")
 @click.option("--if-pending", is_flag=True, help="For cron: judge only a challenger that was not judged yet.")
 @click.option("--force", is_flag=True, help="Promote whatever the verdict. Needs --reason.")
 @click.option("--reject", is_flag=True, help="Discard the waiting challenger without a comparison. Needs --reason.")
 @_reason
-@_common
 def promote(  # noqa: PLR0913, PLR0917  (click passes every flag by name)
     context: Context,
     output: Output,
@@ -141,10 +144,9 @@ def promote(  # noqa: PLR0913, PLR0917  (click passes every flag by name)
         )
 
 
-@retrain.command(epilog='Example: retrain rollback --reason "false alarms since noon"')
+@_command('rollback --reason "false alarms since noon"')
 @click.option("--to", "version", metavar="VERSION", help="The version to serve; a unique prefix is enough.")
 @_reason
-@_common
 def rollback(context: Context, output: Output, version: str | None, reason: str | None) -> Report:
     """Serve the previous champion again, or another kept version."""
     from retrain.swap import rollback as story
@@ -152,9 +154,8 @@ def rollback(context: Context, output: Output, version: str | None, reason: str 
     return story(context, version, reason or "", _waiting(output))
 
 
-@retrain.command(epilog="Example: retrain status --limit 20")
+@_command("status --limit 20")
 @click.option("--limit", type=click.IntRange(0, 10_000), metavar="N", default=8, show_default=True, help="Past events.")
-@_common
 def status(context: Context, output: Output, limit: int) -> Report:
     """Show what is served, what waits, and what comes next.
 
@@ -165,9 +166,8 @@ def status(context: Context, output: Output, limit: int) -> Report:
     return story(context, limit)
 
 
-@retrain.command(epilog="Example: retrain prune --older-than 180d")
+@_command("prune --older-than 180d")
 @click.option("--older-than", metavar="DURATION", default="365d", show_default=True, help="The age of what goes.")
-@_common
 def prune(context: Context, output: Output, older_than: str) -> Report:
     """Remove old events and old logs.
 
@@ -179,11 +179,10 @@ def prune(context: Context, output: Output, older_than: str) -> Report:
     return story(context, parse_span("--older-than", older_than))
 
 
-@retrain.command(epilog="Example: retrain backtest history.csv --rule 'consecutive: 3'")
+@_command("backtest history.csv --rule 'consecutive: 3'")
 @click.argument("history")
 @click.option("--rule", "rules", metavar="RULE", multiple=True, help="Another rule, e.g. 'consecutive: 3'. Repeatable.")
 @click.option("--every", metavar="DURATION", default="5m", show_default=True, help="The step of a Prometheus span.")
-@_common
 def backtest(context: Context, output: Output, history: str, rules: tuple[str, ...], every: str) -> Report:
     """Replay recorded metrics under the rule and others.
 
@@ -197,10 +196,9 @@ def backtest(context: Context, output: Output, history: str, rules: tuple[str, .
     return story(context, history, rules, every)
 
 
-@retrain.command(epilog="Example: retrain doctor --cron-env")
+@_command("doctor --cron-env", configured=False)
 @click.option("--cron-env", is_flag=True, help="Use the environment that cron gives to the job.")
 @click.option("--repair", is_flag=True, help="Settle a journal that is damaged, lost, or an old copy.")
-@_bare
 def doctor(config: Path, output: Output, cron_env: bool, repair: bool) -> Report:
     """Test the whole set-up; change nothing.
 
@@ -212,18 +210,15 @@ def doctor(config: Path, output: Output, cron_env: bool, repair: bool) -> Report
 
         if cron_env:
             raise ConfigError("--repair and --cron-env exclude each other")
-        context = open_context(config)
-        output.secrets = context.secrets
-        return act(context, output.say)
+        return act(_opened(config, output), output.say)
     from retrain.doctor.command import doctor as story
 
     with _progress(output) as progress:
         return story(config, output, progress, cron_env=cron_env)
 
 
-@retrain.command(epilog="Example: retrain monitor --listen 127.0.0.1:9109")
+@_command("monitor --listen 127.0.0.1:9109")
 @click.option("--listen", metavar="HOST:PORT", help="Where to listen (default: monitor.listen).")
-@_common
 def monitor(context: Context, output: Output, listen: str | None) -> Report:
     """Serve F1 and drift of a prediction log.
 
@@ -235,30 +230,21 @@ def monitor(context: Context, output: Output, listen: str | None) -> Report:
     return Report("stopped", {"message": "stopped"}, news=False)
 
 
-@retrain.command(epilog="Example: retrain guide decisions")
+@_command("guide decisions", configured=False)
 @click.argument("topic", required=False)
-@_bare
 def guide(_config: Path, _output: Output, topic: str | None) -> Report:
     """Show a topic of the documentation, or list the topics.
 
     It needs no configuration.
     """
-    texts = _topics()
+    pages = sorted((Path(__file__).parent / "guide").glob("*.md"))
+    texts = {page.stem: page.read_text(encoding="utf-8") for page in pages}
     if topic is None:
         lines = {name: text.partition("\n")[0].strip("# ") for name, text in texts.items()}
         return Report("\n".join(f"{name:<12}{line}" for name, line in lines.items()), {"topics": lines})
     if topic not in texts:
         raise ConfigError(f"there is no topic {topic!r}; the topics are {', '.join(texts)}")
     return Report(texts[topic].rstrip("\n"), {"topic": topic, "text": texts[topic]}, paged=True)
-
-
-def _topics() -> dict[str, str]:
-    """The Markdown of each topic of the guide, by its name."""
-    from importlib import resources
-
-    pages = (resources.files("retrain") / "guide").iterdir()
-    texts = {Path(page.name).stem: page.read_text(encoding="utf-8") for page in pages if page.name.endswith(".md")}
-    return dict(sorted(texts.items()))
 
 
 def _forced(flag: bool, reason: str | None, name: str = "--force") -> str | None:

@@ -17,7 +17,7 @@ from retrain.core.text import printable
 from retrain.errors import Exit, Report, RetrainError, Stopped
 
 _SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT, errno.EIO})
-"""What the operating system says wherever files, memory, processes or the disk run out."""
+"""The errors of an operating system that runs out of files, memory, processes or disk."""
 
 
 class Output:
@@ -89,7 +89,7 @@ def _coloured(text: str, tones: Mapping[str, str]) -> str:
 
 
 def _write(text: str, stream: TextIO) -> None:
-    """Write a line. Raises RetrainError where a disk is full; BrokenPipeError where nobody reads any more."""
+    """Write a line. Raises RetrainError where a disk is full; BrokenPipeError where the reader has gone."""
     try:
         click.echo(text, file=stream)
     except OSError as error:
