@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from retrain.context import Context
 from retrain.core import evidence
@@ -18,8 +20,7 @@ from retrain.errors import BusyError, Exit, Report, RetrainError
 from retrain.swap import current, probation_of, settle, swap
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """The flags. `forced` is the reason of a person; `echo` shows the output of a training on a terminal."""
 
     dry_run: bool = False
@@ -27,8 +28,7 @@ class Options:
     echo: Callable[[bytes], None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+class _Seen(Struct, frozen=True):
     """What one check saw and decided. `served` is the version that the metrics are about, `known` the journal's.
 
     `evidence` is the score of the evidence rule in words, empty without that rule.

@@ -2,15 +2,15 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from retrain.config import Config, Secrets, load
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """The world that a command runs in.
 
     `clock` gives the time in UTC, `file` is that of the configuration. `blank` holds the variables that a secret is

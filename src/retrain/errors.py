@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 
 class Exit(IntEnum):
@@ -67,8 +69,7 @@ def file_errors_told(path: Path) -> Iterator[None]:
         raise RetrainError(f"{error.filename or path}: {error.strerror}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """The outcome of a command: a sentence, the object for `--json` and the exit code.
 
     `news` is False where nothing changed and nothing failed: then cron hears nothing. `details` are further

@@ -1,9 +1,11 @@
 """`retrain promote`: compare challenger and champion on the holdout, and swap only if the challenger is better."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from retrain.context import Context
 from retrain.core import explain
@@ -21,8 +23,7 @@ from retrain.errors import Exit, Report, RetrainError
 from retrain.swap import PATIENCE, SwapUndoneError, current, settle, swap
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """The flags.
 
     `challenger` is a path or the prefix of a version (None: what the last training left); `forced` and `rejected` are
@@ -39,8 +40,7 @@ class Options:
     on_wait: Callable[[lock.Holder], None] = lambda _holder: None
 
 
-@dataclass(frozen=True, slots=True)
-class Contest:
+class Contest(Struct, frozen=True):
     """Which bytes compete: versions, and the files that hold these very bytes; no champion where none serves.
 
     `source` says where the challenger is from, `given` is the name of its file where a person gave one. `rows` are the

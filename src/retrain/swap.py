@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import NoReturn
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from retrain.context import Context
 from retrain.core.events import (
@@ -133,8 +135,7 @@ def _undo(context: Context, journal: Journal, intent: SwapStarted, hooked: "_Hoo
     raise SwapUndoneError(message)
 
 
-@dataclass(frozen=True, slots=True)
-class _Hooked:
+class _Hooked(Struct, frozen=True):
     """When and how the command after the swap ended; no problem where it ended well, or there is none."""
 
     at: datetime

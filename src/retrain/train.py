@@ -4,9 +4,10 @@ import secrets
 import tempfile
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from retrain.config import Config
 from retrain.context import Context

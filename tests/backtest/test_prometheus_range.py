@@ -1,15 +1,15 @@
 """What Prometheus remembers: a look at every instant, the same as a fetch at that instant would have been."""
 
-import dataclasses
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from msgspec import structs
+from msgspec.structs import replace
 
 from retrain.backtest.prometheus_range import record
 from retrain.config.schema import CountQueries, Monitoring, MonitorType, ObservedAt, Size, Url
@@ -297,7 +297,7 @@ def until(there: Callable[[], bool]) -> None:
 
 def fields(snapshot: Snapshot) -> dict[str, object]:
     """What every field of a snapshot is worth."""
-    return {field.name: worth(getattr(snapshot, field.name)) for field in dataclasses.fields(snapshot)}
+    return {field.name: worth(getattr(snapshot, field.name)) for field in structs.fields(snapshot)}
 
 
 def test_what_was_scraped(server: str) -> None:

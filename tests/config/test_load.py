@@ -1,7 +1,6 @@
 """config.yaml → Config, or a ConfigError that says all that is wrong with it, where, and no secret."""
 
 import os
-from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import fields
 
 from retrain.config import Config, Secrets, load
 from retrain.config.schema import CountQueries, Models, Monitor, Monitoring, ObservedAt, Promotion, Training

@@ -1,9 +1,9 @@
 """A clock that jumps: no wait ends early because of it, and none lasts for good."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from retrain.core.events import Promoted
 from retrain.core.fold import advance

@@ -1,10 +1,10 @@
 """The decision of `check`, as tables: the contract's "How check decides", rule by rule."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from retrain.core.assess import assess
 from retrain.core.decide import Asked, decide

@@ -2,7 +2,6 @@
 
 import math
 import random
-from dataclasses import replace
 from datetime import timedelta
 from statistics import NormalDist
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from retrain.core import evidence
 from retrain.core.events import Promoted, TrainingFinished

@@ -1,12 +1,12 @@
 """A promotion on trial: the new champion that does worse live than the old one did is rolled back, and stays out."""
 
 import math
-from dataclasses import replace
 from datetime import timedelta
 from statistics import NormalDist
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from retrain.core.decide import is_worse
 from retrain.core.events import Promoted, RolledBack, Swap, SwapStarted, SwapUndone

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import UnionType
@@ -10,6 +9,8 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 import yaml
+from msgspec import NODEFAULT, Struct
+from msgspec.structs import FieldInfo, fields
 
 from retrain.config import Config, load
 from retrain.config.load import structure
@@ -49,7 +50,7 @@ def keys(section: Any, above: str = "") -> Iterator[str]:
     for name in (field.name for field in fields(section)):
         yield above + name
         for kind in parts(hints[name]):
-            if is_dataclass(kind) and kind not in ONE_FOR_BOTH:
+            if isinstance(kind, type) and issubclass(kind, Struct) and kind not in ONE_FOR_BOTH:
                 yield from keys(kind, f"{above}{name}.")
 
 
@@ -74,11 +75,11 @@ def test_it_names_every_key(key: str) -> None:
         section = section[step]
 
 
-def default_of(field: Field[Any]) -> Any:
+def default_of(field: FieldInfo) -> Any:
     """What the schema takes where a key is not there."""
-    if field.default is not MISSING:
-        return field.default
-    return field.default_factory() if field.default_factory is not MISSING else REQUIRED
+    if field.required:
+        return REQUIRED
+    return field.default_factory() if field.default is NODEFAULT else field.default
 
 
 def schema(section: Any = Config, above: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -86,7 +87,7 @@ def schema(section: Any = Config, above: str = "") -> Iterator[tuple[str, Any, A
     hints = get_type_hints(section)
     for field in fields(section):
         path, annotation = above + field.name, hints[field.name]
-        inner = next((kind for kind in parts(annotation) if is_dataclass(kind)), None)
+        inner = next((kind for kind in parts(annotation) if isinstance(kind, type) and issubclass(kind, Struct)), None)
         if section is not Config or inner is None:
             yield path, annotation, default_of(field)
         if inner is not None:

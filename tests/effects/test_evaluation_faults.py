@@ -1,6 +1,5 @@
 """What makes a model or a holdout unusable, and the sentence that says so."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from msgspec.structs import replace
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from retrain.scoring.count import compared

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import Path
@@ -19,6 +18,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import Struct
+from msgspec.structs import fields, replace
 
 from retrain.core.events import (
     Adopted,
@@ -67,10 +68,10 @@ def anything(kind: Any) -> st.SearchStrategy[Any]:
         if second is Ellipsis:
             return st.lists(anything(first), max_size=3).map(tuple)
         return st.tuples(anything(first), anything(second))
-    if is_dataclass(kind):
+    if isinstance(kind, type) and issubclass(kind, Struct):
         hints = get_type_hints(kind)
         parts = {field.name: anything(hints[field.name]) for field in fields(kind)}
-        return st.builds(kind, **parts)  # type: ignore[arg-type]
+        return st.builds(kind, **parts)
     assert issubclass(kind, Enum)
     return st.sampled_from(list(kind))
 

@@ -5,13 +5,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from retrain.config.schema import Models
 from retrain.core.events import Adopted, Entry, Event, Promoted, RolledBack, TrainingFinished

@@ -9,9 +9,10 @@ import json
 import os
 import signal
 import sys
-from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
+
+from msgspec.structs import asdict
 
 from retrain.config.schema import Command, Training
 from retrain.effects import training

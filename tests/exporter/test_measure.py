@@ -1,11 +1,11 @@
 """What the endpoint says of a log at a moment."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec.structs import replace
 from sklearn.metrics import f1_score
 
 from retrain.core.records import Counts
@@ -83,7 +83,7 @@ def test_the_positive_label_is_found_however_it_is_spelt(tmp_path: Path, positiv
     """Requirement: labels are compared by meaning: 1, 1.0, True and "1" are one, a text is itself."""
     (tmp_path / "log.csv").write_text(csv(rows(1, [(positive, positive), (other, positive), (other, other)])))
     settings = config(tmp_path)
-    settings = replace(settings, promotion=replace(settings.promotion, positive=positive))  # type: ignore[arg-type]
+    settings = replace(settings, promotion=replace(settings.promotion, positive=positive))
     assert quality(measure(settings)).counts == Counts(1, 1, 0)
 
 

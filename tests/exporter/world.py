@@ -2,11 +2,11 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pandas as pd
+from msgspec.structs import replace
 
 from retrain.config.schema import Config, Models, Monitor, Promotion
 from retrain.core.rules import Positive, Triggers
@@ -26,7 +26,7 @@ def config(directory: Path, **monitor: object) -> Config:
         triggers=Triggers(),
         models=Models(champion=directory / "models" / "champion.joblib"),
         promotion=Promotion(),
-        monitor=replace(settings, **monitor),  # type: ignore[arg-type]
+        monitor=replace(settings, **monitor),
     )
 
 

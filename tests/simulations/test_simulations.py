@@ -3,13 +3,13 @@
 Seeds are fixed; tolerances are Monte Carlo intervals of 99.9 % (z = 3.29) for the number of draws.
 """
 
-from dataclasses import replace
 from datetime import timedelta
 from itertools import product
 from math import sqrt
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from retrain.core.evidence import REMEMBERED, bar
 from retrain.core.records import Action, Counts

@@ -7,12 +7,12 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.strategies import SearchStrategy
+from msgspec.structs import replace
 
 from retrain.config import load
 from retrain.config.schema import Config, Monitoring, MonitorType, ObservedAt, Url

@@ -10,11 +10,12 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cattrs.preconf.json import make_converter
+from msgspec.structs import replace
 
 from retrain.core.events import Judged
 from retrain.core.fold import advance

@@ -5,12 +5,13 @@ import difflib
 import json
 import reprlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import repeat
 from math import isfinite
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
+
+from msgspec import Struct
 
 from retrain.core.records import Counts, Recorded, Snapshot, Trouble, Unknown
 from retrain.core.text import counted
@@ -32,8 +33,7 @@ _NOTHING = frozenset({"", "NA", "N/A", "n/a", "NULL", "null", "None", "<NA>"})
 """Texts that stand for a missing value. NaN does not: a monitor that says NaN has answered."""
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Struct, frozen=True):
     """The values under each known name that the file has: one a look, None where the look has none.
 
     `lines` says where in the file each look is, `names` is all that the file names, `skipped` counts the checks
@@ -148,8 +148,7 @@ _WANTED: dict[Callable[..., object], str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(Struct, frozen=True):
     """The looks in order of time, and the number of lines that are checks without metrics or without a time."""
 
     looks: list[Recorded]

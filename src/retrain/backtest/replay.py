@@ -6,8 +6,10 @@ is not in the record, so every training ends well at once, its challenger is jud
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from retrain.core.assess import BY_NUMBERS
 from retrain.core.decide import Asked, look_at
@@ -18,8 +20,7 @@ from retrain.core.records import Action, Assessment, Outcome, Reason, Recorded, 
 from retrain.core.rules import Triggers
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
+class Replay(Struct, frozen=True):
     """What a rule would have done: its trainings as (time, why), how often each reason came, the windows it counted."""
 
     trainings: tuple[tuple[datetime, str], ...] = ()

@@ -1,4 +1,4 @@
-"""Plain values → the dataclasses of the schema: strict, with every problem at once, each with its path and line.
+"""Plain values → the records of the schema: strict, with every problem at once, each with its path and line.
 
 A small reader that follows the types of the fields. Libraries that report every problem generate code for each
 class at every start, which costs `check` more than its decision.
@@ -6,13 +6,15 @@ class at every start, which costs `check` more than its decision.
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields, is_dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
 from urllib.parse import urlsplit
+
+from msgspec import Struct
+from msgspec.structs import fields, replace
 
 from retrain.config.document import Keys, Problem, fill, parse, read
 from retrain.config.schema import Columns, Command, Config, ObservedAt, Size, Types, Url, conflicts, contradictions
@@ -84,7 +86,7 @@ def structure(kind: Any, value: Any, problems: list[Problem], keys: Keys = ()) -
     if reader is None and NoneType in options:
         (wanted,) = set(options) - {NoneType}
         return None if value is None else structure(wanted, value, problems, keys)
-    if is_dataclass(kind):
+    if isinstance(kind, type) and issubclass(kind, Struct):
         return _section(kind, value, problems, keys)
     try:
         return reader(value) if reader is not None else _choice(kind, value)
@@ -94,7 +96,7 @@ def structure(kind: Any, value: Any, problems: list[Problem], keys: Keys = ()) -
 
 
 def _section(kind: Any, values: Any, problems: list[Problem], keys: Keys) -> Any:
-    """The mapping as this dataclass; None where it lacks or misspells a key, or where a value does not fit."""
+    """The mapping as this record; None where it lacks or misspells a key, or where a value does not fit."""
     known = {field.name: field for field in fields(kind)}
     before = len(problems)
     if not isinstance(values, dict):
@@ -107,7 +109,7 @@ def _section(kind: Any, values: Any, problems: list[Problem], keys: Keys) -> Any
     for name, field in known.items():
         if name in values:
             found[name] = structure(field.type, values[name], problems, (*keys, name))
-        elif field.default is MISSING and field.default_factory is MISSING:
+        elif field.required:
             problems.append(((*keys, name), "is required"))
     unknown = sorted(str(key) for key in values if key not in known)
     problems += [((*keys, key), _unknown(key, known)) for key in unknown]
@@ -152,7 +154,7 @@ def _anchored(section: Any, base: Path) -> Any:
         value = getattr(section, name)
         if isinstance(value, Path):
             changes[name] = base / value
-        elif is_dataclass(value):
+        elif isinstance(value, Struct):
             changes[name] = _anchored(value, base)
     return replace(section, **changes) if changes else section
 

@@ -1,13 +1,14 @@
-"""The keys of config.yaml as dataclasses, each with its default, and which values contradict each other."""
+"""The keys of config.yaml as records, each with its default, and which values contradict each other."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from os.path import normpath
 from pathlib import Path
 from typing import NewType
 from urllib.parse import urlsplit
+
+from msgspec import Struct, field
 
 from retrain.config.document import Keys, Problem
 from retrain.core.records import Label
@@ -44,8 +45,7 @@ class MonitorType(StrEnum):
     JSON = "json"
 
 
-@dataclass(frozen=True, slots=True)
-class CountQueries:
+class CountQueries(Struct, frozen=True):
     """Queries of the three counts of a window."""
 
     tp: str
@@ -53,16 +53,14 @@ class CountQueries:
     fn: str
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedAt:
+class ObservedAt(Struct, frozen=True):
     """Queries of the end of the window, a signal each."""
 
     f1: str | None = None
     drift: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Monitoring:
+class Monitoring(Struct, frozen=True):
     """Where the metrics come from."""
 
     url: Url
@@ -81,16 +79,14 @@ class Monitoring:
     ca_file: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class KeepLogs:
+class KeepLogs(Struct, frozen=True):
     """Which logs of trainings and hooks are kept: so many of the latest, and none that is older."""
 
     count: Positive = Positive(200)
     age: timedelta = timedelta(days=90)
 
 
-@dataclass(frozen=True, slots=True)
-class Training:
+class Training(Struct, frozen=True):
     """The command that leaves a challenger behind."""
 
     command: Command = Command(("make", "train-model"))
@@ -102,8 +98,7 @@ class Training:
     keep_logs: KeepLogs = field(default_factory=KeepLogs)
 
 
-@dataclass(frozen=True, slots=True)
-class Models:
+class Models(Struct, frozen=True):
     """Where the artifacts live; `keep` versions stay for rollback; `trusted` types may be in a skops file."""
 
     champion: Path = Path("models/champion.joblib")
@@ -117,8 +112,7 @@ class Models:
         return self.champion.suffix == ".skops"
 
 
-@dataclass(frozen=True, slots=True)
-class Promotion:
+class Promotion(Struct, frozen=True):
     """The holdout, and what a challenger must show on it."""
 
     holdout: Path = Path("data/holdout.parquet")
@@ -141,16 +135,14 @@ class Promotion:
     probation: timedelta | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Notifications:
+class Notifications(Struct, frozen=True):
     """Who is notified, and how often."""
 
     heartbeat: Url | None = None
     repeat_after: timedelta = timedelta(hours=24)
 
 
-@dataclass(frozen=True, slots=True)
-class Monitor:
+class Monitor(Struct, frozen=True):
     """The embedded monitoring endpoint, `retrain monitor`."""
 
     log: Path = Path("data/predictions.csv")
@@ -164,8 +156,7 @@ class Monitor:
     listen: str = "127.0.0.1:9109"
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(Struct, frozen=True):
     """The whole of config.yaml; paths are absolute."""
 
     triggers: Triggers

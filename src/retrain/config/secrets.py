@@ -5,8 +5,9 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
+
+from msgspec import Struct
 
 from retrain.config.schema import Config
 
@@ -21,12 +22,14 @@ _SENT = "!$&'()*+,/:;=@"
 """What urllib3 leaves alone in the path of a URL."""
 
 
-@dataclass(frozen=True, slots=True)
-class Secrets:
+class Secrets(Struct, frozen=True):
     """What must not be shown (`values`) and what the training must not inherit (`variables`)."""
 
-    values: tuple[str, ...] = field(repr=False)
+    values: tuple[str, ...]
     variables: frozenset[str]
+
+    def __repr__(self) -> str:
+        return f"Secrets(variables={sorted(self.variables)})"
 
     def scrub(self, text: str) -> str:
         """The text with every secret value replaced by ***."""

@@ -1,7 +1,8 @@
 """One look at the monitor → each signal healthy, in breach, too small to judge, or unknown with its reason."""
 
-from dataclasses import replace
 from datetime import datetime, timedelta
+
+from msgspec.structs import replace
 
 from retrain.core.evidence import weigh
 from retrain.core.past import Past, Streak

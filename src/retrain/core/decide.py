@@ -1,9 +1,11 @@
 """May and must a check train or roll back? A pure, total function: every outcome has its reason, causes and numbers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import erfc, sqrt
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from retrain.core import evidence
 from retrain.core.assess import BY_NUMBERS, assess
@@ -30,8 +32,7 @@ CHANCE = 0.05
 LONGEST_BACKOFF = timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What a decision depends on besides the metrics, the past and the rules.
 
     `made_at` is when the served artifact was made (None: not known), `probation` how long a new champion is on
@@ -43,8 +44,7 @@ class Asked:
     forced: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """What one check saw and decided: the past before its readings and with them, the readings, the decision."""
 
     before: Past
@@ -220,8 +220,7 @@ def _named(assessment: Assessment) -> str:
 # ---------------------------------------------------------------- what holds a due training back
 
 
-@dataclass(frozen=True, slots=True)
-class Barrier:
+class Barrier(Struct, frozen=True):
     """What holds a due training back, until when (None: until a person acts), and the way round it."""
 
     reason: Reason

@@ -1,15 +1,15 @@
 """What happened: the events of the journal, frozen."""
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from retrain.core.records import Action, Assessment, Outcome, Reason
 from retrain.core.verdicts import Leaked, Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(Struct, frozen=True):
     """A check looked and decided. `served` is the version the metrics are about.
 
     `incident` names a failure or a state that needs a person; `news` says that this check told it. `known` is the
@@ -26,8 +26,7 @@ class Checked:
     known: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingStarted:
+class TrainingStarted(Struct, frozen=True):
     """The intent to train, written before the command starts."""
 
     run: str
@@ -35,8 +34,7 @@ class TrainingStarted:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingFinished:
+class TrainingFinished(Struct, frozen=True):
     """How a training ended. `news` says that a failure was told."""
 
     run: str
@@ -48,8 +46,7 @@ class TrainingFinished:
     news: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(Struct, frozen=True):
     """A look at the holdout, or the repetition of a recorded one (`repeated`: it costs no look).
 
     `question` is what was asked besides the three (metric, average, margin, level); `file` is the holdout
@@ -77,8 +74,7 @@ UNKNOWN_ROWS = "unknown"
 """Why a challenger is refused of which nobody knows the training rows."""
 
 
-@dataclass(frozen=True, slots=True)
-class NotJudged:
+class NotJudged(Struct, frozen=True):
     """The waiting challenger could not be judged, which was told.
 
     `refused` is all that a refusal hangs on, where a training has seen the holdout; UNKNOWN_ROWS where nobody knows.
@@ -96,8 +92,7 @@ class Swap(StrEnum):
     ROLLBACK = "rollback"
 
 
-@dataclass(frozen=True, slots=True)
-class SwapStarted:
+class SwapStarted(Struct, frozen=True):
     """The intent to move the link, written before it moves."""
 
     swap: Swap
@@ -107,8 +102,7 @@ class SwapStarted:
     forced: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SwapUndone:
+class SwapUndone(Struct, frozen=True):
     """A swap that was not completed: the champion before it serves. `failed`: since the hook after it failed."""
 
     version: str
@@ -117,8 +111,7 @@ class SwapUndone:
     failed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Promoted:
+class Promoted(Struct, frozen=True):
     """The challenger is the champion now."""
 
     version: str
@@ -127,8 +120,7 @@ class Promoted:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RolledBack:
+class RolledBack(Struct, frozen=True):
     """An earlier champion serves again."""
 
     version: str
@@ -136,23 +128,20 @@ class RolledBack:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(Struct, frozen=True):
     """A person turned the waiting challenger down."""
 
     version: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Adopted:
+class Adopted(Struct, frozen=True):
     """An ordinary champion file was taken into the registry as it was."""
 
     version: str
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryLost:
+class HistoryLost(Struct, frozen=True):
     """What came before is not known: the journal was damaged and is kept as the file `kept`, or it was gone ("").
 
     `served` is the version that served when a person settled this.
@@ -163,13 +152,12 @@ class HistoryLost:
     served: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Pruned:
+class Pruned(Struct, frozen=True):
     """So many events that were older than `before` were removed; `past` is what they all added up to, as JSON."""
 
     events: int
     before: datetime
-    past: str = field(repr=False)
+    past: str
 
 
 Event = (
@@ -189,8 +177,7 @@ Event = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One line of the journal."""
 
     id: int

@@ -5,9 +5,10 @@ much likelier its counts are at the lower F1 than at the threshold; the sum neve
 is solved from the tolerated number of false trainings a year (Siegmund 1985; its overshoot: Siegmund & Yakir 2007).
 """
 
-from dataclasses import replace
 from datetime import datetime
 from math import erf, exp, log, log1p, pi, sqrt
+
+from msgspec.structs import replace
 
 from retrain.core.past import Evidence
 from retrain.core.records import Counts, Weight

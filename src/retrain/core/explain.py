@@ -1,9 +1,10 @@
 """A verdict in words: a line for a log, a table for a terminal. For readers who know no statistics."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from math import floor, log10
 from textwrap import wrap
+
+from msgspec import Struct
 
 from retrain.core.judge import alpha_of
 from retrain.core.rules import Average, Gate, Guarantee, Metric
@@ -16,8 +17,7 @@ FRESH_MARGIN, MOST_ROWS = 1.2, 1e9
 _SHOWN, _WIDTH, _INDENT = 5, 80, 28
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """A line of the table. `meaning` is shown on a terminal only."""
 
     title: str

@@ -1,9 +1,10 @@
 """The journal → what matters now: a fold over its events, one step an event."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
+
+from msgspec.structs import replace
 
 from retrain.core import events
 from retrain.core.events import Checked, Entry, Event, Judged, Promoted, TrainingFinished

@@ -1,9 +1,10 @@
 """Does the challenger deserve it? A pure function of the tally, the rules and the number of the comparison."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from math import ldexp
 from sys import float_info
+
+from msgspec.structs import replace
 
 from retrain.core.events import Judged
 from retrain.core.records import Label

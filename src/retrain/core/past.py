@@ -1,8 +1,10 @@
 """All of the journal that the decisions need."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct, field
+from msgspec.structs import fields, replace
 
 from retrain.core.events import SwapStarted
 from retrain.core.records import Assessment, Counts, Reason, Signal, Unknown
@@ -20,8 +22,7 @@ PASSING = (UNKNOWN, FAILED, STUCK)
 """Kinds that end with the next check that works; the others last until all is healthy, or an event ends them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Streak:
+class Streak(Struct, frozen=True):
     """A signal's distinct windows in breach, in a row, since the last training that succeeded.
 
     `in_breach`, `value` and `counts` are what the last judged window said; `armed` is False for drift that stood at
@@ -49,8 +50,7 @@ class Streak:
         return assessment.dated and earlier(assessment.observed_at, self.latest)
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(Struct, frozen=True):
     """The score of the evidence rule under `rule`, and what is known of the windows.
 
     That is their number (up to a cap), their mean TP + FP + FN (`trials`), the mean seconds between two (`gap`) and
@@ -65,8 +65,7 @@ class Evidence:
     latest: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Probation:
+class Probation(Struct, frozen=True):
     """A promotion on probation: `before` served until `since` and showed `f1` last.
 
     `count` windows of the new champion in a row showed less, `window` was the last of them. `old` are the counts of
@@ -85,16 +84,14 @@ class Probation:
     failed_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OpenRun:
+class OpenRun(Struct, frozen=True):
     """A training that was started and has not been recorded as finished."""
 
     id: str
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Challenger:
+class Challenger(Struct, frozen=True):
     """What the last successful training left, and the latest ruling on it.
 
     `undone` says that it won and was put in service, but the hook after the swap failed; `refused` says why and on
@@ -114,8 +111,7 @@ class Challenger:
         return self.ruling is not None or self.refused != ""
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
+class Past(Struct, frozen=True):
     """All of the journal that the decisions need.
 
     `run` and `swap` were started and not recorded as ended. `lineage` are the champions before the present one,

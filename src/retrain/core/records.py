@@ -1,9 +1,10 @@
 """The nouns, frozen. Times are aware datetimes in UTC; a version is the SHA-256 of an artifact's bytes in hex."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from retrain.core.text import apart
 
@@ -63,8 +64,7 @@ OF_THE_ANSWER = frozenset(
 """Troubles of an answer as a whole; the others are those of one query."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(Struct, frozen=True):
     """Why there is no number: the cause as a clause, and what a person can do; `kind` is a Trouble."""
 
     kind: str
@@ -77,8 +77,7 @@ class Unknown:
         return f"{self.why} ({self.remedy})" if self.remedy else self.why
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(Struct, frozen=True):
     """True positives, false positives and false negatives of one window, as the monitor gave them."""
 
     tp: float
@@ -86,8 +85,7 @@ class Counts:
     fn: float
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """One look at the monitoring endpoint. A field is None where the configuration does not ask for it."""
 
     fetched_at: datetime
@@ -103,8 +101,7 @@ class Snapshot:
     """What the monitor says of a signal besides its number, e.g. {"drift": "feature=age"}."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(Struct, frozen=True):
     """One look at the metrics that was written down, and the version that served then (None: it is not known)."""
 
     snapshot: Snapshot
@@ -120,8 +117,7 @@ class State(StrEnum):
     TOO_FEW = "too_few"
 
 
-@dataclass(frozen=True, slots=True)
-class Weight:
+class Weight(Struct, frozen=True):
     """What one window adds to the evidence for a drop of F1.
 
     `score` is the log of how much likelier its counts are after the drop, `trials` the TP + FP + FN it was computed
@@ -133,8 +129,7 @@ class Weight:
     rule: str
 
 
-@dataclass(frozen=True, slots=True)
-class Assessment:
+class Assessment(Struct, frozen=True):
     """One signal of one snapshot, judged against its threshold.
 
     `above` says on which side of the threshold a breach lies, `series` describes the series, such as `feature=age`.
@@ -184,8 +179,7 @@ class Assessment:
         return ("positives", self.counts.tp + self.counts.fn) if self.counts is not None else None
 
 
-@dataclass(frozen=True, slots=True)
-class Breach:
+class Breach(Struct, frozen=True):
     """A signal on the wrong side of its threshold."""
 
     metric: Signal
@@ -234,8 +228,7 @@ _HEADS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """What to do and why, in parts.
 
     `causes` are clauses, one for each thing that was found; `hold` is what keeps a check from acting on them; `remedy`
@@ -277,8 +270,7 @@ class Outcome(StrEnum):
     INTERRUPTED = "interrupted"
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """One training: how it ended, in seconds, and the challenger's version if there is one."""
 
     id: str

@@ -1,9 +1,10 @@
 """The configured rules of both decisions, as the pure core needs them. Shares lie in 0–1."""
 
-from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import NewType
+
+from msgspec import Struct, field
 
 from retrain.core.records import Label, Signal
 
@@ -30,24 +31,21 @@ class Side(StrEnum):
     BELOW = "below"
 
 
-@dataclass(frozen=True, slots=True)
-class MaxAge:
+class MaxAge(Struct, frozen=True):
     """How old a reading may be; per signal, since labels come later than features."""
 
     f1: timedelta = timedelta(hours=24)
     drift: timedelta = timedelta(hours=24)
 
 
-@dataclass(frozen=True, slots=True)
-class EvidenceRule:
+class EvidenceRule(Struct, frozen=True):
     """Train when the windows together show that F1 has dropped by `min_drop`, and seldom by chance."""
 
     min_drop: Share
     false_retrains_per_year: Rate
 
 
-@dataclass(frozen=True, slots=True)
-class Triggers:
+class Triggers(Struct, frozen=True):
     """When `check` may train."""
 
     performance_threshold: Share | None = None
@@ -100,8 +98,7 @@ class Guarantee(StrEnum):
     PER_TEST = "per_test"
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
+class Gate(Struct, frozen=True):
     """What a challenger must show. `unopposed_floor` is the floor where there is no champion to beat."""
 
     metric: Metric = Metric.F1

@@ -6,10 +6,11 @@ standard error follows from its partial derivatives (the delta method, STATISTIC
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from math import ceil, log2, sqrt
 from statistics import NormalDist
 from typing import Literal
+
+from msgspec import Struct
 
 from retrain.core.records import Label
 from retrain.core.rules import Average, Gate, Metric
@@ -24,8 +25,7 @@ class UndefinedMetricError(Exception):
     """The metric has no value for this matrix; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+class Score(Struct, frozen=True):
     """A metric's value in 0–1 (MCC: -1–1) and its slope, per row of a cell."""
 
     value: float
@@ -145,8 +145,7 @@ FEWEST_DISCORDANT = 10
 """Below this many rows on which the models differ no interval works."""
 
 
-@dataclass(frozen=True, slots=True)
-class Paired:
+class Paired(Struct, frozen=True):
     """Two scores on the same rows, the standard error of their difference, the rows on which the models differ."""
 
     new: float

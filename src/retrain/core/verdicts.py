@@ -1,14 +1,14 @@
 """The nouns of a comparison, frozen: what was counted on the holdout, and the verdict."""
 
 from collections import Counter
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from retrain.core.records import Label
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(Struct, frozen=True):
     """`rows` holdout rows with this truth, this prediction of the champion and this one of the challenger."""
 
     truth: Label
@@ -17,8 +17,7 @@ class Cell:
     rows: int
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(Struct, frozen=True):
     """The holdout rows that have this value in this column, counted; None is the missing value."""
 
     column: str
@@ -26,16 +25,14 @@ class Slice:
     cells: tuple[Cell, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Leaked:
+class Leaked(Struct, frozen=True):
     """How many holdout rows occur in the training data of each model; None where that is not known."""
 
     challenger: int | None = None
     champion: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(Struct, frozen=True):
     """The holdout, counted: all that any metric of a confusion matrix needs.
 
     `champion` of every cell is None where there is no champion. `holdout` is the fingerprint of the rows'
@@ -97,8 +94,7 @@ class VerdictReason(StrEnum):
         return Ruling.REJECT if self in rejects else Ruling.INCONCLUSIVE
 
 
-@dataclass(frozen=True, slots=True)
-class SliceVerdict:
+class SliceVerdict(Struct, frozen=True):
     """The comparison on one slice of `rows` rows.
 
     `difference` is the gain there, None where the metric has no value; `tested` says whether the models differ on
@@ -113,8 +109,7 @@ class SliceVerdict:
     worse: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """The ruling on a challenger, its reason, and the numbers behind it; None where a number is not defined.
 
     `alpha` is the one-sided level of this comparison, `look` its number on this holdout, `detectable` the gain that

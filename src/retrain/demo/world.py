@@ -12,12 +12,13 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
 import joblib
 import numpy as np
 import pandas as pd
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 from sklearn.datasets import load_digits
 
 from retrain.demo import DATA, HOLDOUT, MARKER, MODELS, PREDICTIONS, STATE, TRAINING
@@ -37,8 +38,7 @@ NOISE = 0.75
 """Standard deviation of the sensor's noise in grey levels, once its gain is turned up."""
 
 
-@dataclass(frozen=True, slots=True)
-class World:
+class World(Struct, frozen=True):
     """Where the world stands: the day that passes next, how many have passed, and whether the scanner is worn."""
 
     next: date

@@ -1,9 +1,10 @@
 """The monitoring endpoint: does it answer, does every query give one value, and how old are the windows?"""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+
+from msgspec.structs import replace
 
 from retrain.config.schema import CountQueries, Monitoring, MonitorType, ObservedAt
 from retrain.context import Context

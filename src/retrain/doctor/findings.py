@@ -1,8 +1,9 @@
 """What a test found, in parts, for a person who has to repair it."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
+
+from msgspec import Struct
 
 
 class Severity(StrEnum):
@@ -13,8 +14,7 @@ class Severity(StrEnum):
     FAIL = "fail"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One thing that was tested: what was `seen` as a clause, the `numbers` behind it, and what a person can do."""
 
     severity: Severity

@@ -1,7 +1,8 @@
 """The gate on controls: challengers of which it is known that none deserves to be promoted."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from retrain.context import Context
 from retrain.core.events import Judged

@@ -5,7 +5,8 @@ import pwd
 import re
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from retrain.context import Context
 from retrain.core.text import one_line
@@ -24,8 +25,7 @@ _JOB = re.compile(r"\s*(?:@\w+|[^\s#]\S*(?:\s+\S+){4})\s+(.+)")
 _CHECK = re.compile(r"""(?:^|[\s/;&"'])retrain["']?\s(?:[^;&|]*\s)?check(?:\s|$)(?![^;&|]*--dry-run)""")
 
 
-@dataclass(frozen=True, slots=True)
-class Cron:
+class Cron(Struct, frozen=True):
     """The environment of a cron job: what it is in words, and whether a line of the crontab runs `retrain check`."""
 
     text: str

@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+from msgspec import Struct, field
 
 from retrain.context import Context
 from retrain.core.events import Judged
@@ -20,8 +21,7 @@ _AHEAD = timedelta(seconds=60)
 _LONG_AGO = timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(Struct, frozen=True):
     """What the journal means, every holdout comparison in it, and its last check.
 
     `trouble` is why it cannot be read; then the rest is that of an empty one.

@@ -3,9 +3,10 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from retrain.config.schema import Command, Training
 from retrain.context import Context

@@ -11,12 +11,14 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from retrain.config.secrets import basic, credentials
 from retrain.core.records import Trouble, Unknown
@@ -37,8 +39,7 @@ _SLACK = 0.1
 _REMEDIES = {401: "check monitoring.headers", 403: "check monitoring.headers", 404: "check monitoring.url"}
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(Struct, frozen=True):
     """What is sent, and what may be taken: time for all attempts together, bytes of a body, repeated attempts."""
 
     timeout: timedelta
@@ -48,8 +49,7 @@ class Bounds:
     ca_file: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
+class _Failure(Struct, frozen=True):
     """Why an attempt failed, and the seconds before another may be made (None: it would fail, too)."""
 
     why: Unknown

@@ -10,9 +10,10 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+
+from msgspec import Struct
 
 from retrain.config.schema import Config
 from retrain.core.text import duration, moment
@@ -25,8 +26,7 @@ SLACK = timedelta(minutes=1)
 """A lock may be held at most this much longer than its holder's time limits allow before it counts as stuck."""
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(Struct, frozen=True):
     """Who took the lock and when; `doing` names what takes long, empty while it only reads or writes."""
 
     command: str
@@ -39,8 +39,7 @@ class Holder:
         return f"retrain {self.command} (process {self.pid}, since {moment(self.since)}{doing})"
 
 
-@dataclass(slots=True)
-class Attempt:
+class Attempt(Struct):
     """The lock where it was free: its `descriptor`. Where it was not: None, and the `holder` if it is known.
 
     `outlived` may be set by who starts a training: then what has inherited the descriptor and still lives keeps the

@@ -2,13 +2,13 @@
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+from msgspec import Struct, field
 
 from retrain.config.schema import Config
 from retrain.core.records import Counts, Label
@@ -35,8 +35,7 @@ _SKIPPED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Quality:
+class Quality(Struct, frozen=True):
     """F1 of a window that ended at `end` (epoch seconds); `counts` are those of a binary F1."""
 
     end: float
@@ -45,8 +44,7 @@ class Quality:
     counts: Counts | None
 
 
-@dataclass(frozen=True, slots=True)
-class Drift:
+class Drift(Struct, frozen=True):
     """PSI by feature of a window of `rows` rows that ended at `end` (epoch seconds)."""
 
     end: float
@@ -54,8 +52,7 @@ class Drift:
     psi: Mapping[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Measures:
+class Measures(Struct, frozen=True):
     """All that is served. What is not defined is None or not there, and `problems` says why."""
 
     quality: Quality | None = None

@@ -2,11 +2,11 @@
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from retrain.config.schema import Monitor
@@ -20,8 +20,7 @@ Confusion = Counter[tuple[Label, Label]]
 _MOST_WINDOWS = 1000
 
 
-@dataclass(slots=True)
-class Window:
+class Window(Struct):
     """What is known of one window: its rows, the labelled ones by (label, prediction), its features while wanted."""
 
     rows: int = 0

@@ -4,12 +4,13 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import joblib
 import pandas as pd
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from retrain.core.records import Label
 from retrain.scoring import models, rows
@@ -26,8 +27,7 @@ Slices = Counter[tuple[str, Label | None, Triple]]
 """Column, value (None: missing) and what the models made of it → rows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """Some rows of the holdout, counted."""
 
     cells: Counter[Triple] = field(default_factory=Counter)

@@ -7,9 +7,10 @@ import resource
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+
+from msgspec import Struct
 
 from retrain.core.records import Label
 from retrain.tables import CHUNK, FileError
@@ -22,8 +23,7 @@ Triple = tuple[Label, Label | None, Label | None]
 """Truth, the champion's prediction, the challenger's; None without such a model."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True):
     """The holdout, and how it is read. Paths are absolute, `chunk` is in rows."""
 
     holdout: str
@@ -32,8 +32,7 @@ class Plan:
     chunk: int = CHUNK
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison(Plan):
+class Comparison(Plan, frozen=True, kw_only=True):
     """Two models; the columns whose values slice the holdout; the files of rows that each side was trained on.
 
     Without a challenger, controls are made from the champion's predictions. `trusted` are the types that skops files
@@ -49,8 +48,7 @@ class Comparison(Plan):
     known_champion: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingRows(Plan):
+class TrainingRows(Plan, frozen=True, kw_only=True):
     """Training data whose rows are to be remembered in a file."""
 
     data: str

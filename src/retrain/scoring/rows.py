@@ -5,12 +5,12 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
+from msgspec.structs import replace
 
 from retrain.scoring.plan import Comparison, Send, Side, TrainingRows, blamed
 from retrain.tables import FileError

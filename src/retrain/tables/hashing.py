@@ -8,7 +8,6 @@ file. They find accidents; they do not resist forgery.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 from numbers import Real
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from msgspec import Struct, field
 from pandas.api.types import is_numeric_dtype, is_object_dtype, is_string_dtype
 
 from retrain.core.judge import SKETCH
@@ -29,8 +29,7 @@ _SALTS = tuple(np.uint64(int(key, 16)) for key in _KEYS)
 _MISSING = np.uint64(0x9E3779B97F4A7C15)
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(Struct, frozen=True):
     """Some rows of a table, by their hashes; the same whatever their order, chunks, dtypes and file format.
 
     The hashes of all rows are added modulo 2⁶⁴, so that their order does not matter and a row that occurs twice does

@@ -2,11 +2,11 @@
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv
+from msgspec import Struct
 
 from retrain.tables import FileError
 from retrain.tables.values import MISSING
@@ -17,8 +17,7 @@ _LONGEST_QUOTED = 64 * 1024
 _REMEMBERED = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(Struct, frozen=True):
     """How far a CSV has been read: the offset behind the last complete record, the bytes before it, the header."""
 
     offset: int = 0
@@ -31,8 +30,7 @@ class Position:
         return bool(self.columns) and file.read(len(self.before)) == self.before
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Struct, frozen=True):
     """Some rows; the position behind them; the number of records that are not a row."""
 
     rows: Any

@@ -14,11 +14,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Literal, Self, cast, get_args
+
+from msgspec import Struct
 
 from retrain.config.schema import Promotion
 from retrain.core.text import size
@@ -34,8 +35,7 @@ _REFUSED = re.compile(
 Plan = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+class Allowance(Struct, frozen=True):
     """Bytes that each scoring process may take (None: no limit), and the way to more of them, for a person."""
 
     size: int | None

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
-from dataclasses import replace
 from urllib.parse import urlencode, urlsplit, urlunsplit
+
+from msgspec.structs import replace
 
 from retrain.core.records import Trouble, Unknown
 from retrain.effects.monitoring.prometheus_text import series

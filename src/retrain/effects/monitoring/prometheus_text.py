@@ -3,12 +3,13 @@
 import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from io import StringIO
 from itertools import islice
 from operator import eq, ne
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from retrain.core.records import Trouble, Unknown
 from retrain.effects.monitoring.readings import Answer, Reading, text_of, unparseable
@@ -31,8 +32,7 @@ _NAMES = 1000
 _SHOWN = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Selector:
+class Selector(Struct, frozen=True):
     """Which series are meant. A label that a series does not have is the empty text, as in Prometheus."""
 
     name: str | None
@@ -89,8 +89,7 @@ def series(name: str, labels: Mapping[str, str]) -> str:
     return f"{name}{{{inside}}}" if inside else name
 
 
-@dataclass(slots=True)
-class _Found:
+class _Found(Struct):
     """What one selector met: how many series, the first few, and one of the same name with other labels."""
 
     count: int = 0

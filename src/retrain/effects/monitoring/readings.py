@@ -7,9 +7,10 @@ The cause in an Unknown is what is said of the query (`is null`), or of the endp
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec import Struct, field
 
 from retrain.core.records import Trouble, Unknown
 from retrain.effects.http import html_page
@@ -21,8 +22,7 @@ _DIGITS = 300
 _A_TIME = "epoch seconds or ISO 8601 are needed"
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """One value as the endpoint gave it, a plain JSON value, and the labels of its series."""
 
     value: object

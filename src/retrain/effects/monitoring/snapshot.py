@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
-from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from retrain.config.schema import Monitoring, MonitorType
 from retrain.config.secrets import Secrets, credentials

@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from msgspec import Struct
 
 from retrain.config.schema import Models
 from retrain.effects.files import Stamp, stamp, sync_directory
@@ -18,8 +19,7 @@ from retrain.effects.registry.versions import (
 from retrain.errors import RetrainError, file_errors_told
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(Struct, frozen=True):
     """What the champion's path holds.
 
     `version` is None for an ordinary file that was not adopted yet, `made_at` for a link whose file is gone.

@@ -7,9 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+
+from msgspec import Struct
 
 from retrain.config.schema import KeepLogs, Training
 from retrain.effects import process
@@ -103,8 +104,7 @@ _SAME_REQUEST = 0.2
 """Seconds. timeout(1), systemd and a closing terminal send two signals at once and mean one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """What came of the command.
 
     `exit_code` is -N where signal N ended it, None where it could not be started (`problem` says why).
