@@ -1,6 +1,17 @@
 """What the journal adds up to: the line of champions, and which versions are worth keeping."""
 
-from retrain.core.events import Adopted, Checked, Event, Promoted, RolledBack, TrainingFinished
+from retrain.core.events import (
+    Adopted,
+    Checked,
+    Event,
+    HistoryLost,
+    Promoted,
+    RolledBack,
+    Swap,
+    SwapStarted,
+    SwapUndone,
+    TrainingFinished,
+)
 from retrain.core.fold import advance
 from retrain.core.past import Past
 from retrain.core.records import Action, Outcome, Reason
@@ -46,3 +57,32 @@ def test_a_check_that_looked_before_a_swap_does_not_take_it_back() -> None:
     assert advance(promoted, checked("A", known="A"), T0) == promoted
     assert advance(promoted, checked("A", known="B"), T0).served == "A"
     assert after(checked("A", known="")).served == "A"
+
+
+def test_a_history_is_that_of_what_it_saw_in_service() -> None:
+    """Promoted, adopted, rolled back to, or under way; also where the link was moved back to an earlier one by hand."""
+    past = after(Adopted("A"), Promoted("B", "A"), Promoted("C", "B"), RolledBack("B", "C"))
+    under_way = advance(past, SwapStarted(Swap.PROMOTION, "D", "B"), T0)
+    for served in (None, "A", "B", "C"):
+        assert past.lost(served) is None
+    assert under_way.lost("D") is None
+    assert advance(under_way, SwapUndone("D", "B", ""), T0).lost("D") is not None
+
+
+def test_a_history_without_what_serves_is_lost() -> None:
+    """It is new or an old copy: also where the version was trained and judged, but not put in service."""
+    trained = TrainingFinished("r", Outcome.SUCCEEDED, "", challenger="X")
+    for past in (Past(), after(trained), after(Adopted("A"), trained)):
+        lost = past.lost("X")
+        assert lost is not None
+        assert lost.why.startswith("this journal never saw champion X put in service")
+        assert lost.remedy.endswith("run retrain doctor --repair")
+
+
+def test_a_settled_loss_takes_what_serves_for_the_champion() -> None:
+    """From then on: the line goes on with it, it waits no longer as a challenger, and the loss is counted."""
+    trained = TrainingFinished("r", Outcome.SUCCEEDED, "", challenger="X")
+    past = after(Adopted("A"), trained, HistoryLost("", "", "X"))
+    assert (past.served, past.lineage, past.challenger) == ("X", ("A",), None)
+    assert (past.lost("X"), past.losses, past.lost_at) == (None, 1, T0)
+    assert after(HistoryLost("", "")).served is None
