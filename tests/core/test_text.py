@@ -101,3 +101,11 @@ def test_the_remedy_of_an_unknown_stands_in_brackets() -> None:
         Unknown("missing", "no series matches f1", "check the name").message == "no series matches f1 (check the name)"
     )
     assert Unknown("missing", "no series matches f1").message == "no series matches f1"
+
+
+def test_the_last_lines_of_an_output_are_those_that_say_something() -> None:
+    """As a terminal shows them in the end: a progress bar overwrites itself."""
+    output = "1\n2\n\n \n3\r\n\x1b[31m4\x1b[0m\n 10%\r 55%\rdone 100%\r\nno newline"
+    assert text.last_lines(output, 4) == ("3", "4", "done 100%", "no newline")
+    assert text.last_lines("\n \n") == ()
+    assert text.last_lines("x" * 400) == ("x" * 299 + "…",)

@@ -153,6 +153,12 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def foreseen(configured: Training, environment: dict[str, str]) -> str | None:
+    """What is said to keep the command from starting, before it is tried."""
+    found = training.obstacle(configured, environment)
+    return found.message if found is not None else None
+
+
 UNTIL_GO = "while [ ! -e go ]; do sleep 0.02; done\n"
 FOR_EVER = "while :; do sleep 0.02; done\n"
 
@@ -219,7 +225,7 @@ def test_a_command_that_is_not_found(place: Place) -> None:
     assert "training.environment" in ended.problem
     assert ended.tail == ()
     configured = Training(command=Command(("no-such-trainer",)), directory=place.root)
-    assert training.obstacle(configured, place.environment) == ended.problem
+    assert foreseen(configured, place.environment) == ended.problem
 
 
 @pytest.mark.parametrize(
@@ -242,7 +248,7 @@ def test_a_file_that_cannot_be_started(place: Place, text: str | None, mode: int
     assert said in ended.problem
     assert "train" in ended.problem
     configured = Training(command=Command(("./train",)), directory=place.root)
-    assert training.obstacle(configured, place.environment) == ended.problem
+    assert foreseen(configured, place.environment) == ended.problem
 
 
 @pytest.mark.parametrize("command", ["true", "/bin/sh", sys.executable])
@@ -267,7 +273,7 @@ def test_a_directory_that_cannot_be_entered(place: Place, there: bool) -> None:
     assert ended.exit_code is None
     assert ended.problem is not None
     assert str(place.root) in ended.problem
-    assert training.obstacle(configured, place.environment) == ended.problem
+    assert foreseen(configured, place.environment) == ended.problem
     assert "training.directory" in ended.problem
 
 
@@ -345,15 +351,15 @@ def test_an_existing_log_is_continued(place: Place) -> None:
         (b"\n \n\t\n", ()),
         (b"1\n2\n\n3\n4\n  \n5\n6\n", ("2", "3", "4", "5", "6")),
         (b"no newline", ("no newline",)),
-        (b"  indented\n", ("  indented",)),
-        (b"a\tb\r\n", ("a       b",)),
+        (b"  indented\n", ("indented",)),
+        (b"a\tb\r\n", ("a b",)),
         (b"\x1b[1;31mred\x1b[0m \x1b]0;title\x07plain\n", ("red plain",)),
         (b"\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\ \x1b(B\x1b7ok\n", ("link ok",)),
         (b"bell\x07 null\x00 back\x08 \xe2\x80\xaeright-to-left\n", ("bell null back right-to-left",)),
         (b" 10%\r 55%\rdone 100%\r\nnext\n", ("done 100%", "next")),
         (b"caf\xc3\xa9 \xff\n", ("café \ufffd",)),
-        (b"x" * 400, ("x" * 300,)),
-        (b"lost\n" + b"y" * 8192, ("y" * 300,)),
+        (b"x" * 400, ("x" * 299 + "…",)),
+        (b"lost\n" + b"y" * 8192, ("y" * 299 + "…",)),
     ],
 )
 def test_the_tail(place: Place, written: bytes, tail: tuple[str, ...]) -> None:

@@ -75,3 +75,12 @@ def printable(text: str, kept: str = "") -> str:
         return text
     text = re.sub(_ESCAPE_SEQUENCE, "", text)
     return "".join(sign if sign.isprintable() or sign in kept else " " for sign in text)
+
+
+def last_lines(output: str, count: int = 5, most: int = 300) -> tuple[str, ...]:
+    """The last lines of a program's output that say something, each as a terminal shows it in the end.
+
+    A progress bar overwrites itself after each carriage return.
+    """
+    lines = (one_line(line.rstrip("\r").rpartition("\r")[2], most) for line in output.split("\n"))
+    return tuple(filter(None, lines))[-count:]

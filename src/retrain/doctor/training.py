@@ -33,7 +33,10 @@ def commands(context: Context) -> Iterator[Finding]:
         plain = training.environment(context.environ, context.secrets.variables, hook, {})
         problem = training.obstacle(hook, plain, "promotion.after")
         what = "after a swap"
-        yield fail(what, problem) if problem is not None else ok(what, f"{after[0]} exists and may be run")
+        if problem is not None:
+            yield fail(what, problem.why, remedy=problem.remedy)
+        else:
+            yield ok(what, f"{after[0]} exists and may be run")
 
 
 def data(context: Context) -> Iterator[Finding]:
@@ -47,17 +50,17 @@ def data(context: Context) -> Iterator[Finding]:
         yield ok(what, f"{file} can be read")
 
 
-def _training(asked: Training, environment: dict[str, str], clean: Callable[[str], str]) -> Finding:
+def _training(asked: Training, environment: dict[str, str], scrub: Callable[[str], str]) -> Finding:
     what, program = "training", asked.command[0]
     problem = training.obstacle(asked, environment)
     if problem is not None:
-        return fail(what, problem)
+        return fail(what, problem.why, remedy=problem.remedy)
     if Path(program).name not in _MAKES:
         return ok(
             what, f"{program} exists and may be run in {asked.directory}; only a training shows whether it trains"
         )
     dry = replace(asked, command=Command((program, "-n", *asked.command[1:])), timeout=_LIMIT, grace=_GRACE)
-    ended, shown = _rehearsed(dry, environment, clean), f"`{' '.join(dry.command)}`"
+    ended, shown = _rehearsed(dry, environment, scrub), f"`{' '.join(dry.command)}`"
     last = ended.tail[-1] if ended.tail else ""
     if ended.problem is not None:
         return fail(what, ended.problem)
@@ -69,11 +72,11 @@ def _training(asked: Training, environment: dict[str, str], clean: Callable[[str
     return ok(what, f"{shown} finds its target and what that needs in {asked.directory}")
 
 
-def _rehearsed(dry: Training, environment: dict[str, str], clean: Callable[[str], str]) -> training.Ended:
+def _rehearsed(dry: Training, environment: dict[str, str], scrub: Callable[[str], str]) -> training.Ended:
     """What came of a command that only shows what it would do. Raises Stopped when retrain was sent a signal."""
     try:
         with tempfile.TemporaryDirectory(prefix="retrain-doctor-") as apart, Path(os.devnull).open() as nothing:
-            ended = training.run(dry, environment, Path(apart) / "log", nothing.fileno(), None, clean)
+            ended = training.run(dry, environment, Path(apart) / "log", nothing.fileno(), None, scrub)
     except OSError as error:
         raise RetrainError(f"no temporary file can be written: {error.strerror} (see TMPDIR)") from error
     if ended.signal is not None:

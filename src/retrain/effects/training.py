@@ -1,0 +1,299 @@
+"""The training command, and every other that is to end with its whole process group: run, recorded in a log.
+
+Whoever sends the controller a signal meanwhile means the command: it gets the signal, and the grace to act on it.
+"""
+
+import errno
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from msgspec import Struct
+
+from retrain.config.schema import KeepLogs, Training
+from retrain.core.text import last_lines
+from retrain.effects import process
+from retrain.effects.process import Process
+from retrain.errors import RetrainError
+
+_TAIL_BYTES = 8 * 1024
+_READ_BYTES = 64 * 1024
+"""So much is read for the tail that what is cut off at its beginning is not in the tail."""
+_ECHO_BYTES = 1024**2
+_OUTER_MAKE = frozenset({"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"})
+_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_SAME_REQUEST = 0.2
+"""Seconds. timeout(1), systemd and a closing terminal send two signals at once and mean one."""
+
+
+class Ended(Struct, frozen=True):
+    """How the command ended.
+
+    `exit_code` is -N where signal N ended it, None where it could not be started (`problem` says why).
+    `signal` is the first one that the controller was sent meanwhile. `tail` is the end of the log, for a message.
+    """
+
+    exit_code: int | None
+    seconds: float
+    timed_out: bool
+    signal: int | None
+    tail: tuple[str, ...]
+    problem: str | None
+
+
+def how_it_ended(ended: Ended) -> str:
+    """The end of a command that was started, in words."""
+    code = ended.exit_code or 0
+    return f"exited {code}" if code >= 0 else f"was ended by signal {-code}"
+
+
+def environment(
+    base: Mapping[str, str], secret_variables: frozenset[str], training: Training, extra: Mapping[str, str]
+) -> dict[str, str]:
+    """The environment of the command: no outer make, no secrets, plus what the configuration and the run add."""
+    withheld = _OUTER_MAKE | secret_variables
+    kept = {name: value for name, value in base.items() if name not in withheld}
+    return {**kept, **training.environment, **extra}
+
+
+def run(  # noqa: PLR0913, PLR0917  (what runs, where its output goes, and what of that may be shown)
+    training: Training,
+    environment: Mapping[str, str],
+    log: Path,
+    lock_fd: int,
+    echo: Callable[[bytes], None] | None,
+    scrub: Callable[[str], str] = str,
+    *,
+    key: str = "training.command",
+) -> Ended:
+    """The end of the command, once nothing of its process group runs any more.
+
+    Its output goes straight to the file `log`, so a training outlives a killed controller undisturbed; `echo`
+    gets the same bytes as they come, `scrub` takes secrets out of the tail. The command inherits `lock_fd` and so
+    keeps the lock while it runs. `key` is where the configuration has the command.
+    Raises RetrainError if the log cannot be written.
+    """
+    began = time.monotonic()
+    with _opened(log) as output:
+        start = os.fstat(output).st_size
+        with _recorded_signals() as received:
+            try:
+                started = process.start(
+                    training.command, training.directory, environment, output=output, inherited=lock_fd
+                )
+            except (OSError, ValueError) as error:
+                why = _why_not_started(training, environment, error, key).message
+                return Ended(None, time.monotonic() - began, False, received.first, (), why)
+            follower = _Follower(output, start, echo)
+            try:
+                timed_out = _wait(started, training, received, follower)
+            finally:
+                exit_code = process.end(started)
+            while follower.more():
+                pass
+        seconds = time.monotonic() - began
+        return Ended(exit_code, seconds, timed_out, received.first, _tail(output, start, scrub), None)
+
+
+def _wait(started: Process, training: Training, received: "_Received", follower: "_Follower") -> bool:
+    """Whether the time limit was reached. On return the command has ended or has used up its grace."""
+
+    def is_over() -> bool:
+        return process.exit_code(started) is not None or received.first is not None
+
+    in_time = process.until(is_over, training.timeout.total_seconds(), follower.more)
+    if process.exit_code(started) is None:
+        process.ask(started, received.first or signal.SIGTERM)
+        grace = training.grace.total_seconds()
+        process.until(lambda: received.insistent or process.is_gone(started), grace, follower.more)
+    return not in_time
+
+
+class _Received:
+    """The signals that the controller was sent, with their times."""
+
+    def __init__(self) -> None:
+        self.signals: list[tuple[int, float]] = []
+
+    def record(self, number: int, _frame: object) -> None:
+        self.signals.append((number, time.monotonic()))
+
+    @property
+    def first(self) -> int | None:
+        return self.signals[0][0] if self.signals else None
+
+    @property
+    def insistent(self) -> bool:
+        """Whether a second signal came that is not part of the same request."""
+        return bool(self.signals) and self.signals[-1][1] - self.signals[0][1] > _SAME_REQUEST
+
+
+@contextmanager
+def _recorded_signals() -> Iterator[_Received]:
+    """The signals sent from now on, recorded instead of handled. Only the main thread may do this."""
+    received, before = _Received(), {}
+    try:
+        if threading.current_thread() is threading.main_thread():
+            for number in _STOPPING:
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):  # ignored on purpose, by nohup for one
+                    before[number] = signal.signal(number, received.record)
+            if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:  # the kernel would throw the exit code away
+                before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# ---------------------------------------------------------------- the log
+
+
+@contextmanager
+def _opened(log: Path) -> Iterator[int]:
+    """The descriptor of the log, made if it is missing."""
+    try:
+        descriptor = os.open(log, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    except OSError as error:
+        why = f"{log}: the log of the command cannot be written: {error.strerror}"
+        raise RetrainError(f"{why} (correct the directory, or change `state`)") from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+class _Follower:
+    """Shows what is new in the log."""
+
+    def __init__(self, log: int, position: int, echo: Callable[[bytes], None] | None) -> None:
+        self.log, self.position, self.echo = log, position, echo
+
+    def more(self) -> bool:
+        """Whether there was anything new to show."""
+        if self.echo is None:
+            return False
+        new = os.pread(self.log, _ECHO_BYTES, self.position)
+        self.position += len(new)
+        try:
+            if new:
+                self.echo(new)
+        except OSError:  # the terminal is gone, the training is not
+            self.echo = None
+        return bool(new)
+
+
+def _tail(log: int, start: int, scrub: Callable[[str], str]) -> tuple[str, ...]:
+    """The last lines of the log. Secrets go before anything is cut: half a secret is not recognised."""
+    begin = max(start, os.fstat(log).st_size - _READ_BYTES)
+    return last_lines(scrub(os.pread(log, _READ_BYTES, begin).decode(errors="replace"))[-_TAIL_BYTES:])
+
+
+def tidy(logs: Path, keep: KeepLogs, now: datetime) -> int:
+    """Remove the logs of this directory that are too old, and those beyond the latest so many; return their number."""
+    removed = 0
+    try:
+        latest = sorted(_dated(logs), reverse=True)
+        for place, (written, path) in enumerate(latest):
+            if place >= keep.count or written < (now - keep.age).timestamp():
+                path.unlink(missing_ok=True)
+                removed += 1
+    except OSError as error:
+        raise RetrainError(f"{logs}: old logs cannot be removed: {error.strerror}") from error
+    return removed
+
+
+def _dated(logs: Path) -> Iterator[tuple[float, Path]]:
+    for path in logs.glob("*.log"):
+        with suppress(FileNotFoundError):  # another command tidies, too
+            if path.is_file():
+                yield path.stat().st_mtime, path
+
+
+# ---------------------------------------------------------------- why a command cannot be started
+
+
+class Obstacle(Struct, frozen=True):
+    """Why a command cannot be started, and what a person can do."""
+
+    why: str
+    remedy: str
+
+    @property
+    def message(self) -> str:
+        """Cause and remedy."""
+        return f"{self.why} ({self.remedy})"
+
+
+def obstacle(training: Training, environment: Mapping[str, str], key: str = "training.command") -> Obstacle | None:
+    """Why the command could not be started, as far as can be seen without starting it.
+
+    `key` is where the configuration has the command.
+    """
+    found = _found(training, environment)
+    problem: OSError | None = None
+    if not _may_enter(training.directory) or found is None or not found.exists():
+        problem = FileNotFoundError()
+    elif found.is_dir() or not os.access(found, os.X_OK):
+        problem = PermissionError()
+    else:
+        problem = _no_program(found)
+    return _why_not_started(training, environment, problem, key) if problem is not None else None
+
+
+def _why_not_started(
+    training: Training, environment: Mapping[str, str], error: OSError | ValueError, key: str
+) -> Obstacle:
+    program, directory = training.command[0], training.directory
+    if not _may_enter(directory):
+        why = f"the directory {directory} does not exist or may not be entered"
+        return Obstacle(why, "create it, or change training.directory")
+    found = _found(training, environment)
+    match error:
+        case FileNotFoundError() if found is None:
+            why = f"the command {program} was not found in PATH={_path(environment)}"
+            path = "set PATH in training.environment (that of cron is short)"
+            return Obstacle(why, f"install it, give its absolute path in {key}, or {path}")
+        case FileNotFoundError() if found is not None and found.exists():
+            why = f"the interpreter that {found} names in its first line does not exist"
+            return Obstacle(why, "correct the line that begins with #!")
+        case FileNotFoundError():
+            return Obstacle(f"the command {found} does not exist", f"create it, or change {key}")
+        case PermissionError():
+            return Obstacle(f"the command {program} may not be executed", f"chmod +x it, or change {key}")
+        case OSError(errno=errno.ENOEXEC):
+            return Obstacle(f"the command {program} is not a program", "a script needs a first line such as #!/bin/sh")
+        case _:
+            return Obstacle(f"the command {program} failed to start: {error}", f"check {key} and training.environment")
+
+
+def _no_program(file: Path) -> OSError | None:
+    """The error of the kernel for a file that is no program; None also where its content cannot be read."""
+    with suppress(OSError), file.open("rb") as opened:
+        head = opened.read(256)
+        if head.startswith(b"#!"):
+            words = head[2:].splitlines()[0].split()
+            return None if words and Path(os.fsdecode(words[0])).exists() else FileNotFoundError()
+        if b"\0" not in head:
+            return OSError(errno.ENOEXEC, "")
+    return None
+
+
+def _may_enter(directory: Path) -> bool:
+    return directory.is_dir() and os.access(directory, os.X_OK)
+
+
+def _found(training: Training, environment: Mapping[str, str]) -> Path | None:
+    """The file that the command's first word means, there or in the command's own PATH."""
+    program = training.command[0]
+    found = training.directory / program if "/" in program else shutil.which(program, path=_path(environment))
+    return Path(found) if found is not None else None
+
+
+def _path(environment: Mapping[str, str]) -> str:
+    return os.pathsep.join(os.get_exec_path(environment))
