@@ -1,6 +1,8 @@
 """config.yaml → Config, or a ConfigError that says all that is wrong with it, where, and no secret."""
 
 import os
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -146,7 +148,7 @@ def test_every_count_of_seconds_is_a_duration_up_to_ten_years(home: Path) -> Non
 
 @pytest.mark.parametrize("section", ["triggers", "monitoring", "training", "models", "promotion", "monitor"])
 def test_a_section_whose_keys_are_all_commented_out_is_as_good_as_absent(home: Path, section: str) -> None:
-    """YAML makes null of it; the defaults hold, and a section that is needed is told so."""
+    """YAML makes null of it; the defaults hold, and a section that is needed is named."""
     config = f"{section}:\n  # nothing here\n"
     if section == "triggers":
         assert complaints(home, config)[0].startswith("1: triggers: nothing can trigger a training")
@@ -177,7 +179,7 @@ def test_paths_are_relative_to_the_file(home: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_skops_files_and_the_types_they_may_have(home: Path) -> None:
-    """Where both names end in .skops, and in no other case, the types that the configuration lists are trusted."""
+    """Where both names end in .skops, and only there, the types that the configuration lists are trusted."""
     content = "models: {champion: m/a.skops, challenger: m/b.skops, trusted: [sklearn.tree._tree.Tree]}"
     (home / "config.yaml").write_text(SMALLEST + content)
     config, _ = load(home / "config.yaml", {})
@@ -279,12 +281,12 @@ def test_keys_and_sections(home: Path, content: str, expected: str) -> None:
         ("triggers.drift_breach", ["Above", "on", "1", "{}"], "one of above, below"),
         (
             "triggers.cooldown",
-            ["6", "6 h", "-6h", "h", "1w", "null", "1:30", "[6h]", "1e3s", "٣٣"],
+            ["6", "6 h", "-6h", "h", "1w", "null", "1:30", "[6h]", "1e3s", "٣٣", "٣٣h", "1.h", ".5h"],
             "a duration such as",
         ),
         ("triggers.max_age", ["24", "null", "[1h, 2h]"], "a duration such as"),
         ("triggers.max_age.f1", ["24"], "a duration such as"),
-        ("monitoring.max_body", ["0B", "5", "5 mib", "-5MiB", "1.5MiB"], "a size such as"),
+        ("monitoring.max_body", ["0B", "5", "5 mib", "5  MiB", "5MiB ago", "-5MiB", "1.5MiB"], "a size such as"),
         ("models.trusted", ["null", "a.B", "[1]", "['']", "{a: b}"], "a list of types, with their modules"),
         ("promotion.max_memory", ["0B", "2", "2 gib", "-2GiB"], "a size such as"),
         ("monitoring.type", ["grafana", "null"], "one of metrics, prometheus, json"),
@@ -299,13 +301,12 @@ def test_keys_and_sections(home: Path, content: str, expected: str) -> None:
     ],
 )
 def test_wrong_types_and_ranges(home: Path, path: str, values: list[str], sentence: str) -> None:
-    """Each is told once, with its place and, where it is a plain value, with the value as the file has it."""
+    """Each is reported once, with its place and, where it is a plain value, with the value as the file has it."""
     *sections, key = path.split(".")
     for value in values:
         lines = [f"{'  ' * depth}{name}:" for depth, name in enumerate(sections)]
         content = "\n".join([*lines, f"{'  ' * len(sections)}{key}: {value}"])
-        told = [line for line in complaints(home, content) if f" {path}: " in line]
-        (line,) = told
+        (line,) = (line for line in complaints(home, content) if f" {path}: " in line)
         assert line.startswith(f"{len(sections) + 1}: {path}: ")
         assert f"is not {sentence}" in line
         assert len(line) < 200
@@ -329,7 +330,7 @@ def test_wrong_types_and_ranges(home: Path, path: str, values: list[str], senten
     ],
 )
 def test_urls(home: Path, url: str, sentence: str) -> None:
-    """What no request could be made of is told before the first request."""
+    """What no request can be made of is an error of the configuration, before the first request."""
     (line,) = complaints(home, SMALLEST + yaml.safe_dump({"monitoring": {"url": url}}))
     assert line.startswith(f"3: monitoring.url: {sentence}")
 
@@ -345,6 +346,30 @@ def test_urls(home: Path, url: str, sentence: str) -> None:
 def test_commands_and_mappings(home: Path, content: str, sentence: str) -> None:
     """Values whose form is wrong inside."""
     assert complaints(home, SMALLEST + content) == [sentence]
+
+
+def test_every_problem_of_a_value_with_parts(home: Path) -> None:
+    """One value for both signals is reported once, each part of two with its own path, at every depth."""
+    content = "triggers: {max_age: %s, evidence: {min_drop: x}, max_model_age: 90d}"
+    rate = "1: triggers.evidence.false_retrains_per_year: is required"
+    drop = "1: triggers.evidence.min_drop: x is not a number from 0 to 1"
+    age = "is not a duration such as 90s, 15m, 6h or 7d"
+    assert complaints(home, content % "5") == [f"1: triggers.max_age: 5 {age}", drop, rate]
+    assert complaints(home, content % "{f1: 5, drift: 6}") == [
+        f"1: triggers.max_age.f1: 5 {age}",
+        f"1: triggers.max_age.drift: 6 {age}",
+        drop,
+        rate,
+    ]
+
+
+def test_a_configuration_in_order_is_read_with_little(home: Path) -> None:
+    """No library that generates code for each class, and nothing that only a problem needs: cron starts us often."""
+    path = written(home, WATCHED)
+    code = f"import sys; from pathlib import Path; from retrain.config import load; load(Path({str(path)!r}), {{}})"
+    code += "; print(*sys.modules)"
+    loaded_modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert not {"attr", "attrs", "cattrs", "pydantic", "difflib", "shlex"} & set(loaded_modules.split())
 
 
 # ---------------------------------------------------------------- keys that do not fit together
@@ -408,7 +433,7 @@ def test_commands_and_mappings(home: Path, content: str, sentence: str) -> None:
     ],
 )
 def test_keys_that_do_not_fit_together(home: Path, content: str, expected: list[str]) -> None:
-    """What each key alone could not tell; all of them at once."""
+    """What no key shows alone; all of them at once."""
     lines = complaints(home, content)
     assert len(lines) == len(expected)
     assert all(line.startswith(start) for line, start in zip(lines, expected, strict=True)), lines
@@ -441,7 +466,7 @@ def test_variables(home: Path) -> None:
 
 @pytest.mark.parametrize("text", ["${", "${}", "${1}", "${A-b}", "${A", "${A:-${B}}", "${ A }"])
 def test_what_looks_like_a_variable_and_is_none(home: Path, text: str) -> None:
-    """It is told: taken as it stands, the monitoring endpoint would get it for a password."""
+    """It is an error: taken as it stands, it would be sent to the monitoring endpoint as a password."""
     (line,) = complaints(home, SMALLEST + f"monitoring:\n  url: http://h\n  f1: '{text}'", B="b")
     assert (
         line == r'4: monitoring.f1: has a "${" that is neither ${VAR} nor ${VAR:-default} (write \${ for a literal one)'
@@ -521,7 +546,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-def test_no_error_tells_a_secret(home: Path, broken: str) -> None:
+def test_no_error_shows_a_secret(home: Path, broken: str) -> None:
     """Whatever else is wrong, before a good part with secrets, after it, and alone."""
     for content in (broken, f"{broken}\n{SECRETIVE}", f"{SECRETIVE}{broken}\n"):
         with pytest.raises(ConfigError) as caught:

@@ -99,7 +99,7 @@ def test_with_json_a_failure_is_one_object_too(project: Project, words: tuple[st
 
 
 def test_json_of_unknown_metrics_is_the_decision(project: Project) -> None:
-    """A check that could not tell is a decision, not an error: reason unknown, exit 4."""
+    """A check without metrics is a decision, not an error: reason unknown, exit 4."""
     project.metrics(f1=None)
     done = project.run("check", "--json")
     assert done.returncode == 4
@@ -118,8 +118,8 @@ def test_the_json_of_the_guide_is_what_the_commands_say(project: Project) -> Non
     project.serve(project.models.weak)
     project.metrics(f1=0.5, drift=0.9)
     for command in ("check", "promote"):
-        (told,) = blocks(section(GUIDE["json"], command), "json")
-        assert shape(project.json(command)) == shape(json.loads(told))
+        (shown,) = blocks(section(GUIDE["json"], command), "json")
+        assert shape(project.json(command)) == shape(json.loads(shown))
     (failure,) = blocks(section(GUIDE["json"], "The objects that --json prints"), "json")
     assert shape(project.json("promote", "nosuch")) == shape(json.loads(failure))
 
@@ -184,7 +184,7 @@ def test_status_works_before_anything_has_happened_and_writes_nothing(project: P
     assert set(project.json("status")) >= {"champion", "challenger", "last_check", "held_back", "events"}
 
 
-def test_status_tells_what_holds_training_back_and_until_when(project: Project) -> None:
+def test_status_shows_what_holds_training_back_and_until_when(project: Project) -> None:
     """Why is nothing happening, and what happens next."""
     project.serve(project.models.weak)
     project.metrics(f1=0.78)
