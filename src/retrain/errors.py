@@ -61,8 +61,8 @@ class Stopped(BaseException):
 
 
 @contextmanager
-def file_errors_told(path: Path) -> Iterator[None]:
-    """Raise RetrainError, which names the file, where the operating system refuses something about it."""
+def file_errors(path: Path) -> Iterator[None]:
+    """Raise RetrainError that names the file where the operating system refuses an operation on it."""
     try:
         yield
     except OSError as error:

@@ -16,7 +16,7 @@ import msgspec
 from retrain.core.events import Checked, Entry, Event, Judged, Pruned
 from retrain.core.fold import advance, fold
 from retrain.core.past import Past
-from retrain.errors import RetrainError, file_errors_told
+from retrain.errors import RetrainError, file_errors
 
 _TURNING_POINT = "kind NOT IN ('Checked', 'SwapStarted')"
 _JUDGED = f"{_TURNING_POINT} AND +kind = 'Judged'"
@@ -145,7 +145,7 @@ class Journal:
     def _refuse_replaced(self) -> None:
         if self._file is None:
             return
-        with file_errors_told(self._file):
+        with file_errors(self._file):
             now = self._file.stat().st_ino if self._file.exists() else 0
         if now != self._inode:
             raise RetrainError(f"{self._file}: was replaced while this command ran; run it again")

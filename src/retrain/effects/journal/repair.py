@@ -6,7 +6,7 @@ from pathlib import Path
 from retrain.core.events import HistoryLost
 from retrain.effects.files import sync_directory
 from retrain.effects.journal.file import NAME, DamagedError, files_of, open_journal, set_aside
-from retrain.errors import RetrainError, file_errors_told
+from retrain.errors import RetrainError, file_errors
 
 _MEBIBYTE = 1024**2
 
@@ -19,7 +19,7 @@ def damage(state: Path) -> str | None:
     path = state / NAME
     for file in files_of(path):
         # A read that fails is damage to SQLite.
-        with file_errors_told(file), file.open("rb") as content:
+        with file_errors(file), file.open("rb") as content:
             while content.read(_MEBIBYTE):
                 pass
     try:
@@ -43,7 +43,7 @@ def begin_anew(state: Path, kept: Path, served: str | None, at: datetime) -> Non
     After a crash anywhere in this a second call finishes it, and until then no command goes on without that knowledge.
     """
     path, fresh = state / NAME, state / f"{NAME}.new"
-    with file_errors_told(path):
+    with file_errors(path):
         for leftover in files_of(fresh):
             leftover.unlink()
         with open_journal(state, name=fresh.name) as journal:

@@ -16,7 +16,7 @@ from retrain.effects.registry.versions import (
     file_of,
     note_use,
 )
-from retrain.errors import RetrainError, file_errors_told
+from retrain.errors import RetrainError, file_errors
 
 
 class Served(Struct, frozen=True):
@@ -33,7 +33,7 @@ class Served(Struct, frozen=True):
 def served(models: Models) -> Served | None:
     """What the service loads now; None when nothing is there."""
     link = models.champion
-    with file_errors_told(link):
+    with file_errors(link):
         target = link.readlink() if link.is_symlink() else None
         made_at = datetime.fromtimestamp(link.stat().st_mtime, UTC) if link.exists() else None
     if target is None and made_at is None:
@@ -71,7 +71,7 @@ def _refuse_changed(path: Path, before: Stamp | None) -> None:
 def point(models: Models, version: str | None) -> None:
     """Let the champion's path be this version: a relative link, replaced atomically. None removes it."""
     link = models.champion
-    with file_errors_told(link):
+    with file_errors(link):
         leaving = Path(os.path.realpath(link))
         if version is None:
             link.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from retrain.config.schema import Models
 from retrain.core.text import short
 from retrain.effects.files import opened, sync_directory
-from retrain.errors import RetrainError, file_errors_told
+from retrain.errors import RetrainError, file_errors
 
 _CHUNK = 1 << 20
 _MOMENT = 1.0
@@ -21,7 +21,7 @@ _MOMENT = 1.0
 
 def identify(path: Path) -> str:
     """The version of these bytes."""
-    with file_errors_told(path), opened(path) as file:
+    with file_errors(path), opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -62,7 +62,7 @@ def refuse_open_doors(models: Models) -> None:
     Raises RetrainError where everybody may: an artifact is a program, and it would run as us.
     """
     for directory in (models.champion.parent, _directory(models)):
-        with file_errors_told(directory):
+        with file_errors(directory):
             mode = directory.stat().st_mode if directory.is_dir() else 0
         if mode & stat.S_IWOTH:
             raise RetrainError(
@@ -102,7 +102,7 @@ def keep_rows(models: Models, version: str, hashes: Path) -> None:
 def forget_rows(models: Models, version: str) -> None:
     """Forget which rows this version was trained on: it was made anew, from others perhaps."""
     path = file_of(models, version, _ROWS)
-    with file_errors_told(path):
+    with file_errors(path):
         path.unlink(missing_ok=True)
 
 
@@ -144,7 +144,7 @@ def forget(models: Models, versions: set[str]) -> None:
     left.
     """
     directory = _directory(models)
-    with file_errors_told(directory):
+    with file_errors(directory):
         beside = models.champion.parent.iterdir() if directory.is_dir() else ()
         linked = {path.readlink().name.partition(".")[0] for path in beside if path.is_symlink()}
         for path in directory.iterdir() if directory.is_dir() else ():
@@ -165,7 +165,7 @@ def make_room(models: Models) -> None:
     leads_to = Path(os.path.realpath(challenger))
     if leads_to.parent == Path(os.path.realpath(_directory(models))) or leads_to == models.champion.absolute():
         raise RetrainError(f"{challenger}: leads to {leads_to}, which is the champion or a version: remove that link")
-    with file_errors_told(reference):
+    with file_errors(reference):
         challenger.parent.mkdir(parents=True, exist_ok=True)
         reference.unlink(missing_ok=True)
 
@@ -209,7 +209,7 @@ def _copy(models: Models, source: Path, version: str | None, kind: str) -> str:
     """
     directory = _directory(models)
     fresh = directory / f"{INCOMING}{os.getpid()}"
-    with file_errors_told(source), opened(source) as file:
+    with file_errors(source), opened(source) as file:
         if not directory.is_dir():
             # The service must get in as it does beside it, whatever our umask is.
             directory.mkdir(parents=True, exist_ok=True)
