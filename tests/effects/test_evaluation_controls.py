@@ -1,4 +1,4 @@
-"""Controls: challengers made up from the champion, of which it is known what the judge must say."""
+"""Controls: challengers made from the champion, for which the right verdict is known."""
 
 from collections import Counter
 from datetime import timedelta
@@ -110,7 +110,7 @@ def test_without_a_champion_there_are_only_dummies(here: Path) -> None:
 
 
 @pytest.mark.own_process
-def test_a_champion_that_is_no_use(here: Path) -> None:
+def test_a_champion_that_cannot_be_used(here: Path) -> None:
     """Faults, crashes and other labels are the champion's, in the sentences of compare."""
     for champion, sentence in [
         (Segfaults(), r"the champion .*by SIGSEGV while it was loaded or predicted"),
@@ -123,7 +123,7 @@ def test_a_champion_that_is_no_use(here: Path) -> None:
         assert caught.value.side == "champion"
 
 
-def test_a_holdout_that_is_no_use(here: Path) -> None:
+def test_a_holdout_that_cannot_be_used(here: Path) -> None:
     """The holdout is read as compare reads it."""
     with pytest.raises(evaluation.Unscorable, match=r"has no column 'churn', which promotion\.target names"):
         controls(here, None, target="churn")

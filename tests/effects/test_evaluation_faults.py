@@ -60,7 +60,7 @@ def cells(asked: Comparison) -> dict[Any, int]:
         (LogisticRegression(), "cannot predict 4 holdout rows: NotFittedError"),
     ],
 )
-def test_a_model_that_is_no_use(tmp_path: Path, model: Any, sentence: str) -> None:
+def test_a_model_that_cannot_be_used(tmp_path: Path, model: Any, sentence: str) -> None:
     """The challenger is named with its path and what is wrong with it."""
     side, message = fault(plan(tmp_path, model))
     assert side == "challenger"
@@ -93,7 +93,7 @@ def test_a_champion_that_cannot_be_loaded(tmp_path: Path, content: bytes | None,
 
 
 def test_labels_of_another_type_are_quoted_on_both_sides(tmp_path: Path) -> None:
-    """Numbers against texts is told with both, and promotion.dtypes is the way out."""
+    """The sentence quotes both sides, and names promotion.dtypes."""
     _, message = fault(plan(tmp_path, Says("1")))
     assert "has 0, 1: " in message
     assert "promotion.dtypes" in message
@@ -115,7 +115,7 @@ def test_a_model_gets_the_columns_it_was_fitted_on(tmp_path: Path) -> None:
 
 
 def test_a_regressor_is_not_a_classifier(tmp_path: Path) -> None:
-    """Estimates with decimals are told apart from labels."""
+    """Estimates with decimals are no labels."""
     model = LinearRegression().fit(FRAME[["b"]], FRAME["label"])
     assert "retrain needs class labels" in fault(plan(tmp_path, model))[1]
 
@@ -152,7 +152,7 @@ def test_a_model_cannot_spoil_the_rows_of_the_other(tmp_path: Path) -> None:
         ("a,label\nx,0\n", {"dtypes": {"a": "int64"}}, "cannot be read: ValueError"),
     ],
 )
-def test_a_holdout_that_is_no_use(tmp_path: Path, content: str, changes: dict[str, Any], sentence: str) -> None:
+def test_a_holdout_that_cannot_be_used(tmp_path: Path, content: str, changes: dict[str, Any], sentence: str) -> None:
     """The holdout is named with its path, the column and the number of rows."""
     side, message = fault(plan(tmp_path, holdout=content, **changes))
     assert side == "holdout"
@@ -160,7 +160,7 @@ def test_a_holdout_that_is_no_use(tmp_path: Path, content: str, changes: dict[st
     assert sentence in message
 
 
-def test_a_parquet_holdout_that_is_no_use(tmp_path: Path) -> None:
+def test_a_parquet_holdout_that_cannot_be_used(tmp_path: Path) -> None:
     """Absent and broken files, columns that occur twice, and labels that are none."""
     path = tmp_path / "holdout.parquet"
     asked = replace(plan(tmp_path), holdout=str(path))

@@ -1,4 +1,4 @@
-"""Rows of the training data that are known again in the holdout, however the two files hold them."""
+"""Rows of the training data that are found in the holdout, however the two files hold them."""
 
 import json
 from collections.abc import Callable
@@ -126,7 +126,7 @@ def test_a_row_is_known_whatever_its_neighbours_are(tmp_path: Path) -> None:
 
 
 def test_numbers_of_32_bits(tmp_path: Path) -> None:
-    """0.1 with 32 bits and with 64 is the same 0.1; identifiers are told apart to the last digit."""
+    """0.1 with 32 bits and with 64 is the same 0.1; identifiers differ in their last digit."""
     frame = pd.DataFrame({"share": [0.1, 0.2, 0.7], "id": [123456789, 123456791, 123456793], "label": [1, 0, 1]})
     data = parquet(frame.astype({"share": "float32"}), tmp_path / "train")
     assert found(data, csv(frame, tmp_path / "holdout")) == 3
@@ -142,7 +142,7 @@ def test_missing_values_and_moments(tmp_path: Path) -> None:
 
 
 def test_the_number_of_a_row_is_no_part_of_it(tmp_path: Path) -> None:
-    """pandas writes an unnamed index into a CSV file unless told otherwise."""
+    """pandas writes an unnamed index into a CSV file by default."""
     old = people(20, 1)
     old.to_csv(tmp_path / "train.csv")
     old[::-1].reset_index(drop=True).to_csv(tmp_path / "holdout.csv")
@@ -193,7 +193,7 @@ def test_chunks_and_workers_do_not_matter(tmp_path: Path) -> None:
     assert tables[0] == tables[1] == tables[2]
 
 
-def test_training_data_that_are_no_use(tmp_path: Path) -> None:
+def test_training_data_that_cannot_be_used(tmp_path: Path) -> None:
     """Named with the path and what is wrong; so is a holdout that is not there."""
     old = people(5, 1)
     holdout = csv(old, tmp_path / "holdout")
@@ -243,9 +243,9 @@ def test_a_holdout_without_a_remembered_column(tmp_path: Path) -> None:
     with pytest.raises(evaluation.Unscorable) as caught:
         leaked(holdout, known)
     assert caught.value.side == "training rows"
-    columns = "by the columns age, id, label, member, note, since, spend, zip, and the holdout"
-    assert f"of the challenger are {columns} {holdout} has no 'id'" in str(caught.value)
-    assert str(caught.value).endswith("a training with the present holdout in place renews this")
+    columns = "recorded by the columns age, id, label, member, note, since, spend, zip, and the holdout"
+    assert f"of the challenger were {columns} {holdout} has no 'id'" in str(caught.value)
+    assert str(caught.value).endswith("train again with this holdout")
     assert leaked(holdout, None, known) == Leaked(None, None)
 
 

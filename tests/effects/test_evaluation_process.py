@@ -85,7 +85,7 @@ def test_a_dead_worker_does_not_lose_the_comparison(here: Path) -> None:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("what", ["arrays", "bytes", "numbers"])
-def test_a_model_that_takes_memory_without_end_is_no_use(here: Path, what: str, jobs: int) -> None:
+def test_a_model_that_takes_memory_without_end_cannot_be_used(here: Path, what: str, jobs: int) -> None:
     """The model is at fault, whoever of child and workers it was loaded by, and the limit is named."""
     with pytest.raises(evaluation.Unscorable, match=r"raise promotion\.max_memory \(now 576 MiB\), or rep") as caught:
         compare(here, Fills(what), Says(1), jobs=Positive(jobs), max_memory=Size(576 * 1024**2))

@@ -114,15 +114,15 @@ def test_chunks_and_format_do_not_matter(here: Path) -> None:
     frame.to_csv(here / "holdout.csv", index=False)
     frame.sample(frac=1, random_state=1).to_parquet(here / "holdout.parquet")
     names = tuple(name for name in frame.columns if name not in ("a", "label"))
-    told = [
+    found = [
         answer(here, here / file, names, chunk)["slices"]
         for file in ("holdout.csv", "holdout.parquet")
         for chunk in (1, 7, 100)
     ]
-    assert all(one == told[0] for one in told)
-    assert [value for column, value, _ in told[0] if column == "day"] == ["2024-01-01", "2024-02-01", None]
-    assert [value for column, value, _ in told[0] if column == "month"] == ["2024-01-01", "2024-02-01", None]
-    assert [value for column, value, _ in told[0] if column == "price"] == [1.5, 2, None]
+    assert all(one == found[0] for one in found)
+    assert [value for column, value, _ in found[0] if column == "day"] == ["2024-01-01", "2024-02-01", None]
+    assert [value for column, value, _ in found[0] if column == "month"] == ["2024-01-01", "2024-02-01", None]
+    assert [value for column, value, _ in found[0] if column == "price"] == [1.5, 2, None]
 
 
 def test_values_that_are_no_labels_are_called_by_their_text(here: Path) -> None:
@@ -159,7 +159,7 @@ def test_the_label_is_no_slice(here: Path) -> None:
 @pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.own_process
 def test_a_column_of_too_many_values(here: Path, jobs: int) -> None:
-    """Hundreds of tiny slices protect nobody: the sentence says how many at least, and what to name instead."""
+    """Hundreds of tiny slices protect no one: the sentence says how many at least, and what to name instead."""
     frame = pd.DataFrame({"a": range(101), "label": [0, 1] + [1] * 99})
     frame.to_csv(here / "holdout.csv", index=False)
     with pytest.raises(evaluation.Unscorable, match=r"at least 101 different values in column 'a'.*such as an age gr"):

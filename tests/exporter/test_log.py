@@ -66,7 +66,7 @@ def test_late_labels_come_with_a_rewrite(tmp_path: Path) -> None:
 
 
 def test_a_rotated_log_starts_again_and_an_empty_one_keeps_what_was(tmp_path: Path) -> None:
-    """Requirement: between the rotation and the first line the last good numbers stay, with the problem told."""
+    """Requirement: between the rotation and the first line the last good numbers stay, with the problem reported."""
     log = tmp_path / "log.csv"
     log.write_text(csv(rows(1, [TP] * 2)))
     gauge = Gauge(config(tmp_path))

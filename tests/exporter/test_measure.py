@@ -111,7 +111,7 @@ def test_probabilities_are_not_taken_for_labels(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- drift
 
 
-def test_drift_is_told_by_feature_against_the_champions_reference(tmp_path: Path) -> None:
+def test_drift_is_measured_by_feature_against_the_champions_reference(tmp_path: Path) -> None:
     """Requirement: every feature of the newest window has its PSI; label, prediction and time are none."""
     calm, moved = rows(1, [TP] * 40, colour="red", size=1), rows(1, [TP] * 40, colour="blue", size=1)
     champion(tmp_path, "a", pd.DataFrame({"colour": ["red"] * 50, "size": [1] * 50, "target": [1] * 50}))
@@ -134,7 +134,7 @@ def test_rows_without_a_label_count_for_drift_alone(tmp_path: Path) -> None:
 
 
 def test_a_small_window_or_reference_has_no_drift(tmp_path: Path) -> None:
-    """Requirement: with fewer than 20 rows a bin there is no drift, and the numbers are told."""
+    """Requirement: with fewer than 20 rows a bin there is no drift, and the problem gives the numbers."""
     champion(tmp_path, "a", pd.DataFrame({"x": [1] * 39}))
     (tmp_path / "log.csv").write_text(csv(rows(1, [TP] * 39, x=1)))
     measures = measure(config(tmp_path))
@@ -186,7 +186,7 @@ def test_a_configured_reference_may_be_either_format(tmp_path: Path, suffix: str
 
 
 def test_a_reference_that_cannot_be_read_says_why(tmp_path: Path) -> None:
-    """Requirement: no champion, a missing and a broken reference are told apart; F1 is served all the same."""
+    """Requirement: no champion, a missing and a broken reference are different problems; F1 is served all the same."""
     (tmp_path / "log.csv").write_text(csv(rows(1, [TP] * 40, x=1)))
     assert said(measure(config(tmp_path)), "there is no champion at")
     assert said(measure(config(tmp_path, reference=tmp_path / "gone.csv")), "gone.csv is missing (monitor.reference)")
@@ -215,8 +215,8 @@ def test_columns_of_lists_are_no_features(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- what hinders
 
 
-def test_unreadable_rows_are_skipped_counted_and_told(tmp_path: Path) -> None:
-    """Requirement: a row without time or prediction, or with too many values, is counted and told."""
+def test_unreadable_rows_are_skipped_counted_and_reported(tmp_path: Path) -> None:
+    """Requirement: a row without time or prediction, or with too many values, is counted and reported."""
     text = csv(rows(1, [TP] * 3)) + "soon,1,1\n" + f"{BOUNDARY - 9},,1\n" + "1,2,3,4\n"
     (tmp_path / "log.csv").write_text(text)
     measures = measure(config(tmp_path))
@@ -251,7 +251,7 @@ def test_a_log_of_the_wrong_form_says_what_is_wrong(tmp_path: Path, text: str, w
 
 
 def test_a_log_that_is_not_a_file_is_a_problem_not_a_hang(tmp_path: Path) -> None:
-    """Requirement: a missing log and a directory in its place are told apart."""
+    """Requirement: a missing log and a directory in its place are different problems."""
     assert said(measure(config(tmp_path)), "log.csv is missing (monitor.log)")
     (tmp_path / "log.csv").mkdir()
     assert said(measure(config(tmp_path)), "Is a directory")

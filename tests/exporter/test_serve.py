@@ -124,7 +124,7 @@ def test_the_life_of_a_log(tmp_path: Path) -> None:
 
 
 def test_a_promotion_is_seen_by_a_running_monitor(tmp_path: Path) -> None:
-    """Requirement: a swap of the champion link switches the reference at the next scrape; the worst feature is told."""
+    """Requirement: a swap of the champion link switches the reference at the next scrape, with the worst feature."""
     at = time.time()
     pd.DataFrame(rows(2, [TP] * 40, at, x="new", y="same")).to_parquet(tmp_path / "log.parquet")
     champion(tmp_path, "a", pd.DataFrame({"x": ["old"] * 40, "y": ["same"] * 40}))

@@ -43,7 +43,7 @@ def test_a_stray_quote_does_not_stop_the_log() -> None:
     [(b"", "no header line yet"), (b"a,b", "no header line yet"), (b"\n1,2\n", "the first line is empty")],
 )
 def test_a_csv_without_a_header_cannot_be_read(text: bytes, problem: str) -> None:
-    """Requirement: a header that is not there yet is told apart from one that never comes."""
+    """Requirement: a header that is not there yet is another problem than one that never comes."""
     with pytest.raises(FileError, match=problem):
         list(appended(io.BytesIO(text), Position()))
 

@@ -105,7 +105,7 @@ def test_equal_values_have_equal_keys(same: list[Any]) -> None:
 
 
 def test_different_values_have_different_keys() -> None:
-    """Numbers that 64-bit floats tell apart, texts, and a number and a word."""
+    """Numbers that differ as 64-bit floats, texts, and a number and a word."""
     values = [0, 1, -1, 0.5, 123456789, 123456791, "x", "X", "", "inf", "2024-01-01", "2024-01-01T00:00:01", "0x1"]
     assert len({key(value) for value in values}) == len(values)
 

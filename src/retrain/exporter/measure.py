@@ -1,4 +1,4 @@
-"""What the endpoint says at a moment: F1 of the newest labelled window, drift of the newest one, what hinders."""
+"""What the endpoint serves at a moment: F1 of the newest labelled window, drift of the newest one, problems."""
 
 import threading
 from collections.abc import Mapping
@@ -102,8 +102,8 @@ class Gauge:
         confusion, end = windows.kept[index].confusion, windows.end(index)
         probability = _probability(confusion)
         if probability is not None:
-            column = self._config.monitor.prediction
-            problems.append(f"no F1: {column} holds {probability}; log the class, not its probability")
+            holds = f"{self._config.monitor.prediction} holds {probability}"
+            problems.append(f"no F1: {holds}; log the class, not its probability")
             return None
         found = quality(confusion, rules.average, label_of_text(rules.positive), end)
         if found.f1 is None:
@@ -121,8 +121,8 @@ class Gauge:
         found: Mapping[str, float] = {}
         try:
             if window.rows < needed:
-                where = f"the window that ended at {_iso(end)}"
-                raise RetrainError(f"no drift: {where} has {window.rows} rows, {needed} are needed")
+                has = f"has {window.rows} rows, {needed} are needed"
+                raise RetrainError(f"no drift: the window that ended at {_iso(end)} {has}")
             path = reference(self._config)
             # A log that is read anew has windows anew: the same number of rows need not be the same rows.
             known = (windows, index, window.rows, path, stamp(path))

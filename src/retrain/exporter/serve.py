@@ -9,6 +9,7 @@ from contextlib import suppress
 from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
+from msgspec import Struct
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import GaugeMetricFamily
 
@@ -83,15 +84,14 @@ def _listen(address: tuple[str, int]) -> _Server:
         raise RetrainError(f"{why}; choose another with --listen HOST:PORT or monitor.listen") from error
 
 
-class _Collector:
+class _Collector(Struct, eq=False):
     """What prometheus-client asks at every scrape."""
 
-    def __init__(self, gauge: Gauge) -> None:
-        self._gauge = gauge
+    gauge: Gauge
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The metric families that have a value now."""
-        return families(self._gauge.measure(time.time()))
+        return families(self.gauge.measure(time.time()))
 
 
 def families(measures: Measures) -> Iterator[GaugeMetricFamily]:
@@ -103,9 +103,8 @@ def families(measures: Measures) -> Iterator[GaugeMetricFamily]:
         worst = max(sorted(psi), key=psi.__getitem__)
         help = "Population stability index of the feature that drifted most in the newest window"
         yield _by("model_drift_psi", help, "feature", {worst: psi[worst]})
-        yield _by(
-            "model_feature_drift_psi", "Population stability index of a feature in the newest window", "feature", psi
-        )
+        help = "Population stability index of a feature in the newest window"
+        yield _by("model_feature_drift_psi", help, "feature", psi)
     if measures.skipped:
         yield _by("model_monitor_skipped_rows", "Rows of the log that do not count", "reason", measures.skipped)
     if measures.problems:

@@ -27,11 +27,6 @@ class Window(Struct):
     confusion: Confusion = field(default_factory=Counter)
     features: Any = None
 
-    @property
-    def labelled(self) -> int:
-        """Number of labelled rows."""
-        return self.confusion.total()
-
 
 class Windows:
     """The windows that may still be served.
@@ -69,10 +64,10 @@ class Windows:
 
     def newest_labelled(self, now: float) -> int | None:
         """The newest complete window of which every row has a label, or whose labels later ones have moved past."""
-        labelled = [index for index in self.kept if index <= self._index(now) and self.kept[index].labelled]
+        labelled = [index for index in self.kept if index <= self._index(now) and self.kept[index].confusion]
         for index in sorted(labelled, reverse=True):
             window = self.kept[index]
-            if index < self._index(now) and (index < max(labelled) or window.labelled == window.rows):
+            if index < self._index(now) and (index < max(labelled) or window.confusion.total() == window.rows):
                 return index
         return None
 
@@ -96,7 +91,7 @@ class Windows:
         complete = sorted(self._complete(now))
         for index in complete[:-1]:
             self.kept[index].features = None
-        labelled = [index for index in complete if self.kept[index].labelled]
+        labelled = [index for index in complete if self.kept[index].confusion]
         self._floor = max([self._floor, *labelled[-2:-1], *complete[-_MOST_WINDOWS : 1 - _MOST_WINDOWS]])
         for index in [index for index in complete if index < self._floor]:
             del self.kept[index]

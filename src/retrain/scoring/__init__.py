@@ -9,8 +9,8 @@ controller. On `result`, JSON lines: {"at": side or null} before each step, {"pr
 - "compare" scores two models on a holdout: {"cells": [[truth, champion, challenger, rows], …],
   "holdout": fingerprint, "sketch": [hash, …], "slices": [[column, value or null, cells], …],
   "leaked": {"challenger": rows or null, "champion": rows or null}}
-- "rows" remembers the rows of training data in a file: {"rows": number read}
-- "controls" scores a champion against challengers whose worth is known: {"controls": {name: cells},
+- "rows" records the rows of training data in a file: {"rows": number read}
+- "controls" counts a champion against controls made from its predictions: {"controls": {name: cells},
   "holdout": fingerprint}
 
 A CSV is read whole, so its memory grows with its rows; Parquet is read in chunks.

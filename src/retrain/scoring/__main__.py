@@ -42,7 +42,7 @@ def done(request: dict[str, Any], send: Send) -> dict[str, Any]:
 
     match request.pop("job"):
         case "rows":
-            return {"rows": rows.remember(TrainingRows(**request), send)}
+            return {"rows": rows.recorded(TrainingRows(**request), send)}
         case "controls":
             return controls.made(Comparison(**request), send)
         case _:
@@ -50,7 +50,7 @@ def done(request: dict[str, Any], send: Send) -> dict[str, Any]:
 
 
 def _end_with(controller: int) -> None:
-    """See to it that this process and its workers end when the controller has closed its end.
+    """End this process and its workers when the controller has closed its end of the pipe.
 
     Linux does it, even where a model never lets another thread run; elsewhere, and for what is left, a thread.
     """

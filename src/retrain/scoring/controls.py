@@ -1,4 +1,4 @@
-"""Controls: challengers made from one reading of the champion, each of a worth that is known beforehand."""
+"""Controls: challengers made from the champion's own predictions, for which the right verdict is known."""
 
 import json
 from collections import Counter
@@ -14,9 +14,6 @@ _SEED = 0
 _DUMMIES = 10
 """Labels that get a control of their own."""
 
-Pairs = Counter[tuple[Label, Label | None]]
-"""Truth and the champion's prediction → rows."""
-
 
 def made(plan: Comparison, send: Send) -> dict[str, Any]:
     """The answer to "controls": what the holdout says of each control, by its name.
@@ -25,7 +22,7 @@ def made(plan: Comparison, send: Send) -> dict[str, Any]:
     for every row, for the most frequent labels. Without a champion there are only these last.
     """
     total, fingerprint = counted(plan, send)
-    pairs: Pairs = Counter()
+    pairs: Counter[tuple[Label, Label | None]] = Counter()
     often: Counter[Label] = Counter()
     for (truth, champion, _), rows in total.cells.items():
         pairs[truth, champion] += rows
@@ -39,7 +36,7 @@ def made(plan: Comparison, send: Send) -> dict[str, Any]:
     return {"controls": {name: listed(cells) for name, cells in controls.items()}, "holdout": fingerprint}
 
 
-def _shuffled(pairs: Pairs) -> Counter[Triple]:
+def _shuffled(pairs: Counter[tuple[Label, Label | None]]) -> Counter[Triple]:
     """Each row with the prediction of a row drawn without replacement."""
     known = sorted(pairs, key=json.dumps)
     rows = np.repeat(np.arange(len(known)), [pairs[pair] for pair in known])

@@ -155,7 +155,7 @@ def _part(plan: Comparison, fractional: bool, chunk: pd.DataFrame, send: Send) -
 
 
 def _check_vocabulary(predicted: set[Any], truths: set[Any], plan: Plan) -> None:
-    """FileError where a model speaks of other labels than the holdout: '1' is not 1."""
+    """FileError where a model predicts none of the holdout's labels: '1' is not 1."""
     if not predicted & truths:
         raise FileError(
             f"predicts {_quoted(predicted)}, but column {plan.target!r} of {plan.holdout} has {_quoted(truths)}: "

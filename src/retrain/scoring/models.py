@@ -25,7 +25,8 @@ def predict(path: str, trusted: Sequence[str] | None, features: pd.DataFrame, fr
     """
     model = _loaded(path, None if trusted is None else tuple(trusted))
     if not callable(getattr(model, "predict", None)):
-        raise FileError(f"holds {_kind(model)}, which has no predict method: save the fitted model itself")
+        kind = f"{type(model).__module__}.{type(model).__qualname__}".removeprefix("builtins.")
+        raise FileError(f"holds a {kind}, which has no predict method: save the fitted model itself")
     inputs = _inputs(model, features)
     try:
         with warnings.catch_warnings():
@@ -63,14 +64,14 @@ def _from_skops(path: str, trusted: tuple[str, ...]) -> Any:
         raise FileError(problem) from error
     if unknown := sorted(set(get_untrusted_types(file=path)) - set(trusted)):
         raise FileError(
-            f"has types that are not trusted: {', '.join(unknown)}. When you have looked at what they do, add them to"
-            " models.trusted; otherwise do not use this file"
+            f"has types that are not trusted: {', '.join(unknown)}. Read what they do, then add them to models.trusted,"
+            " or do not use this file"
         )
     return load(path, trusted=trusted)
 
 
 def _sparing(act: Callable[[], Any]) -> Any:
-    """What the act gives. Where it runs out of memory, what its frames hold is let go: to report it takes some."""
+    """The result of the act. Where it runs out of memory, free what its frames hold: a report needs some."""
     try:
         return act()
     except MemoryError as error:
@@ -83,7 +84,7 @@ def _inputs(model: Any, features: pd.DataFrame) -> pd.DataFrame:
     try:
         fitted = getattr(model, "feature_names_in_", None)
     except Exception as error:
-        raise FileError(f"cannot say its feature_names_in_: {brief(error)}") from error
+        raise FileError(f"cannot give its feature_names_in_: {brief(error)}") from error
     names = list(features.columns) if fitted is None else [str(name) for name in fitted]
     missing = [name for name in names if name not in features.columns]
     if missing:
@@ -110,7 +111,3 @@ def _labels(predicted: npt.NDArray[Any], rows: int, fractional: bool) -> list[La
             f"returns {decimals:.4g}; retrain needs class labels: wrap the model so that predict gives them"
         )
     return found
-
-
-def _kind(model: object) -> str:
-    return f"a {type(model).__module__}.{type(model).__qualname__}".replace("builtins.", "")

@@ -49,7 +49,7 @@ class Comparison(Plan, frozen=True, kw_only=True):
 
 
 class TrainingRows(Plan, frozen=True, kw_only=True):
-    """Training data whose rows are to be remembered in a file."""
+    """Training data whose rows are to be recorded in a file."""
 
     data: str
     into: str
@@ -89,9 +89,9 @@ def limit(memory: int | None) -> None:
 
 
 def or_end(act: Callable[[], Answer]) -> Answer:
-    """What the act gives. Where memory runs out, end at once, as the kernel would end this process.
+    """The result of the act. Where memory runs out, end at once, as the kernel would end this process.
 
-    Nothing may be left to say so with, and without any CPython never gets out of a `with` or a `finally`.
+    There may be none left for an error message, and without any CPython never gets out of a `with` or a `finally`.
     """
     try:
         return act()

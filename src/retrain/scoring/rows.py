@@ -18,12 +18,12 @@ from retrain.tables.hashing import Hashes, alike, of_rows
 from retrain.tables.read import Table, brief, columns, shown
 
 HASHING = b"1"
-"""Raised when the same row gets another hash: what older files remember would be found nowhere."""
+"""Raised when the same row gets another hash: the rows of older files would be found nowhere."""
 _UNNAMED = re.compile(r"Unnamed: \d+")
 """What pandas calls the column of row numbers that it writes into a CSV file by default."""
 
 
-def remember(plan: TrainingRows, send: Send) -> int:
+def recorded(plan: TrainingRows, send: Send) -> int:
     """The number of rows in the training data, whose hashes are now in the file.
 
     That is one Parquet column `row` of unique hashes in order; the columns that were hashed are in its metadata.
@@ -48,7 +48,7 @@ def remember(plan: TrainingRows, send: Send) -> int:
 def checked(plan: Comparison) -> Comparison:
     """The plan, without the rows of a champion that cannot be used: no training renews those, so they are unknown.
 
-    UnusableError where the challenger's cannot be read, or were remembered by a column the holdout lacks.
+    UnusableError where the challenger's cannot be read, or were recorded by a column the holdout lacks.
     """
     if plan.known_challenger is not None:
         with blamed("training rows", plan.known_challenger):
@@ -91,7 +91,7 @@ def _shared(plan: TrainingRows, of_data: Sequence[str], of_holdout: Sequence[str
     if shared == [plan.target]:
         raise FileError(
             f"has only the label, {plan.target!r}, in common with the holdout {plan.holdout}, so that no row could "
-            f"be known again: it has {shown(of_data)}, the holdout {shown(of_holdout)}"
+            f"be recognized: it has {shown(of_data)}, the holdout {shown(of_holdout)}"
         )
     return shared
 
@@ -117,8 +117,8 @@ def _check(side: Side, path: str, holdout: str) -> None:
     missing = [name for name in names if name not in present]
     if missing:
         raise FileError(
-            f"of the {side} are by the columns {shown(names)}, and the holdout {holdout} has no"
-            f" {', '.join(map(repr, missing))}: a training with the present holdout in place renews this"
+            f"of the {side} were recorded by the columns {shown(names)}, and the holdout {holdout} has no"
+            f" {', '.join(map(repr, missing))}: train again with this holdout"
         )
 
 
@@ -134,7 +134,7 @@ def _known(side: Side, path: str) -> tuple[tuple[str, ...], Hashes]:
         with pyarrow.parquet.ParquetFile(path) as file:
             table = file.read()
         if table.schema.metadata[b"hashing"] != HASHING:
-            raise ValueError("another release remembered these rows; a training renews them")
+            raise ValueError("another release recorded these rows: train again")
         names = tuple(json.loads(table.schema.metadata[b"columns"]))
         return names, table["row"].to_numpy().astype(np.uint64, casting="equiv")
     except Exception as error:

@@ -24,7 +24,7 @@ from retrain.tables.values import distinct, key
 Hashes = npt.NDArray[np.uint64]
 
 _KEYS = ("0123456789abcdef", "fedcba9876543210")
-# pandas uses a key for texts only: numbers are told apart between the lanes by a salt.
+# pandas uses a key for texts only: for numbers a salt makes the lanes differ.
 _SALTS = tuple(np.uint64(int(key, 16)) for key in _KEYS)
 _MISSING = np.uint64(0x9E3779B97F4A7C15)
 

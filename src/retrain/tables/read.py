@@ -23,8 +23,7 @@ def columns(path: str, named: Mapping[str, str]) -> list[str]:
     FileError where the file cannot be read, lacks one of these, or has one twice.
     """
     with _readable():
-        is_csv = path.endswith(".csv")
-        empty = _read_csv(path, {}, rows=0) if is_csv else _empty(pa.parquet.read_schema(path))
+        empty = _read_csv(path, {}, rows=0) if path.endswith(".csv") else _empty(pa.parquet.read_schema(path))
         found = empty.columns.to_list()
     twice = sorted({name for name in found if found.count(name) > 1})
     if twice:

@@ -97,8 +97,8 @@ def distinct(column: "pd.Series[Any]") -> tuple[npt.NDArray[np.intp], list[Any]]
 def key(value: object) -> float | str | None:
     """What a value is compared by across files: equal values have equal keys, a missing one has None.
 
-    It is coarse where it must be: "007" is 7, "true" is 1, a moment without a time zone is in UTC, and fractions count
-    as 32-bit floats. Whole numbers are told apart as 64-bit floats tell them.
+    It is coarse where it must be: "007" is 7, "true" is 1, a moment without a time zone is in UTC, fractions count as
+    32-bit floats and whole numbers as 64-bit floats.
     """
     if isinstance(value, Real | Decimal | np.bool_):
         return _rounded(float(value))
