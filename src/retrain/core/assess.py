@@ -27,8 +27,7 @@ def assess(snapshot: Snapshot, triggers: Triggers, past: Past) -> tuple[Assessme
 
     `past` tells when the present champion took over from another, and what was read of a window before.
     """
-    wanted = [signal for signal in Signal if triggers.threshold(signal) is not None]
-    return tuple(_assess(signal, snapshot, triggers, past) for signal in wanted)
+    return tuple(_assess(each, snapshot, triggers, past) for each in Signal if triggers.threshold(each) is not None)
 
 
 def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, past: Past) -> Assessment:

@@ -74,33 +74,40 @@ def decide(  # noqa: PLR0913, PLR0917  (the whole world of the decision is its a
     now: datetime,
     asked: Asked = Asked(),
 ) -> Decision:
-    """The decision of one check.
+    """The decision of one check, with every signal in breach.
 
     `before` is what the journal said before this check's readings, `past` what it says with them (`watch`).
     """
+    decision = _decision(before, past, assessments, triggers, now, asked)
     breaches = tuple(
         Breach(each.signal, each.value, each.threshold)
         for each in assessments
         if each.state is State.BREACH and each.value is not None and each.threshold is not None
     )
+    return replace(decision, breaches=breaches) if breaches else decision
+
+
+def _decision(  # noqa: PLR0913, PLR0917  (the whole world of the decision is its arguments)
+    before: Past, past: Past, assessments: Sequence[Assessment], triggers: Triggers, now: datetime, asked: Asked
+) -> Decision:
     if asked.forced is not None:
-        return Decision(Action.TRAIN, Reason.FORCED, (f"forced: {asked.forced}",), breaches=breaches)
+        return Decision(Action.TRAIN, Reason.FORCED, (f"forced: {asked.forced}",))
     failed = fails_probation(past, assessments, triggers, asked.probation, now)
     if failed is not None:
-        return replace(_rolling_back(past, failed, triggers, now), breaches=breaches)
+        return _rolling_back(past, failed, triggers, now)
     causes = tuple(_cause(past, each, triggers) for each in assessments if stands(past, each, triggers))
     reason = Reason.BREACH
     if not causes:
         age = overdue(past, asked.made_at, triggers, now)
         if age is None:
-            return replace(_nothing_due(before, past, assessments, triggers), breaches=breaches)
+            return _nothing_due(before, past, assessments, triggers)
         causes, reason = (age,), Reason.MODEL_AGE
     held = barrier(past, triggers, now)
     if held is not None and reason is Reason.MODEL_AGE and any(each.state is State.UNKNOWN for each in assessments):
-        return replace(_nothing_due(before, past, assessments, triggers), breaches=breaches)
+        return _nothing_due(before, past, assessments, triggers)
     if held is not None:
-        return Decision(Action.HOLD, held.reason, causes, held.what, held.remedy, breaches)
-    return Decision(Action.TRAIN, reason, causes, breaches=breaches)
+        return Decision(Action.HOLD, held.reason, causes, held.what, held.remedy)
+    return Decision(Action.TRAIN, reason, causes)
 
 
 def stands(past: Past, assessment: Assessment, triggers: Triggers) -> bool:
@@ -144,23 +151,26 @@ def _cause(past: Past, standing: Assessment, triggers: Triggers) -> str:
 
 def _nothing_due(before: Past, after: Past, assessments: Sequence[Assessment], triggers: Triggers) -> Decision:
     """The decision of a check in which no breach stands."""
-    of = {state: [each for each in assessments if each.state is state] for state in State}
-    if of[State.UNKNOWN]:
-        return Decision(Action.HOLD, Reason.UNKNOWN, tuple(_unknown_clauses(of[State.UNKNOWN])))
-    if of[State.BREACH]:
-        waits = [(each, *_why_not_yet(before, after, each, triggers)) for each in of[State.BREACH]]
+    unknown, breaches, too_few, healthy = (
+        [each for each in assessments if each.state is state]
+        for state in (State.UNKNOWN, State.BREACH, State.TOO_FEW, State.HEALTHY)
+    )
+    if unknown:
+        return Decision(Action.HOLD, Reason.UNKNOWN, tuple(_unknown_clauses(unknown)))
+    if breaches:
+        waits = [(each, *_why_not_yet(before, after, each, triggers)) for each in breaches]
         reason = min((reason for _, reason, *_ in waits), key=_ORDER.index)
         holds = {hold for _, _, hold, _ in waits}
         remedy = next((remedy for *_, remedy in waits if remedy), "")
         if len(holds) == 1:
-            causes = tuple(each.sentence for each in of[State.BREACH])
+            causes = tuple(each.sentence for each in breaches)
             return Decision(Action.HOLD, reason, causes, holds.pop(), remedy)
         causes = tuple(f"{each.sentence}, but {hold}" for each, _, hold, _ in waits)
         return Decision(Action.HOLD, reason, causes, "", remedy)
-    if of[State.TOO_FEW]:
-        causes = tuple(each.sentence for each in of[State.TOO_FEW])
+    if too_few:
+        causes = tuple(each.sentence for each in too_few)
         return Decision(Action.HOLD, Reason.TOO_FEW_SAMPLES, causes)
-    causes = tuple(each.sentence for each in of[State.HEALTHY]) or ("the champion is not too old",)
+    causes = tuple(each.sentence for each in healthy) or ("the champion is not too old",)
     return Decision(Action.HOLD, Reason.HEALTHY, causes)
 
 

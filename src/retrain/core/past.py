@@ -233,12 +233,13 @@ def noticed(past: Past, at: datetime) -> Past:
     Where the clock is behind, that is remembered. Once it is right again, what happened meanwhile is taken to have
     happened now, so that the waits which began with it do not end early.
     """
-    past = _followed(past, at)
-    newest, rewound = past.newest, past.rewound
+    newest, rewound, (set_back, since_then) = past.newest, past.rewound, _followed(past, at)
     if newest is not None and at < newest - UNORDERED:
         first, last = rewound or (at, at)
-        return replace(past, rewound=(min(first, at), max(last, at)))
-    past = replace(past, newest=at if newest is None else max(newest, at), rewound=None)
+        during = min(first, at), max(last, at)
+        return replace(past, rewound=during, set_back=set_back, since_then=since_then)
+    newest = at if newest is None else max(newest, at)
+    past = replace(past, newest=newest, rewound=None, set_back=set_back, since_then=since_then)
     if rewound is None:
         return past
     first, last = rewound
@@ -257,11 +258,11 @@ def noticed(past: Past, at: datetime) -> Past:
     )
 
 
-def _followed(past: Past, at: datetime) -> Past:
-    """The past that knows when the clock last went back: also under one that has once been far ahead."""
+def _followed(past: Past, at: datetime) -> tuple[datetime | None, datetime]:
+    """When the clock last went back, and the latest time since: also under one that has once been far ahead."""
     if past.since_then is not None and at < past.since_then - UNORDERED:
-        return replace(past, set_back=at, since_then=at)
-    return replace(past, since_then=at if past.since_then is None else max(past.since_then, at))
+        return at, at
+    return past.set_back, at if past.since_then is None else max(past.since_then, at)
 
 
 def seen_at(past: Past, now: datetime) -> Past:
