@@ -26,7 +26,7 @@ def written(directory: Path, text: str | bytes, name: str = "history.csv") -> Pa
 
 def looks(directory: Path, text: str | bytes, name: str = "history.csv") -> list[Recorded]:
     """The looks of a file with this content."""
-    return history.read(written(directory, text, name)).looks
+    return history.read(written(directory, text, name))[0]
 
 
 def lines(*records: object) -> str:
@@ -89,9 +89,8 @@ def test_what_check_prints(tmp_path: Path) -> None:
         data | {"metrics": metrics | {"f1": None, "observed_at": None}},
         data | {"metrics": metrics | {"f1": None}, "at": LATER.isoformat(), "served": "bbbe6f1d601e"},
     )
-    read = history.read(written(tmp_path, printed, "checks.jsonl"))
-    assert read.skipped == 2
-    first, second = read.looks
+    (first, second), skipped = history.read(written(tmp_path, printed, "checks.jsonl"))
+    assert skipped == 2
     assert first == Recorded(Snapshot(NOON, f1=0.75, f1_observed_at=NOON, drift_observed_at=NOON))
     assert (second.served, second.snapshot.fetched_at) == ("bbbe6f1d601e", LATER)
     assert worth(second.snapshot.f1) == "missing"
@@ -199,15 +198,15 @@ def test_counts_of_which_one_is_not_finite(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "history.csv holds no look"),
-        ("at,f1\n", "history.csv holds no look"),
-        ("at,f1\n0,0\n0,high\n", "history.csv:3: f1 is 'high'; a number is wanted"),
-        ("at,f1\n0,1_0\n", "history.csv:2: f1 is '1_0'; a number is wanted"),
-        ("at,f1\nnoon,0\n", "history.csv:2: at is 'noon'; epoch seconds or ISO 8601 are wanted"),
-        (f"at,f1\n{EPOCH}000,0\n", f"history.csv:2: at is '{EPOCH}000'; epoch seconds or ISO 8601 are wanted"),
+        ("", "history.csv holds no reading"),
+        ("at,f1\n", "history.csv holds no reading"),
+        ("at,f1\n0,0\n0,high\n", "history.csv:3: f1 is 'high', not a number"),
+        ("at,f1\n0,1_0\n", "history.csv:2: f1 is '1_0', not a number"),
+        ("at,f1\nnoon,0\n", "history.csv:2: at is 'noon', neither epoch seconds nor ISO 8601"),
+        (f"at,f1\n{EPOCH}000,0\n", f"history.csv:2: at is '{EPOCH}000', neither epoch seconds nor ISO 8601"),
         (
             "at,f1\n,0\n",
-            "history.csv:2: the look has no time: at or observed_at or f1_observed_at or drift_observed_at is wanted",
+            "history.csv:2: has no time (at, observed_at, f1_observed_at, drift_observed_at)",
         ),
         ("at,f1\n0,0\n\n0,0,0\n", "history.csv:4: this record has 3 cells, the header 2"),
         ("at,f1\n0\n", "history.csv:2: this record has 1 cell, the header 2"),
@@ -215,14 +214,14 @@ def test_counts_of_which_one_is_not_finite(tmp_path: Path) -> None:
         ('at,f1\n0,"a"b\n', "history.csv:2: is not CSV: ',' expected after '\"'"),
         ('at,f1\n0,"a\n', "history.csv:2: is not CSV: unexpected end of data"),
         (f'at,f1\n0,"{"a" * 200_000}"\n', "history.csv:2: is not CSV: field larger than field limit (131072)"),
-        ("at;f1\n0;0\n", "history.csv has no metric: f1 or drift is wanted, and there is at;f1"),
-        ("time,F1\n0,0\n", "history.csv has no metric: f1 or drift is wanted, and there is time, F1 (is it F1?)"),
+        ("at;f1\n0;0\n", "history.csv has no f1 or drift: it has at;f1"),
+        ("time,F1\n0,0\n", "history.csv has no f1 or drift: it has time, F1 (is it F1?)"),
         (
             "at,driftt\n0,0\n",
-            "history.csv has no metric: f1 or drift is wanted, and there is at, driftt (is it driftt?)",
+            "history.csv has no f1 or drift: it has at, driftt (is it driftt?)",
         ),
-        ("f1,tp\n0,0\n", "history.csv has no time: at or observed_at or f1_observed_at or drift_observed_at is wanted"),
-        ("at,f1,tp,fn\n0,0,0,0\n", "history.csv:2: the look has no fp; a look has all of tp, fp, fn or none of them"),
+        ("f1,tp\n0,0\n", "history.csv has no at or observed_at or f1_observed_at or drift_observed_at: it has f1, tp"),
+        ("at,f1,tp,fn\n0,0,0,0\n", "history.csv:2: has no fp; give all of tp, fp, fn or none"),
         (b"at,f1\n0,\xff\n", "history.csv is not UTF-8"),
     ],
 )
@@ -234,23 +233,26 @@ def test_csv_that_is_no_history(tmp_path: Path, text: str | bytes, expected: str
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("\n \n", "h.jsonl holds no look"),
+        ("\n \n", "h.jsonl holds no reading"),
         (
             lines({"error": "stuck", "exit_code": 75}) * 2,
-            "h.jsonl holds no look, only 2 checks without metrics or without a time (`at` gives one)",
+            "h.jsonl holds no reading, only 2 checks without metrics or without a time (`at` gives one)",
         ),
         ('{"at": 0, "f1": 0}\n{"at": 0', "h.jsonl:2: is not JSON, one object a line: "),
         ("[" * 100_000, "h.jsonl:1: is not JSON, one object a line: "),
         ('{"at": 0, "f1": ' + "9" * 5000 + "}", "h.jsonl:1: is not JSON, one object a line: "),
-        ('[{"at": 0}]', "h.jsonl:1: is not an object; one a line is wanted"),
-        (lines({"at": 0, "f1": True}), "h.jsonl:1: f1 is True; a number is wanted"),
-        (lines({"at": 0, "f1": [0.5]}), "h.jsonl:1: f1 is [0.5]; a number is wanted"),
-        (lines({"at": 0, "drift": {"age": 1}}), "h.jsonl:1: drift is {'age': 1}; a number is wanted"),
-        (lines({"at": 0, "f1": 0, "window": {}}), "h.jsonl:1: window is {}; a text or a number is wanted"),
-        (lines({"at": 0, "f1": 0, "counts": 7}), "h.jsonl:1: counts is 7; an object of tp, fp, fn is wanted"),
-        (lines({"at": 0, "f1": 0, "counts": {"tp": 1}}), "h.jsonl:1: the look has no fp, fn; a look has all of tp"),
-        (lines({"at": 0, "f1": 0}, {"f1": 0}), "h.jsonl:2: the look has no time"),
-        (lines({"at": 0, "f1": 0, "observed_at": "x"}), "h.jsonl:1: observed_at is 'x'; epoch seconds or ISO 8601"),
+        ('[{"at": 0}]', "h.jsonl:1: is not an object, one a line"),
+        (lines({"at": 0, "f1": True}), "h.jsonl:1: f1 is True, not a number"),
+        (lines({"at": 0, "f1": [0.5]}), "h.jsonl:1: f1 is [0.5], not a number"),
+        (lines({"at": 0, "drift": {"age": 1}}), "h.jsonl:1: drift is {'age': 1}, not a number"),
+        (lines({"at": 0, "f1": 0, "window": {}}), "h.jsonl:1: window is {}, neither a text nor a number"),
+        (lines({"at": 0, "f1": 0, "counts": 7}), "h.jsonl:1: counts is 7, not an object of tp, fp, fn"),
+        (lines({"at": 0, "f1": 0, "counts": {"tp": 1}}), "h.jsonl:1: has no fp, fn; give all of tp"),
+        (lines({"at": 0, "f1": 0}, {"f1": 0}), "h.jsonl:2: has no time"),
+        (
+            lines({"at": 0, "f1": 0, "observed_at": "x"}),
+            "h.jsonl:1: observed_at is 'x', neither epoch seconds nor ISO 8601",
+        ),
     ],
 )
 def test_json_that_is_no_history(tmp_path: Path, text: str, expected: str) -> None:
@@ -261,11 +263,13 @@ def test_json_that_is_no_history(tmp_path: Path, text: str, expected: str) -> No
 def test_files_that_are_none(tmp_path: Path) -> None:
     """What cannot be opened or has another name is told with what is wanted."""
     assert refused(tmp_path, "", "h.parquet") == (
-        "h.parquet: the name of recorded metrics must end in .csv (with a header), or in .jsonl, .ndjson or .json"
-        " (an object a line)"
+        "h.parquet: recorded metrics are a .csv (with a header), or a .jsonl, .ndjson or .json (an object a line)"
     )
     (tmp_path / "d.csv").mkdir()
-    for name, expected in (("d.csv", "is not a regular file"), ("no.csv", "cannot be read: No such file or directory")):
+    for name, expected in (
+        ("d.csv", "cannot be read: Is a directory"),
+        ("no.csv", "cannot be read: No such file or directory"),
+    ):
         with pytest.raises(RetrainError, match=f"{name} {expected}"):
             history.read(tmp_path / name)
 
