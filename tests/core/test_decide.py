@@ -7,11 +7,22 @@ import pytest
 from msgspec.structs import replace
 
 from retrain.core.assess import assess
-from retrain.core.decide import Asked, decide
+from retrain.core.decide import Asked, decide, look_at
 from retrain.core.events import Checked, Judged, Promoted, Rejected, TrainingFinished, TrainingStarted
 from retrain.core.fold import advance, as_of, watch
 from retrain.core.past import Past, incident_of
-from retrain.core.records import Action, Counts, Decision, Outcome, Reason, Snapshot, Unknown
+from retrain.core.records import (
+    Action,
+    Assessment,
+    Counts,
+    Decision,
+    Outcome,
+    Reason,
+    Signal,
+    Snapshot,
+    State,
+    Unknown,
+)
 from retrain.core.rules import Amount, MaxAge, Positive, Share, Side, Triggers
 from retrain.core.verdicts import Ruling, Verdict
 
@@ -478,3 +489,32 @@ def test_an_incident_ends_with_what_ends_it(reason: Reason, incident: str | None
     """Metrics that are known again end no failed training, and nothing but a verdict ends a promotion that failed."""
     past = incidents("unknown:stale", "failed:disk", "stuck:x", "training:failed", "needs_a_person", "promotion:x")
     assert set(past.ended(reason, incident)) == ended
+
+
+def test_a_look_has_all_that_a_check_decides_by() -> None:
+    """What was known before, what the window adds, how each signal stands, and the decision on them."""
+    story = Story(consecutive=2)
+    story.check(story.see(0.8))
+    snapshot = story.later(HOUR).see(0.8)
+    seen = look_at(story.past, story.past.served, snapshot, story.triggers, story.now)
+    assert (seen.before.f1.count, seen.past.f1.count) == (1, 2)
+    assert [each.state for each in seen.assessments] == [State.BREACH, State.HEALTHY]
+    assert seen.decision == story.check(snapshot)
+    assert seen.decision.action is Action.TRAIN
+
+
+def test_a_signal_that_is_unknown_says_why_or_nothing() -> None:
+    """An assessment from an old journal has no reason; the sentence does without it."""
+    assert Assessment(Signal.F1, State.UNKNOWN).sentence == "F1 is unknown"
+    assert Assessment(Signal.F1, State.UNKNOWN, unknown=LOST).sentence == f"F1 is unknown: {LOST.message}"
+
+
+def test_a_window_older_than_one_that_was_read_counts_no_more() -> None:
+    """A monitor that goes back shows nothing new, however long the streak is."""
+    story = Story()
+    story.check(story.see(0.8))
+    older = story.later(HOUR).see(0.8)
+    story.later(HOUR).check(story.see(0.8))
+    decision = story.later(HOUR).check(older)
+    assert decision.reason is Reason.SAME_WINDOW
+    assert "ended before one that was read already" in decision.message

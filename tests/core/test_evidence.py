@@ -299,3 +299,27 @@ def test_the_means_follow_a_monitor_that_changes() -> None:
         gathered = evidence.gather(gathered, weight, at, counts=True)
     assert gathered.trials == pytest.approx(1000, rel=0.1)
     assert gathered.gap == pytest.approx(3600, rel=0.1)
+
+
+def test_without_a_rule_or_something_to_count_there_is_no_evidence() -> None:
+    """No evidence is ever enough without a rule; a window of F1 alone weighs nothing."""
+    plain = replace(TRIGGERS, evidence=None)
+    assert evidence.bar(Evidence(score=99.0), plain) == math.inf
+    assert not evidence.reached(Evidence(score=99.0), plain)
+    assert evidence.rule_name(plain) == ""
+    assert evidence.weigh(0.8, counts(0.8), None, plain) is None
+    assert evidence.weigh(0.8, None, None, TRIGGERS) is None
+
+
+def test_windows_that_say_next_to_nothing_have_a_bar_all_the_same() -> None:
+    """It is a number, and the lowest there is: as many windows as no score would ever overshoot it."""
+    empty = Evidence(evidence.rule_name(TRIGGERS), 0.0, evidence.ESTIMATED, 0.0, DAY.total_seconds(), T0)
+    assert evidence.bar(empty, TRIGGERS) == evidence.LOWEST_BAR
+
+
+def test_progress_says_what_moves_the_score() -> None:
+    """For somebody who meets the rule for the first time."""
+    assert evidence.progress(Evidence(), TRIGGERS) == (
+        f"{evidence.text(Evidence(), TRIGGERS)}: it grows with windows that fit F1 0.82 better than 0.85, and trains at"
+        " the bar"
+    )

@@ -5,7 +5,10 @@ from retrain.core.events import (
     Checked,
     Event,
     HistoryLost,
+    NotJudged,
     Promoted,
+    Pruned,
+    Rejected,
     RolledBack,
     Swap,
     SwapStarted,
@@ -86,3 +89,40 @@ def test_a_settled_loss_takes_what_serves_for_the_champion() -> None:
     assert (past.served, past.lineage, past.challenger) == ("X", ("A",), None)
     assert (past.lost("X"), past.losses, past.lost_at) == (None, 1, T0)
     assert after(HistoryLost("", "")).served is None
+
+
+TRAINED = TrainingFinished("r1", Outcome.SUCCEEDED, "", challenger="X")
+
+
+def test_a_refusal_settles_the_challenger_and_any_other_failure_is_an_incident() -> None:
+    """A refused one holds no training back; one that could not be judged waits, and the failure is known."""
+    refused, failed = after(TRAINED, NotJudged("X", "no", refused="h")), after(TRAINED, NotJudged("X", "no holdout"))
+    assert refused.challenger is not None
+    assert (refused.challenger.settled, refused.reported) == (True, {})
+    assert failed.challenger is not None
+    assert (failed.challenger.settled, list(failed.reported.values())) == (False, [T0])
+
+
+def test_only_the_challenger_that_waits_is_changed() -> None:
+    """An event about another version, such as a file named by hand, leaves it alone; its own rejection removes it."""
+    waiting = after(TRAINED)
+    assert advance(waiting, NotJudged("Y", "no", refused="h"), T0) == waiting
+    assert advance(waiting, Rejected("Y", "why"), T0).challenger == waiting.challenger
+    assert advance(waiting, Rejected("X", "why"), T0).challenger is None
+
+
+def test_a_swap_is_open_until_its_end_is_known() -> None:
+    """The hook that failed is remembered of the challenger; a swap that had not happened leaves no trace."""
+    start = SwapStarted(Swap.PROMOTION, "X", "A")
+    assert after(TRAINED, start).swap == start
+    undone, never = (after(TRAINED, start, SwapUndone("X", "A", "why", failed=failed)) for failed in (True, False))
+    for past, failed in ((undone, True), (never, False)):
+        assert past.swap is None
+        assert past.challenger is not None
+        assert past.challenger.undone is failed
+
+
+def test_pruning_changes_nothing() -> None:
+    """Old events are forgotten, and what they added up to is not."""
+    past = after(TRAINED, Promoted("X", None))
+    assert advance(past, Pruned(3, T0, ""), T0) == past

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from retrain.core import explain
-from retrain.core.judge import alpha_of, judge, seen_by
+from retrain.core.judge import alpha_of, judge, seen_by, shared
 from retrain.core.records import Label
 from retrain.core.rules import Average, Difference, Gate, Guarantee, Level, Metric, Positive, Share
 from retrain.core.score import UndefinedMetricError, score
@@ -378,3 +378,53 @@ def test_undefined_is_said_not_guessed() -> None:
         score({(0, 0): 9}, Metric.F1, Average.BINARY, 1)
     with pytest.raises(UndefinedMetricError, match="mcc"):
         score({(0, 0): 9, (1, 0): 3}, Metric.MCC, Average.MACRO, 1)
+
+
+def test_a_metric_without_a_value_is_said_and_counts_as_no_comparison() -> None:
+    """Precision is 0/0 for a model that never predicts the positive class; MCC is where all is of one class."""
+    gate = Gate(metric=Metric.PRECISION)
+    verdict = judge(tally([(1, 0, 0, 50), (0, 0, 0, 50)]), gate, 3)
+    assert (verdict.ruling, verdict.reason, verdict.look) == (Ruling.INCONCLUSIVE, VerdictReason.UNDEFINED, 2)
+    assert verdict.challenger_score is None
+
+
+def test_every_part_of_the_question_makes_another_one() -> None:
+    """A recorded verdict answers for the same question alone."""
+    gates = [
+        Gate(),
+        Gate(metric=Metric.RECALL),
+        Gate(average=Average.MACRO),
+        Gate(positive=2),
+        Gate(min_improvement=Difference(0.01)),
+        Gate(floor=Share(0.5)),
+        Gate(unopposed_floor=Share(0.5)),
+        Gate(alpha=Level(0.01)),
+        Gate(guarantee=Guarantee.PER_TEST),
+    ]
+    assert len({gate.question for gate in gates}) == len(gates)
+
+
+def test_a_tally_with_and_without_a_champion_is_no_tally() -> None:
+    """It cannot come from one comparison, so it is a bug and no verdict."""
+    with pytest.raises(ValueError, match="mixes rows with and without a champion"):
+        judge(tally([(1, 1, 1, 50), (0, None, 0, 50)]), Gate(), 1)
+
+
+def test_the_classes_of_a_holdout_are_its_labels_with_their_rows() -> None:
+    """Whatever the models made of them."""
+    assert tally([(1, 0, 1, 3), (1, 1, 1, 4), (0, 0, 1, 5)]).classes == (("0", 5), ("1", 7))
+
+
+def test_positives_are_shown_where_the_metric_is_about_them() -> None:
+    """With several classes there are discordant rows, and neither positives nor false alarms."""
+    cells = [(x, x, x, 200) for x in "abc"] + [("a", "b", "a", 40), ("b", "b", "c", 5)]
+    gate = Gate(average=Average.MACRO)
+    rows = shown(judge(tally(cells), gate, 1), gate)
+    assert rows["discordant rows"].startswith("45")
+    assert not {"positives", "false alarms"} & rows.keys()
+
+
+def test_a_holdout_without_rows_shares_none() -> None:
+    """Its share is 0, not 0/0."""
+    assert shared((), 0, (1, 2), 2) == 0.0
+    assert shared((), 0, (), 0) == 0.0
