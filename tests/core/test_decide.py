@@ -518,3 +518,14 @@ def test_a_window_older_than_one_that_was_read_counts_no_more() -> None:
     decision = story.later(HOUR).check(older)
     assert decision.reason is Reason.SAME_WINDOW
     assert "ended before one that was read already" in decision.message
+
+
+def test_a_breach_with_another_reason_to_wait_each_names_both() -> None:
+    """F1 needs another window; drift was as high when this champion took over."""
+    story = Story(consecutive=2)
+    story.check(story.see(0.8, 0.5))
+    story.later(HOUR).tell(Promoted("b" * 64, story.past.served))
+    decision = story.later(HOUR).check(story.see(0.8, 0.5))
+    assert decision.reason is Reason.NOT_REARMED
+    assert "F1 0.800 is below 0.850, but this is window 1 of 2 in breach" in decision.message
+    assert "drift 0.500 is above 0.200, but drift was as high when this champion was promoted" in decision.message

@@ -323,3 +323,13 @@ def test_progress_says_what_moves_the_score() -> None:
         f"{evidence.text(Evidence(), TRIGGERS)}: it grows with windows that fit F1 0.82 better than 0.85, and trains at"
         " the bar"
     )
+
+
+def test_positives_stand_in_for_counts() -> None:
+    """They are fewer than TP + FP + FN, so the window weighs less, in the same direction."""
+    full = evidence.weigh(0.75, counts(0.75, 400), None, TRIGGERS)
+    less = evidence.weigh(0.75, None, 250.0, TRIGGERS)
+    assert full is not None
+    assert less is not None
+    assert less.trials == 250
+    assert 0 < less.score < full.score

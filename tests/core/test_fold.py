@@ -3,6 +3,7 @@
 from retrain.core.events import (
     Adopted,
     Checked,
+    Entry,
     Event,
     HistoryLost,
     NotJudged,
@@ -15,7 +16,7 @@ from retrain.core.events import (
     SwapUndone,
     TrainingFinished,
 )
-from retrain.core.fold import advance
+from retrain.core.fold import advance, fold
 from retrain.core.past import Past
 from retrain.core.records import Action, Outcome, Reason
 from tests.core.test_decide import T0
@@ -126,3 +127,11 @@ def test_pruning_changes_nothing() -> None:
     """Old events are forgotten, and what they added up to is not."""
     past = after(TRAINED, Promoted("X", None))
     assert advance(past, Pruned(3, T0, ""), T0) == past
+
+
+def test_the_past_is_the_fold_of_the_events() -> None:
+    """One by one or all at once, whatever was known before."""
+    told: list[Event] = [Adopted("A"), TRAINED, Promoted("X", "A")]
+    entries = [Entry(number, T0, event) for number, event in enumerate(told, 1)]
+    assert fold(Past(), entries) == after(*told)
+    assert fold(after(told[0]), entries[1:]) == after(*told)

@@ -428,3 +428,17 @@ def test_a_holdout_without_rows_shares_none() -> None:
     """Its share is 0, not 0/0."""
     assert shared((), 0, (1, 2), 2) == 0.0
     assert shared((), 0, (), 0) == 0.0
+
+
+def test_a_class_that_neither_is_nor_is_predicted_scores_nothing_in_a_mean() -> None:
+    """As in scikit-learn: its own metric is 0/0, and counts as 0."""
+    matrix: dict[tuple[Label, Label], int] = {("a", "a"): 10, ("b", "b"): 10}
+    assert score(matrix, Metric.F1, Average.MACRO, 1, ["a", "b", "c"]).value == pytest.approx(2 / 3)
+
+
+def test_no_size_of_holdout_shows_a_gain_that_there_is_not() -> None:
+    """An undecided comparison whose gain is not above min_improvement proposes no fresh holdout."""
+    gate = Gate(min_improvement=Difference(0.1))
+    verdict = judge(binary(500, won=60, lost=20), gate, 1)
+    larger = replace(verdict, reason=VerdictReason.UNDECIDED)
+    assert "take a fresh holdout of" not in explain.screen("", larger, gate)
