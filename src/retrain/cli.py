@@ -13,6 +13,7 @@ import click
 
 from retrain.config.load import parse_span
 from retrain.context import Context, open_context
+from retrain.core.text import one_line
 from retrain.errors import ConfigError, Exit, Report, Stopped
 from retrain.output import Output, boundary, repair_streams
 
@@ -52,7 +53,13 @@ def retrain(**_before: Any) -> None:
 
 
 retrain.params += _common("config.yaml", "RETRAIN_CONFIG")
-_reason = click.option("--reason", metavar="TEXT", help="Why, for the journal.")
+_reason = click.option(
+    "--reason",
+    metavar="TEXT",
+    help="Why, for the journal.",
+    # On one line, since logs, mails and histories show it so; and without bytes that the journal cannot hold.
+    callback=lambda _context, _option, reason: reason and one_line(reason, len(reason)),
+)
 
 
 def _command(example: str, *, configured: bool = True) -> Callable[[Callable[..., Report]], click.Command]:
@@ -249,11 +256,11 @@ def guide(_config: Path, _output: Output, topic: str | None) -> Report:
 
 def _forced(flag: bool, reason: str | None, name: str = "--force") -> str | None:
     """The reason of a person who overrides the rules; None without the flag."""
-    if flag and not (reason and reason.strip()):
+    if flag and not reason:
         raise ConfigError(f'{name} needs --reason "why", for the journal')
     if reason and not flag:
         raise ConfigError("--reason needs --force (or, for promote, --reject)")
-    return reason.strip() if flag and reason else None
+    return reason if flag else None
 
 
 def _echo(output: bytes) -> None:

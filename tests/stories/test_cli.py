@@ -287,6 +287,31 @@ def test_what_is_printed_cannot_drive_a_terminal(capsys: pytest.CaptureFixture[s
     assert said.err == f"{clean}\nretrain: {clean}\n"
 
 
+def test_a_reason_is_one_line_that_the_journal_can_hold(project: Project) -> None:
+    """Line breaks and control characters become blanks, also a byte that is not UTF-8; blanks alone are no reason."""
+    done = project.run("check", "--force", "--reason", "new\nlabels \x1b[31mof\x07 caf\udce9 4 ")
+    assert done.returncode == 0, done
+    assert done.stdout.count("\n") == 1
+    assert "new labels of caf 4;" in done.stdout
+    assert "forced: new labels of caf 4" in project.json("status")["events"][-1]["message"]
+    assert project.run("check", "--force", "--reason", " \n").returncode == Exit.USAGE
+
+
+@pytest.mark.parametrize(
+    ("flag", "command", "text"),
+    [("--json", "check", '{"action"'), ("-v", "check", "healthy: F1"), ("-q", "status", "")],
+)
+@pytest.mark.parametrize("before", [True, False])
+def test_each_common_flag_is_understood_on_both_sides(
+    project: Project, flag: str, command: str, text: str, before: bool
+) -> None:
+    """`retrain -v check` is `retrain check -v`: it prints though nothing changed, and -q keeps `status` silent."""
+    done = project.run(*([flag, command] if before else [command, flag]))
+    assert done.returncode == 0
+    assert done.stdout.startswith(text)
+    assert bool(done.stdout) == bool(text)
+
+
 def test_the_summaries_of_the_commands_are_whole_on_80_columns(project: Project) -> None:
     """No summary is cut, and no line of any help is longer than a terminal."""
     for words in ([], *([name] for name in retrain.commands)):
