@@ -15,7 +15,7 @@ from retrain.core.explain import Row
 from retrain.core.fold import as_of
 from retrain.core.judge import judge, next_comparison, seen_by
 from retrain.core.past import PROMOTION, Past, incident_of
-from retrain.core.text import counted, duration, moment, short
+from retrain.core.text import duration, moment, short
 from retrain.core.verdicts import Ruling, Tally
 from retrain.effects import evaluation, files, lock, registry
 from retrain.effects.journal import Journal, open_journal
@@ -40,11 +40,14 @@ class Options(Struct, frozen=True):
     on_wait: Callable[[lock.Holder], None] = lambda _holder: None
 
 
+Rows = tuple[Path | None, Path | None]
+"""The hashes of the rows that challenger and champion were trained on; None where they are not known."""
+
+
 class Contest(Struct, frozen=True):
     """Which bytes compete: versions, and the files that hold these very bytes; no champion where none serves.
 
-    `source` says where the challenger is from, `given` is the name of its file where a person gave one. `rows` are the
-    hashes of the rows that challenger and champion were trained on, where leakage is checked and they are known.
+    `source` says where the challenger is from, `given` is the name of its file where a person gave one.
     """
 
     challenger: str
@@ -53,7 +56,7 @@ class Contest(Struct, frozen=True):
     given: str = ""
     champion: str | None = None
     champion_file: Path | None = None
-    rows: tuple[Path | None, Path | None] = (None, None)
+    rows: Rows = (None, None)
 
 
 def promote(context: Context, options: Options) -> Report:
@@ -72,9 +75,11 @@ def promote(context: Context, options: Options) -> Report:
         except RetrainError as error:
             if not options.if_pending or isinstance(error, SwapUndoneError):
                 raise
+            if isinstance(error, lock.HeldError):
+                return _failed(str(error), exit_code=error.exit_code, news=False)
             waiting = journal.past().challenger
             event = NotJudged(waiting.version if waiting is not None else "", str(error))
-            return _not_judged(context, journal, event, options, context.clock(), error.exit_code)
+            return _not_judged(context, journal, event, options, context.clock())
 
 
 def _promote(context: Context, journal: Journal, options: Options, lock_fd: int, now: datetime) -> Report:
@@ -174,18 +179,16 @@ def _challenger(context: Context, past: Past, options: Options) -> Contest | Non
 def _named(context: Context, name: str, *, dry_run: bool) -> Contest:
     """The challenger that a person named: a file, or the prefix of a kept version."""
     models, path = context.config.models, Path(name)
-    if not files.is_there(path):
-        try:
-            version = registry.find(models, name)
-        except RetrainError as error:
-            raise RetrainError(f"{name}: no such file, and {error}") from error
-        return Contest(version, registry.verify(models, version), "versions")
-    registry.check_format(models, path)
-    source = str(path.absolute())
-    if dry_run:
-        return Contest(registry.identify(path), path, source, path.name)
-    version = registry.admit(models, path)
-    return Contest(version, registry.verify(models, version), source, path.name)
+    if files.is_there(path):
+        registry.check_format(models, path)
+        version = registry.identify(path) if dry_run else registry.admit(models, path)
+        file = path if dry_run else registry.verify(models, version)
+        return Contest(version, file, str(path.absolute()), path.name)
+    try:
+        version = registry.find(models, name)
+    except RetrainError as error:
+        raise RetrainError(f"{name}: no such file, and {error}") from error
+    return Contest(version, registry.verify(models, version), "versions")
 
 
 # ---------------------------------------------------------------- the verdict
@@ -195,7 +198,7 @@ def _recorded(context: Context, journal: Journal, contest: Contest) -> Judged | 
     """The recorded verdict, where the same question was asked on this untouched holdout and the same training rows."""
     stamp = stamp_of(context.config.promotion.holdout)
     known = journal.recorded_for_file(stamp, contest.champion, contest.challenger, question(context))
-    if known is None or known.known_rows != _stamp_of_rows(contest.rows):
+    if known is None or known.known_rows != stamp_of(*contest.rows):
         return None
     return replace(known, repeated=True, sketch=())
 
@@ -261,7 +264,7 @@ def _score(context: Context, contest: Contest, options: Options) -> tuple[Tally,
         if side == "training rows":
             return NotJudged(contest.challenger, f"refused: {error}", _basis(context, contest.rows))
         return NotJudged(contest.challenger, str(error))
-    return tally, _stamp_of_rows(contest.rows)
+    return tally, stamp_of(*contest.rows)
 
 
 def _refusal(context: Context, past: Past, contest: Contest, judged: Judged) -> NotJudged | None:
@@ -290,31 +293,26 @@ def question(context: Context) -> str:
     return asked + (f"; slices {', '.join(promotion.slices)}" if promotion.slices else "")
 
 
-def stamp_of(file: Path) -> str:
-    """What changes when the file, the holdout for one, is touched."""
-    stamp = files.stamp(file)
-    if stamp is None:
-        raise RetrainError(f"{file}: is not there, or cannot be read (is it promotion.holdout?)")
-    return ":".join(map(str, stamp))
+def stamp_of(*paths: Path | None) -> str:
+    """What changes when one of these files, the holdout for one, is touched or becomes known."""
+    stamps = {path: files.stamp(path) for path in paths if path is not None}
+    for path, stamp in stamps.items():
+        if stamp is None:
+            raise RetrainError(f"{path}: is not there, or cannot be read (is it promotion.holdout?)")
+    return ", ".join(":".join(map(str, stamp or ())) for stamp in stamps.values())
 
 
-def _rows(context: Context, challenger: str, champion: str | None) -> tuple[Path | None, Path | None]:
-    """The files with the hashes of the rows that both were trained on."""
+def _rows(context: Context, challenger: str, champion: str | None) -> Rows:
+    """The files with the hashes of the rows that both were trained on, where leakage is checked and they are known."""
     models = context.config.models
     if context.config.training.data is None:
         return None, None
     return registry.rows_of(models, challenger), registry.rows_of(models, champion) if champion is not None else None
 
 
-def _stamp_of_rows(rows: tuple[Path | None, Path | None]) -> str:
-    """What changes when training rows become known or are known anew; empty where none are."""
-    return ", ".join(stamp_of(path) for path in rows if path is not None)
-
-
-def _basis(context: Context, rows: tuple[Path | None, Path | None]) -> str:
+def _basis(context: Context, rows: Rows) -> str:
     """All that a refusal depends on: with another of these it must be asked anew."""
-    promotion = context.config.promotion
-    return f"{stamp_of(promotion.holdout)}; up to {promotion.max_leakage}; {_stamp_of_rows(rows)}"
+    return f"{stamp_of(context.config.promotion.holdout, *rows)}; up to {context.config.promotion.max_leakage}"
 
 
 # ---------------------------------------------------------------- reports
@@ -342,24 +340,16 @@ def _nothing_waits(context: Context, options: Options) -> Report:
     )
 
 
-def _not_judged(  # noqa: PLR0913, PLR0917  (what happened, and how the command was given)
-    context: Context,
-    journal: Journal,
-    event: NotJudged,
-    options: Options,
-    now: datetime,
-    exit_code: int = Exit.FAILED,
-) -> Report:
+def _not_judged(context: Context, journal: Journal, event: NotJudged, options: Options, now: datetime) -> Report:
     """The report of why there is no verdict. A refusal is recorded; of another cause cron hears once."""
     # What is quoted may be the last words of a model, and a program can read whatever we can.
     event = replace(event, message=context.secrets.scrub(event.message))
-    news = event.refused != "" or not options.if_pending
-    if not news and exit_code != Exit.BUSY:
-        incident, repeat_after = incident_of(PROMOTION, event.message), context.config.notifications.repeat_after
-        news = journal.past().is_news(incident, now, repeat_after)
-    if news and (options.if_pending or event.refused) and not options.dry_run:
+    incident, repeat_after = incident_of(PROMOTION, event.message), context.config.notifications.repeat_after
+    is_cron = options.if_pending and not event.refused
+    news = not is_cron or journal.past().is_news(incident, now, repeat_after)
+    if news and (is_cron or event.refused) and not options.dry_run:
         journal.append(event, now)
-    return _failed(event.message, exit_code=exit_code, news=news)
+    return _failed(event.message, news=news)
 
 
 def _reject(context: Context, journal: Journal, reason: str, now: datetime) -> Report:
@@ -443,14 +433,10 @@ def _notes(context: Context, past: Past, contest: Contest, judged: Judged, wins:
     probation, new = config.promotion.probation, past.probation
     if not wins or judged.dry_run or probation is None:
         return
-    if new is None:
-        yield Row("probation", "none, since no live F1 of another champion is known to compare with")
-        return
-    windows = config.triggers.consecutive
-    in_a_row = f" in {counted(windows, 'window')} in a row" if windows > 1 else ""
-    beyond = ", and its windows together show it beyond chance" if new.old is not None else ""
+    below = f"{new.f1:.3f}, which {short(new.before)} showed last" if new is not None else ""
     yield Row(
         "probation",
-        f"{duration(probation)}, in which a check rolls back if live F1 falls below the {new.f1:.3f} that"
-        f" {short(new.before)} showed last{in_a_row}{beyond}",
+        f"for {duration(probation)} a check rolls back if live F1 falls below {below}"
+        if below
+        else "none, since no live F1 of another champion is known to compare with",
     )

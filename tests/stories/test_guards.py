@@ -83,7 +83,7 @@ def test_evidence_is_shown_and_trains_when_it_is_enough(project: Project) -> Non
 @pytest.mark.parametrize(
     ("sections", "words"),
     [
-        ({"monitoring": {"samples": "n"}}, "from F1 and the number of samples alone no bound"),
+        ({"monitoring": {"samples": "n"}}, "F1 and the number of samples alone give no bound"),
         ({"triggers": {"performance_threshold": None}}, "needs performance_threshold"),
         ({"triggers": {"evidence": {"min_drop": 0.9, "false_retrains_per_year": 1}}}, "is not from 0.001 to 0.849"),
         ({"triggers": {"evidence": {"min_drop": 0.1, "false_retrains_per_year": 0}}}, "is not a number from 0.001"),
@@ -374,7 +374,7 @@ def test_a_check_while_the_hook_runs_spoils_no_probation(project: Project) -> No
     assert project.run("check").returncode == 0
     (project.root / "go").touch()
     said, _ = process.communicate(timeout=60)
-    assert "probation: 7 d, in which a check rolls back if live F1 falls below the 0.800" in said
+    assert "probation: for 7 d a check rolls back if live F1 falls below 0.800, which" in said
     project.metrics(f1=0.75)
     assert project.json("check", "--dry-run")["action"] == "rollback"
 

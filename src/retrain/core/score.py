@@ -1,7 +1,7 @@
 """Scores of a confusion matrix, and how much one row in a cell moves them.
 
 A matrix is sparse: {(truth, prediction): rows}. Every metric is a smooth function of its cells, so its
-standard error follows from its partial derivatives (the delta method, STATISTICS: `psi`).
+standard error follows from its partial derivatives (the delta method, `retrain guide statistics`).
 """
 
 from collections import Counter
