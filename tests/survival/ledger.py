@@ -6,7 +6,7 @@ from contextlib import closing
 from datetime import datetime
 from typing import get_args
 
-from cattrs.preconf.json import make_converter
+import msgspec
 
 from retrain.core.events import (
     Adopted,
@@ -25,7 +25,6 @@ from retrain.effects.journal import open_journal
 from tests.stories.project import Project
 
 _KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
-_converter = make_converter()
 
 
 def entries(project: Project) -> list[Entry]:
@@ -34,7 +33,7 @@ def entries(project: Project) -> list[Entry]:
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
         rows = db.execute("SELECT id, at, kind, body FROM events ORDER BY id").fetchall()
     return [
-        Entry(number, datetime.fromisoformat(at), _converter.loads(body, _KINDS[kind]))
+        Entry(number, datetime.fromisoformat(at), msgspec.json.decode(body, type=_KINDS[kind]))
         for number, at, kind, body in rows
     ]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cattrs.preconf.json import make_converter
+import msgspec
 from msgspec.structs import replace
 
 from retrain.core.events import Judged
@@ -114,7 +114,7 @@ def fold_once(project: Project) -> float:
     past = past_of(project)
     took = time.process_time() - began
     with closing(sqlite3.connect(project.root / "state/journal.db")) as db:
-        body = make_converter().dumps(past)
+        body = msgspec.json.encode(past).decode()
         db.execute("REPLACE INTO past SELECT 1, max(id), ? FROM events", (body,))
         db.commit()
     assert past_of(project) == past
@@ -192,17 +192,17 @@ def more_looks(project: Project, looks: int) -> None:
     assert waits is not None
     with closing(sqlite3.connect(project.root / "state/journal.db", isolation_level=None)) as db:
         looks_at = "SELECT kind, subject, body FROM events WHERE kind = 'Judged' AND body LIKE ? ORDER BY id DESC"
-        kind, subject, body = db.execute(looks_at, (f'%"challenger": "{waits.version}"%',)).fetchone()
-        body = body.replace('"repeated": false', '"repeated": true')
+        kind, subject, body = db.execute(looks_at, (f'%"challenger":"{waits.version}"%',)).fetchone()
+        body = body.replace('"repeated":false', '"repeated":true')
         at = datetime.now(UTC).isoformat()
         db.execute("BEGIN IMMEDIATE")
         db.executemany(
             "INSERT INTO events (at, kind, subject, body) VALUES (?, ?, ?, ?)", [(at, kind, subject, body)] * looks
         )
-        event = make_converter().loads(body, Judged)
+        event = msgspec.json.decode(body, type=Judged)
         for _ in range(looks):
             past = advance(past, event, datetime.fromisoformat(at))
-        db.execute("REPLACE INTO past SELECT 1, max(id), ? FROM events", (make_converter().dumps(past),))
+        db.execute("REPLACE INTO past SELECT 1, max(id), ? FROM events", (msgspec.json.encode(past).decode(),))
         db.execute("COMMIT")
 
 

@@ -11,9 +11,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 from retrain.core.events import Checked
+from retrain.effects import lock
 from tests.stories.project import CHALLENGER, RETRAIN, Project, make_models, until
 from tests.survival.ledger import entries, in_one_order, past_of, trainings_apart
 from tests.survival.overlap import BUSY, CROWD, at_once, prepared
@@ -38,12 +40,15 @@ def recorded_late(project: Project) -> str:
     promoted = ("--force", "--reason", "overlap")
     assert project.run("promote", str(project.models.fair), *promoted).returncode == 0
     before = past_of(project).served
-    with closing(sqlite3.connect(project.root / "state/journal.db", isolation_level=None)) as db:
+    state = project.root / "state"
+    # With the lock a check keeps everybody else out; so it is one that finds the lock held, and only looks.
+    with (
+        lock.hold(state, "promote", datetime.now(UTC)),
+        closing(sqlite3.connect(state / "journal.db", isolation_level=None)) as db,
+    ):
         db.execute("BEGIN IMMEDIATE")
         check = project.start("check")
-        # It waits for its turn to write, so it has looked.
-        waits = Path(f"/proc/{check.pid}/wchan")
-        until(lambda: "nanosleep" in waits.read_text(), 60)
+        until(lambda: waits_to_write(check.pid), 60)
         check.send_signal(signal.SIGSTOP)
         db.execute("ROLLBACK")
     assert project.run("promote", str(project.models.strong), *promoted).returncode == 0
@@ -61,13 +66,22 @@ def recorded_late(project: Project) -> str:
     )
 
 
+def waits_to_write(process: int) -> bool:
+    """Whether the process has slept for a while: it has looked, and waits for its turn at the journal."""
+    for _ in range(10):
+        if "nanosleep" not in Path(f"/proc/{process}/wchan").read_text():
+            return False
+        time.sleep(0.02)
+    return True
+
+
 def promoted_meanwhile(project: Project) -> str:
     """cron's `promote --if-pending` has seen that a challenger waits; before it has the lock, somebody promotes it."""
     prepared(project)
     project.metrics(f1=0.5)
     assert project.run("check").returncode == 0
-    lock, log = project.root / "state/lock", project.root / "strace"
-    stops = ["strace", "-f", "-o", str(log), "-P", str(lock), "-e", "inject=openat:signal=SIGSTOP:when=1"]
+    locked, log = project.root / "state/lock", project.root / "strace"
+    stops = ["strace", "-f", "-o", str(log), "-P", str(locked), "-e", "inject=openat:signal=SIGSTOP:when=1"]
     with subprocess.Popen(
         [*stops, RETRAIN, "promote", "--if-pending"],
         cwd=project.root,
