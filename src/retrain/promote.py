@@ -205,7 +205,7 @@ def _recorded(context: Context, journal: Journal, contest: Contest) -> Judged | 
 
 def _compare(context: Context, journal: Journal, contest: Contest, options: Options) -> Judged | NotJudged:
     """The verdict of a comparison, or why there is none. A recorded verdict on the same rows costs no comparison."""
-    config, past, asked = context.config, journal.past(), question(context)
+    config, asked = context.config, question(context)
     stamp = stamp_of(config.promotion.holdout)
     scored = _score(context, contest, options)
     if isinstance(scored, NotJudged):
@@ -220,8 +220,9 @@ def _compare(context: Context, journal: Journal, contest: Contest, options: Opti
     known = journal.recorded(tally.holdout, champion, contest.challenger, asked)
     if known is not None:
         return replace(known, file=stamp, leaked=tally.leaked, known_rows=rows, repeated=True, sketch=())
-    history = list(journal.judgements())
-    number = next_comparison(tally, history, past.losses * config.gate.holdout_uses)
+    ledger = list(journal.ledger())
+    number = next_comparison(tally, ledger, config.gate.holdout_uses)
+    seen = {each.holdout for each in ledger if isinstance(each, Judged)}
     return Judged(
         challenger=contest.challenger,
         champion=champion,
@@ -229,7 +230,7 @@ def _compare(context: Context, journal: Journal, contest: Contest, options: Opti
         question=asked,
         file=stamp,
         verdict=judge(tally, config.gate, number),
-        sketch=() if any(each.holdout == tally.holdout for each in history) else tally.sketch,
+        sketch=() if tally.holdout in seen else tally.sketch,
         classes=tally.classes,
         leaked=tally.leaked,
         known_rows=rows,

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from retrain.core.events import Judged
+from retrain.core.events import HistoryLost, Judged
 from retrain.core.judge import SKETCH, next_comparison, shared
 from retrain.core.verdicts import Cell, Ruling, Tally, Verdict
 
@@ -35,20 +35,19 @@ def test_the_share_of_rows_is_known_from_the_sketches(size: int, percent: int) -
 def test_the_same_rows_go_on_with_their_count() -> None:
     """Comparisons on them, repetitions not counted."""
     rows = holdout("h", range(500))
-    assert next_comparison(rows, []) == 1
-    assert (
-        next_comparison(rows, [compared(rows, 1), compared(rows, 2, first=False), compared(rows, 2, first=False)]) == 3
-    )
+    assert next_comparison(rows, [], 10) == 1
+    again = compared(rows, 2, first=False)
+    assert next_comparison(rows, [compared(rows, 1), again, again], 10) == 3
 
 
 def test_a_holdout_that_shares_a_tenth_of_its_rows_goes_on_with_the_count() -> None:
     """Appending or replacing rows does not reset the budget; a fresh holdout has one of its own."""
     first = holdout("first", range(500))
     past = [compared(first, 1), compared(first, 2, first=False)]
-    assert next_comparison(holdout("one more row", range(501)), past) == 3
-    assert next_comparison(holdout("half renewed", range(250, 750)), past) == 3
-    assert next_comparison(holdout("a twentieth left", range(475, 975)), past) == 1
-    assert next_comparison(holdout("fresh", range(1000, 1500)), past) == 1
+    assert next_comparison(holdout("one more row", range(501)), past, 10) == 3
+    assert next_comparison(holdout("half renewed", range(250, 750)), past, 10) == 3
+    assert next_comparison(holdout("a twentieth left", range(475, 975)), past, 10) == 1
+    assert next_comparison(holdout("fresh", range(1000, 1500)), past, 10) == 1
 
 
 def test_the_count_goes_on_along_a_chain() -> None:
@@ -56,5 +55,14 @@ def test_the_count_goes_on_along_a_chain() -> None:
     weeks = [holdout(f"week {week}", range(100 * week, 100 * week + 500)) for week in range(12)]
     history: list[Judged] = []
     for week in weeks:
-        history.append(compared(week, next_comparison(week, history)))
+        history.append(compared(week, next_comparison(week, history, 10)))
     assert history[-1].verdict.look == 12
+
+
+def test_a_history_that_was_lost_counts_on_top_of_what_is_recorded() -> None:
+    """For any holdout; a comparison that is recorded after a loss counts it already."""
+    rows, lost = holdout("h", range(500)), HistoryLost("", "")
+    assert next_comparison(rows, [lost], 4) == 5
+    assert next_comparison(rows, [lost, compared(rows, 5)], 4) == 6
+    assert next_comparison(rows, [compared(rows, 3), lost], 4) == 8
+    assert next_comparison(rows, [lost, compared(rows, 5), lost], 4) == 10

@@ -288,10 +288,16 @@ def test_what_was_appended_outlives_a_kill(state: Path) -> None:
 
 def test_every_look_is_told_oldest_first(state: Path) -> None:
     """At any holdout, repetitions and dry runs included."""
-    looks = [judged(B), judged(B, repeated=True), judged(C, dry_run=True), judged(B, holdout="h2")]
+    looks: list[Event] = [
+        judged(B),
+        judged(B, repeated=True),
+        HistoryLost("", ""),
+        judged(C, dry_run=True),
+        judged(B, holdout="h2"),
+    ]
     tell(state, *looks, Rejected(B, ""))
     with open_journal(state) as journal:
-        assert list(journal.judgements()) == looks
+        assert list(journal.ledger()) == looks
 
 
 def test_a_question_has_one_answer(state: Path) -> None:
@@ -331,7 +337,7 @@ def test_the_last_check_and_the_turning_points(state: Path) -> None:
         Journal.past,
         Journal.last_check,
         lambda journal: journal.turning_points(8),
-        lambda journal: list(journal.judgements()),
+        lambda journal: list(journal.ledger()),
         lambda journal: list(journal.latest_judgements()),
         lambda journal: journal.recorded("h1", A, B, "f1?"),
     ],
@@ -356,7 +362,7 @@ def test_a_dry_run_makes_no_journal(state: Path) -> None:
     """Where there is none it is empty, and nothing at all is written, no directory either."""
     assert read(state, writable=False) == Past()
     with open_journal(state, writable=False) as journal:
-        assert (list(journal.judgements()), journal.last_check(), journal.turning_points(3)) == ([], None, [])
+        assert (list(journal.ledger()), journal.last_check(), journal.turning_points(3)) == ([], None, [])
     assert not state.exists()
     state.mkdir()
     assert read(state, writable=False) == Past()
@@ -486,7 +492,7 @@ def test_damage_that_is_found_later_ends_the_command(state: Path) -> None:
         file.write(b"\xff" * 20 * 4096)
     with pytest.raises(DamagedError, match="nothing is trained or promoted"):  # noqa: SIM117
         with open_journal(state) as journal:
-            list(journal.judgements())
+            list(journal.ledger())
     assert sorted(path.name for path in state.iterdir()) == ["journal.db", "runs"]
 
 
@@ -633,10 +639,10 @@ def test_pruning_changes_nothing_that_matters(
         with open_journal(state) as journal:
             for event, at in first:
                 journal.append(event, at)
-            past, looks = journal.past(), list(journal.judgements())
+            past, looks = journal.past(), list(journal.ledger())
             journal.prune(before.replace(tzinfo=UTC), first[-1][1] if first else T0)
             assert journal.past() == past
-            assert list(journal.judgements()) == looks
+            assert list(journal.ledger()) == looks
             for event, at in then:
                 past = journal.append(event, at)
         sql(state, "DELETE FROM past")
@@ -654,7 +660,7 @@ def test_pruning_removes_what_is_old_and_keeps_the_ledger(state: Path) -> None:
         assert journal.prune(T0 + timedelta(minutes=302), past.newest) == 301
         assert journal.past() == past
         assert [type(entry.event) for entry in journal.turning_points(9)] == [Pruned, Promoted, Judged]
-        assert len(list(journal.judgements())) == 1
+        assert len(list(journal.ledger())) == 1
         assert journal.prune(T0 + timedelta(days=9), past.newest) == 1
         last = journal.last_check()
         assert last is not None and last.event == check

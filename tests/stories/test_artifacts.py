@@ -126,5 +126,5 @@ def test_the_journal_says_whence_a_challenger_came(project: Project) -> None:
     given = str(project.models.weak)
     assert project.run("promote", given).returncode == 10
     with open_journal(project.root / "state", writable=False) as journal:
-        assert [judged.source for judged in journal.judgements()] == [f"training {run}", given]
+        assert [judged.source for judged in journal.latest_judgements()][::-1] == [f"training {run}", given]
     assert (project.root / CHALLENGER).read_bytes() == project.models.fair.read_bytes()

@@ -113,6 +113,9 @@ def test_comparisons_that_were_lost_count_as_more_than_there_can_have_been(proje
     assert project.json("promote", str(project.models.twin))["look"] == 1
     damage(project)
     assert project.json("doctor", "--repair")["repaired"]
+    found = {each["what"]: each for each in project.json("doctor")["findings"]}
+    assert found["holdout"]["verdict"] == "warn"
+    assert "4 of 4 comparisons used" in found["holdout"]["message"]
     said = project.json("promote", str(project.models.strong))
     assert (said["look"], said["promoted"]) == (5, True)
     assert said["alpha"] == pytest.approx(0.05 / 4 / 4)

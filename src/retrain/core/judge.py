@@ -6,7 +6,7 @@ from sys import float_info
 
 from msgspec.structs import replace
 
-from retrain.core.events import Judged
+from retrain.core.events import HistoryLost, Judged
 from retrain.core.records import Label
 from retrain.core.rules import Average, Gate, Guarantee, Metric
 from retrain.core.score import Paired, UndefinedMetricError, compare, fewest, score_of
@@ -157,15 +157,18 @@ SHARED = 0.1
 """A holdout that shares this part of its rows with an earlier one continues its count (`retrain guide statistics`)."""
 
 
-def next_comparison(tally: Tally, history: Iterable[Judged], unknown: int = 0) -> int:
+def next_comparison(tally: Tally, ledger: Iterable[Judged | HistoryLost], uses: int) -> int:
     """The number of the comparison that this tally is, the first being 1.
 
-    Comparisons on the very same rows count, and so do those on a holdout that shares a tenth of this one's; `unknown`
-    is how many there may have been that a lost journal had recorded.
+    Comparisons on the very same rows count, and so do those on a holdout that shares a tenth of this one's. A history
+    that was lost counts as `uses` comparisons, on whatever rows.
     """
-    latest = unknown
+    latest = 0
     related = {tally.holdout}
-    for judged in history:
+    for judged in ledger:
+        if isinstance(judged, HistoryLost):
+            latest += uses
+            continue
         if judged.holdout not in related and judged.sketch:
             share = shared(tally.sketch, tally.rows, judged.sketch, judged.verdict.rows)
             related |= {judged.holdout} if share >= SHARED else set()

@@ -34,7 +34,7 @@ def doctor(file: Path, output: Output, progress: Callable[[float], None], *, cro
         ("metrics", lambda: endpoint.metrics(context, known.past)),
         ("training", lambda: training.commands(context)),
         ("training data", lambda: training.data(context)),
-        ("gate", lambda: gate.gate(context, known.judgements, progress)),
+        ("gate", lambda: gate.gate(context, known, progress)),
         ("champion", lambda: state.champion(context, known.past)),
         ("versions", lambda: state.versions(context, known.past)),
         ("models", lambda: host.directories(context)),

@@ -1,17 +1,17 @@
 """The gate on controls: challengers of which it is known that none deserves to be promoted."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 from msgspec.structs import replace
 
 from retrain.context import Context
-from retrain.core.events import Judged
 from retrain.core.explain import because, name_of
 from retrain.core.judge import judge, next_comparison
 from retrain.core.rules import Gate
 from retrain.core.text import counted
 from retrain.core.verdicts import Ruling, Tally
 from retrain.doctor.findings import Finding, fail, ok, warn
+from retrain.doctor.state import History
 from retrain.effects import evaluation, registry
 from retrain.errors import RetrainError
 
@@ -19,7 +19,7 @@ _CONTROLS = {"itself": "the champion itself", "shuffled": "the champion with its
 """What the controls are, by the names of their tallies; the others predict one label for every row."""
 
 
-def gate(context: Context, judgements: Sequence[Judged], progress: Callable[[float], None]) -> Iterator[Finding]:
+def gate(context: Context, known: History, progress: Callable[[float], None]) -> Iterator[Finding]:
     """Holdout and champion, and the verdict on each control. No comparison is used up: nothing can come of it."""
     config = context.config
     try:
@@ -36,7 +36,7 @@ def gate(context: Context, judgements: Sequence[Judged], progress: Callable[[flo
         return
     tally = next(iter(tallies.values()), None)
     if tally is not None:
-        yield _holdout(context, tally, judgements, has_champion=champion is not None)
+        yield _holdout(context, tally, known, has_champion=champion is not None)
     yield from rule_on(tallies, config.gate)
 
 
@@ -83,8 +83,9 @@ def _perfect(tally: Tally, gate: Gate) -> Finding:
     return warn("gate", nobody, errors, remedy="take more rows as holdout")
 
 
-def _holdout(context: Context, tally: Tally, judgements: Sequence[Judged], *, has_champion: bool) -> Finding:
-    promotion, used = context.config.promotion, next_comparison(tally, judgements) - 1
+def _holdout(context: Context, tally: Tally, known: History, *, has_champion: bool) -> Finding:
+    promotion = context.config.promotion
+    used = next_comparison(tally, known.ledger, promotion.holdout_uses) - 1
     seen = f"{promotion.holdout} has {counted(tally.rows, 'row')} with the label {promotion.target!r}"
     seen += ", and the champion can predict them all" if has_champion else ""
     uses = f"{used} of {counted(promotion.holdout_uses, 'comparison')} used (promotion.holdout_uses)"

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct, field
 
 from retrain.context import Context
-from retrain.core.events import Judged
+from retrain.core.events import HistoryLost, Judged
 from retrain.core.past import Past
 from retrain.core.text import counted, duration, moment, short
 from retrain.doctor import host
@@ -22,13 +22,13 @@ _LONG_AGO = timedelta(days=1)
 
 
 class History(Struct, frozen=True):
-    """What the journal means, every holdout comparison in it, and its last check.
+    """What the journal means, every holdout comparison and loss in it, and its last check.
 
     `trouble` is why it cannot be read; then the rest is that of an empty one.
     """
 
     past: Past = field(default_factory=Past)
-    judgements: tuple[Judged, ...] = ()
+    ledger: tuple[Judged | HistoryLost, ...] = ()
     checked_at: datetime | None = None
     trouble: str = ""
 
@@ -39,7 +39,7 @@ def history(context: Context) -> History:
         with open_journal(context.config.state, writable=False) as journal:
             journal.verify()
             last = journal.last_check()
-            return History(journal.past(), tuple(journal.judgements()), last.at if last is not None else None)
+            return History(journal.past(), tuple(journal.ledger()), last.at if last is not None else None)
     except RetrainError as error:
         return History(trouble=str(error))
 

@@ -13,14 +13,12 @@ from typing import Any, cast, get_args
 
 import msgspec
 
-from retrain.core.events import Checked, Entry, Event, Judged, Pruned
+from retrain.core.events import Checked, Entry, Event, HistoryLost, Judged, Pruned
 from retrain.core.fold import advance, fold
 from retrain.core.past import Past
 from retrain.errors import RetrainError, file_errors
 
 _TURNING_POINT = "kind NOT IN ('Checked', 'SwapStarted')"
-_JUDGED = f"{_TURNING_POINT} AND +kind = 'Judged'"
-"""The plus has SQLite walk the turning points in order, and sort nothing."""
 TABLES = (
     "CREATE TABLE events (id INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL,"
     " body TEXT NOT NULL)",
@@ -77,14 +75,14 @@ class Journal:
         return known[1]
 
     def prune(self, before: datetime, at: datetime) -> int:
-        """Remove the events from before this time but holdout comparisons and the last check, and return their number.
+        """Remove the events from before this time but the ledger and the last check, and return their number.
 
         What they add up to is written first, so that no decision changes.
         """
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             old = "id < (SELECT min(id) FROM events WHERE at >= ? OR id = (SELECT max(id) FROM events WHERE"
-            old += " +kind = 'Checked')) AND kind NOT IN ('Judged', 'Pruned')"
+            old += " +kind = 'Checked')) AND kind NOT IN ('Judged', 'HistoryLost', 'Pruned')"
             ids = self._db.execute(f"SELECT id FROM events WHERE {old}", (before.isoformat(),)).fetchall()  # noqa: S608
             if not ids:
                 return 0
@@ -106,9 +104,11 @@ class Journal:
         for _ in self._entries(f"WHERE {_TURNING_POINT} ORDER BY id"):
             pass
 
-    def judgements(self) -> Iterator[Judged]:
-        """Every holdout comparison, and every repetition of one, oldest first."""
-        return self._judged(f"{_JUDGED} ORDER BY id")
+    def ledger(self) -> Iterator[Judged | HistoryLost]:
+        """Every holdout comparison, every repetition of one, and every loss of the history, oldest first."""
+        for entry in self._entries(f"WHERE {_TURNING_POINT} AND +kind IN ('Judged', 'HistoryLost') ORDER BY id"):
+            if isinstance(entry.event, Judged | HistoryLost):
+                yield entry.event
 
     def recorded(self, holdout: str, champion: str | None, challenger: str, question: str) -> Judged | None:
         """The comparison that already answered this question about these three."""
@@ -127,7 +127,7 @@ class Journal:
 
     def latest_judgements(self) -> Iterator[Judged]:
         """The latest comparisons and repetitions of one, newest first, a thousand at most."""
-        return self._judged(f"{_JUDGED} ORDER BY id DESC LIMIT 1000")
+        return self._judged(f"{_TURNING_POINT} AND +kind = 'Judged' ORDER BY id DESC LIMIT 1000")
 
     def last_check(self) -> Entry | None:
         """The latest check."""
@@ -165,6 +165,7 @@ class Journal:
                 return fold(_summary(entry.event), since)
         return fold(Past(), self._entries("WHERE id <= ? ORDER BY id", last))
 
+    # A plus before a column has SQLite walk the events in order, and sort nothing.
     def _judged(self, which: str, *parameters: object) -> Iterator[Judged]:
         for entry in self._entries(f"WHERE {which}", *parameters):
             if isinstance(entry.event, Judged):
