@@ -1,10 +1,10 @@
-"""Evidence, slices, leakage, probation and the ban, through the installed command."""
+"""Evidence, slices, leakage, probation and the ban, as the command decides and reports them."""
 
 import os
-import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,6 @@ import pandas as pd
 import pytest
 
 from tests.stories.project import CHAMPION, Project, end, until
-
-COPY = "import pandas as pd; pd.read_csv({!r}){}.to_{}({!r}, index=False)"
 
 
 def promoted(project: Project, model: Path) -> None:
@@ -129,25 +127,37 @@ def test_a_slice_that_is_worse_vetoes_the_promotion(project: Project) -> None:
 # ---------------------------------------------------------------- leakage
 
 
-def with_training_data(project: Project, pick: str, kind: str = "csv") -> None:
+Pick = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+def with_training_data(project: Project, pick: Pick, kind: str = "csv") -> None:
     """Let training leave as its data what `pick` makes of the holdout's rows."""
-    into = f"data/training.{kind}"
-    copy = shlex.quote(COPY.format("data/holdout.csv", pick, kind, into))
-    project.configure(training={"data": into})
-    project.train(f"{sys.executable} -c {copy}", f"cp {project.models.strong} $(RETRAIN_CHALLENGER)")
+    picked, prepared = pick(pd.read_csv(project.root / "data/holdout.csv")), project.root / f"prepared.{kind}"
+    picked.to_csv(prepared, index=False) if kind == "csv" else picked.to_parquet(prepared, index=False)
+    project.configure(training={"data": f"data/training.{kind}"})
+    project.train(f"cp prepared.{kind} data/training.{kind}", f"cp {project.models.strong} $(RETRAIN_CHALLENGER)")
     project.configure(triggers={"cooldown": "0s", "challenger_ttl": "0s"})
     project.metrics(f1=0.5)
     assert project.json("check")["run"]["outcome"] == "succeeded"
 
 
-OTHER_ROWS = ".assign(a=lambda rows: rows.a + 100)"
+def all_rows(holdout: pd.DataFrame) -> pd.DataFrame:
+    return holdout
+
+
+def every_20th(holdout: pd.DataFrame) -> pd.DataFrame:
+    return holdout.iloc[::20]
+
+
+def other_rows(holdout: pd.DataFrame) -> pd.DataFrame:
+    return holdout.assign(a=holdout["a"] + 100)
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_a_challenger_that_was_trained_on_holdout_rows_is_refused(project: Project, kind: str) -> None:
     """Exit 1 with the share, no comparison used, the champion stays; a person may go past it, with a warning."""
     project.serve(project.models.weak)
-    with_training_data(project, ".iloc[::20]", kind)
+    with_training_data(project, every_20th, kind)
     done = project.run("promote")
     assert done.returncode == 1
     assert "the challenger was trained on 150 of the 3,000 holdout rows (5.00%" in done.stderr
@@ -160,14 +170,14 @@ def test_a_challenger_that_was_trained_on_holdout_rows_is_refused(project: Proje
 def test_rows_that_may_leak_are_configured(project: Project) -> None:
     """At `max_leakage` a share of the rows may occur in both: coarse rows repeat by chance."""
     project.serve(project.models.weak)
-    with_training_data(project, ".iloc[::20]")
+    with_training_data(project, every_20th)
     project.configure(promotion={"max_leakage": 0.05})
     assert project.run("promote").returncode == 0
 
 
 def test_a_champion_that_has_seen_the_holdout_is_told_apart(project: Project) -> None:
     """The rows of both are compared: a fresh training does not hide what the champion knows."""
-    with_training_data(project, OTHER_ROWS)
+    with_training_data(project, other_rows)
     assert project.run("promote").returncode == 0
     seen = pd.read_csv(project.root / "data/training.csv").head(300)
     pd.concat([pd.read_csv(project.models.holdout), seen]).to_csv(project.root / "data/holdout.csv", index=False)
@@ -198,7 +208,7 @@ def test_a_recorded_verdict_is_no_way_past_leakage(project: Project) -> None:
     project.configure(training={"data": "data/training.csv"})
     first = project.json("promote", str(project.models.strong), "--dry-run")
     assert (first["verdict"], first["look"]) == ("promote", 1)
-    with_training_data(project, ".iloc[::20]")
+    with_training_data(project, every_20th)
     for _ in range(2):
         refused = project.run("promote")
         assert refused.returncode == 1
@@ -211,7 +221,7 @@ def test_a_recorded_verdict_is_no_way_past_leakage(project: Project) -> None:
 def test_a_refused_challenger_holds_no_training_back_and_cron_is_told_once(project: Project) -> None:
     """It was judged, in a way: training is free again, and only a fresh holdout brings it up again."""
     project.serve(project.models.weak)
-    with_training_data(project, ".iloc[::20]")
+    with_training_data(project, every_20th)
     first, second = project.run("promote", "--if-pending"), project.run("promote", "--if-pending")
     assert (first.returncode, first.stdout) == (1, "")
     assert "was trained on 150" in first.stderr
@@ -247,7 +257,7 @@ def test_a_challenger_of_unknown_rows_is_refused_on_any_holdout(project: Project
 def test_a_forced_comparison_is_no_way_past_leakage(project: Project) -> None:
     """What was compared without the known rows does not answer with them."""
     project.serve(project.models.weak)
-    with_training_data(project, "")
+    with_training_data(project, all_rows)
     (known,) = (project.root / "models/versions").glob("*.rows.parquet")
     known.chmod(0o644)
     known.write_bytes(b"PAR1")
@@ -258,7 +268,7 @@ def test_a_forced_comparison_is_no_way_past_leakage(project: Project) -> None:
 def test_more_leakage_allowed_is_asked_anew(project: Project) -> None:
     """A refusal hangs on `max_leakage`, too."""
     project.serve(project.models.weak)
-    with_training_data(project, ".iloc[::20]")
+    with_training_data(project, every_20th)
     assert project.run("promote", "--if-pending").returncode == 1
     project.configure(promotion={"max_leakage": 0.05})
     assert project.run("promote", "--if-pending").returncode == 0
@@ -270,7 +280,7 @@ def test_known_rows_that_are_no_use_lock_nobody_out(project: Project, spoil: str
     project.serve(project.models.weak)
     rows = pd.read_csv(project.models.holdout)
     rows.assign(extra=1).to_csv(project.root / "data/holdout.csv", index=False)
-    with_training_data(project, OTHER_ROWS)
+    with_training_data(project, other_rows)
     (known,) = (project.root / "models/versions").glob("*.rows.parquet")
     if spoil == "garbage":
         known.chmod(0o644)
@@ -301,7 +311,7 @@ def test_a_signal_while_rows_are_remembered_loses_no_training(project: Project) 
 def test_the_known_rows_are_kept_and_forgotten_with_their_version(project: Project) -> None:
     """They lie beside the artifact, read-only."""
     project.serve(project.models.weak)
-    with_training_data(project, OTHER_ROWS)
+    with_training_data(project, other_rows)
     kept = list((project.root / "models/versions").glob("*.rows.parquet"))
     assert len(kept) == 1
     assert kept[0].name.partition(".")[0] == project.json("status")["challenger"]["version"]
@@ -476,10 +486,10 @@ def test_a_probation_with_nothing_to_go_back_to_trains(project: Project) -> None
 def test_rows_that_are_known_anew_are_counted_anew(project: Project) -> None:
     """The same bytes, trained on other rows: the recorded verdict does not answer for these."""
     project.serve(project.models.weak)
-    with_training_data(project, OTHER_ROWS)
+    with_training_data(project, other_rows)
     assert project.json("promote", "--dry-run")["verdict"] == "promote"
     assert project.run("promote", "--reject", "--reason", "test").returncode == 0
-    with_training_data(project, "")
+    with_training_data(project, all_rows)
     refused = project.run("promote")
     assert refused.returncode == 1
     assert "was trained on 3,000" in refused.stderr
