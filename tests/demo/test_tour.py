@@ -47,7 +47,7 @@ def test_a_marker_does_not_cover_files_that_the_demo_never_wrote(tmp_path: Path)
     (tmp_path / "data/my-rows.csv").write_text("mine")
     ended = tour(tmp_path)
     assert ended.returncode == 1
-    assert "data/my-rows.csv is not of its making" in ended.stderr
+    assert "it did not make data/my-rows.csv" in ended.stderr
     assert (tmp_path / "data/my-rows.csv").read_text() == "mine"
 
 

@@ -1,4 +1,4 @@
-"""The world of `make demo`: a scanner that wears out, the training that mends its model, and a tour of both."""
+"""`make demo`: a scanner that wears out, the training of its model, and a tour of the whole loop."""
 
 from pathlib import Path
 
@@ -10,4 +10,4 @@ TRAINING = DATA / "training.csv"
 PREDICTIONS = DATA / "predictions.csv"
 HOLDOUT = DATA / "holdout.csv"
 MARKER = DATA / ".demo"
-"""Says that data/, models/ and state/ are the demo's own, and which day it is there."""
+"""Marks data/, models/ and state/ as made by the demo, and holds its state."""

@@ -24,7 +24,7 @@ OWN = (DATA, MODELS, STATE)
 ANSWERS_WITHIN = 60.0
 """Seconds in which the monitor must answer."""
 ENDS_WITHIN = 60.0
-"""Seconds that a command may take to end after SIGTERM; longer than training.grace."""
+"""Seconds that a command may take to end after SIGTERM: more than training.grace."""
 
 
 def main() -> int:
@@ -51,31 +51,29 @@ def tour() -> None:
 
     say("A scanner reads handwritten digits, and a model says whether each is odd. Here is a day of labelled scans.")
     run(*world, "start")
-    say("From them the first model is trained, by the same recipe that `retrain check` will use.")
+    say("Train the first model on them, with the command that `retrain check` will use.")
     run("make", "train-model")
-    say("There is no champion to beat yet, so the model only has to reach the floor, F1 0.85.")
+    say("There is no champion yet, so the model only has to reach F1 0.85 on the holdout.")
     run(retrain, "promote", "models/challenger.joblib")
-    say("A day passes: the champion serves every scan, and its predictions are logged.")
+    say("A day passes. The champion serves every scan, and its predictions are logged.")
     run(*world, "day")
     say("The monitor turns that log into metrics. It runs in the background.")
     with running(retrain, "monitor") as monitor:
         wait_for(monitor)
-        say("This is what cron runs, there without -v, and so in silence while all is well.")
+        say("Cron runs this command, without -v: then it prints nothing while all is well.")
         run(retrain, "check", "-v")
-        say(
-            "All that could be found out at night is looked at, and the gate is tried on challengers that know nothing."
-        )
+        say("Doctor tests the whole set-up. Its warning is true: it is hard to beat a model with so few errors.")
         run(retrain, "doctor")
-        say("Now the lamp fades and dirt gets on the glass. The next day passes.")
+        say("Now the scanner's lamp fades, and its glass gets dirty. The next day passes.")
         run(*world, "drift")
         run(*world, "day")
-        say("The next check sees it and trains a challenger. The champion stays in service meanwhile.")
+        say("The next check sees the drop and trains a challenger. The champion keeps serving.")
         run(retrain, "check", "-v")
-        say("The challenger must prove itself on sheets that no training has seen, scanned as they look today.")
+        say("Promote compares both models on today's scans of sheets that neither was trained on.")
         run(retrain, "promote")
-        say("What is served, what waits, and what happened:")
+        say("Status shows which model serves, what waits and what happened.")
         run(retrain, "status")
-        say("If the new champion disappoints, one command puts the one before it back.")
+        say("If the new champion disappoints, one command brings the previous one back.")
         run(retrain, "rollback")
         run(retrain, "status")
         say("The monitor is stopped.")
@@ -83,22 +81,22 @@ def tour() -> None:
 
 
 def say_goodbye(retrain: str) -> None:
-    """Tell what one can do now, and how to clean up."""
-    say("That was the whole loop. It left its files for you to look at, and no process behind. You can go on with")
+    """Print what one can do now, and how to clean up."""
+    say("That was the whole loop. Its files are still here, and no process is. You can go on with:")
     for command, meaning in (
-        ("status", "what is served, what waits, what happened lately"),
-        ("promote --force --reason TEXT models/challenger.joblib", "put back what was rolled back"),
-        ("doctor", "what would otherwise be found out at night"),
+        ("status", "which model serves, what waits, what happened"),
+        ("promote --force --reason 'try again' models/challenger.joblib", "promote it again"),
+        ("doctor", "test the whole set-up"),
         ("backtest state/journal.db", "when other rules would have trained"),
         ("monitor &", "start the monitor again, and then"),
-        ("check -v", "what the next check would say"),
+        ("check -v", "see what the next check does"),
     ):
-        print(f"  {retrain} {command:57}# {meaning}")
-    print(f"To clean up, stop the monitor (kill %1) and: rm -r {' '.join(map(str, OWN))}")
+        print(f"  {retrain} {command:60}# {meaning}")
+    print(f"To clean up: stop the monitor (kill %1), then rm -r {' '.join(map(str, OWN))}")
 
 
 def start_afresh() -> None:
-    """Remove what an earlier tour left. Raises RetrainError where anything might be somebody's own."""
+    """Remove what an earlier tour left. Raises RetrainError where any of it may be the user's own."""
     there = [path for path in OWN if os.path.lexists(path)]
     if not there:
         return
@@ -107,7 +105,7 @@ def start_afresh() -> None:
     strange = [path for path in there if path.is_symlink() or not path.is_dir()]
     strange += [path for path in DATA.glob("*") if path not in written_here]
     if strange or not MARKER.is_file():
-        why = f"{strange[0]} is not of its making" if strange else f"there is no {MARKER}"
+        why = f"it did not make {strange[0]}" if strange else f"there is no {MARKER}"
         raise RetrainError(
             f"The demo would replace {names}, but {why}, so this may be your own work."
             " Nothing was changed. Run the demo in a fresh copy of the repository, or move these away."
@@ -118,7 +116,7 @@ def start_afresh() -> None:
 
 
 def say(narration: str) -> None:
-    """Tell what comes next."""
+    """Print what comes next."""
     print(f"\n{narration}", flush=True)
 
 

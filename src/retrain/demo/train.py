@@ -19,11 +19,11 @@ from sklearn.svm import SVC
 
 from retrain.demo import MODELS, TRAINING
 
-RECENT = pd.Timedelta(days=1)  # older scans may show a scanner that is no longer there
+RECENT = pd.Timedelta(days=1)  # older scans are of the scanner as it was
 
 
 def main() -> None:
-    """Leave a challenger behind, and its features where they are asked for."""
+    """Train a challenger; write it and its features where the environment says."""
     challenger = Path(os.environ.get("RETRAIN_CHALLENGER", MODELS / "challenger.joblib"))
     reference = Path(os.environ.get("RETRAIN_REFERENCE", MODELS / "challenger.reference.parquet"))
 
@@ -38,12 +38,12 @@ def main() -> None:
 
     model.fit(features, labels)
     publish(reference, lambda file: features.to_parquet(file, index=False))
-    publish(challenger, lambda file: joblib.dump(model, file))  # last: a new challenger says that all is done
+    publish(challenger, lambda file: joblib.dump(model, file))  # last: its arrival means that all is done
     print(f"wrote {os.path.relpath(challenger)}")
 
 
 def publish(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Make `write`'s output appear at `path` whole or not at all."""
+    """Write to `path` so that it appears there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.part")
     with beside.open("wb") as file:

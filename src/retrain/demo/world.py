@@ -9,7 +9,6 @@ some are training history, some pass the service day by day, some are the sheets
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -17,8 +16,8 @@ from datetime import UTC, date, datetime, timedelta
 import joblib
 import numpy as np
 import pandas as pd
-from msgspec import Struct
-from msgspec.structs import asdict, replace
+from msgspec import Struct, json
+from msgspec.structs import replace
 from sklearn.datasets import load_digits
 
 from retrain.demo import DATA, HOLDOUT, MARKER, MODELS, PREDICTIONS, STATE, TRAINING
@@ -39,7 +38,7 @@ NOISE = 0.75
 
 
 class World(Struct, frozen=True):
-    """Where the world stands: the day that passes next, how many have passed, and whether the scanner is worn."""
+    """The state of the demo: the day that passes next, how many have passed, and whether the scanner is worn."""
 
     next: date
     days: int = 0
@@ -93,9 +92,9 @@ def stamped(scans: pd.DataFrame, day: date) -> pd.DataFrame:
 
 
 def start(today: date) -> str:
-    """The sentence that says what was written: history, an empty log and a holdout, as of three days before `today`."""
+    """Write history, an empty log and a holdout, as of three days before `today`; return what was written."""
     if DATA.exists():
-        raise RetrainError(f"{DATA}/ exists already; look what it holds, then: rm -r {DATA} {MODELS} {STATE}")
+        raise RetrainError(f"{DATA}/ exists already; remove what an earlier demo left: rm -r {DATA} {MODELS} {STATE}")
     world = World(next=today - timedelta(days=2))
     dealt = deal()
     history = stamped(dealt["history"], world.next - timedelta(days=1))
@@ -108,13 +107,13 @@ def start(today: date) -> str:
 
 
 def day() -> str:
-    """The sentence that says how the champion did: one day is served, logged, labelled, and the holdout renewed."""
+    """Let the champion serve a day, log and label its scans, and renew the holdout; return how it did."""
     world = _load()
     if _midnight(world.next + timedelta(days=1)) > datetime.now(UTC):
         raise RetrainError(f"{world.next} is not over yet (in UTC); a monitor looks at whole days")
     champion = MODELS / "champion.joblib"
     if not champion.exists():
-        raise RetrainError(f"{champion} is missing: nothing can serve. Train and promote a first model")
+        raise RetrainError(f"{champion} is missing: no model serves. Train and promote a first one")
     live, holdout = scans_of_day(world)
     predictions = joblib.load(champion).predict(live[PIXELS])
     live.assign(prediction=predictions)[LOG].to_csv(PREDICTIONS, mode="a", header=False, index=False)
@@ -126,7 +125,7 @@ def day() -> str:
 
 
 def drift() -> str:
-    """The sentence that says what happened to the scanner; the next day shows it."""
+    """Wear the scanner out, which the next day shows; return what happened to it."""
     _save(replace(_load(), worn=True))
     return f"the lamp gives {LAMP:.0%} of its light, and there is a smear on the glass"
 
@@ -136,20 +135,19 @@ def _midnight(day: date) -> datetime:
 
 
 def _save(world: World) -> None:
-    MARKER.write_text(json.dumps(asdict(world), default=str) + "\n")
+    MARKER.write_bytes(json.encode(world))
 
 
 def _load() -> World:
     try:
-        stored = json.loads(MARKER.read_text())
+        return json.decode(MARKER.read_bytes(), type=World)
     except FileNotFoundError:
         raise RetrainError(f"there is no {MARKER} here; begin with: python -m retrain.demo.world start") from None
-    return World(**stored | {"next": date.fromisoformat(stored["next"])})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code of one verb."""
-    parser = argparse.ArgumentParser(prog="python -m retrain.demo.world", description="The world of make demo.")
+    parser = argparse.ArgumentParser(prog="python -m retrain.demo.world", description="The scanner of make demo.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     starting = verbs.add_parser("start", help="write the labelled history of a clean scanner")
     starting.add_argument("--today", type=date.fromisoformat, default=datetime.now(UTC).date(), metavar="YYYY-MM-DD")
