@@ -67,7 +67,7 @@ def promote(context: Context, options: Options) -> Report:
             current(context, journal)
             if options.if_pending and not _is_pending(context, journal):
                 return _nothing_waits(context, options)
-            registry.refuse_open_doors(config.models)
+            registry.refuse_world_writable(config.models)
             wait = timedelta() if options.if_pending else PATIENCE
             with lock.hold(config.state, "promote", now, wait=wait, on_wait=options.on_wait) as lock_fd:
                 settled = () if options.dry_run else settle(context, journal, lock_fd, now)

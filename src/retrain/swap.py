@@ -170,7 +170,7 @@ def rollback(
     config, now = context.config, context.clock()
     if to is not None and not to.strip():
         raise ConfigError("--to is empty and names no version (an unset variable?)")
-    registry.refuse_open_doors(config.models)
+    registry.refuse_world_writable(config.models)
     locked = lock.hold(config.state, "rollback", now, wait=PATIENCE, on_wait=on_wait)
     with open_journal(config.state) as journal, locked as lock_fd:
         settled = settle(context, journal, lock_fd, now)

@@ -110,7 +110,7 @@ def test_a_changed_byte_is_noticed_and_mended_by_admitting_anew(models: Models) 
     file.chmod(0o644)
     file.write_bytes(b"mode1")
     assert error_of(registry.verify, models, version) == (
-        f"{file}: its bytes were changed (they are {sha(b'mode1')[:12]} now); it is not to be trusted"
+        f"{file}: its bytes have changed, to those of {sha(b'mode1')[:12]}, so it cannot be trusted"
     )
     assert registry.admit(models, models.challenger) == version
     assert registry.verify(models, version).read_bytes() == b"model"
@@ -119,7 +119,8 @@ def test_a_changed_byte_is_noticed_and_mended_by_admitting_anew(models: Models) 
 def test_a_missing_version_is_told(models: Models) -> None:
     """With the way out."""
     assert error_of(registry.verify, models, GONE) == (
-        f"{versions(models)}/{GONE}.joblib: version ffffffffffff is not there; retrain rollback --to another mends it"
+        f"{versions(models)}/{GONE}.joblib: version ffffffffffff is missing"
+        " (restore it from a copy, or serve another version with retrain rollback --to)"
     )
 
 
@@ -407,7 +408,7 @@ def test_a_directory_is_no_champion(models: Models) -> None:
     version = kept(models, b"model")
     models.champion.mkdir()
     for act in (registry.served, adopted):
-        assert error_of(act, models) == f"{models.champion}: is not a file: move it away"
+        assert error_of(act, models) == f"{models.champion}: is not a file (move it away)"
     assert error_of(registry.point, models, version).startswith(f"{models.champion.parent}")
     assert error_of(registry.point, models, None).startswith(f"{models.champion}: ")
 

@@ -113,7 +113,7 @@ def test_a_rehearsal_compares_with_the_champion_itself(project: Project) -> None
     champion.write_bytes(project.models.weak.read_bytes())
     done = project.run("promote", "--dry-run", str(project.models.fair))
     assert done.returncode == 1
-    assert "its bytes were changed" in done.stderr
+    assert "its bytes have changed" in done.stderr
 
 
 def test_the_journal_says_whence_a_challenger_came(project: Project) -> None:

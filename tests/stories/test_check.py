@@ -151,7 +151,7 @@ def test_a_training_leaves_a_new_artifact_and_touches_no_other(project: Project)
     challenger.symlink_to(Path(CHAMPION).name)
     done = project.run("check", "--force", "--reason", "now")
     assert done.returncode == 1
-    assert "which is the champion or a version: remove that link" in done.stderr
+    assert "the champion or a version (remove that link)" in done.stderr
     assert (project.root / CHAMPION).read_bytes() == project.models.fair.read_bytes()
     challenger.unlink()
     project.train(": > $(RETRAIN_CHALLENGER)")

@@ -183,7 +183,7 @@ def test_every_failure_is_shown_at_once(project: Project) -> None:
     assert "interpreter that" in told(found, "after a swap", "fail")
     assert "data/gone.csv does not exist" in told(found, "training data", "fail")
     assert "was fitted on columns that the holdout lacks: 'b'" in told(found, "champion", "fail")
-    assert "its bytes were changed" in told(found, "versions", "fail")
+    assert "its bytes have changed" in told(found, "versions", "fail")
     assert f"the previous champion {before[:12]} is missing" in told(found, "versions", "fail")
     assert f"chmod o-w {root}/models" in told(found, "models", "fail")
     assert f"{champion}" in told(found, "models", "fail")

@@ -118,7 +118,7 @@ def test_a_file_of_the_other_format_is_refused(project: Project, safe: Project, 
     """No path given by hand gets a joblib file into a project of skops files, and none the other way round."""
     done = safe.run("promote", str(safe.models.strong), *more)
     assert done.returncode == 1
-    assert "takes skops files alone, since any other artifact is a program" in done.stderr
+    assert "takes only skops files, since any other artifact is a program" in done.stderr
     project.configure(models={"champion": CHAMPION, "challenger": "models/challenger.joblib", "trusted": []})
     done = project.run("promote", "strong.skops", *more)
     assert done.returncode == 1

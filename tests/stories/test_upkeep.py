@@ -225,7 +225,7 @@ def test_models_that_everybody_may_replace_are_refused(project: Project, name: s
     project.metrics(f1=0.78)
     check, again = project.run("check"), project.run("check")
     assert (check.returncode, check.stdout) == (1, "")
-    assert f"{directory}: everybody may write to it (drwxr-xrwx)" in check.stderr
+    assert f"{directory}: is world-writable (drwxr-xrwx)" in check.stderr
     assert f"chmod o-w {directory}" in check.stderr
     assert (again.returncode, again.stderr) == (1, "")
     for words in (["promote", str(project.models.fair)], ["promote", "--dry-run", "fair"], ["rollback"]):

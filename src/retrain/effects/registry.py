@@ -1,0 +1,312 @@
+"""Versions and the champion link: immutable files named by their SHA-256, and one relative symlink to one of them."""
+
+import hashlib
+import os
+import re
+import stat
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from msgspec import Struct
+
+from retrain.config.schema import Models
+from retrain.core.text import short
+from retrain.effects.files import Stamp, opened, stamp, sync_directory
+from retrain.errors import RetrainError, file_errors
+
+_JOBLIB, _SKOPS, _REFERENCE, _ROWS = "joblib", "skops", "reference.parquet", "rows.parquet"
+"""What is kept of a version: the model (in one format or the other), a sample of its training rows, their hashes."""
+_VERSION_FILE = r"([0-9a-f]{64})\.(joblib|skops|reference\.parquet|rows\.parquet)"
+_INCOMING = ".incoming-"
+_CHUNK = 1 << 20
+_MOMENT = 1.0
+"""Seconds. Far longer than any kernel takes from a link to its file."""
+
+
+# ---------------------------------------------------------------- the champion
+
+
+class Served(Struct, frozen=True):
+    """What the champion's path holds.
+
+    `version` is None for an ordinary file that was not adopted yet, `made_at` for a link whose file is gone.
+    """
+
+    version: str | None
+    path: Path
+    made_at: datetime | None
+
+
+def served(models: Models) -> Served | None:
+    """What the service loads now; None when nothing is there."""
+    link = models.champion
+    with file_errors(link):
+        target = link.readlink() if link.is_symlink() else None
+        made_at = datetime.fromtimestamp(link.stat().st_mtime, UTC) if link.exists() else None
+    if target is None and made_at is None:
+        return None
+    if made_at is not None and not link.is_file():
+        raise RetrainError(f"{link}: is not a file (move it away)")
+    version = _version_in(target.name) if target is not None else None
+    if version is None or os.path.realpath(link) != os.path.realpath(_file_of(models, version)):
+        return Served(None, link, made_at)
+    return Served(version, _file_of(models, version), made_at)
+
+
+def adopt(models: Models, record: Callable[[str], None]) -> str | None:
+    """The version of an ordinary champion file, now kept and linked; None when there was nothing to adopt.
+
+    `record` is given the version before the link replaces the file, so that no crash can leave it unrecorded.
+    """
+    found = served(models)
+    if found is None or found.version is not None or found.made_at is None:
+        return None
+    before = stamp(found.path)
+    version = admit(models, found.path)
+    _refuse_changed(found.path, before)
+    record(version)
+    _refuse_changed(found.path, before)
+    point(models, version)
+    return version
+
+
+def _refuse_changed(path: Path, before: Stamp | None) -> None:
+    if stamp(path) != before:
+        raise RetrainError(f"{path}: was changed while it was being adopted; try again")
+
+
+def point(models: Models, version: str | None) -> None:
+    """Let the champion's path be this version: a relative link, replaced atomically. None removes it."""
+    link = models.champion
+    with file_errors(link):
+        leaving = Path(os.path.realpath(link))
+        if version is None:
+            link.unlink(missing_ok=True)
+        else:
+            target = os.path.relpath(_file_of(models, version), link.parent)
+            fresh = link.with_name(f"{_INCOMING}{link.name}")
+            fresh.unlink(missing_ok=True)
+            fresh.symlink_to(target)
+            fresh.replace(link)
+        _note_use(leaving)
+        sync_directory(link.parent)
+
+
+# ---------------------------------------------------------------- the versions
+
+
+def identify(path: Path) -> str:
+    """The version of these bytes."""
+    with file_errors(path), opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def refuse_world_writable(models: Models) -> None:
+    """Raise RetrainError where the directory of the champion or of the versions is world-writable.
+
+    An artifact is a program: whoever may put one there would run it as the user of retrain.
+    """
+    for directory in (models.champion.parent, _directory(models)):
+        with file_errors(directory):
+            mode = directory.stat().st_mode if directory.is_dir() else 0
+        if mode & stat.S_IWOTH:
+            raise RetrainError(
+                f"{directory}: is world-writable ({stat.filemode(mode)}), so no model in it can be trusted"
+                f" (chmod o-w {directory}, and check that nobody put one there)"
+            )
+
+
+def check_format(models: Models, artifact: Path) -> None:
+    """Raise RetrainError where the file's name says that it is in another format than the project's artifacts."""
+    if (artifact.suffix == f".{_SKOPS}") == models.are_skops:
+        return
+    if models.are_skops:
+        raise RetrainError(
+            f"{artifact}: does not end in .skops, and this project takes only skops files, since any other artifact is"
+            " a program (save the model with skops.io.dump, or change models.champion and models.challenger)"
+        )
+    raise RetrainError(
+        f"{artifact}: is a skops file, and models.champion does not end in .skops"
+        " (let models.champion and models.challenger end so)"
+    )
+
+
+def admit(models: Models, artifact: Path) -> str:
+    """The version of this artifact; its bytes are now kept, and the reference that lies beside it with them."""
+    version = _copy(models, artifact, None, _artifact(models))
+    reference = reference_beside(artifact)
+    if reference.is_file():
+        _copy(models, reference, version, _REFERENCE)
+    return version
+
+
+def keep_rows(models: Models, version: str, hashes: Path) -> None:
+    """Keep the hashes of the rows that this version was trained on with it."""
+    _copy(models, hashes, version, _ROWS)
+
+
+def forget_rows(models: Models, version: str) -> None:
+    """Forget which rows this version was trained on: it was made again, from others perhaps."""
+    path = _file_of(models, version, _ROWS)
+    with file_errors(path):
+        path.unlink(missing_ok=True)
+
+
+def rows_of(models: Models, version: str) -> Path | None:
+    """The hashes of the rows that this version was trained on; None where they are not known."""
+    path = _file_of(models, version, _ROWS)
+    return path if path.is_file() else None
+
+
+def verify(models: Models, version: str) -> Path:
+    """The file of a version whose bytes are still those of its name."""
+    path = _file_of(models, version)
+    if not path.is_file():
+        raise RetrainError(
+            f"{path}: version {short(version)} is missing (restore it from a copy, or serve another version with"
+            " retrain rollback --to)"
+        )
+    found = identify(path)
+    if found != version:
+        raise RetrainError(f"{path}: its bytes have changed, to those of {short(found)}, so it cannot be trusted")
+    return path
+
+
+def find(models: Models, prefix: str) -> str:
+    """The one kept version with this prefix. Raises RetrainError where there is none, or several."""
+    found = [version for version in kept(models) if version.startswith(prefix.lower())]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise RetrainError(f"several kept versions begin with {prefix}: {', '.join(map(short, found))}")
+    raise RetrainError(f"no kept version begins with {prefix} (kept: {', '.join(map(short, kept(models))) or 'none'})")
+
+
+def kept(models: Models) -> list[str]:
+    """Every version that is kept, in the order of their names."""
+    names = (path.name for path in _directory(models).glob(f"*.{_artifact(models)}"))
+    return sorted(version for name in names if (version := _version_in(name)) is not None)
+
+
+def forget(models: Models, versions: set[str]) -> None:
+    """Remove these versions but those that a link beside the champion's points to, or did a moment ago.
+
+    And what crashes left.
+    """
+    directory = _directory(models)
+    with file_errors(directory):
+        beside = models.champion.parent.iterdir() if directory.is_dir() else ()
+        linked = {path.readlink().name.partition(".")[0] for path in beside if path.is_symlink()}
+        for path in directory.iterdir() if directory.is_dir() else ():
+            is_outlived = _version_in(path.name) in versions - linked and not _is_in_use(path)
+            if is_outlived or _is_leftover(path):
+                path.unlink(missing_ok=True)
+
+
+def make_room(models: Models) -> None:
+    """Make the directory of the challenger, and remove the sample that an earlier training left there.
+
+    Raises RetrainError where the challenger is a link to what is served or kept: whoever may write to any file, as
+    root may, would change the champion unjudged.
+    """
+    challenger = models.challenger
+    reference = reference_beside(challenger)
+    leads_to = Path(os.path.realpath(challenger))
+    if leads_to.parent == Path(os.path.realpath(_directory(models))) or leads_to == models.champion.absolute():
+        raise RetrainError(f"{challenger}: is a link to {leads_to}, the champion or a version (remove that link)")
+    with file_errors(reference):
+        challenger.parent.mkdir(parents=True, exist_ok=True)
+        reference.unlink(missing_ok=True)
+
+
+def reference_beside(artifact: Path) -> Path:
+    """Where training may leave a sample of its rows: beside the artifact."""
+    return artifact.with_name(f"{artifact.stem}.reference.parquet")
+
+
+def _copy(models: Models, source: Path, version: str | None, kind: str) -> str:
+    """The version under which `source` is kept: its own digest, or `version`, to which it then belongs.
+
+    Written beside, synced and renamed, so that no half of it is ever seen.
+    """
+    directory = _directory(models)
+    fresh = directory / f"{_INCOMING}{os.getpid()}"
+    with file_errors(source), opened(source) as file:
+        if not directory.is_dir():
+            # The service must get in as it does beside it, whatever our umask is.
+            directory.mkdir(parents=True, exist_ok=True)
+            directory.chmod(directory.parent.stat().st_mode & 0o755)
+        # A crash may have left one with this very process id, and read-only.
+        fresh.unlink(missing_ok=True)
+        try:
+            digest = _write_out(file, fresh)
+            is_artifact, version = version is None, version or digest
+            target = _file_of(models, version, kind)
+            if not (is_artifact and target.exists() and identify(target) == digest):
+                fresh.replace(target)
+        finally:
+            fresh.unlink(missing_ok=True)
+        sync_directory(directory)
+    return version
+
+
+def _write_out(file: BinaryIO, fresh: Path) -> str:
+    """The digest of the file, whose bytes and times are now in `fresh`, read-only and on disk."""
+    digest = hashlib.sha256()
+    with fresh.open("xb") as copy:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            copy.write(chunk)
+        copy.flush()
+        os.utime(copy.fileno(), ns=(0, os.fstat(file.fileno()).st_mtime_ns))  # never read; made when it was made
+        os.fchmod(copy.fileno(), 0o444)
+        os.fsync(copy.fileno())
+    return digest.hexdigest()
+
+
+def _note_use(path: Path) -> None:
+    """Let the file's time of access be now; nothing where that may not be, or no file is there."""
+    with suppress(OSError):
+        os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
+
+
+def _is_in_use(path: Path) -> bool:
+    """Whether the file was in use a moment ago: who has read the link to it may be about to open it."""
+    return abs(time.time() - path.stat().st_atime) < _MOMENT
+
+
+def _is_leftover(path: Path) -> bool:
+    """Whether this is the half copy of a process that has gone."""
+    process = path.name.removeprefix(_INCOMING)
+    if not path.name.startswith(_INCOMING) or not process.isdecimal():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        return False
+    return int(process) == os.getpid()
+
+
+def _version_in(name: str) -> str | None:
+    """The version whose file has this name; None where it is another file."""
+    found = re.fullmatch(_VERSION_FILE, name)
+    return found[1] if found is not None else None
+
+
+def _file_of(models: Models, version: str, kind: str | None = None) -> Path:
+    """The file of this kind; of the model, where none is named."""
+    return _directory(models) / f"{version}.{kind or _artifact(models)}"
+
+
+def _directory(models: Models) -> Path:
+    return models.champion.parent / "versions"
+
+
+def _artifact(models: Models) -> str:
+    return _SKOPS if models.are_skops else _JOBLIB
