@@ -499,7 +499,8 @@ def test_on_a_terminal_the_verdict_is_a_table_under_one_sentence(project: Projec
     project.train(f"cp {project.models.strong} $(RETRAIN_CHALLENGER)")
     project.metrics(f1=0.5)
     assert project.run("check").returncode == 0
-    code, said = on_a_terminal([RETRAIN, "promote", "--dry-run"], project.root, project.environment)
+    environment = {**project.environment, "NO_COLOR": "1"}
+    code, said = on_a_terminal([RETRAIN, "promote", "--dry-run"], project.root, environment)
     assert code == 0
     _, found, table = said.partition("dry run, ")
     assert found
@@ -511,7 +512,7 @@ def test_on_a_terminal_the_verdict_is_a_table_under_one_sentence(project: Projec
     ]
     assert rows["holdout comparison"] == "1 of 10"
     assert all(len(line) <= 80 for line in table.splitlines())
-    code, said = on_a_terminal([RETRAIN, "promote", "--if-pending"], project.root, project.environment)
+    code, said = on_a_terminal([RETRAIN, "promote", "--if-pending"], project.root, environment)
     assert code == 0
     (line,) = (each for each in said.splitlines() if each.startswith("promoted"))
     assert "recorded verdict: better than the champion; F1 " in line
