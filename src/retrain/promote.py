@@ -15,7 +15,7 @@ from retrain.core.explain import Row
 from retrain.core.fold import as_of
 from retrain.core.judge import judge, next_comparison, seen_by
 from retrain.core.past import PROMOTION, Past, incident_of
-from retrain.core.text import duration, moment, short
+from retrain.core.text import duration, moment, one_line, short
 from retrain.core.verdicts import Ruling, Tally
 from retrain.effects import evaluation, files, lock, registry
 from retrain.effects.journal import Journal, open_journal
@@ -361,7 +361,7 @@ def _reject(context: Context, journal: Journal, reason: str, now: datetime) -> R
     past = as_of(journal.append(Rejected(challenger.version, reason), now), None, now)
     held = barrier(past, context.config.triggers, now)
     then = "the next check may train" if held is None else f"the next check trains nothing: {held.what} ({held.remedy})"
-    message = f"rejected {short(challenger.version)}: {reason}; the champion stays, {then}"
+    message = f"rejected {short(challenger.version)}: {one_line(reason)}; the champion stays, {then}"
     return Report(message, {"rejected": challenger.version, "message": message})
 
 
@@ -399,9 +399,12 @@ def _report(  # noqa: PLR0913  (what was compared, and what came of it)
 
 def _head(contest: Contest, judged: Judged, options: Options, *, wins: bool) -> str:
     """What was done, or would be."""
-    verdict, name = judged.verdict, short(contest.challenger) + (f" ({contest.given})" if contest.given else "")
+    verdict, name = (
+        judged.verdict,
+        short(contest.challenger) + (f" ({one_line(contest.given)})" if contest.given else ""),
+    )
     ruling = "rejected" if verdict.ruling is Ruling.REJECT else verdict.ruling
-    force = f" by force ({options.forced})" if options.forced is not None else ""
+    force = f" by force ({one_line(options.forced)})" if options.forced is not None else ""
     force += f", verdict {ruling}" if force and verdict.ruling is not Ruling.PROMOTE else ""
     recorded = ", recorded verdict" if judged.repeated else ""
     if options.dry_run:

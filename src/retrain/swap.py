@@ -63,7 +63,7 @@ def swap(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int, 
 
     Raises SwapUndoneError where the hook after the swap failed; then the previous champion serves again.
     """
-    registry.verify(context.config.models, intent.version)
+    registry.verify(context.config.models, intent.version)  # nothing is served whose bytes were changed
     lock.describe(lock_fd, "changing the champion")
     journal.append(intent, now)  # before the link moves, so that the next command can settle what a crash leaves open
     registry.point(context.config.models, intent.version)
@@ -99,7 +99,10 @@ def settle(context: Context, journal: Journal, lock_fd: int, now: datetime) -> t
 
 
 def _complete(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int, now: datetime) -> None:
-    """Run the hook on what the link says now, and record the swap; undo it where the hook fails."""
+    """Run the hook on what the link says now, and record the swap; undo it where the hook fails.
+
+    Only the record ends a swap: whoever dies in the hook leaves it to the next command, which runs the hook again.
+    """
     hooked = _hook(context, intent, lock_fd, now)
     if hooked.problem is not None:
         _undo(context, journal, intent, hooked, lock_fd)

@@ -22,6 +22,7 @@ def alpha_of(gate: Gate, number: int) -> float:
     if gate.guarantee is Guarantee.PER_TEST:
         return float(gate.alpha)
     halvings = (number - 1) // gate.holdout_uses + 1
+    # Never 0: however often a holdout was used, a large enough gain is still promoted.
     return max(ldexp(gate.alpha / gate.holdout_uses, -halvings), float_info.min)
 
 
@@ -66,8 +67,9 @@ def judge(tally: Tally, gate: Gate, number: int) -> Verdict:
 
 
 def _reason(paired: Paired, gate: Gate, alpha: float, *, vetoed: bool) -> VerdictReason:
-    """The reason of the verdict; vetoes and degenerate cases come before the bounds."""
+    """The reason of the verdict."""
     low, high = paired.interval(alpha)
+    # Vetoes first: no gain outweighs them. Then the cases in which the bounds, a normal approximation, mean nothing.
     if vetoed:
         return VerdictReason.WORSE_SLICE
     if gate.floor is not None and paired.new < gate.floor:
