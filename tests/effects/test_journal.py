@@ -42,7 +42,7 @@ from retrain.core.records import Action, Assessment, Outcome, Reason, Signal, St
 from retrain.core.verdicts import Ruling, Verdict
 from retrain.effects.journal import DamagedError, Journal, open_journal
 from retrain.effects.journal.entries import _unpacked
-from retrain.effects.journal.repair import begin_anew, damage, name_aside
+from retrain.effects.journal.repair import damage, name_aside, start_new
 from retrain.errors import RetrainError
 
 T0 = datetime(2026, 11, 22, 16, 10, tzinfo=UTC)
@@ -525,7 +525,7 @@ def test_a_repair_keeps_the_damaged_journal_and_begins_anew(state: Path, break_i
     broken = (state / "journal.db").read_bytes()
     assert damage(state)
     kept = name_aside(state, T0)
-    begin_anew(state, kept, A, T0)
+    start_new(state, kept, A, T0)
     assert kept.read_bytes() == broken
     with open_journal(state) as journal:
         past, (entry,) = journal.past(), journal.turning_points(5)
@@ -542,7 +542,7 @@ def test_a_second_loss_counts_twice(state: Path) -> None:
         tell(state, Adopted(A))
         (state / "journal.db").write_bytes(b"no database" * 1000)
         at = T0 + timedelta(days=number)
-        begin_anew(state, name_aside(state, at), A, at)
+        start_new(state, name_aside(state, at), A, at)
     assert read(state).losses == 2
 
 
@@ -562,7 +562,7 @@ def test_an_interrupted_repair_is_finished_by_the_next(state: Path, renamed: int
     assert damage(state) is not None
     later = T0 + timedelta(hours=1)
     assert name_aside(state, later) == kept
-    begin_anew(state, kept, A, later)
+    start_new(state, kept, A, later)
     assert aside(state) == [kept.name, f"{kept.name}-shm", f"{kept.name}-wal"]
     past = read(state)
     assert (past.served, past.losses, past.lost_at) == (A, 1, later)
@@ -576,7 +576,7 @@ def test_a_repair_that_cannot_write_the_new_journal_changes_nothing(state: Path)
     (state / "journal.db.new").mkdir()
     before = traces(state)
     with pytest.raises(RetrainError):
-        begin_anew(state, name_aside(state, T0), A, T0)
+        start_new(state, name_aside(state, T0), A, T0)
     assert traces(state) == before
 
 

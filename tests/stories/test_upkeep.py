@@ -69,7 +69,7 @@ def test_a_repair_sets_a_damaged_journal_aside(project: Project) -> None:
     (kept,) = (project.root / "state").glob("journal.db.damaged-*")
     assert will.startswith("the journal is damaged: file is not a database. It will be kept as ")
     assert "unknown holdout comparisons count as 10 (holdout_uses)" in will
-    assert did.startswith("repaired: a new journal begins with champion ")
+    assert did.startswith("repaired: a new journal starts with champion ")
     assert str(kept) in will
     assert str(kept) in did
     assert kept.read_bytes() == broken
@@ -157,8 +157,8 @@ def test_a_journal_that_is_gone_stops_every_command(project: Project, empty: boo
     stopped(project)
     done = project.run("doctor", "--repair")
     assert done.returncode == 0
-    assert "It will begin anew with that champion; the cooldown of 6 h starts now" in done.stdout
-    assert "repaired: the journal begins anew with champion" in done.stdout
+    assert "It will start again with that champion; the cooldown of 6 h starts now" in done.stdout
+    assert "repaired: the journal starts again with champion" in done.stdout
     assert (project.root / CHAMPION).readlink() == served
     held = project.json("check")
     assert (held["action"], held["reason"]) == ("hold", "cooling_down")

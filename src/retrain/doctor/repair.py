@@ -7,7 +7,7 @@ from retrain.core.events import HistoryLost
 from retrain.core.text import duration, short
 from retrain.effects import lock, registry
 from retrain.effects.journal import open_journal
-from retrain.effects.journal.repair import begin_anew, damage, name_aside
+from retrain.effects.journal.repair import damage, name_aside, start_new
 from retrain.errors import Report
 
 Announce = Callable[[str], None]
@@ -30,18 +30,18 @@ def repair(context: Context, announce: Announce) -> Report:
                 left = f"the journal could not be read ({found}) and can be now; is the disk failing?"
                 return _report(f"nothing was changed: {left}", served)
             kept = name_aside(state, now)
-            announce(f"the journal is damaged: {again}. It will be kept as {kept}, and a new one will begin; {cost}")
-            begin_anew(state, kept, served, now)
-            done = f"repaired: a new journal begins with champion {short(served or 'none')}"
+            announce(f"the journal is damaged: {again}. It will be kept as {kept}, and a new one started; {cost}")
+            start_new(state, kept, served, now)
+            done = f"repaired: a new journal starts with champion {short(served or 'none')}"
             return _report(f"{done}; the damaged one is kept as {kept}", served, kept=str(kept), repaired=True)
         with open_journal(state, writable=False) as journal:
             lost = journal.past().lost(served)
         if lost is None:
             return _report("nothing to repair: the journal can be read, and knows what serves", served)
-        announce(f"{lost.why}. It will begin anew with that champion; {cost}")
+        announce(f"{lost.why}. It will start again with that champion; {cost}")
         with open_journal(state) as journal:
             journal.append(HistoryLost("", lost.why, served), now)
-    return _report(f"repaired: the journal begins anew with champion {short(served or '')}", served, repaired=True)
+    return _report(f"repaired: the journal starts again with champion {short(served or '')}", served, repaired=True)
 
 
 def _cost(context: Context) -> str:

@@ -3,8 +3,8 @@
 import os
 import pwd
 import re
-import subprocess
 from collections.abc import Iterator
+from subprocess import DEVNULL, SubprocessError, run
 
 from msgspec import Struct
 
@@ -64,17 +64,11 @@ def parse(crontab: str) -> tuple[dict[str, str], int]:
 
 def _crontab() -> str:
     """What `crontab -l` prints. Raises RetrainError that says why there is none."""
-    path = f"{os.environ.get('PATH', '')}{os.pathsep}{_PATH}"
+    environment = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}{os.pathsep}{_PATH}"}
+    command = ["crontab", "-l"]
     try:
-        done = subprocess.run(
-            ["crontab", "-l"],  # noqa: S607  (wherever it is)
-            env={**os.environ, "PATH": path},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        done = run(command, env=environment, stdin=DEVNULL, capture_output=True, timeout=_SECONDS, check=False)
+    except (OSError, SubprocessError) as error:
         raise RetrainError(f"crontab -l failed: {error}") from error
     if done.returncode:
         raise RetrainError(f"crontab -l failed: {one_line(done.stderr.decode(errors='replace'))}")

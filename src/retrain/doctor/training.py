@@ -33,10 +33,8 @@ def commands(context: Context) -> Iterator[Finding]:
         plain = training.environment(context.environ, context.secrets.variables, hook, {})
         problem = training.obstacle(hook, plain, "promotion.after")
         what = "after a swap"
-        if problem is not None:
-            yield fail(what, problem.why, remedy=problem.remedy)
-        else:
-            yield ok(what, f"{after[0]} exists and may be run")
+        works = ok(what, f"{after[0]} exists and may be run")
+        yield fail(what, problem.why, remedy=problem.remedy) if problem is not None else works
 
 
 def data(context: Context) -> Iterator[Finding]:
@@ -56,9 +54,7 @@ def _training(asked: Training, environment: dict[str, str], scrub: Callable[[str
     if problem is not None:
         return fail(what, problem.why, remedy=problem.remedy)
     if Path(program).name not in _MAKES:
-        return ok(
-            what, f"{program} exists and may be run in {asked.directory}; only a training shows whether it trains"
-        )
+        return ok(what, f"{program} exists and may be run in {asked.directory}; only a training shows if it trains")
     dry = replace(asked, command=Command((program, "-n", *asked.command[1:])), timeout=_LIMIT, grace=_GRACE)
     ended, shown = _rehearsed(dry, environment, scrub), f"`{' '.join(dry.command)}`"
     last = ended.tail[-1] if ended.tail else ""

@@ -4,7 +4,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from retrain.core.past import REPAIR, UNREPAIRED
@@ -38,7 +38,8 @@ def open_journal(state: Path, *, writable: bool = True, name: str = NAME) -> Ite
     """
     path = state / name
     try:
-        _refuse_half_repaired(path)
+        if not path.exists() and set_aside(path):
+            raise DamagedError(path, "it was set aside, and the new one is missing, since the repair was interrupted")
         journal = _opened(path) if writable else _opened_to_read(path)
     except (OSError, sqlite3.Error) as error:
         raise _unusable(path, error) from error
@@ -57,11 +58,6 @@ def files_of(path: Path) -> list[Path]:
 def set_aside(path: Path) -> list[Path]:
     """The damaged journals that are kept beside this one, oldest first."""
     return sorted(path.parent.glob(f"{path.name}.damaged-*Z"))
-
-
-def _refuse_half_repaired(path: Path) -> None:
-    if not path.exists() and set_aside(path):
-        raise DamagedError(path, "it was set aside, and the new one is missing, since the repair was interrupted")
 
 
 def _unusable(path: Path, error: OSError | sqlite3.Error) -> RetrainError:
@@ -83,8 +79,8 @@ def _opened(path: Path) -> Journal:
         # Where the file is damaged, SQLite would remove its log on closing; a repair keeps both.
         with closing(_opened_to_read(path)) as journal:
             journal.past()
-    connection = _connected(path, "rwc")
-    with _closed_on_error(connection):
+    with ExitStack() as on_error:
+        connection = on_error.enter_context(closing(_connected(path, "rwc")))
         if _schema(connection, path) == 0:
             _create(connection)
         # Readers and a writer do not wait for each other then. SQLite reports a failure as the old mode.
@@ -93,6 +89,7 @@ def _opened(path: Path) -> Journal:
         connection.execute("PRAGMA synchronous = FULL")
         journal = Journal(connection, path, path.stat().st_ino)
         journal.past()
+        on_error.pop_all()
     return journal
 
 
@@ -103,12 +100,12 @@ def _opened_to_read(path: Path) -> Journal:
         mode = "ro" if path.with_name(f"{path.name}-wal").exists() else "rw"
         if mode == "rw" and not os.access(path.parent, os.W_OK):
             mode = "ro&immutable=1"  # without a write-ahead log and the right to make one
-        connection = _connected(path, mode)
-        with _closed_on_error(connection):
+        with ExitStack() as unused:
+            connection = unused.enter_context(closing(_connected(path, mode)))
             if _schema(connection, path):
                 connection.execute("PRAGMA query_only = ON")
+                unused.pop_all()
                 return Journal(connection)
-            connection.close()
     connection = sqlite3.connect(":memory:", isolation_level=None)
     _create(connection)
     return Journal(connection)
@@ -117,15 +114,6 @@ def _opened_to_read(path: Path) -> Journal:
 def _connected(path: Path, mode: str) -> sqlite3.Connection:
     address = f"{path.absolute().as_uri()}?mode={mode}"
     return sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
-
-
-@contextmanager
-def _closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        connection.close()
-        raise
 
 
 def _schema(connection: sqlite3.Connection, path: Path) -> int:

@@ -1,4 +1,4 @@
-"""A damaged journal is set aside and another one begun, for `retrain doctor --repair`."""
+"""A damaged journal is set aside and a new one started, for `retrain doctor --repair`."""
 
 from datetime import datetime
 from pathlib import Path
@@ -37,8 +37,8 @@ def name_aside(state: Path, at: datetime) -> Path:
     return kept[-1] if kept and not path.exists() else path.with_name(f"{NAME}.damaged-{at:%Y%m%dT%H%M%S.%fZ}")
 
 
-def begin_anew(state: Path, kept: Path, served: str | None, at: datetime) -> None:
-    """Keep the damaged journal under this name, and begin one that knows what was lost, and the version that serves.
+def start_new(state: Path, kept: Path, served: str | None, at: datetime) -> None:
+    """Keep the damaged journal under this name, and start one that knows what was lost, and the version that serves.
 
     After a crash anywhere in this a second call finishes it, and until then no command goes on without that knowledge.
     """
