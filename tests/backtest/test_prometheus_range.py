@@ -256,8 +256,8 @@ def test_secrets() -> None:
 def test_endpoints_that_remember_nothing(kind: MonitorType) -> None:
     """Only Prometheus can be asked for the past."""
     assert refused("http://me:passw0rd@127.0.0.1:9/metrics", type=kind) == (
-        f"http://127.0.0.1:9/metrics remembers nothing (monitoring.type: {kind}): "
-        "a file of recorded metrics is needed, or a Prometheus"
+        f"http://127.0.0.1:9/metrics keeps no history (monitoring.type: {kind}); "
+        "take a file of recorded metrics, or a Prometheus"
     )
 
 

@@ -210,7 +210,7 @@ def test_an_endpoint_that_remembers_nothing_is_told(project: Project) -> None:
     """A span needs a Prometheus."""
     done = project.run("backtest", "30d")
     assert done.returncode == 1
-    assert "remembers nothing" in done.stderr
+    assert "keeps no history" in done.stderr
 
 
 def test_a_prometheus_that_does_not_answer_is_unknown_metrics(project: Project) -> None:

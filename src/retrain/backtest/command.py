@@ -1,7 +1,7 @@
 """`retrain backtest`: recorded metrics under the configured rule and others: when would each have trained?"""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from retrain.effects.journal import open_journal
 from retrain.errors import ConfigError, Report, RetrainError
 
 CONFIGURED = "as configured"
+_FIELDS = ("f1", "drift", "f1_observed_at", "drift_observed_at", "window", "samples", "positives", "counts")
 _MOST = 1_000_000
 """Readings that a Prometheus is asked for."""
 
@@ -29,11 +30,14 @@ _MOST = 1_000_000
 def backtest(context: Context, history: str, rules: Sequence[str], every: str) -> Report:
     """The report of the replay: a table of rules, and the trainings of the configured one."""
     readings, notes = _readings(context, history, every)
-    triggers, left_out = _without_unrecorded(context.config.triggers, readings)
+    fields = {name for name in _FIELDS if any(getattr(each.snapshot, name) is not None for each in readings)}
+    if fields.isdisjoint(("f1_observed_at", "drift_observed_at", "window")):
+        notes.append("no observed_at was recorded: readings of equal numbers count as one window, perhaps too few")
+    triggers, left_out = _without_unrecorded(context.config.triggers, fields)
     tried = {CONFIGURED: triggers}
-    tried |= {text: parse_rule(text, triggers) for text in rules} if rules else _others(triggers, readings)
+    tried |= {text: parse_rule(text, triggers) for text in rules} if rules else _others(triggers, fields)
     for name, rule in tuple(tried.items()):
-        problem = _lacking(rule, readings, history)
+        problem = _lacking(rule, fields, history)
         if problem is None:
             continue
         if name != CONFIGURED or not rules:
@@ -61,15 +65,7 @@ def _readings(context: Context, history: str, every: str) -> tuple[list[Recorded
             notes.append(f"{counted(skipped, 'check')} without metrics or without a time left out")
     if not readings:
         raise RetrainError(f"{history}: holds no reading of the metrics")
-    if not any(map(_names_its_window, readings)):
-        notes.append("no observed_at was recorded: readings of equal numbers count as one window, perhaps too few")
     return readings, notes
-
-
-def _names_its_window(reading: Recorded) -> bool:
-    """Whether two windows of equal numbers could be told from one."""
-    snapshot = reading.snapshot
-    return any(each is not None for each in (snapshot.f1_observed_at, snapshot.drift_observed_at, snapshot.window))
 
 
 def _of_prometheus(context: Context, span: timedelta, step: timedelta) -> list[Recorded]:
@@ -81,18 +77,14 @@ def _of_prometheus(context: Context, span: timedelta, step: timedelta) -> list[R
     return record(context.config.monitoring, context.secrets, now - span, now, step)
 
 
-def _unrecorded(triggers: Triggers, readings: Sequence[Recorded]) -> list[Signal]:
+def _unrecorded(triggers: Triggers, fields: Collection[str]) -> list[Signal]:
     """The signals that have a threshold and were not recorded."""
-    has = {
-        Signal.F1: any(each.snapshot.f1 is not None for each in readings),
-        Signal.DRIFT: any(each.snapshot.drift is not None for each in readings),
-    }
-    return [signal for signal in Signal if triggers.threshold(signal) is not None and not has[signal]]
+    return [signal for signal in Signal if triggers.threshold(signal) is not None and signal not in fields]
 
 
-def _without_unrecorded(triggers: Triggers, readings: Sequence[Recorded]) -> tuple[Triggers, list[str]]:
+def _without_unrecorded(triggers: Triggers, fields: Collection[str]) -> tuple[Triggers, list[str]]:
     """The rule without the signals that were not recorded, and a note on each."""
-    unrecorded = _unrecorded(triggers, readings)
+    unrecorded = _unrecorded(triggers, fields)
     if Signal.F1 in unrecorded:
         triggers = replace(triggers, performance_threshold=None, evidence=None)
     if Signal.DRIFT in unrecorded:
@@ -100,30 +92,26 @@ def _without_unrecorded(triggers: Triggers, readings: Sequence[Recorded]) -> tup
     return triggers, [f"{NAMES[each]} was not recorded, so it is left out" for each in unrecorded]
 
 
-def _others(triggers: Triggers, readings: Sequence[Recorded]) -> dict[str, Triggers]:
+def _others(triggers: Triggers, fields: Collection[str]) -> dict[str, Triggers]:
     """The rules to show beside the configured one, named as --rule takes them."""
     plain = replace(triggers, evidence=None, consecutive=Positive(1))
     prefix = "evidence: null, " if triggers.evidence is not None else ""
     others = {f"{prefix}consecutive: {count}": replace(plain, consecutive=Positive(count)) for count in (1, 3)}
     by_evidence = replace(plain, evidence=EvidenceRule(Share(0.03), Rate(1.0)))
-    if _has_counts(readings) and not any(contradictions(by_evidence)):
+    if _lacking(by_evidence, fields, "") is None and not any(contradictions(by_evidence)):
         others["evidence: {min_drop: 0.03, false_retrains_per_year: 1}"] = by_evidence
     return {name: rule for name, rule in others.items() if rule != triggers}
 
 
-def _has_counts(readings: Sequence[Recorded]) -> bool:
-    return any(each.snapshot.counts is not None or each.snapshot.positives is not None for each in readings)
-
-
-def _lacking(rule: Triggers, readings: Sequence[Recorded], history: str) -> str | None:
+def _lacking(rule: Triggers, fields: Collection[str], history: str) -> str | None:
     """What a rule needs and the record lacks, so that a replay would mislead; None where it has all."""
-    if unrecorded := _unrecorded(rule, readings):
+    if unrecorded := _unrecorded(rule, fields):
         return f"needs {NAMES[unrecorded[0]]}, which {history} has not recorded"
     if all(rule.threshold(signal) is None for signal in Signal) and rule.max_model_age is None:
         return f"has no threshold for what {history} has recorded (--rule 'drift_threshold: 0.2' sets one)"
-    if rule.min_samples and all(each.snapshot.samples is None for each in readings):
+    if rule.min_samples and "samples" not in fields:
         return f"needs samples (min_samples), which {history} has not recorded"
-    if rule.evidence is not None and not _has_counts(readings):
+    if rule.evidence is not None and "counts" not in fields and "positives" not in fields:
         return (
             f"needs tp, fp and fn, or positives (evidence), which {history} has not recorded"
             " (--rule 'evidence: null' tries the plain rule)"

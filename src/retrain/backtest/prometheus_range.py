@@ -1,4 +1,4 @@
-"""What Prometheus remembers: the configured queries over a time, as if the endpoint had been asked at each instant."""
+"""The history that a Prometheus keeps: the configured queries over a span, as if it had been asked at each instant."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -24,23 +24,23 @@ Points = Mapping[float, Reading]
 
 
 def record(monitoring: Monitoring, secrets: Secrets, start: datetime, end: datetime, step: timedelta) -> list[Recorded]:
-    """A look at every instant from start to end at which F1 or drift has a value, in order of time.
+    """A reading at every instant from start to end at which F1 or drift has a value, in order of time.
 
     The instants are whole multiples of `step` (a millisecond or more) since the epoch, so that they do not depend on
-    `start`. What has no value at an instant is Unknown there; series that follow one another, of one
-    version after the other say, are one. Raises UnreachableError where a question gets no answer within
-    monitoring.timeout, where several series have a value at one instant, and for an endpoint that remembers nothing.
+    `start`. What has no value at an instant is Unknown there; series that follow one another, of one version after
+    the other say, are one. Raises UnreachableError where a question gets no answer within monitoring.timeout, and where
+    several series have a value at one instant; RetrainError for an endpoint that keeps no history.
     """
     scrub = cache(scrubber(secrets, monitoring.url))
     if monitoring.type is not MonitorType.PROMETHEUS:
         raise RetrainError(
-            f"{scrub(http.shown(monitoring.url))} remembers nothing (monitoring.type: {monitoring.type}):"
-            " a file of recorded metrics is needed, or a Prometheus"
+            f"{scrub(http.shown(monitoring.url))} keeps no history (monitoring.type: {monitoring.type}); take a file of"
+            " recorded metrics, or a Prometheus"
         )
     url = prometheus_api.endpoint(monitoring.url, prometheus_api.RANGE)
     where = http.shown(url)
     asked = tuple(dict.fromkeys(queries(monitoring).values()))
-    looks = []
+    readings = []
     for first, last, pause in _pieces(start, end, step):
         points: dict[str, Points] = {}
         for query in asked:
@@ -55,8 +55,8 @@ def record(monitoring: Monitoring, secrets: Secrets, start: datetime, end: datet
         for instant in sorted(set().union(*signals)):
             answers = {query: points[query].get(instant, prometheus_api.MISSING) for query in asked}
             at = datetime.fromtimestamp(instant, UTC)
-            looks.append(Recorded(snapshot_of(monitoring, answers, at, where, scrub)))
-    return looks
+            readings.append(Recorded(snapshot_of(monitoring, answers, at, where, scrub)))
+    return readings
 
 
 def _pieces(start: datetime, end: datetime, step: timedelta) -> Iterator[tuple[float, float, float]]:
