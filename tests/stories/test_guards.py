@@ -255,7 +255,7 @@ def test_a_challenger_of_unknown_rows_is_refused_on_any_holdout(project: Project
 
 
 def test_a_forced_comparison_is_no_way_past_leakage(project: Project) -> None:
-    """What was compared without the known rows does not answer with them."""
+    """What was compared without the training rows does not answer with them."""
     project.serve(project.models.weak)
     with_training_data(project, all_rows)
     (known,) = (project.root / "models/versions").glob("*.rows.parquet")

@@ -82,7 +82,7 @@ def test_a_type_that_is_not_trusted_is_named(safe: Project) -> None:
     for more in ((), ("--force", "--reason", "test"), ("--dry-run",)):
         done = safe.run("promote", "strong.skops", *more)
         assert done.returncode == 1
-        assert f"has types that are not trusted: {TREE}. When you have looked" in done.stderr
+        assert f"has types that are not trusted: {TREE}. Read what they do, then" in done.stderr
         assert "models.trusted" in done.stderr
 
 

@@ -9,7 +9,7 @@ from retrain.core.verdicts import Cell, Leaked, Slice, Tally
 from retrain.effects.evaluation.child import Plan, carry_out, garbled
 
 
-def compare(  # noqa: PLR0913 (the files of known rows belong to the versions that are compared)
+def compare(  # noqa: PLR0913 (the files of training rows belong to the versions that are compared)
     champion: Path | None,
     challenger: Path,
     promotion: Promotion,
@@ -25,7 +25,7 @@ def compare(  # noqa: PLR0913 (the files of known rows belong to the versions th
     `directory` is where the models' own modules are importable from. `progress` is called with the share of
     rows done. `models` says in which format they are, and what is trusted. `known_…` are files from `remember_rows`,
     of the data that each side was trained on. Raises Unscorable where the champion, the challenger, the holdout or such
-    a file is no use, and RetrainError where the scoring cannot start or does not end within `promotion.timeout`.
+    a file cannot be used, and RetrainError where the scoring cannot start or does not end within `promotion.timeout`.
     """
     plan = _plan(
         "compare",
@@ -47,7 +47,7 @@ def remember_rows(data: Path, promotion: Promotion, into: Path, directory: Path)
     """The number of rows in the training data, whose hashes are now in the file `into`, as Parquet.
 
     A row is known by the columns that the data shares with the holdout, so both are read. `compare` takes the file.
-    Raises Unscorable where the data, the holdout or the file is no use, and RetrainError as `compare` does.
+    Raises Unscorable where the data, the holdout or the file cannot be used, and RetrainError as `compare` does.
     """
     plan = _plan("rows", promotion, data=data, into=into)
     answer = carry_out(plan, promotion, directory, lambda _share: None)
