@@ -2,12 +2,14 @@
 
 from tests.budgets import table
 
-SHRINKING = {"lines: heart: stories, acts, core", "lines: effects", "lines: wing: doctor", "lines in all"}
-"""Rows that are over their budget and on their way down. None may join them, and each leaves as soon as it fits."""
+SHRINKING = {"lines: heart: stories, acts, core": 4_055, "lines: wing: doctor": 930, "lines in all": 12_240}
+"""What is over its budget, and the size above which it may not grow; it leaves this list as soon as it fits."""
 
 
 def test_no_room_grows_beyond_its_budget() -> None:
-    """A new room needs a budget of its own, in tests/budgets.py."""
+    """A room that is over its budget may only shrink. A new room needs a budget of its own, in tests/budgets.py."""
     rows = table()
     print(*rows, sep="\n")
-    assert {row.name for row in rows if not row.is_kept} == SHRINKING
+    over = {row.name: row.found for row in rows if not row.is_kept}
+    assert over.keys() == SHRINKING.keys()
+    assert all(found <= SHRINKING[name] for name, found in over.items())
