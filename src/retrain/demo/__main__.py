@@ -62,7 +62,7 @@ def tour() -> None:
         wait_for(monitor)
         say("Cron runs this command, without -v: then it prints nothing while all is well.")
         run(retrain, "check", "-v")
-        say("Doctor tests the whole set-up. Its warning is true: it is hard to beat a model with so few errors.")
+        say("Doctor tests the whole set-up. It warns that a champion with so few errors is hard to beat.")
         run(retrain, "doctor")
         say("Now the scanner's lamp fades, and its glass gets dirty. The next day passes.")
         run(*world, "drift")
@@ -91,7 +91,7 @@ def say_goodbye(retrain: str) -> None:
         ("monitor &", "start the monitor again, and then"),
         ("check -v", "see what the next check does"),
     ):
-        print(f"  {retrain} {command:60}# {meaning}")
+        print(f"  {retrain} {command:62}# {meaning}")
     print(f"To clean up: stop the monitor (kill %1), then rm -r {' '.join(map(str, OWN))}")
 
 
