@@ -33,7 +33,10 @@ def status(context: Context, limit: int) -> Report:
     until = new.since + probation if new is not None and probation is not None else now
     made_at = serving.made_at if serving is not None else None
     due = decide(past, past, seen, triggers, now, Asked(made_at, probation))
+    lost = past.lost(serving.version if serving is not None else None)
     word, why = _state(past, last, seen, due, serving, holder)
+    if lost is not None:
+        word, why = "NEEDS A PERSON", lost.message
     used = f"{compared.verdict.look} of {config.promotion.holdout_uses}" if compared is not None else ""
     screen: dict[str, str] = {
         **{str(each.signal): _reading(each) for each in seen},
@@ -43,7 +46,7 @@ def status(context: Context, limit: int) -> Report:
         "evidence": evidence.text(past.evidence, triggers) if triggers.evidence is not None else "",
         "probation": _probation(new, triggers, until) if new is not None and now < until else "",
         "last check": _last_check(last, now),
-        "next check": _next(past, due, triggers, seen, holder, now),
+        "next check": _next(past, due, triggers, seen, holder, now) if lost is None else "stops until a repair",
     }
     text = [f"{word}: {why}", *(f"{title:<12}{line}" for title, line in screen.items() if line)]
     lately = [(entry.at, type(entry.event).__name__, describe(entry.event)) for entry in latest]
@@ -114,8 +117,6 @@ def _state(  # noqa: PLR0913, PLR0917  (everything that is known)
     is_gone = (serving is None and past.served is not None) or (serving is not None and serving.made_at is None)
     if is_gone:
         return "NEEDS A PERSON", "the champion is gone"
-    if (lost := past.lost(serving.version if serving is not None else None)) is not None:
-        return "NEEDS A PERSON", lost.message
     event = last.event if last is not None else None
     if isinstance(event, events.Checked) and kind_of(event.incident or "") in (FAILED, STUCK):
         return "NEEDS A PERSON", event.message

@@ -446,8 +446,7 @@ def test_a_damaged_journal_stops_every_command(state: Path, damage: Callable[[Pa
         journal.turning_points(5)
     assert str(caught.value) == (
         f"{state / 'journal.db'}: the journal is damaged: {caught.value.found}; the champion stays, and nothing is"
-        " trained or promoted until a person repairs it (restore the latest copy of the journal, or run retrain doctor"
-        " --repair)"
+        " trained or promoted (restore its latest copy, or run retrain doctor --repair)"
     )
     assert traces(state) == before
 

@@ -140,6 +140,7 @@ def stopped(project: Project) -> None:
         assert words in done.stdout + done.stderr, command
     status = project.run("status")
     assert (status.returncode, status.stdout.partition(words)[0]) == (0, "NEEDS A PERSON: ")
+    assert "next check  stops until a repair\n" in status.stdout
     assert "TrainingStarted" not in events(project)
 
 

@@ -11,8 +11,8 @@ from retrain.core.records import Assessment, Counts, Reason, Signal, Unknown
 from retrain.core.text import short
 from retrain.core.verdicts import Ruling
 
-UNREPAIRED = "the champion stays, and nothing is trained or promoted until a person repairs it"
-REPAIR = "restore the latest copy of the journal, or run retrain doctor --repair"
+UNREPAIRED = "the champion stays, and nothing is trained or promoted"
+REPAIR = "restore its latest copy, or run retrain doctor --repair"
 """What a journal that cannot be relied on means, and what a person can do."""
 REMEMBERED = 128
 """How many windows without a time are remembered as seen, and how many champions."""
