@@ -323,6 +323,7 @@ _NUMBERS = (
     *("metric", "rows", "discordant", "difference", "standard_error"),
     *("interval", "alpha", "look", "detectable"),
 )
+_WORDS = {Ruling.PROMOTE: "promote", Ruling.REJECT: "rejected", Ruling.INCONCLUSIVE: "inconclusive"}
 _TONES = {"promoted": "green", "rejected": "red", "inconclusive": "yellow"}
 EXIT = {Ruling.PROMOTE: Exit.DONE, Ruling.REJECT: Exit.REJECTED, Ruling.INCONCLUSIVE: Exit.INCONCLUSIVE}
 
@@ -370,13 +371,8 @@ def _report(  # noqa: PLR0913  (what was compared, and what came of it)
 ) -> Report:
     """The report of a verdict, and of the swap if there was one."""
     verdict, gate = judged.verdict, context.config.gate
-    parts = (
-        _head(contest, judged, options, wins=wins),
-        verdict,
-        gate,
-        list(_notes(context, past, contest, judged, wins)),
-    )
-    message = explain.line(*parts)
+    head, notes = _head(contest, judged, options, wins=wins), [*_notes(context, past, contest, judged, wins)]
+    message = explain.line(head, verdict, gate, notes)
     champion = {"version": contest.champion, "score": verdict.champion_score} if contest.champion is not None else None
     data = {
         "verdict": verdict.ruling,
@@ -393,17 +389,14 @@ def _report(  # noqa: PLR0913  (what was compared, and what came of it)
             for each in verdict.slices
         ],
     }
-    screen = "" if options.if_pending else explain.screen(*parts)
+    screen = "" if options.if_pending else explain.screen(head, verdict, gate, notes)
     return Report(message, data, Exit.DONE if wins else EXIT[verdict.ruling], screen=screen, tones=_TONES)
 
 
 def _head(contest: Contest, judged: Judged, options: Options, *, wins: bool) -> str:
     """What was done, or would be."""
-    verdict, name = (
-        judged.verdict,
-        short(contest.challenger) + (f" ({one_line(contest.given)})" if contest.given else ""),
-    )
-    ruling = "rejected" if verdict.ruling is Ruling.REJECT else verdict.ruling
+    verdict, given = judged.verdict, f" ({one_line(contest.given)})" if contest.given else ""
+    name, ruling = short(contest.challenger) + given, _WORDS[verdict.ruling]
     force = f" by force ({one_line(options.forced)})" if options.forced is not None else ""
     force += f", verdict {ruling}" if force and verdict.ruling is not Ruling.PROMOTE else ""
     recorded = ", recorded verdict" if judged.repeated else ""
@@ -437,10 +430,8 @@ def _notes(context: Context, past: Past, contest: Contest, judged: Judged, wins:
     probation, new = config.promotion.probation, past.probation
     if not wins or judged.dry_run or probation is None:
         return
-    below = f"{new.f1:.3f}, which {short(new.before)} showed last" if new is not None else ""
-    yield Row(
-        "probation",
-        f"for {duration(probation)} a check rolls back if live F1 falls below {below}"
-        if below
-        else "none, since no live F1 of another champion is known to compare with",
-    )
+    if new is None:
+        yield Row("probation", "none, since no live F1 of another champion is known to compare with")
+    else:
+        below = f"{new.f1:.3f}, which {short(new.before)} showed last"
+        yield Row("probation", f"for {duration(probation)} a check rolls back if live F1 falls below {below}")
