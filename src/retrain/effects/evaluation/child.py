@@ -22,7 +22,7 @@ from typing import IO, Any, Literal, Self, cast, get_args
 from msgspec import Struct
 
 from retrain.config.schema import Promotion
-from retrain.core.text import size
+from retrain.core.text import printable, size
 from retrain.effects.process import Process, end, exit_code, start, until
 from retrain.errors import RetrainError
 
@@ -283,7 +283,7 @@ def _answer(message: dict[str, Any], memory: Allowance) -> dict[str, Any]:
     if "error" in message:
         with garbled():
             # What a model says may not move a terminal's cursor.
-            told = "".join(sign if sign.isprintable() else " " for sign in str(message["error"]["message"]))
+            told = printable(str(message["error"]["message"]))
             side = message["error"]["side"]
         raise Unscorable(side, memory.told(told))
     return message
