@@ -2,7 +2,7 @@
 
 from tests.budgets import table
 
-SHRINKING = {"lines: heart: stories, acts, core": 4_055, "lines: wing: doctor": 930, "lines in all": 12_240}
+SHRINKING = {"lines: heart: stories, acts, core": 4_055, "lines in all": 12_210}
 """What is over its budget, and the size above which it may not grow; it leaves this list as soon as it fits."""
 
 

@@ -24,7 +24,7 @@ def doctor(file: Path, output: Output, progress: Callable[[float], None], *, cro
     try:
         context = open_context(file)
     except ConfigError as error:
-        raise (ConfigError(f"{error}\nThe environment is {cron.text}") if cron is not None else error) from None
+        raise (ConfigError(f"{error}\nThe environment is {cron[0]}") if cron is not None else error) from None
     output.secrets = context.secrets
     known = state.history(context)
     tests: Sequence[tuple[str, Callable[[], Iterable[Finding]]]] = (

@@ -18,7 +18,6 @@ from retrain.effects.monitoring.snapshot import bounds_of
 
 Value = float | str | datetime | Unknown
 
-_OF_AGE = frozenset({Trouble.STALE, Trouble.FUTURE})
 _APART = timedelta(seconds=60)
 """How far apart two clocks may be."""
 
@@ -39,15 +38,14 @@ def metrics(context: Context, past: Past) -> Iterator[Finding]:
             yield ok("metrics", each.sentence)
             yield _age(context, each)
         elif each.unknown.kind not in kinds:  # else it is that of a query, which was reported
-            what = "freshness" if each.unknown.kind in _OF_AGE else "metrics"
+            what = "freshness" if each.unknown.kind in (Trouble.STALE, Trouble.FUTURE) else "metrics"
             yield fail(what, f"{NAMES[each.signal]} is unknown: {each.unknown.why}", remedy=each.unknown.remedy)
 
 
 def clock(context: Context) -> Iterator[Finding]:
     """Whether the endpoint's clock and this machine's agree; nothing where its answer has no date."""
     asked = context.config.monitoring
-    ahead = ahead_of(asked, context.clock) if asked is not None else None
-    if asked is None or ahead is None:
+    if asked is None or (ahead := ahead_of(asked, context.clock)) is None:
         return
     where, span = http.shown(asked.url), duration(abs(ahead))
     if abs(ahead) <= _APART:
@@ -86,9 +84,6 @@ def _values(context: Context, asked: Monitoring, snapshot: Snapshot) -> dict[str
         "samples": snapshot.samples,
         "positives": snapshot.positives,
     }
-    if asked.observed_at.f1 == asked.observed_at.drift:
-        del found["observed_at.drift"]
-        found["observed_at"] = found.pop("observed_at.f1")
     if asked.counts is not None:
         found |= _counts(context, asked, asked.counts, snapshot.counts)
     return {path: value for path, value in found.items() if value is not None}

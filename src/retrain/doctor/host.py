@@ -31,11 +31,6 @@ def nearest(path: Path) -> Path:
     return path
 
 
-def dangling(path: Path) -> bool:
-    """Whether this is a link to what does not exist, on a disk that is not mounted perhaps."""
-    return path.is_symlink() and not path.exists()
-
-
 def may(path: Path, mode: int) -> bool:
     """Whether the effective user has these rights (os.R_OK and others) on the path."""
     return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
@@ -65,11 +60,6 @@ def group_members(path: Path) -> list[str]:
         user.pw_name: user.pw_uid for user in pwd.getpwall() if user.pw_gid == found.st_gid or user.pw_name in listed
     }
     return sorted(name for name, uid in members.items() if uid not in (0, found.st_uid))
-
-
-def files(directory: Path) -> Iterator[Path]:
-    """The ordinary files in this directory, by name."""
-    return (path for path in sorted(directory.iterdir()) if path.is_file() and not path.is_symlink())
 
 
 def space(path: Path) -> tuple[int, bool]:
@@ -121,7 +111,7 @@ def directories(context: Context) -> Iterator[Finding]:
 def _place(what: str, key: str, place: Path, needed: int, *, inside: bool) -> Iterator[Finding]:
     """One directory, and the files in it that others must not write if `inside`."""
     there = nearest(place)
-    if dangling(there):
+    if there.is_symlink() and not there.exists():
         yield fail(what, f"{there} is a dangling link to {there.readlink()}", remedy="is its disk mounted?")
     elif not there.is_dir():
         yield fail(what, f"{there} is a file and must be a directory", remedy=f"move it away, or change {key}")
@@ -143,7 +133,8 @@ def _writers(what: str, place: Path, *, inside: bool) -> Iterator[Finding]:
     """Who else may write here, and so run code as the user of retrain."""
     if not place.is_dir():
         return
-    found = [each for each in (place, *(files(place) if inside else ())) if world_writable(each)]
+    files = sorted(each for each in place.iterdir() if each.is_file() and not each.is_symlink()) if inside else []
+    found = [each for each in (place, *files) if world_writable(each)]
     if found:
         shown = " ".join(map(str, found[:_SHOWN])) + (" ..." if len(found) > _SHOWN else "")
         seen = f"world-writable, so that anybody can run code as the user of retrain: {shown}"

@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterator
 from subprocess import DEVNULL, SubprocessError, run
 
-from msgspec import Struct
-
 from retrain.context import Context
 from retrain.core.text import one_line
 from retrain.doctor import host
@@ -16,7 +14,6 @@ from retrain.errors import RetrainError
 
 _PATH = "/usr/bin:/bin"
 """What Debian's cron gives."""
-_SECONDS = 10
 _VARIABLE = re.compile(
     r"""\s*(?:"([^"=]*)"|'([^'=]*)'|([^\s="'\#][^\s=]*))\s*=\s*(?:"([^"]*)"\s*|'([^']*)'\s*|([^\s"'].*?)\s*)"""
 )
@@ -25,15 +22,11 @@ _JOB = re.compile(r"\s*(?:@\w+|[^\s#]\S*(?:\s+\S+){4})\s+(.+)")
 _CHECK = re.compile(r"""(?:^|[\s/;&"'])retrain["']?\s(?:[^;&|]*\s)?check(?:\s|$)(?![^;&|]*--dry-run)""")
 
 
-class Cron(Struct, frozen=True):
-    """The environment of a cron job: what it is in words, and whether a line of the crontab runs `retrain check`."""
+def enter_cron() -> tuple[str, bool]:
+    """Replace the environment of this process by that of a cron job: next to nothing, and what the crontab sets.
 
-    text: str
-    checks: bool
-
-
-def enter_cron() -> Cron:
-    """Replace the environment of this process by that of a cron job: next to nothing, and what the crontab sets."""
+    Returns what it is, in words, and whether a line of the crontab runs `retrain check`.
+    """
     try:
         user = pwd.getpwuid(os.getuid())
     except KeyError as error:
@@ -45,8 +38,7 @@ def enter_cron() -> Cron:
         variables, checks, what = {}, 0, str(error)
     os.environ.clear()
     os.environ.update({"HOME": user.pw_dir, "PATH": _PATH, "SHELL": "/bin/sh", **variables, "LOGNAME": user.pw_name})
-    text = f"cron's, with PATH={os.environ['PATH']}; {what}; what a job sets itself is not known here"
-    return Cron(text, checks > 0)
+    return f"cron's, with PATH={os.environ['PATH']}; {what}; what a job sets itself is not known here", checks > 0
 
 
 def parse(crontab: str) -> tuple[dict[str, str], int]:
@@ -67,7 +59,7 @@ def _crontab() -> str:
     environment = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}{os.pathsep}{_PATH}"}
     command = ["crontab", "-l"]
     try:
-        done = run(command, env=environment, stdin=DEVNULL, capture_output=True, timeout=_SECONDS, check=False)
+        done = run(command, env=environment, stdin=DEVNULL, capture_output=True, timeout=10, check=False)
     except (OSError, SubprocessError) as error:
         raise RetrainError(f"crontab -l failed: {error}") from error
     if done.returncode:
@@ -75,17 +67,13 @@ def _crontab() -> str:
     return done.stdout.decode(errors="surrogateescape")
 
 
-def environment(context: Context, cron: Cron | None) -> Iterator[Finding]:
+def environment(context: Context, cron: tuple[str, bool] | None) -> Iterator[Finding]:
     """In which environment everything is tested."""
-    what = "environment"
-    if cron is None:
-        path = context.environ.get("PATH", "")
-        yield ok(what, f"this shell's, with PATH={path}; --cron-env tests in the one that cron gives")
-    elif cron.checks:
-        yield ok(what, cron.text)
-    else:
-        remedy = "what runs retrain check, and in which environment? See crontab.example"
-        yield warn(what, f"{cron.text}; no line that runs retrain check was found", remedy=remedy)
+    what, path = "environment", context.environ.get("PATH", "")
+    text, checks = cron or (f"this shell's, with PATH={path}; --cron-env tests in the one that cron gives", True)
+    remedy = "what runs retrain check, and in which environment? See crontab.example"
+    seen = f"{text}; no line that runs retrain check was found"
+    yield ok(what, text) if checks else warn(what, seen, remedy=remedy)
 
 
 def configuration(context: Context) -> Iterator[Finding]:
