@@ -56,7 +56,7 @@ def check(context: Context, options: Options) -> Report:
         try:
             report = _check(context, journal, held, options, now)
         except RetrainError as error:
-            # cron asks again and again: it hears of a failure once, but a person who forces or rehearses always.
+            # cron asks again and again, and a failure is reported once; --force and --dry-run report it every time.
             if options.dry_run or options.forced is not None:
                 raise
             return _failure(context, journal, error, FAILED, now)  # no heartbeat: this check has not finished

@@ -99,13 +99,14 @@ def _opened(file: Path, output: Output) -> Context:
 
 
 @_command("check --dry-run -v")
-@click.option("--dry-run", is_flag=True, help="Decide and show; write nothing and train nothing.")
+@click.option("--dry-run", is_flag=True, help="Decide and show; record nothing and train nothing.")
 @click.option("--force", is_flag=True, help="Train whatever the rules say. Needs --reason.")
 @_reason
 def check(context: Context, output: Output, dry_run: bool, force: bool, reason: str | None) -> Report:
     """Read the metrics, decide, and train if that is due.
 
-    The command for cron: it writes nothing where nothing changed and nothing failed.
+    The command for cron: it prints nothing where nothing changed. A failure that lasts is printed once, and again
+    after notifications.repeat_after.
     """
     from retrain.check import Options
     from retrain.check import check as story
@@ -162,7 +163,9 @@ def rollback(context: Context, output: Output, version: str | None, reason: str 
 
 
 @_command("status --limit 20")
-@click.option("--limit", type=click.IntRange(0, 10_000), metavar="N", default=8, show_default=True, help="Past events.")
+@click.option(
+    "--limit", type=click.IntRange(0, 10_000), metavar="N", default=8, show_default=True, help="Events to show."
+)
 def status(context: Context, output: Output, limit: int) -> Report:
     """Show what is served, what waits, and what comes next.
 
@@ -174,7 +177,7 @@ def status(context: Context, output: Output, limit: int) -> Report:
 
 
 @_command("prune --older-than 180d")
-@click.option("--older-than", metavar="DURATION", default="365d", show_default=True, help="The age of what goes.")
+@click.option("--older-than", metavar="DURATION", default="365d", show_default=True, help="Remove older events.")
 def prune(context: Context, output: Output, older_than: str) -> Report:
     """Remove old events and old logs.
 
@@ -191,7 +194,7 @@ def prune(context: Context, output: Output, older_than: str) -> Report:
 @click.option("--rule", "rules", metavar="RULE", multiple=True, help="Another rule, e.g. 'consecutive: 3'. Repeatable.")
 @click.option("--every", metavar="DURATION", default="5m", show_default=True, help="The step of a Prometheus span.")
 def backtest(context: Context, output: Output, history: str, rules: tuple[str, ...], every: str) -> Report:
-    """Replay recorded metrics under the rule and others.
+    """Replay recorded metrics under this rule and others.
 
     The report shows when the configured rule would have trained, and when others would have.
 

@@ -72,7 +72,7 @@ def file_errors(path: Path) -> Iterator[None]:
 class Report(Struct, frozen=True):
     """The outcome of a command: a sentence, the object for `--json` and the exit code.
 
-    `news` is False where nothing changed and nothing failed: then cron hears nothing. `details` are further
+    `news` is False where nothing changed and nothing failed: then nothing is printed under cron. `details` are further
     lines for `-v`. `paged` is a long text that a terminal shows page by page. `on_stdout` is a result also where it
     is one of failures. `screen` is what a terminal shows instead of the message, if anything; `tones` are the
     colours of words that begin a line there.

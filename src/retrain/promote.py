@@ -343,7 +343,7 @@ def _nothing_waits(context: Context, options: Options) -> Report:
 
 
 def _not_judged(context: Context, journal: Journal, event: NotJudged, options: Options, now: datetime) -> Report:
-    """The report of why there is no verdict. A refusal is recorded; of another cause cron hears once."""
+    """The report of why there is no verdict. A refusal is recorded; another cause is reported once under cron."""
     # What is quoted may be the last words of a model, and a program can read whatever we can.
     event = replace(event, message=context.secrets.scrub(event.message))
     incident, repeat_after = incident_of(PROMOTION, event.message), context.config.notifications.repeat_after
@@ -397,7 +397,7 @@ def _head(contest: Contest, judged: Judged, options: Options, *, wins: bool) -> 
     """What was done, or would be."""
     verdict, given = judged.verdict, f" ({one_line(contest.given)})" if contest.given else ""
     name, ruling = short(contest.challenger) + given, _WORDS[verdict.ruling]
-    force = f" by force ({one_line(options.forced)})" if options.forced is not None else ""
+    force = f" by force (reason: {one_line(options.forced)})" if options.forced is not None else ""
     force += f", verdict {ruling}" if force and verdict.ruling is not Ruling.PROMOTE else ""
     recorded = ", recorded verdict" if judged.repeated else ""
     if options.dry_run:

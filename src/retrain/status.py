@@ -171,7 +171,7 @@ def _champion(serving: registry.Served | None, past: Past, now: datetime) -> str
         since = f", being put in service (a {past.swap.swap})"
     elif past.served is not None:
         since = f", linked by hand (the journal says {short(past.served)})"
-    before = f"; before it {short(past.lineage[-1])} (retrain rollback)" if past.lineage else ""
+    before = f"; previous {short(past.lineage[-1])} (retrain rollback restores it)" if past.lineage else ""
     return f"{short(serving.version)}{since}{before}"
 
 
@@ -242,21 +242,19 @@ def _next(  # noqa: PLR0913, PLR0917  (everything that a check decides on)
     if due.action is not Action.HOLD:
         act = "trains" if due.action is Action.TRAIN else "rolls back"
         return f"{act}, if this still stands: {due.why}"
-    held = barrier(past, triggers, now)
-    if held is not None:
-        until = f" until {moment(held.until)}" if held.until is not None else ""
-        holds = "holds" if due.reason is held.reason else "would hold"
-        return f"{holds} a breach back{until}: {held.what} ({held.remedy})"
     if due.reason is Reason.PROBATION:
         return due.message
-    return "; ".join(_conditions(past, seen, triggers, now))
+    held = barrier(past, triggers, now)
+    if held is None:
+        return "; ".join((_trigger(past, seen, triggers), *_conditions(past, triggers, now)))
+    until = f" before {moment(held.until)}" if held.until is not None else ""
+    return "; ".join((f"trains nothing{until}: {held.what} ({held.remedy})", *_conditions(past, triggers, now)))
 
 
-def _conditions(past: Past, seen: tuple[Assessment, ...], triggers: Triggers, now: datetime) -> Iterator[str]:
+def _trigger(past: Past, seen: tuple[Assessment, ...], triggers: Triggers) -> str:
     """What it takes for the next check to train."""
     if all(triggers.threshold(signal) is None for signal in Signal):
-        yield "trains when the champion is too old (max_model_age)"
-        return
+        return "trains when the champion is too old (max_model_age)"
     counting, of, ways = [each.signal for each in seen], "", []
     if triggers.evidence is not None:
         ways.append(f"when the evidence reaches {evidence.bar(past.evidence, triggers):.1f}")
@@ -264,7 +262,13 @@ def _conditions(past: Past, seen: tuple[Assessment, ...], triggers: Triggers, no
     if triggers.evidence is None or triggers.drift_threshold is not None:
         more = triggers.consecutive - max((past.streak(signal).count for signal in counting), default=0)
         ways.append(f"on a new window{of} in breach" if more <= 1 else f"after {more} more windows{of} in breach")
-    yield f"trains {' or '.join(ways)}"
+    return f"trains {' or '.join(ways)}"
+
+
+def _conditions(past: Past, triggers: Triggers, now: datetime) -> Iterator[str]:
+    """What else must be the case before a window counts."""
+    if all(triggers.threshold(signal) is None for signal in Signal):
+        return
     settled_at = past.took_over_at + triggers.settle if past.took_over_at is not None else now
     if now < settled_at:
         yield f"only windows observed after {moment(settled_at)} count, when the champion has settled"

@@ -193,7 +193,7 @@ def test_status_shows_what_holds_training_back_and_until_when(project: Project) 
     project.run("check")
     waiting = project.run("status").stdout
     assert "waits to be judged" in waiting
-    assert "holds a breach back" in waiting
+    assert "trains nothing before " in waiting
     project.run("promote")
     cooling = project.run("status").stdout
     assert "cooldown is 6 h" in cooling

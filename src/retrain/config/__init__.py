@@ -1,4 +1,4 @@
-"""config.yaml → frozen records; the only room that reads it."""
+"""config.yaml → frozen records; the only package that reads it."""
 
 from retrain.config.load import load
 from retrain.config.schema import Config

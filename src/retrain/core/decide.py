@@ -195,7 +195,7 @@ _ORDER = (
 
 
 def _why_not_yet(before: Past, after: Past, breach: Assessment, triggers: Triggers) -> tuple[Reason, str, str]:
-    """Why a breach does not stand: the reason, the clause, and the way round it."""
+    """Why a breach does not stand: the reason, the clause, and the remedy."""
     streak, seen = after.streak(breach.signal), before.streak(breach.signal)
     if breach.settling and before.took_over_at is not None:
         since = f"this one took over at {moment(before.took_over_at)}, settle is {duration(triggers.settle)}"
@@ -231,7 +231,7 @@ def _named(assessment: Assessment) -> str:
 
 
 class Barrier(Struct, frozen=True):
-    """What holds a due training back, until when (None: until a person acts), and the way round it."""
+    """What holds a due training back, until when (None: until a person acts), and the remedy."""
 
     reason: Reason
     what: str
@@ -275,7 +275,7 @@ def _backing_off(past: Past, triggers: Triggers, now: datetime) -> Barrier | Non
         Reason.BACKING_OFF,
         f"{failed} {duration(now - past.failed_at)} ago and the back-off is {duration(wait)}",
         until,
-        f"next try in {duration(until - now)}; --force trains anyway",
+        f"next try in {duration(until - now)}; check --force --reason TEXT trains now",
     )
 
 
@@ -292,7 +292,7 @@ def _cooling_down(past: Past, triggers: Triggers, now: datetime) -> Barrier | No
         Reason.COOLING_DOWN,
         f"{what} {duration(now - since)} ago and the cooldown is {duration(triggers.cooldown)}",
         until,
-        f"next in {duration(until - now)}; --force trains anyway",
+        f"next try in {duration(until - now)}; check --force --reason TEXT trains now",
     )
 
 

@@ -12,7 +12,7 @@ from retrain.core.verdicts import Leaked, Verdict
 class Checked(Struct, frozen=True):
     """A check looked and decided. `served` is the version the metrics are about.
 
-    `incident` names a failure or a state that needs a person; `news` says that this check told it. `known` is the
+    `incident` names a failure or a state that needs a person; `news` says that this check reported it. `known` is the
     version that the journal said serves when the check looked ("": none; None: that was not recorded).
     """
 
@@ -35,7 +35,7 @@ class TrainingStarted(Struct, frozen=True):
 
 
 class TrainingFinished(Struct, frozen=True):
-    """How a training ended. `news` says that a failure was told."""
+    """How a training ended. `news` says that a failure was reported."""
 
     run: str
     outcome: Outcome
@@ -47,12 +47,12 @@ class TrainingFinished(Struct, frozen=True):
 
 
 class Judged(Struct, frozen=True):
-    """A look at the holdout, or the repetition of a recorded one (`repeated`: it costs no look).
+    """A comparison on the holdout, or the repetition of a recorded one (`repeated`: it does not count).
 
-    `question` is what was asked besides the three (metric, average, margin, level); `file` is the holdout
-    file's inode, size and time, so that an unchanged file need not be read again. `classes` counts its rows by their
-    label, and `sketch` is that of the rows, at the first look at them. `leaked` is about the data of both trainings,
-    `known_rows` what changes when more or others of its rows become known.
+    `question` is what was asked besides champion, challenger and holdout (metric, average, margin, level); `file` is
+    the holdout file's inode, size and times, so that an unchanged file need not be read again. `classes` counts its
+    rows by their label, `sketch` is that of the rows, at their first comparison. `leaked` is about the data of both
+    trainings, `known_rows` what changes when more or others of their rows become known.
     """
 
     challenger: str
@@ -71,13 +71,14 @@ class Judged(Struct, frozen=True):
 
 
 UNKNOWN_ROWS = "unknown"
-"""Why a challenger is refused of which nobody knows the training rows."""
+"""Why a challenger is refused whose training rows are not known."""
 
 
 class NotJudged(Struct, frozen=True):
-    """The waiting challenger could not be judged, which was told.
+    """The waiting challenger could not be judged, which was reported.
 
-    `refused` is all that a refusal hangs on, where a training has seen the holdout; UNKNOWN_ROWS where nobody knows.
+    `refused` is all that a refusal depends on, where a training has read the holdout; UNKNOWN_ROWS where that is
+    not known.
     """
 
     version: str

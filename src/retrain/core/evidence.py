@@ -157,7 +157,7 @@ def _jaccard(f1: float) -> float:
 def _overshoot(step: float) -> float:
     """By how much a score with steps of this standard deviation leaps over a bar, −ln ν(step), about 0.583 step.
 
-    The straight line is too much where a window tells a lot: there, false trainings would be half as many again.
+    The straight line is too much where a window holds much information: false trainings would be half as many again.
     """
     if step < 1e-6:
         return 0.0

@@ -37,7 +37,8 @@ def line(head: str, verdict: Verdict, gate: Gate, notes: Sequence[Row] = ()) -> 
 def screen(head: str, verdict: Verdict, gate: Gate, notes: Sequence[Row] = ()) -> str:
     """The verdict as a sentence over a table, 80 columns wide where no word is longer."""
     reason, remedy = because(verdict, gate)
-    lines = _wrapped(f"{head}: {reason}", _WIDTH)
+    lines = [*_wrapped(f"{head}:", _WIDTH), *_wrapped(reason, _WIDTH)] if len(f"{head}: {reason}") > _WIDTH else []
+    lines = lines or [f"{head}: {reason}"]
     rows = [*_table(verdict, gate), *_slices(verdict), *notes, *([Row("what to do", remedy)] if remedy else [])]
     for row in rows:
         first, *more = _wrapped(row.text + (f" ({row.meaning})" if row.meaning else ""), _WIDTH - _INDENT)

@@ -56,7 +56,7 @@ def _step(past: Past, event: Event, at: datetime) -> Past:  # noqa: PLR0912  (a 
         case Judged():
             return _judged(past, event)
         case events.NotJudged():
-            # A refusal settles the challenger, and mutes nothing that comes later.
+            # A refusal settles the challenger, and makes nothing that comes later old news.
             refused = _of(past, event.version, refused=event.refused, ruling=None)
             return refused if event.refused else _reported(past, incident_of(PROMOTION, event.message), at)
         case events.Rejected():

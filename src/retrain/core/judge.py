@@ -1,4 +1,4 @@
-"""Does the challenger deserve it? A pure function of the tally, the rules and the number of the comparison."""
+"""Is the challenger better? A pure function of the tally, the rules and the number of the comparison."""
 
 from collections.abc import Iterable, Sequence
 from math import ldexp

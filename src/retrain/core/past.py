@@ -168,11 +168,11 @@ class Past(Struct, frozen=True):
         return Unknown("lost", f"{why} moved by hand", REPAIR)
 
     def outlived(self, keep: int) -> set[str]:
-        """The versions of this journal that nobody wants any more.
+        """The versions of this journal that may be removed.
 
         Wanted are the champion, `keep` others (first those that rollback walks to), the last challenger, and who served
         just before: a service may have read the link, and open the file next. Versions that this journal does not know
-        are somebody else's.
+        belong to others.
         """
         line = dict.fromkeys((*self.lineage[::-1], *self.champions[::-1]))
         others = [version for version in line if version != self.served][:keep]

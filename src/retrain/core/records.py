@@ -232,7 +232,7 @@ class Decision(Struct, frozen=True):
     """What to do and why, in parts.
 
     `causes` are clauses, one for each thing that was found; `hold` is what keeps a check from acting on them; `remedy`
-    is the way round that.
+    is what a person can do about that.
     """
 
     action: Action
@@ -249,7 +249,7 @@ class Decision(Struct, frozen=True):
 
     @property
     def sentence(self) -> str:
-        """Causes, what holds, and the way round it."""
+        """Causes, what holds, and the remedy."""
         hold = f", but {self.hold}" if self.hold else ""
         return f"{self.why}{hold}" + (f" ({self.remedy})" if self.remedy else "")
 

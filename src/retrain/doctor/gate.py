@@ -1,4 +1,4 @@
-"""The gate on controls: challengers of which it is known that none deserves to be promoted."""
+"""The gate on controls: challengers that must not be promoted."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -74,13 +74,13 @@ def _control(name: str, tally: Tally, gate: Gate) -> Finding:
 def _perfect(tally: Tally, gate: Gate) -> Finding:
     """The verdict on a challenger that knows every label."""
     known = replace(tally, cells=tuple(replace(cell, challenger=cell.truth) for cell in tally.cells))
-    verdict, nobody = judge(known, gate, 1), "would not even promote a challenger that knows every label"
+    verdict, none = judge(known, gate, 1), "would not even promote a challenger that knows every label"
     if verdict.ruling is Ruling.PROMOTE:
         return ok("gate", "would promote a challenger that knows every label")
     if verdict.ruling is Ruling.REJECT or verdict.challenger_score is None:
-        return fail("gate", nobody, because(verdict, gate)[0])
+        return fail("gate", none, because(verdict, gate)[0])
     errors = f"this champion makes {counted(verdict.discordant or 0, 'error')} on it"
-    return warn("gate", nobody, errors, remedy="take more rows as holdout")
+    return warn("gate", none, errors, remedy="take more rows as holdout")
 
 
 def _holdout(context: Context, tally: Tally, known: History, *, has_champion: bool) -> Finding:

@@ -42,7 +42,7 @@ class Allowance(Struct, frozen=True):
     way_out: str
 
     def told(self, sentence: str) -> str:
-        """The sentence, with the way out where it speaks of memory that was refused."""
+        """The sentence, with the remedy where it speaks of memory that was refused."""
         return f"{sentence}: {self.way_out}" if _REFUSED.search(sentence) else sentence
 
 
@@ -75,7 +75,7 @@ _FATAL = {-signal.SIGKILL, -signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS}
 
 
 class Unscorable(RetrainError):  # noqa: N818 (an adjective, like Unknown)
-    """One side of the work is no use; `side` says which."""
+    """One side of the work cannot be used; `side` says which."""
 
     def __init__(self, side: Side, message: str) -> None:
         super().__init__(message)
@@ -83,7 +83,7 @@ class Unscorable(RetrainError):  # noqa: N818 (an adjective, like Unknown)
 
 
 def too_late(plan: Plan, at: Side | None, timeout: timedelta) -> str:
-    """The sentence on work that took too long. Slow work is nobody's proven fault, so it says only where it stood."""
+    """The sentence on work that took too long. Slow work is no proven fault, so it says only where it stood."""
     where = f", while it was busy with the {at} {_path(plan, at)}" if at else ""
     late = f"was ended after promotion.timeout ({timeout.total_seconds():g} s){where}: raise promotion.timeout"
     if plan["job"] == "rows":
@@ -105,10 +105,10 @@ def crash(plan: Plan, at: Side | None, code: int | None, words: str, memory: All
         names = {each.value: each.name for each in signal.Signals}  # those for real time have none
         how = f"ended by {names.get(-code, f'signal {-code}')}"
     if at is None:
-        told = f"the scoring process {how}, at whose fault cannot be told"
+        told = f"the scoring process {how}, by a fault of unknown cause"
     else:
         act = "was loaded or predicted" if at in ("champion", "challenger") else "was read"
-        told = f"the {at} {_path(plan, at)} is no use: the scoring process {how} while it {act}"
+        told = f"the {at} {_path(plan, at)} cannot be used: the scoring process {how} while it {act}"
     said = f"; it last printed: {words}" if words else ""
     told = f"{told} (out of memory? Then {memory.way_out}){said}" if code in _FATAL else memory.told(told + said)
     return RetrainError(told) if at is None else Unscorable(at, told)
