@@ -15,7 +15,11 @@ from retrain.scoring.plan import UnusableError
 
 
 def carry_out(
-    plan: Mapping[str, Any], _promotion: Promotion, _directory: Path, progress: Callable[[float], None]
+    plan: Mapping[str, Any],
+    _promotion: Promotion,
+    _directory: Path,
+    progress: Callable[[float], None],
+    _scrub: Callable[[str], str] = str,
 ) -> dict[str, Any]:
     """The answer of the scoring process, through JSON as from there, but without its start, limits and messages."""
 

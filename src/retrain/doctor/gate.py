@@ -26,7 +26,12 @@ def gate(context: Context, known: History, progress: Callable[[float], None]) ->
         serving = registry.served(config.models)
         champion = serving.path if serving is not None else None
         tallies = evaluation.controls(
-            champion, config.promotion, config.training.directory, progress, models=config.models
+            champion,
+            config.promotion,
+            config.training.directory,
+            progress,
+            models=config.models,
+            scrub=context.secrets.scrub,
         )
     except evaluation.Unscorable as error:
         yield fail("holdout" if error.side == "holdout" else "champion", f"{error}; the gate was not tested")

@@ -13,65 +13,31 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Literal, Self, cast, get_args
-
-from msgspec import Struct
+from typing import IO, Any, Literal, cast, get_args
 
 from retrain.config.schema import Promotion
-from retrain.core.text import printable, size
+from retrain.core.text import last_lines, one_line, size
 from retrain.effects.process import Process, end, exit_code, start, until
 from retrain.errors import RetrainError
 
-_REFUSED = re.compile(
+Side = Literal["champion", "challenger", "holdout", "training data", "training rows"]
+Plan = Mapping[str, Any]
+
+_GRACE_SECONDS = 3.0
+_LONGEST_MESSAGE = 16 * 1024**2
+_LONGEST_ERROR = 600
+_KEPT_BYTES, _TAIL_BYTES = 64 * 1024, 8 * 1024
+"""So much is kept of what the child prints that what is cut off at the beginning is not in the tail."""
+_PIECE = 65536
+_FATAL = {-signal.SIGKILL, -signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS}
+"""How a process may end that was refused memory: by the kernel, or by a library that is not prepared for it."""
+_REFUSED = (
     r"MemoryError|bad_alloc|[Aa]llocat|out of memory|start new thread|pthread_create|Thread creation|failed to map"
 )
 """What Python and the native libraries say where memory is refused."""
-
-
-Plan = Mapping[str, Any]
-
-
-class Allowance(Struct, frozen=True):
-    """Bytes that each scoring process may take (None: no limit), and the way to more of them, for a person."""
-
-    size: int | None
-    way_out: str
-
-    def told(self, sentence: str) -> str:
-        """The sentence, with the remedy where it speaks of memory that was refused."""
-        return f"{sentence}: {self.way_out}" if _REFUSED.search(sentence) else sentence
-
-
-def allowance(configured: int | None, plan: Plan) -> Allowance:
-    """What promotion.max_memory allows; where that is null, what the machine has free now, if that is known."""
-    most = _free() if configured is None else configured
-    if configured is not None:
-        key = f"raise promotion.max_memory (now {size(configured)})"
-    elif most is not None:
-        key = f"free some memory (promotion.max_memory is null, so {size(most)} could be taken, all that was free)"
-    else:
-        key = "free some memory (promotion.max_memory is null, and what is free is not known)"
-    whole = any(str(plan.get(file)).endswith(".csv") for file in ("holdout", "data"))
-    parquet = ", or store the rows as Parquet, which is read in chunks (a CSV is read whole)" if whole else ""
-    return Allowance(most, f"{key}, or repair a model that takes too much{parquet}")
-
-
-def _free() -> int | None:
-    """The bytes that could be had without swapping; None where Linux does not tell."""
-    with suppress(OSError):
-        if found := re.search(r"^MemAvailable: +(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE):
-            return 1024 * int(found[1])
-    return None
-
-
-Side = Literal["champion", "challenger", "holdout", "training data", "training rows"]
-
-_FATAL = {-signal.SIGKILL, -signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS}
-"""How a process may end that was refused memory: by the kernel, or by a library that is not prepared for it."""
 
 
 class Unscorable(RetrainError):  # noqa: N818 (an adjective, like Unknown)
@@ -82,106 +48,44 @@ class Unscorable(RetrainError):  # noqa: N818 (an adjective, like Unknown)
         self.side = side
 
 
-def too_late(plan: Plan, at: Side | None, timeout: timedelta) -> str:
-    """The sentence on work that took too long. Slow work is no proven fault, so it says only where it stood."""
-    where = f", while it was busy with the {at} {_path(plan, at)}" if at else ""
-    late = f"was ended after promotion.timeout ({timeout.total_seconds():g} s){where}: raise promotion.timeout"
-    if plan["job"] == "rows":
-        return f"remembering the rows of {plan['data']} {late}"
-    hint = " or promotion.jobs" if plan["job"] == "compare" else ""
-    return f"scoring on {plan['holdout']} {late}{hint}, or repair a model that hangs"
+def carry_out(
+    plan: Plan,
+    promotion: Promotion,
+    directory: Path,
+    progress: Callable[[float], None],
+    scrub: Callable[[str], str] = str,
+) -> dict[str, Any]:
+    """The child's answer; `retrain.scoring` says what it may be asked. Its limits are those of `promotion`.
 
-
-def crash(plan: Plan, at: Side | None, code: int | None, words: str, memory: Allowance) -> RetrainError:
-    """The error of a child that gave no answer; `words` are the last it printed.
-
-    `code` is how it ended (-N: by signal N; None: it has not, but it closed what it answers through).
+    `scrub` takes secrets out of what a model prints or says, for it can read whatever we can.
     """
-    if code is None:
-        how = "closed the file of its answers (does a model close files that it did not open?)"
-    elif code >= 0:
-        how = f"ended with exit code {code}"
-    else:
-        names = {each.value: each.name for each in signal.Signals}  # those for real time have none
-        how = f"ended by {names.get(-code, f'signal {-code}')}"
-    if at is None:
-        told = f"the scoring process {how}, by a fault of unknown cause"
-    else:
-        act = "was loaded or predicted" if at in ("champion", "challenger") else "was read"
-        told = f"the {at} {_path(plan, at)} cannot be used: the scoring process {how} while it {act}"
-    said = f"; it last printed: {words}" if words else ""
-    told = f"{told} (out of memory? Then {memory.way_out}){said}" if code in _FATAL else memory.told(told + said)
-    return RetrainError(told) if at is None else Unscorable(at, told)
-
-
-def _path(plan: Plan, at: Side) -> str:
-    return str(plan["data" if at == "training data" else at])
-
-
-_KEPT = 4096
-_PIECE = 65536
-
-
-class Printed:
-    """A pipe for standard output and standard error. Nothing here waits: others may hold the pipe open for ever."""
-
-    def __init__(self) -> None:
-        self._reader, self.writer = os.pipe()
-        os.set_blocking(self._reader, False)
-        self._end = b""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        os.close(self._reader)
-
-    def fileno(self) -> int:
-        """The descriptor to poll."""
-        return self._reader
-
-    def drain(self) -> bool:
-        """Whether more may come; what was there, or a part of it, is read."""
-        try:
-            piece = os.read(self._reader, _PIECE)
-        except BlockingIOError:
-            return True
-        self._end = (self._end + piece)[-_KEPT:]
-        return bool(piece)
-
-    def last_words(self) -> str:
-        """The last lines, as one line without control characters."""
-        self.drain()
-        lines = self._end.decode(errors="replace").split("\n")
-        texts = ["".join(filter(str.isprintable, line)).strip() for line in lines]
-        return " | ".join(list(filter(None, texts))[-5:])
-
-
-_SIDES = get_args(Side)
-_GRACE_SECONDS = 3.0
-_LONGEST = 16 * 1024**2
-"""Bytes of one message."""
-
-
-def carry_out(plan: Plan, promotion: Promotion, directory: Path, progress: Callable[[float], None]) -> dict[str, Any]:
-    """The child's answer; `retrain.scoring` says what it may be asked. Its limits are those of `promotion`."""
     deadline = time.monotonic() + promotion.timeout.total_seconds()
-    memory = allowance(promotion.max_memory, plan)
+    memory = _free() if promotion.max_memory is None else promotion.max_memory
     at: Side | None = None
-    with Printed() as printed, _child({**plan, "memory": memory.size}, directory, printed.writer) as (process, results):
+    with (
+        closing(_Printed()) as printed,
+        _child({**plan, "memory": memory}, directory, printed.writer) as (process, results),
+    ):
         for message in _messages(process, results, printed, deadline):
             if "progress" in message:
                 with garbled():
                     progress(float(message["progress"]))
             elif "at" in message:
-                at = message["at"] if message["at"] in _SIDES else None
+                at = message["at"] if message["at"] in get_args(Side) else None
             elif "late" in message:
-                raise RetrainError(too_late(plan, at, promotion.timeout))
+                raise RetrainError(_late(plan, at, promotion.timeout))
             else:
                 end(process, grace=_GRACE_SECONDS)  # its workers end with it, and tidy up
-                return _answer(message, memory)
+                if "error" not in message:
+                    return message
+                with garbled():
+                    side, why = message["error"]["side"], one_line(scrub(message["error"]["message"]), _LONGEST_ERROR)
+                raise Unscorable(side, why + _memory_remedy(why, promotion, plan, memory))
         until(lambda: exit_code(process) is not None, _GRACE_SECONDS)
-        raise crash(plan, at, exit_code(process), printed.last_words(), memory)
+        code = exit_code(process)
+        why = _crash(plan, at, code, " | ".join(last_lines(scrub(printed.text())[-_TAIL_BYTES:])))
+        why += _memory_remedy("out of memory" if code in _FATAL else why, promotion, plan, memory)
+        raise RetrainError(why) if at is None else Unscorable(at, why)
 
 
 @contextmanager
@@ -195,7 +99,7 @@ def garbled() -> Iterator[None]:
 
 def _unreadable() -> RetrainError:
     return RetrainError(
-        "the scoring process gave an answer that cannot be read; does a model write into open files of its process?"
+        "the answer of the scoring process cannot be read (does a model write into open files of its process?)"
     )
 
 
@@ -225,33 +129,54 @@ def _child(plan: Plan, directory: Path, printed: int) -> Iterator[tuple[Process,
                 stdin=subprocess.PIPE,
             )
         except OSError as error:
-            raise RetrainError(
-                f"cannot start the scoring process in {directory}: {error.strerror}; see training.directory"
-            ) from error
+            why = f"the scoring process cannot be started in {directory}: {error.strerror}"
+            raise RetrainError(f"{why} (check training.directory)") from error
         finally:
             os.close(writer)
             os.close(printed)
         with cast(IO[bytes], process.stdin) as stdin:
             try:
-                _hand_over({**plan, "result": writer}, stdin)
+                with suppress(OSError):  # one that has ended already is noticed below
+                    stdin.write(json.dumps({**plan, "result": writer}).encode() + b"\n")
                 yield process, reader
             finally:
                 # The helper of joblib that removes what its workers shared outlives a SIGTERM, but not a SIGKILL.
                 end(process, signal.SIGTERM, grace=_GRACE_SECONDS)
 
 
-def _hand_over(plan: Plan, stdin: IO[bytes]) -> None:
-    """Tell the child what to do; one that has ended already is found out about later."""
-    try:
-        stdin.write(json.dumps(plan).encode() + b"\n")
-    except BrokenPipeError:
-        pass
-    except OSError as error:
-        raise RetrainError(f"the scoring process could not be told what to do: {error.strerror}; try again") from error
+class _Printed:
+    """A pipe for standard output and standard error. Nothing here waits: others may hold the pipe open for ever."""
+
+    def __init__(self) -> None:
+        self._reader, self.writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        self._end = b""
+
+    def close(self) -> None:
+        """Close the reading end."""
+        os.close(self._reader)
+
+    def fileno(self) -> int:
+        """The descriptor to poll."""
+        return self._reader
+
+    def drain(self) -> bool:
+        """Whether more may come; what was there, or a part of it, is read."""
+        try:
+            piece = os.read(self._reader, _PIECE)
+        except BlockingIOError:
+            return True
+        self._end = (self._end + piece)[-_KEPT_BYTES:]
+        return bool(piece)
+
+    def text(self) -> str:
+        """The end of what was printed."""
+        self.drain()
+        return self._end.decode(errors="replace")
 
 
-def _messages(process: Process, results: int, printed: Printed, deadline: float) -> Iterator[dict[str, Any]]:
-    """What the child tells, as it tells it, until it ends; {"late": True} at the deadline."""
+def _messages(process: Process, results: int, printed: _Printed, deadline: float) -> Iterator[dict[str, Any]]:
+    """What the child sends, as it sends it, until it ends; {"late": True} at the deadline."""
     readable = select.poll()
     readable.register(results, select.POLLIN)
     readable.register(printed, select.POLLIN)
@@ -265,9 +190,9 @@ def _messages(process: Process, results: int, printed: Printed, deadline: float)
         if results not in ready:
             if ended:
                 return
-        elif data := os.read(results, 65536):
+        elif data := os.read(results, _PIECE):
             pending += data
-            if len(pending) > _LONGEST:
+            if len(pending) > _LONGEST_MESSAGE:
                 raise _unreadable()
             if b"\n" in data:
                 *lines, pending = pending.split(b"\n")
@@ -279,11 +204,59 @@ def _messages(process: Process, results: int, printed: Printed, deadline: float)
     yield {"late": True}
 
 
-def _answer(message: dict[str, Any], memory: Allowance) -> dict[str, Any]:
-    if "error" in message:
-        with garbled():
-            # What a model says may not move a terminal's cursor.
-            told = printable(str(message["error"]["message"]))
-            side = message["error"]["side"]
-        raise Unscorable(side, memory.told(told))
-    return message
+# ---------------------------------------------------------------- why there is no answer
+
+
+def _late(plan: Plan, at: Side | None, timeout: timedelta) -> str:
+    """The sentence on work that took too long. Slow work is no proof against a side, so it only says where it stood."""
+    where = f", while it was busy with the {at} {_path(plan, at)}" if at else ""
+    late = f"was ended after promotion.timeout ({timeout.total_seconds():g} s){where}"
+    if plan["job"] == "rows":
+        return f"remembering the rows of {plan['data']} {late} (raise promotion.timeout)"
+    jobs = " or promotion.jobs" if plan["job"] == "compare" else ""
+    return f"scoring on {plan['holdout']} {late} (raise promotion.timeout{jobs}, or repair a model that hangs)"
+
+
+def _crash(plan: Plan, at: Side | None, code: int | None, words: str) -> str:
+    """The sentence on a child that gave no answer; `words` are the last it printed.
+
+    `code` is how it ended (-N: by signal N; None: it has not, but it closed the pipe that it answers through).
+    """
+    if code is None:
+        how = "closed the file of its answers (does a model close files that it did not open?)"
+    elif code >= 0:
+        how = f"ended with exit code {code}"
+    else:
+        names = {each.value: each.name for each in signal.Signals}  # those for real time have none
+        how = f"was ended by {names.get(-code, f'signal {-code}')}"
+    printed = f"; it last printed: {words}" if words else ""
+    if at is None:
+        return f"the scoring process {how}, before it named a model or a file as the cause{printed}"
+    act = "was loaded or predicted" if at in ("champion", "challenger") else "was read"
+    return f"the {at} {_path(plan, at)} cannot be used: the scoring process {how} while it {act}{printed}"
+
+
+def _path(plan: Plan, at: Side) -> str:
+    return str(plan["data" if at == "training data" else at])
+
+
+def _memory_remedy(why: str, promotion: Promotion, plan: Plan, memory: int | None) -> str:
+    """What can be done, in brackets, where the sentence is about memory that was refused; else nothing."""
+    if not re.search(_REFUSED, why):
+        return ""
+    if promotion.max_memory is not None:
+        remedy = f"raise promotion.max_memory, now {size(promotion.max_memory)}"
+    else:
+        free = f"the {size(memory)} that were free" if memory is not None else "what is free, which is not known"
+        remedy = f"free some memory, since promotion.max_memory is null and so the limit is {free}"
+    whole = any(str(plan.get(file)).endswith(".csv") for file in ("holdout", "data"))
+    parquet = ", or store the rows as Parquet, for a CSV is read whole" if whole else ""
+    return f" (out of memory? {remedy}, or repair a model that takes too much{parquet})"
+
+
+def _free() -> int | None:
+    """The bytes that could be had without swapping; None where Linux does not say."""
+    with suppress(OSError):
+        if found := re.search(r"(?m)^MemAvailable: +(\d+) kB$", Path("/proc/meminfo").read_text()):
+            return 1024 * int(found[1])
+    return None

@@ -9,7 +9,7 @@ from retrain.core.verdicts import Cell, Leaked, Slice, Tally
 from retrain.effects.evaluation.child import Plan, carry_out, garbled
 
 
-def compare(  # noqa: PLR0913 (the files of training rows belong to the versions that are compared)
+def compare(  # noqa: PLR0913  (the files of training rows belong to the versions that are compared)
     champion: Path | None,
     challenger: Path,
     promotion: Promotion,
@@ -19,13 +19,15 @@ def compare(  # noqa: PLR0913 (the files of training rows belong to the versions
     models: Models,
     known_challenger: Path | None = None,
     known_champion: Path | None = None,
+    scrub: Callable[[str], str] = str,
 ) -> Tally:
     """The tally of both models on the configured holdout; `champion` is None where nothing is served yet.
 
     `directory` is where the models' own modules are importable from. `progress` is called with the share of
     rows done. `models` says in which format they are, and what is trusted. `known_…` are files from `remember_rows`,
-    of the data that each side was trained on. Raises Unscorable where the champion, the challenger, the holdout or such
-    a file cannot be used, and RetrainError where the scoring cannot start or does not end within `promotion.timeout`.
+    of the data that each side was trained on. `scrub` takes secrets out of what the models print. Raises Unscorable
+    where the champion, the challenger, the holdout or such a file cannot be used, and RetrainError where the scoring
+    cannot start or does not end within `promotion.timeout`.
     """
     plan = _plan(
         "compare",
@@ -38,7 +40,7 @@ def compare(  # noqa: PLR0913 (the files of training rows belong to the versions
         known_challenger=known_challenger,
         known_champion=known_champion,
     )
-    answer = carry_out(plan, promotion, directory, progress)
+    answer = carry_out(plan, promotion, directory, progress, scrub)
     with garbled():
         return _tally(answer, champion is not None)
 
@@ -55,13 +57,14 @@ def remember_rows(data: Path, promotion: Promotion, into: Path, directory: Path)
         return int(answer["rows"])
 
 
-def controls(
+def controls(  # noqa: PLR0913  (as those of compare)
     champion: Path | None,
     promotion: Promotion,
     directory: Path,
     progress: Callable[[float], None],
     *,
     models: Models,
+    scrub: Callable[[str], str] = str,
 ) -> Mapping[str, Tally]:
     """Tallies against the champion of "itself", of its own predictions "shuffled" over the rows, and of "always x".
 
@@ -69,7 +72,7 @@ def controls(
     there are no others. The sketches are empty. Raises as `compare` does.
     """
     plan = _plan("controls", promotion, champion=champion, trusted=_trusted(models), slices=list(promotion.slices))
-    answer = carry_out(plan, promotion, directory, progress)
+    answer = carry_out(plan, promotion, directory, progress, scrub)
     with garbled():
         return {
             name: Tally(_cells(cells, champion is not None), answer["holdout"])
