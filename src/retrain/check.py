@@ -52,7 +52,8 @@ def check(context: Context, options: Options) -> Report:
     config, now = context.config, context.clock()
     locked = nullcontext(lock.Attempt()) if options.dry_run else lock.attempt(config.state, "check", now)
     # A damaged journal ends every check with its sentence: there is nothing to record in that it was reported.
-    with open_journal(config.state, writable=not options.dry_run) as journal, locked as held:
+    opened = open_journal(config.state, writable=not options.dry_run, scrub=context.secrets.scrub)
+    with opened as journal, locked as held:
         try:
             report = _check(context, journal, held, options, now)
         except RetrainError as error:
@@ -179,7 +180,7 @@ def _failure(  # noqa: PLR0913, PLR0917  (what failed, and what was seen before)
     seen: tuple[Assessment, ...] = (),
 ) -> Report:
     """Record a check that could not do what it should; news where this cause was not reported lately."""
-    message = context.secrets.scrub(str(error))
+    message = str(error)
     incident = incident_of(kind, message)
     news = journal.past().is_news(incident, now, context.config.notifications.repeat_after)
     reason = {STUCK: Reason.BUSY, FAILED: Reason.NEEDS_A_PERSON}.get(kind, Reason.PROBATION)

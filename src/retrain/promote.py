@@ -62,7 +62,7 @@ class Contest(Struct, frozen=True):
 def promote(context: Context, options: Options) -> Report:
     """The report of a comparison, and of the swap that followed it."""
     config, now = context.config, context.clock()
-    with open_journal(config.state) as journal:
+    with open_journal(config.state, scrub=context.secrets.scrub) as journal:
         try:
             current(context, journal)
             if options.if_pending and not _is_pending(context, journal):
@@ -255,6 +255,7 @@ def _score(context: Context, contest: Contest, options: Options) -> tuple[Tally,
             models=models,
             known_challenger=contest.rows[0],
             known_champion=contest.rows[1],
+            scrub=context.secrets.scrub,
         )
     except RetrainError as error:
         side = error.side if isinstance(error, evaluation.Unscorable) else "champion"
@@ -344,8 +345,6 @@ def _nothing_waits(context: Context, options: Options) -> Report:
 
 def _not_judged(context: Context, journal: Journal, event: NotJudged, options: Options, now: datetime) -> Report:
     """The report of why there is no verdict. A refusal is recorded; another cause is reported once under cron."""
-    # What is quoted may be the last words of a model, and a program can read whatever we can.
-    event = replace(event, message=context.secrets.scrub(event.message))
     incident, repeat_after = incident_of(PROMOTION, event.message), context.config.notifications.repeat_after
     is_cron = options.if_pending and not event.refused
     news = not is_cron or journal.past().is_news(incident, now, repeat_after)

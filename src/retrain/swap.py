@@ -163,7 +163,7 @@ def _hook(context: Context, intent: SwapStarted, lock_fd: int, now: datetime) ->
         return _Hooked(at, signal=ended.signal)
     what = ended.problem or ("timed out" if ended.timed_out else training.how_it_ended(ended))
     quoted = f": {' | '.join(ended.tail)}" if ended.tail else ""
-    return _Hooked(at, context.secrets.scrub(f"promotion.after {what}{quoted} (log: {log})"), ended.signal)
+    return _Hooked(at, f"promotion.after {what}{quoted} (log: {log})", ended.signal)
 
 
 def rollback(
@@ -175,7 +175,7 @@ def rollback(
         raise ConfigError("--to is empty and names no version (an unset variable?)")
     registry.refuse_world_writable(config.models)
     locked = lock.hold(config.state, "rollback", now, wait=PATIENCE, on_wait=on_wait)
-    with open_journal(config.state) as journal, locked as lock_fd:
+    with open_journal(config.state, scrub=context.secrets.scrub) as journal, locked as lock_fd:
         settled = settle(context, journal, lock_fd, now)
         serving = registry.served(config.models)
         served = serving.version if serving is not None else None

@@ -97,7 +97,6 @@ def _run_of(  # noqa: PLR0913  (what the command did, and what there was before)
     if problem:
         quoted = f": {' | '.join(ended.tail)}" if ended.tail else ""
         message = f"training failed: {command} {problem}{quoted} (log: {log})"
-        message = context.secrets.scrub(message)  # the command itself may hold one
     return Run(run_id, outcome, ended.exit_code, ended.seconds, version, log, message)
 
 

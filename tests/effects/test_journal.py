@@ -212,6 +212,18 @@ def test_an_event_that_cannot_be_written_is_not_half_written(state: Path) -> Non
     assert read(state).served == A
 
 
+def test_secrets_are_taken_out_of_what_is_recorded(state: Path) -> None:
+    """Of what people wrote and programs said; names, versions and the words of the journal stay as they are."""
+    with open_journal(state, scrub=lambda text: text.replace("busy", "***").replace("aaaa", "***")) as journal:
+        journal.append(Checked(Action.HOLD, Reason.BUSY, "a busy aaaa", A, ()), T0)
+        past = journal.append(Promoted(A, None, forced=True, reason="aaaa"), T0)
+        assert past.served == A
+    found = json.loads(sql(state, "SELECT body FROM events WHERE kind = 'Checked'")[0][0])
+    assert (found["reason"], found["message"], found["served"]) == ("busy", "a *** ***", A)
+    found = json.loads(sql(state, "SELECT body FROM events WHERE kind = 'Promoted'")[0][0])
+    assert (found["reason"], found["version"]) == ("***", A)
+
+
 def test_what_is_remembered_is_what_the_file_says(state: Path) -> None:
     """An open journal sees what others append, and forgets what could not be written."""
     tell(state, Adopted(A))

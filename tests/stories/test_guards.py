@@ -470,7 +470,7 @@ def test_a_model_that_spoils_the_answer_is_no_bug(project: Project) -> None:
     subprocess.run([sys.executable, "-B", "-c", make], cwd=project.root, env={"PYTHONPATH": "."}, check=True)
     done = project.run("doctor", PYTHONDONTWRITEBYTECODE="")
     assert done.returncode == 1
-    assert "an answer that cannot be read" in done.stdout
+    assert "answer of the scoring process cannot be read" in done.stdout
     assert not (project.root / "__pycache__").exists()
 
 

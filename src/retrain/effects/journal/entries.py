@@ -6,12 +6,13 @@ pruning are folded again, from the summary that it wrote.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import msgspec
+from msgspec.structs import replace
 
 from retrain.core.events import Checked, Entry, Event, HistoryLost, Judged, Pruned
 from retrain.core.fold import advance, fold
@@ -41,11 +42,18 @@ class CorruptError(sqlite3.DatabaseError):
 class Journal:
     """An open journal. Its methods raise sqlite3.Error, which `open_journal` turns into a RetrainError.
 
-    `file` is where it is written to, and `inode` which file that was when it was opened.
+    `file` is where it is written to, and `inode` which file that was when it was opened. `scrub` takes secrets out of
+    what is recorded.
     """
 
-    def __init__(self, connection: sqlite3.Connection, file: Path | None = None, inode: int = 0) -> None:
-        self._db, self._file, self._inode = connection, file, inode
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        file: Path | None = None,
+        inode: int = 0,
+        scrub: Callable[[str], str] = str,
+    ) -> None:
+        self._db, self._file, self._inode, self._scrub = connection, file, inode, scrub
         self._known: tuple[int | None, Past] | None = None
 
     def close(self) -> None:
@@ -70,7 +78,7 @@ class Journal:
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             self._refuse_replaced()
-            known = self._append(self.past(), event, at)
+            known = self._append(self.past(), _scrubbed(event, self._scrub), at)
         self._known = known  # and not before it is committed
         return known[1]
 
@@ -174,6 +182,12 @@ class Journal:
     def _entries(self, where: str, *parameters: object) -> Iterator[Entry]:
         rows = self._db.execute(f"SELECT id, at, kind, body FROM events {where}", parameters)  # noqa: S608
         yield from map(_entry, rows)
+
+
+def _scrubbed(event: Event, scrub: Callable[[str], str]) -> Event:
+    """The event without secrets in what people wrote and programs said; names and versions stay as they are."""
+    texts = {name: scrub(text) for name in ("message", "reason") if type(text := getattr(event, name, None)) is str}
+    return replace(event, **texts)
 
 
 def _packed(value: Event | Past) -> str:

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -29,9 +29,12 @@ class DamagedError(RetrainError):
 
 
 @contextmanager
-def open_journal(state: Path, *, writable: bool = True, name: str = NAME) -> Iterator[Journal]:
+def open_journal(
+    state: Path, *, writable: bool = True, name: str = NAME, scrub: Callable[[str], str] = str
+) -> Iterator[Journal]:
     """The journal in this state directory; made if it is missing. Not writable: an absent one is empty.
 
+    `scrub` takes secrets out of everything that is recorded.
     Raises DamagedError for a damaged one, also where that is found only within the block, and another RetrainError
     where it cannot be used. The file is never changed then: a disk that failed once looks like damage to SQLite, and
     the next command finds nothing wrong.
@@ -40,7 +43,7 @@ def open_journal(state: Path, *, writable: bool = True, name: str = NAME) -> Ite
     try:
         if not path.exists() and set_aside(path):
             raise DamagedError(path, "it was set aside, and the new one is missing, since the repair was interrupted")
-        journal = _opened(path) if writable else _opened_to_read(path)
+        journal = _opened(path, scrub) if writable else _opened_to_read(path)
     except (OSError, sqlite3.Error) as error:
         raise _unusable(path, error) from error
     with closing(journal):
@@ -72,7 +75,7 @@ def _unusable(path: Path, error: OSError | sqlite3.Error) -> RetrainError:
     return RetrainError(f"{path}: the journal cannot be used: {error}")
 
 
-def _opened(path: Path) -> Journal:
+def _opened(path: Path, scrub: Callable[[str], str]) -> Journal:
     """The journal to write to, which is made where there is none."""
     _make_directories(path.parent)
     if path.with_name(f"{path.name}-wal").exists():
@@ -87,7 +90,7 @@ def _opened(path: Path) -> Journal:
         if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
             raise RetrainError(f"{path}: the journal cannot be used: its write-ahead log cannot be switched on")
         connection.execute("PRAGMA synchronous = FULL")
-        journal = Journal(connection, path, path.stat().st_ino)
+        journal = Journal(connection, path, path.stat().st_ino, scrub)
         journal.past()
         on_error.pop_all()
     return journal
