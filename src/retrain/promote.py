@@ -345,7 +345,8 @@ def _nothing_waits(context: Context, options: Options) -> Report:
 
 def _not_judged(context: Context, journal: Journal, event: NotJudged, options: Options, now: datetime) -> Report:
     """The report of why there is no verdict. A refusal is recorded; another cause is reported once under cron."""
-    incident, repeat_after = incident_of(PROMOTION, event.message), context.config.notifications.repeat_after
+    recorded, repeat_after = context.secrets.scrub(event.message), context.config.notifications.repeat_after
+    incident = incident_of(PROMOTION, recorded)  # of the cause as the journal holds it
     is_cron = options.if_pending and not event.refused
     news = not is_cron or journal.past().is_news(incident, now, repeat_after)
     if news and (is_cron or event.refused) and not options.dry_run:
