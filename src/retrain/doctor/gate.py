@@ -25,13 +25,9 @@ def gate(context: Context, known: History, progress: Callable[[float], None]) ->
     try:
         serving = registry.served(config.models)
         champion = serving.path if serving is not None else None
+        directory, scrub = config.training.directory, context.secrets.scrub
         tallies = evaluation.controls(
-            champion,
-            config.promotion,
-            config.training.directory,
-            progress,
-            models=config.models,
-            scrub=context.secrets.scrub,
+            champion, config.promotion, directory, progress, models=config.models, scrub=scrub
         )
     except evaluation.Unscorable as error:
         yield fail("holdout" if error.side == "holdout" else "champion", f"{error}; the gate was not tested")
