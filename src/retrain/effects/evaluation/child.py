@@ -136,12 +136,21 @@ def _child(plan: Plan, directory: Path, printed: int) -> Iterator[tuple[Process,
             os.close(printed)
         with cast(IO[bytes], process.stdin) as stdin:
             try:
-                with suppress(OSError):  # one that has ended already is noticed below
-                    stdin.write(json.dumps({**plan, "result": writer}).encode() + b"\n")
+                _send(stdin, {**plan, "result": writer})
                 yield process, reader
             finally:
                 # The helper of joblib that removes what its workers shared outlives a SIGTERM, but not a SIGKILL.
                 end(process, signal.SIGTERM, grace=_GRACE_SECONDS)
+
+
+def _send(stdin: IO[bytes], plan: Plan) -> None:
+    """Send the plan to the child; one that has ended already is noticed later."""
+    try:
+        stdin.write(json.dumps(plan).encode() + b"\n")
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        raise RetrainError(f"the scoring process cannot be given its plan: {error.strerror} (try again)") from error
 
 
 class _Printed:
