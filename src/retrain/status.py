@@ -28,15 +28,14 @@ def status(context: Context, limit: int) -> Report:
     with open_journal(config.state, writable=False) as journal:
         past, last = as_of(journal.past(), None, now), journal.last_check()
         latest, compared = journal.turning_points(limit), next(journal.latest_judgements(), None)
-    holder, held, new = lock.holder(config.state), barrier(past, triggers, now), past.probation
-    probation, seen = probation_of(context, past), _readings(last, past)
-    until = new.since + probation if new is not None and probation is not None else now
+    holder, held, seen = lock.holder(config.state), barrier(past, triggers, now), _readings(last, past)
+    probation = probation_of(context, past)
+    until = past.probation.since + probation if past.probation is not None and probation is not None else now
+    new = past.probation if now < until else None
     made_at = serving.made_at if serving is not None else None
     due = decide(past, past, seen, triggers, now, Asked(made_at, probation))
     lost = past.lost(serving.version if serving is not None else None)
-    word, why = _state(past, last, seen, due, serving, holder)
-    if lost is not None:
-        word, why = "NEEDS A PERSON", lost.message
+    word, why = ("NEEDS A PERSON", lost.message) if lost is not None else _state(past, last, seen, due, serving, holder)
     used = f"{compared.verdict.look} of {config.promotion.holdout_uses}" if compared is not None else ""
     screen: dict[str, str] = {
         **{str(each.signal): _reading(each) for each in seen},
@@ -44,7 +43,7 @@ def status(context: Context, limit: int) -> Report:
         "challenger": _challenger(past),
         "comparisons": f"{used} used on the holdout (promotion.holdout_uses)" if used else "",
         "evidence": evidence.text(past.evidence, triggers) if triggers.evidence is not None else "",
-        "probation": _probation(new, triggers, until) if new is not None and now < until else "",
+        "probation": _probation(new, triggers, until) if new is not None else "",
         "last check": _last_check(last, now),
         "next check": _next(past, due, triggers, seen, holder, now) if lost is None else "stops until a repair",
     }
@@ -62,9 +61,7 @@ def status(context: Context, limit: int) -> Report:
         "last_check": last and {"at": iso(last.at), **_decided(last.event)},
         "evidence": triggers.evidence
         and {"score": evidence.gathered(past.evidence, triggers), "bar": evidence.bar(past.evidence, triggers)},
-        "probation": {"f1": new.f1, "before": new.before, "windows_below": new.count}
-        if new is not None and now < until
-        else None,
+        "probation": new and {"f1": new.f1, "before": new.before, "windows_below": new.count},
         "held_back": held and {"reason": held.reason, "message": held.what, "until": _iso(held.until)},
         "unpromoted": past.unpromoted,
         "failures": past.failures,
