@@ -378,7 +378,7 @@ def test_a_configuration_in_order_is_read_with_little(home: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("triggers: {cooldown: 1h}", ["1: triggers: nothing can trigger a training: set performance_threshold,"]),
+        ("triggers: {cooldown: 1h}", ["1: triggers: nothing can trigger a training (set performance_threshold,"]),
         (
             "triggers: {performance_threshold: 0.8}",
             ["1: monitoring.url: is required", "1: monitoring.f1: is required, since triggers.performance_threshold"],

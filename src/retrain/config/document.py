@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import yaml
 from yaml.constructor import ConstructorError
@@ -13,8 +13,16 @@ from yaml.reader import ReaderError
 from retrain.errors import ConfigError
 
 Keys = tuple[str, ...]
-Problem = tuple[Keys, str]
-"""The path of a key, and a sentence whose subject is that key."""
+
+
+class Problem(NamedTuple):
+    """What is wrong with the value of a key: a predicate of the key or, if `quotes`, of the value as it is written."""
+
+    keys: Keys
+    why: str
+    remedy: str = ""
+    quotes: bool = False
+
 
 _LONGEST = 1024**2
 _DEEPEST = 20
@@ -47,27 +55,25 @@ class Document:
     def check(self, problems: Iterable[Problem]) -> None:
         """Raise ConfigError where there are problems: in the order of the file, one a line, `file:line: path: ...`."""
         # Whatever else is wrong with a value that could not be filled in is a consequence of that.
-        found = [*self.problems, *(problem for problem in problems if problem[0] not in self.unfilled)]
+        found = [*self.problems, *(problem for problem in problems if problem.keys not in self.unfilled)]
         if found:
-            found.sort(key=lambda problem: self._line(problem[0]))
-            lines = (f"{self.path}:{self._line(keys)}: {self._text(keys, sentence)}" for keys, sentence in found)
-            raise ConfigError("\n".join(lines))
+            found.sort(key=lambda problem: self._line(problem.keys))
+            raise ConfigError("\n".join(f"{self.path}:{self._line(each.keys)}: {self._text(each)}" for each in found))
 
     def _line(self, keys: Keys) -> int:
         while keys not in self.lines:
             keys = keys[:-1]
         return self.lines[keys]
 
-    def _text(self, keys: Keys, sentence: str) -> str:
+    def _text(self, problem: Problem) -> str:
         # What does not look like a name may be a secret with a blank too few: {url:http://user:password@host}.
+        keys = problem.keys
         path = ".".join(key if re.fullmatch(_NAME, key) else "***" for key in keys)
-        if not path:
-            return sentence
-        text = self.texts.get(keys, "")
         secret = any(keys[: len(each)] == each[: len(keys)] for each in _SECRET)
-        if not text or secret or not sentence.startswith("is not"):
-            return f"{path}: {sentence}"
-        return f"{path}: {text if len(text) <= 60 else text[:60] + '...'} {sentence}"
+        text = self.texts.get(keys, "") if problem.quotes and not secret else ""
+        shown = text if len(text) <= 60 else f"{text[:60]}..."
+        remedy = f" ({problem.remedy})" if problem.remedy else ""
+        return f"{path and f'{path}: '}{shown and f'{shown} '}{problem.why}{remedy}"
 
 
 def read(path: Path) -> Document:
@@ -112,8 +118,8 @@ def fill(document: Document, environ: Mapping[str, str]) -> None:
 
 
 def _filled(document: Document, text: str, keys: Keys, environ: Mapping[str, str]) -> str:
-    def problem(sentence: str) -> str:
-        document.problems.append((keys, sentence))
+    def problem(why: str, remedy: str = "") -> str:
+        document.problems.append(Problem(keys, why, remedy))
         document.unfilled.add(keys)
         return ""
 
@@ -122,7 +128,7 @@ def _filled(document: Document, text: str, keys: Keys, environ: Mapping[str, str
         if escaped:
             return match[0][1:]
         if name is None:
-            return problem(r'has a "${" that is neither ${VAR} nor ${VAR:-default} (write \${ for a literal one)')
+            return problem('has a "${" that is neither ${VAR} nor ${VAR:-default}', r"write \${ for a literal one")
         value = environ.get(name, "")
         if not _is_text(value):
             return problem(f"the environment variable {name} is not UTF-8 text")
@@ -131,7 +137,7 @@ def _filled(document: Document, text: str, keys: Keys, environ: Mapping[str, str
         elif keys[0] == "training" or keys[:2] == ("promotion", "after"):
             document.passed[name] = value
         if name not in environ and default is None:
-            return problem(f"the environment variable {name} is not set (set it, or write ${{{name}:-default}})")
+            return problem(f"the environment variable {name} is not set", f"set it, or write ${{{name}:-default}}")
         return value if name in environ else default or ""
 
     return re.sub(_VARIABLE, value_of, text)
@@ -211,6 +217,6 @@ def _note(document: Document, node: yaml.Node, keys: Keys, seen: set[int]) -> No
             raise ConfigError(f"{document.path}:{key.start_mark.line + 1}: a key must be a plain text")
         below = (*keys, key.value)
         if below in document.lines:
-            document.problems.append((below, f"is given twice (first on line {document.lines[below]})"))
+            document.problems.append(Problem(below, f"is given twice (first on line {document.lines[below]})"))
         document.lines[below] = key.start_mark.line + 1
         _note(document, value, below, seen)

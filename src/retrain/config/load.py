@@ -77,6 +77,19 @@ def parse_span(name: str, text: str) -> timedelta:
     return span
 
 
+class UnfitError(ValueError):
+    """The value is not what is `wanted`."""
+
+    def __init__(self, wanted: str, remedy: str = "") -> None:
+        super().__init__(f"is not {wanted}")
+        self.remedy = remedy
+
+
+def _problem(keys: Keys, error: ValueError) -> Problem:
+    """What a reader found; the value is quoted where it is none of the wanted ones."""
+    return Problem(keys, str(error), error.remedy, True) if isinstance(error, UnfitError) else Problem(keys, str(error))
+
+
 def structure(kind: Any, value: Any, problems: list[Problem], keys: Keys = ()) -> Any:
     """The value as this type; whatever does not fit is added to the problems, with its path below `keys`."""
     if kind == Mapping[str, str]:
@@ -91,7 +104,7 @@ def structure(kind: Any, value: Any, problems: list[Problem], keys: Keys = ()) -
     try:
         return reader(value) if reader is not None else _choice(kind, value)
     except ValueError as error:
-        problems.append((keys, str(error)))
+        problems.append(_problem(keys, error))
         return None
 
 
@@ -103,16 +116,16 @@ def _section(kind: Any, values: Any, problems: list[Problem], keys: Keys) -> Any
         if kind in _ONE_FOR_BOTH:
             (part,) = {field.type for field in known.values()}
             return kind(*[structure(part, values, problems, keys)] * 2)
-        problems.append((keys, "is not a section (a mapping of keys)"))
+        problems.append(_problem(keys, UnfitError("a section (a mapping of keys)")))
         return None
     found = {}
     for name, field in known.items():
         if name in values:
             found[name] = structure(field.type, values[name], problems, (*keys, name))
         elif field.required:
-            problems.append(((*keys, name), "is required"))
+            problems.append(Problem((*keys, name), "is required"))
     unknown = sorted(str(key) for key in values if key not in known)
-    problems += [((*keys, key), _unknown(key, known)) for key in unknown]
+    problems += [Problem((*keys, key), _unknown(key, known)) for key in unknown]
     return kind(**found) if len(problems) == before else None
 
 
@@ -127,17 +140,17 @@ def _texts(value: Any, problems: list[Problem], keys: Keys) -> dict[str, str]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        problems.append((keys, "is not a mapping of names to texts"))
+        problems.append(_problem(keys, UnfitError("a mapping of names to texts")))
         return {}
     if None in value.values():
         # The name is not shown: it may be name and secret, with the blank between them forgotten.
-        problems.append((keys, 'has a name without a text (write name: "text")'))
+        problems.append(Problem(keys, "has a name without a text", 'write name: "text"'))
         return {}
     for name, text in value.items():
         try:
             _string(name), _text(text)
         except ValueError as error:
-            problems.append(((*keys, str(name)), str(error)))
+            problems.append(_problem((*keys, str(name)), error))
     return dict(value)
 
 
@@ -161,7 +174,7 @@ def _anchored(section: Any, base: Path) -> Any:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError("is not a text (put it in quotes)")
+        raise UnfitError("a text", "put it in quotes")
     try:
         # What a file name, header or variable can hold; surrogates are the bytes of a name that is not UTF-8.
         possible = b"\0" not in value.encode(errors="surrogateescape")
@@ -189,7 +202,7 @@ def _duration(value: object) -> timedelta:
     number, unit = (value[:-1], value[-1:]) if isinstance(value, str) else ("", "")
     whole, point, part = number.partition(".")
     if unit not in _SECONDS or not _digits(whole, 9) or not (_digits(part, 6) if point else True):
-        raise ValueError("is not a duration such as 90s, 15m, 6h or 7d")
+        raise UnfitError("a duration such as 90s, 15m, 6h or 7d")
     duration = timedelta(seconds=float(number) * _SECONDS[unit])
     if duration > _TEN_YEARS:
         raise ValueError("is longer than ten years")
@@ -201,7 +214,7 @@ def _size(value: object) -> int:
     unit = text.lstrip("0123456789").removeprefix(" ")
     number = text[: len(text) - len(unit)].removesuffix(" ")
     if unit not in _BYTES or not _digits(number, 9) or int(number) == 0:
-        raise ValueError("is not a size such as 512KiB or 5MiB")
+        raise UnfitError("a size such as 512KiB or 5MiB")
     return int(number) * _BYTES[unit]
 
 
@@ -212,14 +225,14 @@ def _digits(text: str, most: int) -> bool:
 def _url(value: object) -> str:
     url = _string(value)
     if any(character <= " " or character == "\x7f" for character in url):
-        raise ValueError("is not a URL: it has a blank or a control character")
+        raise UnfitError("a URL: it has a blank or a control character")
     try:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as error:
-        raise ValueError("is not a URL") from error
+        raise UnfitError("a URL") from error
     if parts.scheme not in ("http", "https", "file"):
-        raise ValueError("is not an http, https or file URL")
+        raise UnfitError("an http, https or file URL")
     if parts.scheme == "file" and (parts.netloc not in ("", "localhost") or not parts.path.startswith("/")):
         raise ValueError("a file URL has three slashes: file:///path")
     if parts.scheme != "file" and not parts.hostname:
@@ -242,22 +255,22 @@ def _command(value: object) -> tuple[str, ...]:
 
 def _number(value: object, low: float, high: float, wanted: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ValueError(f"is not {wanted}")
+        raise UnfitError(wanted)
     return float(value)
 
 
 def _level(value: object) -> float:
     level = _number(value, 0, 0.5, "a number above 0 and below 0.5")
     if level in (0, 0.5):
-        raise ValueError("is not a number above 0 and below 0.5")
+        raise UnfitError("a number above 0 and below 0.5")
     return level
 
 
 def _integer(value: object, low: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ValueError(f"is not a whole number, {low} or more")
+        raise UnfitError(f"a whole number, {low} or more")
     if value > _MOST:
-        raise ValueError(f"is not a whole number up to {_MOST:,}")
+        raise UnfitError(f"a whole number up to {_MOST:,}")
     return value
 
 
@@ -268,18 +281,18 @@ def _label(value: object) -> Label:
         return _text(value)
     if isinstance(value, int | float) and abs(value) < 2**63:
         return value
-    raise ValueError("is not a class label (a number or a text)")
+    raise UnfitError("a class label (a number or a text)")
 
 
 def _names(value: object, what: str = "column names") -> tuple[str, ...]:
     if not isinstance(value, list) or not value or not all(isinstance(item, str) and item for item in value):
-        raise ValueError(f"is not a list of {what}")
+        raise UnfitError(f"a list of {what}")
     return tuple(map(_text, value))
 
 
 def _choice(kind: type[StrEnum], value: object) -> StrEnum:
     if value not in list(kind):
-        raise ValueError(f"is not one of {', '.join(kind)}")
+        raise UnfitError(f"one of {', '.join(kind)}")
     return kind(str(value))
 
 

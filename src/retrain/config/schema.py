@@ -205,21 +205,21 @@ def conflicts(config: Config) -> Iterator[Problem]:
     }
     for keys, span in spans.items():
         if span == timedelta():
-            yield keys, "is 0; it must be longer, such as 1h"
+            yield Problem(keys, "is 0; it must be longer, such as 1h")
     probation = config.promotion.probation
     if probation is not None:
         if config.triggers.performance_threshold is None:
-            yield ("promotion", "probation"), "needs F1: set triggers.performance_threshold"
+            yield Problem(("promotion", "probation"), "needs F1", "set triggers.performance_threshold")
         if probation <= config.triggers.settle:
-            yield ("promotion", "probation"), "is not longer than triggers.settle, so no window would ever count"
+            why = "is not longer than triggers.settle, so no window would ever count"
+            yield Problem(("promotion", "probation"), why, quotes=True)
     if normpath(config.models.champion) == normpath(config.models.challenger):
-        yield (
-            ("models", "challenger"),
-            "is also the path of the champion, which training would overwrite; name another file",
-        )
+        why = "is also the path of the champion, which training would overwrite"
+        yield Problem(("models", "challenger"), why, "name another file")
     yield from _formats(config.models)
     if config.promotion.max_memory is not None and config.promotion.max_memory < LEAST_MEMORY:
-        yield ("promotion", "max_memory"), "is less than 512MiB, which scikit-learn, pandas and pyarrow alone may take"
+        why = "is less than 512MiB, which scikit-learn, pandas and pyarrow alone may take"
+        yield Problem(("promotion", "max_memory"), why)
     tables = {
         ("promotion", "holdout"): config.promotion.holdout,
         ("training", "data"): config.training.data,
@@ -227,18 +227,15 @@ def conflicts(config: Config) -> Iterator[Problem]:
     }
     for keys, path in tables.items():
         if path is not None and path.suffix not in (".csv", ".parquet"):
-            yield keys, "must end in .csv or .parquet"
+            yield Problem(keys, "must end in .csv or .parquet")
 
 
 def _formats(models: Models) -> Iterator[Problem]:
     """Contradictions in the names of the artifacts."""
     if models.are_skops != (models.challenger.suffix == ".skops"):
-        yield ("models", "challenger"), "and models.champion must both end in .skops, or neither of them"
+        yield Problem(("models", "challenger"), "and models.champion must both end in .skops, or neither of them")
     elif models.trusted and not models.are_skops:
-        yield (
-            ("models", "trusted"),
-            "is for skops files, but models.champion and models.challenger are not",
-        )
+        yield Problem(("models", "trusted"), "is for skops files, but models.champion and models.challenger are not")
 
 
 def _unmonitored(triggers: Triggers, monitoring: Monitoring | None) -> Iterator[Problem]:
@@ -248,38 +245,38 @@ def _unmonitored(triggers: Triggers, monitoring: Monitoring | None) -> Iterator[
         "drift": ("drift_threshold", triggers.drift_threshold),
     }
     wanted = {name: key for name, (key, value) in thresholds.items() if value is not None}
-    for keys, sentence in contradictions(triggers):
-        yield ("triggers", *keys), sentence
+    for each in contradictions(triggers):
+        yield each._replace(keys=("triggers", *each.keys))
     if wanted and monitoring is None:
-        yield ("monitoring", "url"), "is required"
+        yield Problem(("monitoring", "url"), "is required")
     for name, key in wanted.items():
         if monitoring is None or getattr(monitoring, name) is None:
-            yield ("monitoring", name), f"is required, since triggers.{key} is set (or set that to null)"
+            yield Problem(("monitoring", name), f"is required, since triggers.{key} is set", "or set that to null")
     countless = monitoring is not None and monitoring.counts is None and monitoring.positives is None
     if triggers.evidence is not None and countless:
-        why = "F1 and the number of samples alone give no bound on false trainings"
+        why = "lacks the counts of a window: F1 and the number of samples alone give no bound on false trainings"
         remedy = "set monitoring.counts or, more conservative, monitoring.positives"
-        yield ("triggers", "evidence"), f"lacks the counts of a window: {why}; {remedy}"
+        yield Problem(("triggers", "evidence"), why, remedy)
     if monitoring is not None and triggers.min_samples and monitoring.samples is None:
-        yield ("monitoring", "samples"), "is required, since triggers.min_samples is set"
+        yield Problem(("monitoring", "samples"), "is required, since triggers.min_samples is set")
 
 
 def contradictions(triggers: Triggers) -> Iterator[Problem]:
     """Triggers that are right alone and wrong together: the path below `triggers`, and why."""
     threshold, rule = triggers.performance_threshold, triggers.evidence
     if threshold is None and triggers.drift_threshold is None and triggers.max_model_age is None:
-        yield (), "nothing can trigger a training: set performance_threshold, drift_threshold or both"
+        yield Problem((), "nothing can trigger a training", "set performance_threshold, drift_threshold or both")
     if rule is None:
         return
     if threshold is None:
-        yield ("evidence",), "needs performance_threshold: evidence is gathered for a drop of F1 below it"
+        yield Problem(("evidence",), "needs performance_threshold: evidence is gathered for a drop of F1 below it")
     elif threshold >= 1:
-        yield ("evidence",), "needs a performance_threshold below 1: at 1 a single error is proof"
+        yield Problem(("evidence",), "needs a performance_threshold below 1: at 1 a single error is proof")
     elif not LEAST_DROP <= rule.min_drop <= threshold - LEAST_DROP:
-        most = threshold - LEAST_DROP
-        yield ("evidence", "min_drop"), f"is not from {LEAST_DROP:g} to {most:g}, just below performance_threshold"
+        why = f"is not from {LEAST_DROP:g} to {threshold - LEAST_DROP:g}, just below performance_threshold"
+        yield Problem(("evidence", "min_drop"), why, quotes=True)
 
 
 def _not_http(keys: Keys, url: Url | None) -> Iterator[Problem]:
     if url is not None and urlsplit(url).scheme == "file":
-        yield keys, "is a file URL; it must be an http or https URL here"
+        yield Problem(keys, "is a file URL; it must be an http or https URL here")
