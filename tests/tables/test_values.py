@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retrain.tables.values import MISSING, key, label, label_of_text, labels, names, seconds
+from retrain.tables.values import MISSING, key, label, label_of_text, labels, names, seconds, vocabularies_differ
 
 NEW_YEAR = 1_704_067_200.0
 
@@ -79,6 +79,30 @@ def test_values_are_called_by_their_label_or_text() -> None:
     assert names(pd.Series([[1, 2], None])) == ["[1, 2]", None]
     assert names(pd.to_datetime(pd.Series(["2024-01-01", None]))) == ["2024-01-01", None]
     assert names(pd.Series(["b", None], dtype="category")) == ["b", None]
+
+
+@pytest.mark.parametrize(
+    ("predicted", "truths", "both"),
+    [
+        (["up", "down"], [1, 0], ("'down', 'up'", "0, 1")),
+        (["(2)", "(3)"], [2, 3], ("'(2)', '(3)'", "2, 3")),
+        (["1"], [1, 0], ("'1'", "0, 1")),
+        (["Churn", "stay"], ["churn", "stay"], ("'Churn', 'stay'", "'churn', 'stay'")),
+        (["churn ", "stay"], ["churn", "stay"], ("'churn ', 'stay'", "'churn', 'stay'")),
+        ([2], range(9), None),
+        ([9], range(9), ("9", "0, 1, 2, 3, 4 and 4 more")),
+    ],
+)
+def test_two_vocabularies_are_quoted(predicted: list[Any], truths: list[Any], both: tuple[str, str] | None) -> None:
+    """Requirement: predictions that are no labels, or labels in another spelling, give no score but both lists."""
+    assert vocabularies_differ(predicted, truths) == both
+
+
+def test_a_class_that_is_only_predicted_is_a_wrong_prediction() -> None:
+    """Requirement: one vocabulary, where some classes do not occur among the labels; and no predictions, no fault."""
+    assert vocabularies_differ(["a", "b"], ["a", "c"]) is None
+    assert vocabularies_differ(["us", "US"], ["us", "US"]) is None
+    assert vocabularies_differ([], ["a"]) is None
 
 
 # ---------------------------------------------------------------- equal values

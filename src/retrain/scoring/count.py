@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ from retrain.scoring.plan import Comparison, Plan, Send, Side, Triple, blamed, o
 from retrain.tables import FileError
 from retrain.tables.hashing import Content
 from retrain.tables.read import Table, brief, columns
-from retrain.tables.values import labels, names
+from retrain.tables.values import labels, names, vocabularies_differ
 
 MOST_VALUES = 100
 """Different values of a slice column. Each one costs memory, and the judge a share of its alpha."""
@@ -155,18 +155,12 @@ def _part(plan: Comparison, fractional: bool, chunk: pd.DataFrame, send: Send) -
 
 
 def _check_vocabulary(predicted: set[Any], truths: set[Any], plan: Plan) -> None:
-    """FileError where a model predicts none of the holdout's labels: '1' is not 1."""
-    if not predicted & truths:
+    """FileError where a model's predictions are not in the vocabulary of the holdout's labels."""
+    if differ := vocabularies_differ(predicted, truths):
         raise FileError(
-            f"predicts {_quoted(predicted)}, but column {plan.target!r} of {plan.holdout} has {_quoted(truths)}: "
+            f"predicts {differ[0]}, but column {plan.target!r} of {plan.holdout} has {differ[1]}: "
             f"train it on the holdout's labels, or read those as another type with promotion.dtypes"
         )
-
-
-def _quoted(labels: Iterable[Label]) -> str:
-    """The first labels as Python writes them, so that the text '1' and the number 1 look different."""
-    shown = sorted(labels, key=lambda label: (isinstance(label, str), label))
-    return ", ".join(map(repr, shown[:5])) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
 
 
 def listed(cells: Mapping[Triple, int]) -> list[list[Any]]:

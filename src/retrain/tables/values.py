@@ -6,6 +6,7 @@ numbers of 32 bits have another 0.1 than those of 64 bits.
 """
 
 import math
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 from numbers import Real
@@ -76,6 +77,27 @@ def name(value: object) -> Label:
         return label(value)
     except ValueError:
         return str(value).removesuffix(" 00:00:00")  # a CSV file says so of days
+
+
+def vocabularies_differ(predicted: Iterable[Label], known: Iterable[Label]) -> tuple[str, str] | None:
+    """Both vocabularies, quoted, where the predictions do not speak that of the labels; else None.
+
+    They do not where they have no label in common, or where one of them is a label in another spelling: '1' is not 1,
+    'Yes' is not 'yes'. A class that is only predicted is otherwise a wrong prediction like any other.
+    """
+    guesses, truths = set(predicted), set(known)
+    respelt = {_bare(label) for label in guesses - truths} & {_bare(label) for label in truths}
+    return (quoted(guesses), quoted(truths)) if guesses and (respelt or not guesses & truths) else None
+
+
+def quoted(values: Iterable[Label]) -> str:
+    """The first labels as Python writes them, so that the text '1' and the number 1 look different."""
+    shown = sorted(values, key=lambda label: (isinstance(label, str), label))
+    return ", ".join(map(repr, shown[:5])) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
+
+
+def _bare(label: Label) -> Label:
+    return label_of_text(str(label).strip(" \t\r\n[](){}'\"").casefold())
 
 
 def names(column: "pd.Series[Any]") -> list[Label | None]:
