@@ -16,7 +16,7 @@ from retrain.core.records import Action, Assessment, Decision, Outcome, Reason, 
 from retrain.core.text import iso, moment, short
 from retrain.effects import lock, monitoring, registry
 from retrain.effects.journal import Journal, open_journal
-from retrain.errors import BusyError, Exit, Report, RetrainError
+from retrain.errors import Exit, Report, RetrainError
 from retrain.swap import current, probation_of, settle, swap
 
 
@@ -77,7 +77,7 @@ def _check(context: Context, journal: Journal, held: lock.Attempt, options: Opti
     registry.refuse_world_writable(config.models)
     settled = settle(context, journal, held.descriptor, now) if held.descriptor is not None else ()
     if (late := lock.stuck(config, held.holder, now)) is not None:
-        return _failure(context, journal, BusyError(late), STUCK, now)
+        return _failure(context, journal, late, STUCK, now)
     if options.forced is not None and held.descriptor is None:
         raise lock.HeldError(config.state / "lock", held.holder)
     seen = _look(context, journal, held, options, now)

@@ -24,9 +24,13 @@ class Exit(IntEnum):
 
 
 class RetrainError(Exception):
-    """An expected failure; its text says what happened, where, and what to do."""
+    """An expected failure: `why` says what happened and where, `remedy` what to do; the text is made of both."""
 
     exit_code: int = Exit.FAILED
+
+    def __init__(self, why: str, remedy: str = "") -> None:
+        super().__init__(f"{why} ({remedy})" if remedy else why)
+        self.why, self.remedy = why, remedy
 
 
 class ConfigError(RetrainError):

@@ -54,7 +54,7 @@ def current(context: Context, journal: Journal) -> tuple[registry.Served | None,
             break
     lost = past.lost(serving.version if serving is not None else None)
     if lost is not None:
-        raise RetrainError(f"{context.config.state / 'journal.db'}: {lost.why}; {UNREPAIRED} ({lost.remedy})")
+        raise RetrainError(f"{context.config.state / 'journal.db'}: {lost.why}; {UNREPAIRED}", lost.remedy)
     return serving, past
 
 
@@ -172,7 +172,7 @@ def rollback(
     """The report of the swap back to the previous champion, or to the version with the prefix `to`."""
     config, now = context.config, context.clock()
     if to is not None and not to.strip():
-        raise ConfigError("--to is empty and names no version (an unset variable?)")
+        raise ConfigError("--to is empty and names no version", "an unset variable?")
     registry.refuse_world_writable(config.models)
     locked = lock.hold(config.state, "rollback", now, wait=PATIENCE, on_wait=on_wait)
     with open_journal(config.state, scrub=context.secrets.scrub) as journal, locked as lock_fd:
@@ -196,5 +196,5 @@ def _previous(past: Past, served: str | None) -> str:
         return past.served
     before = [version for version in past.lineage if version != served]
     if not before:
-        raise RetrainError("there is no champion before this one to go back to (--to names a kept version)")
+        raise RetrainError("there is no champion before this one to go back to", "--to names a kept version")
     return before[-1]

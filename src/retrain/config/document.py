@@ -184,9 +184,9 @@ def _content(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(_LONGEST + 1)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror} (name another file with -c)") from error
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}", "name another file with -c") from error
     if len(content) > _LONGEST:
-        raise ConfigError(f"{path}: is longer than 1 MiB, so it is no configuration (name another file with -c)")
+        raise ConfigError(f"{path}: is longer than 1 MiB, so it is no configuration", "name another file with -c")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -66,7 +66,7 @@ def _found(what: str, test: Callable[[], Iterable[Finding]]) -> Iterator[Finding
     except ConfigError:
         raise
     except RetrainError as error:
-        yield fail(what, str(error))
+        yield fail(what, error.why, remedy=error.remedy)
     except OSError as error:
         yield fail(what, f"{error.filename}: {error.strerror}")
 

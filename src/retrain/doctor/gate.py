@@ -30,10 +30,11 @@ def gate(context: Context, known: History, progress: Callable[[float], None]) ->
             champion, config.promotion, directory, progress, models=config.models, scrub=scrub
         )
     except evaluation.Unscorable as error:
-        yield fail("holdout" if error.side == "holdout" else "champion", f"{error}; the gate was not tested")
+        what = "holdout" if error.side == "holdout" else "champion"
+        yield fail(what, f"{error.why}; the gate was not tested", remedy=error.remedy)
         return
     except RetrainError as error:
-        yield fail("gate", f"was not tested: {error}")
+        yield fail("gate", f"was not tested: {error.why}", remedy=error.remedy)
         return
     tally = next(iter(tallies.values()), None)
     if tally is not None:

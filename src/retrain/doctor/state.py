@@ -80,7 +80,7 @@ def versions(context: Context, past: Past) -> Iterator[Finding]:
             wrong += 1
             is_served = serving is not None and serving.version == version
             other = "put another in service with retrain rollback" if is_served else "remove it"
-            yield fail(what, str(error), remedy=f"restore it from a copy, or {other}")
+            yield fail(what, error.why, remedy=f"restore it from a copy, or {other}")
     if kept and not wrong:
         back = f"; retrain rollback goes back to {short(before)}" if before is not None else ""
         yield ok(what, f"{counted(len(kept), 'version')} kept, each with the bytes of its name{back}")
@@ -112,7 +112,10 @@ def lock(context: Context, known: History) -> Iterator[Finding]:
     past, holder = known.past, locks.holder(context.config.state)
     if holder is not None:
         late = locks.stuck(context.config, holder, context.clock())
-        yield fail("lock", late) if late is not None else ok("lock", f"{holder} holds it, and is within its time limit")
+        if late is not None:
+            yield fail("lock", late.why, remedy=late.remedy)
+        else:
+            yield ok("lock", f"{holder} holds it, and is within its time limit")
         return
     yield ok("lock", f"{context.config.state / 'lock'} is free")
     if past.run is not None:

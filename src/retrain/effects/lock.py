@@ -147,16 +147,16 @@ def longest_hold(config: Config, command: str) -> timedelta:
     return max(longest, swapping) if promotion.probation is not None else longest
 
 
-def stuck(config: Config, found: Holder | None, now: datetime) -> str | None:
-    """The sentence about a lock that is held longer than its holder may take; None while it may be held."""
+def stuck(config: Config, found: Holder | None, now: datetime) -> BusyError | None:
+    """The error of a lock that is held longer than its holder may take; None while it may be held."""
     if found is None:
         return None
-    longest, held = longest_hold(config, found.command), now - found.since
-    if held <= longest + min(SLACK, longest / 10) or not is_held_still(config.state, found):
+    longest, taken = longest_hold(config, found.command), now - found.since
+    if taken <= longest + min(SLACK, longest / 10) or not is_held_still(config.state, found):
         return None
-    return (
-        f"stuck: {found} has held the lock for {duration(held)} and may take {duration(longest)}"
-        " (look at that process; the lock is free when it and its training have ended)"
+    return BusyError(
+        f"stuck: {found} has held the lock for {duration(taken)} and may take {duration(longest)}",
+        "look at that process; the lock is free when it and its training have ended",
     )
 
 

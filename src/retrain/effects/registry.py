@@ -50,7 +50,7 @@ def served(models: Models) -> Served | None:
     if target is None and made_at is None:
         return None
     if made_at is not None and not link.is_file():
-        raise RetrainError(f"{link}: is not a file (move it away)")
+        raise RetrainError(f"{link}: is not a file", "move it away")
     version = _version_in(target.name) if target is not None else None
     if version is None or os.path.realpath(link) != os.path.realpath(_file_of(models, version)):
         return Served(None, link, made_at)
@@ -115,8 +115,8 @@ def refuse_world_writable(models: Models) -> None:
             mode = directory.stat().st_mode if directory.is_dir() else 0
         if mode & stat.S_IWOTH:
             raise RetrainError(
-                f"{directory}: is world-writable ({stat.filemode(mode)}), so no model in it can be trusted"
-                f" (chmod o-w {directory}, and check that nobody put one there)"
+                f"{directory}: is world-writable ({stat.filemode(mode)}), so no model in it can be trusted",
+                f"chmod o-w {directory}, and check that nobody put one there",
             )
 
 
@@ -127,11 +127,12 @@ def check_format(models: Models, artifact: Path) -> None:
     if models.are_skops:
         raise RetrainError(
             f"{artifact}: does not end in .skops, and this project takes only skops files, since any other artifact is"
-            " a program (save the model with skops.io.dump, or change models.champion and models.challenger)"
+            " a program",
+            "save the model with skops.io.dump, or change models.champion and models.challenger",
         )
     raise RetrainError(
-        f"{artifact}: is a skops file, and models.champion does not end in .skops"
-        " (let models.champion and models.challenger end so)"
+        f"{artifact}: is a skops file, and models.champion does not end in .skops",
+        "let models.champion and models.challenger end so",
     )
 
 
@@ -167,8 +168,8 @@ def verify(models: Models, version: str) -> Path:
     path = _file_of(models, version)
     if not path.is_file():
         raise RetrainError(
-            f"{path}: version {short(version)} is missing (restore it from a copy, or serve another version with"
-            " retrain rollback --to)"
+            f"{path}: version {short(version)} is missing",
+            "restore it from a copy, or serve another version with retrain rollback --to",
         )
     found = identify(path)
     if found != version:
@@ -217,7 +218,7 @@ def make_room(models: Models) -> None:
     reference = reference_beside(challenger)
     leads_to = Path(os.path.realpath(challenger))
     if leads_to.parent == Path(os.path.realpath(_directory(models))) or leads_to == models.champion.absolute():
-        raise RetrainError(f"{challenger}: is a link to {leads_to}, the champion or a version (remove that link)")
+        raise RetrainError(f"{challenger}: is a link to {leads_to}, the champion or a version", "remove that link")
     with file_errors(reference):
         challenger.parent.mkdir(parents=True, exist_ok=True)
         reference.unlink(missing_ok=True)

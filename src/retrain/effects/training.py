@@ -161,7 +161,7 @@ def _opened(log: Path) -> Iterator[int]:
         descriptor = os.open(log, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     except OSError as error:
         why = f"{log}: the log of the command cannot be written: {error.strerror}"
-        raise RetrainError(f"{why} (correct the directory, or change `state`)") from error
+        raise RetrainError(why, "correct the directory, or change `state`") from error
     try:
         yield descriptor
     finally:

@@ -43,8 +43,8 @@ _REFUSED = (
 class Unscorable(RetrainError):  # noqa: N818 (an adjective, like Unknown)
     """One side of the work cannot be used; `side` says which."""
 
-    def __init__(self, side: Side, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, side: Side, why: str, remedy: str = "") -> None:
+        super().__init__(why, remedy)
         self.side = side
 
 
@@ -73,19 +73,19 @@ def carry_out(
             elif "at" in message:
                 at = message["at"] if message["at"] in get_args(Side) else None
             elif "late" in message:
-                raise RetrainError(_late(plan, at, promotion.timeout))
+                raise _late(plan, at, promotion.timeout)
             else:
                 end(process, grace=_GRACE_SECONDS)  # its workers end with it, and tidy up
                 if "error" not in message:
                     return message
                 with garbled():
                     side, why = message["error"]["side"], one_line(scrub(message["error"]["message"]), _LONGEST_ERROR)
-                raise Unscorable(side, why + _memory_remedy(why, promotion, plan, memory))
+                raise Unscorable(side, why, _memory_remedy(why, promotion, plan, memory))
         until(lambda: exit_code(process) is not None, _GRACE_SECONDS)
         code = exit_code(process)
         why = _crash(plan, at, code, " | ".join(last_lines(scrub(printed.text())[-_TAIL_BYTES:])))
-        why += _memory_remedy("out of memory" if code in _FATAL else why, promotion, plan, memory)
-        raise RetrainError(why) if at is None else Unscorable(at, why)
+        remedy = _memory_remedy("out of memory" if code in _FATAL else why, promotion, plan, memory)
+        raise RetrainError(why, remedy) if at is None else Unscorable(at, why, remedy)
 
 
 @contextmanager
@@ -99,7 +99,7 @@ def garbled() -> Iterator[None]:
 
 def _unreadable() -> RetrainError:
     return RetrainError(
-        "the answer of the scoring process cannot be read (does a model write into open files of its process?)"
+        "the answer of the scoring process cannot be read", "does a model write into open files of its process?"
     )
 
 
@@ -130,7 +130,7 @@ def _child(plan: Plan, directory: Path, printed: int) -> Iterator[tuple[Process,
             )
         except OSError as error:
             why = f"the scoring process cannot be started in {directory}: {error.strerror}"
-            raise RetrainError(f"{why} (check training.directory)") from error
+            raise RetrainError(why, "check training.directory") from error
         finally:
             os.close(writer)
             os.close(printed)
@@ -150,7 +150,7 @@ def _send(stdin: IO[bytes], plan: Plan) -> None:
     except BrokenPipeError:
         pass
     except OSError as error:
-        raise RetrainError(f"the scoring process cannot be given its plan: {error.strerror} (try again)") from error
+        raise RetrainError(f"the scoring process cannot be given its plan: {error.strerror}", "try again") from error
 
 
 class _Printed:
@@ -216,14 +216,15 @@ def _messages(process: Process, results: int, printed: _Printed, deadline: float
 # ---------------------------------------------------------------- why there is no answer
 
 
-def _late(plan: Plan, at: Side | None, timeout: timedelta) -> str:
-    """The sentence on work that took too long. Slow work is no proof against a side, so it only says where it stood."""
+def _late(plan: Plan, at: Side | None, timeout: timedelta) -> RetrainError:
+    """The error of work that took too long. Slow work is no proof against a side, so it only says where it stood."""
     where = f", while it was busy with the {at} {_path(plan, at)}" if at else ""
     late = f"was ended after promotion.timeout ({timeout.total_seconds():g} s){where}"
     if plan["job"] == "rows":
-        return f"remembering the rows of {plan['data']} {late} (raise promotion.timeout)"
+        return RetrainError(f"remembering the rows of {plan['data']} {late}", "raise promotion.timeout")
     jobs = " or promotion.jobs" if plan["job"] == "compare" else ""
-    return f"scoring on {plan['holdout']} {late} (raise promotion.timeout{jobs}, or repair a model that hangs)"
+    remedy = f"raise promotion.timeout{jobs}, or repair a model that hangs"
+    return RetrainError(f"scoring on {plan['holdout']} {late}", remedy)
 
 
 def _crash(plan: Plan, at: Side | None, code: int | None, words: str) -> str:
@@ -250,7 +251,7 @@ def _path(plan: Plan, at: Side) -> str:
 
 
 def _memory_remedy(why: str, promotion: Promotion, plan: Plan, memory: int | None) -> str:
-    """What can be done, in brackets, where the sentence is about memory that was refused; else nothing."""
+    """What can be done where the cause is memory that was refused; empty elsewhere."""
     if not re.search(_REFUSED, why):
         return ""
     if promotion.max_memory is not None:
@@ -260,7 +261,7 @@ def _memory_remedy(why: str, promotion: Promotion, plan: Plan, memory: int | Non
         remedy = f"free some memory, since promotion.max_memory is null and so the limit is {free}"
     whole = any(str(plan.get(file)).endswith(".csv") for file in ("holdout", "data"))
     parquet = ", or store the rows as Parquet, for a CSV is read whole" if whole else ""
-    return f" (out of memory? {remedy}, or repair a model that takes too much{parquet})"
+    return f"out of memory? {remedy}, or repair a model that takes too much{parquet}"
 
 
 def _free() -> int | None:

@@ -24,7 +24,7 @@ class DamagedError(RetrainError):
     """The journal cannot be read, because of `found`: no command uses it until it is repaired."""
 
     def __init__(self, path: Path, found: str) -> None:
-        super().__init__(f"{path}: the journal is damaged: {found}; {UNREPAIRED} ({REPAIR})")
+        super().__init__(f"{path}: the journal is damaged: {found}; {UNREPAIRED}", REPAIR)
         self.found = found
 
 
@@ -157,6 +157,6 @@ def _make_directories(state: Path) -> None:
     mode = state.stat().st_mode
     if mode & stat.S_IWOTH:
         raise RetrainError(
-            f"{state}: the directory is world-writable ({stat.filemode(mode)}), so nothing in it can be trusted"
-            f" (chmod o-w {state}, and see that nobody changed it)"
+            f"{state}: the directory is world-writable ({stat.filemode(mode)}), so nothing in it can be trusted",
+            f"chmod o-w {state}, and see that nobody changed it",
         )

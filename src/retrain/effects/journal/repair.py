@@ -51,7 +51,7 @@ def start_new(state: Path, kept: Path, served: str | None, at: datetime) -> None
                 message = f"the journal was damaged and is kept as {each.name}; what only it knew is lost"
                 journal.append(HistoryLost(each.name, message, served), at)
         if files_of(fresh) != [fresh]:
-            raise RetrainError(f"{fresh}: the new journal cannot be written; nothing was changed (is the disk full?)")
+            raise RetrainError(f"{fresh}: the new journal cannot be written; nothing was changed", "is the disk full?")
         # The file goes first. Without it every command refuses to go on, so that the rest never meets another one.
         for file in files_of(path):
             file.rename(state / (kept.name + file.name[len(path.name) :]))
