@@ -45,13 +45,15 @@ Rows = tuple[Path | None, Path | None]
 
 
 class Contest(Struct, frozen=True):
-    """Which bytes compete: versions, and the files that hold these very bytes; no champion where none serves.
+    """Which bytes compete, and on which rows: versions, and the files that hold these very bytes.
 
-    `source` says where the challenger is from, `given` is the name of its file where a person gave one.
+    There is no champion where none serves. `source` says where the challenger is from, `given` is the name of its file
+    where a person gave one.
     """
 
     challenger: str
     challenger_file: Path
+    holdout: Path
     source: str
     given: str = ""
     champion: str | None = None
@@ -122,10 +124,10 @@ def _is_pending(context: Context, journal: Journal) -> bool:
     if waiting.refused:
         rows = _rows(context, waiting.version, champion)
         unknown = waiting.refused == UNKNOWN_ROWS
-        return rows[0] is not None if unknown else waiting.refused != _basis(context, rows)
+        return rows[0] is not None if unknown else waiting.refused != _basis(context, waiting.version, rows)
     if not waiting.settled or (waiting.ruling is Ruling.PROMOTE and not waiting.undone):
         return True
-    stamp = stamp_of(context.config.promotion.holdout)
+    stamp = stamp_of(holdout_of(context, waiting.version))
     return journal.recorded_for_file(stamp, champion, waiting.version, question(context)) is None
 
 
@@ -173,7 +175,7 @@ def _challenger(context: Context, past: Past, options: Options) -> Contest | Non
             f"{models.challenger} is not what training {run} left: it is {short(found)} and was {short(version)}"
             f" (name the file or {short(version)} to judge one of them)"
         )
-    return Contest(version, registry.verify(models, version), f"training {run}")
+    return Contest(version, registry.verify(models, version), holdout_of(context, version), f"training {run}")
 
 
 def _named(context: Context, name: str, *, dry_run: bool) -> Contest:
@@ -183,12 +185,31 @@ def _named(context: Context, name: str, *, dry_run: bool) -> Contest:
         registry.check_format(models, path)
         version = registry.identify(path) if dry_run else registry.admit(models, path)
         file = path if dry_run else registry.verify(models, version)
-        return Contest(version, file, str(path.absolute()), path.name)
+        beside = registry.holdout_beside(path)
+        rows = beside if dry_run and beside.is_file() else None
+        return Contest(version, file, holdout_of(context, version, rows), str(path.absolute()), path.name)
     try:
         version = registry.find(models, name)
     except RetrainError as error:
         raise RetrainError(f"{name}: no such file, and {error}") from error
-    return Contest(version, registry.verify(models, version), "versions")
+    return Contest(version, registry.verify(models, version), holdout_of(context, version), "versions")
+
+
+def holdout_of(context: Context, challenger: str, beside: Path | None = None) -> Path:
+    """The rows that this challenger is judged on: the configured file, or its own, `beside` it or kept with it.
+
+    Raises RetrainError where it should have rows of its own and has none.
+    """
+    models, holdout = context.config.models, context.config.promotion.holdout
+    if isinstance(holdout, Path):
+        return holdout
+    own = beside or registry.holdout_of(models, challenger)
+    if own.is_file():
+        return own
+    raise RetrainError(
+        f"{short(challenger)} has no rows to be judged on: no training under promotion.holdout: {holdout} left it",
+        "train anew: retrain check --force --reason TEXT",
+    )
 
 
 # ---------------------------------------------------------------- the verdict
@@ -196,7 +217,7 @@ def _named(context: Context, name: str, *, dry_run: bool) -> Contest:
 
 def _recorded(context: Context, journal: Journal, contest: Contest) -> Judged | None:
     """The recorded verdict, where the same question was asked on this untouched holdout and the same training rows."""
-    stamp = stamp_of(context.config.promotion.holdout)
+    stamp = stamp_of(contest.holdout)
     known = journal.recorded_for_file(stamp, contest.champion, contest.challenger, question(context))
     if known is None or known.known_rows != stamp_of(*contest.rows):
         return None
@@ -206,13 +227,13 @@ def _recorded(context: Context, journal: Journal, contest: Contest) -> Judged | 
 def _compare(context: Context, journal: Journal, contest: Contest, options: Options) -> Judged | NotJudged:
     """The verdict of a comparison, or why there is none. A recorded verdict on the same rows costs no comparison."""
     config, asked = context.config, question(context)
-    stamp = stamp_of(config.promotion.holdout)
+    stamp = stamp_of(contest.holdout)
     scored = _score(context, contest, options)
     if isinstance(scored, NotJudged):
         return scored
     tally, rows = scored
-    if stamp_of(config.promotion.holdout) != stamp:
-        raise RetrainError(f"{config.promotion.holdout}: was changed while the models were scored on it; try again")
+    if stamp_of(contest.holdout) != stamp:
+        raise RetrainError(f"{contest.holdout}: was changed while the models were scored on it; try again")
     if registry.identify(contest.challenger_file) != contest.challenger:
         raise RetrainError(f"{contest.challenger_file}: was changed while it was scored; try again")
     # A champion that could not be scored was not compared: this must never be taken for a win over it.
@@ -242,7 +263,7 @@ def _score(context: Context, contest: Contest, options: Options) -> tuple[Tally,
 
     Only the --force of a person goes past training rows that cannot be used, and past a champion that cannot be scored.
     """
-    models, promotion = context.config.models, context.config.promotion
+    models, promotion = context.config.models, replace(context.config.promotion, holdout=contest.holdout)
     try:
         if contest.champion is not None and contest.champion_file not in (None, models.champion):
             registry.verify(models, contest.champion)  # an ordinary file is what it is
@@ -264,7 +285,7 @@ def _score(context: Context, contest: Contest, options: Options) -> tuple[Tally,
         if options.forced is not None and side == "champion" and contest.champion_file is not None:
             return _score(context, replace(contest, champion_file=None, rows=(None, None)), options)
         if side == "training rows":
-            return NotJudged(contest.challenger, f"refused: {error}", _basis(context, contest.rows))
+            return NotJudged(contest.challenger, f"refused: {error}", _basis(context, contest.challenger, contest.rows))
         return NotJudged(contest.challenger, str(error))
     return tally, stamp_of(*contest.rows)
 
@@ -278,7 +299,7 @@ def _refusal(context: Context, past: Past, contest: Contest, judged: Judged) -> 
     if side is not None:
         seen = explain.leakage(side, judged.leaked, judged.verdict.rows, most)
         remedy = "keep the holdout out of the training data and train anew, or take a fresh holdout"
-        return NotJudged(challenger, f"refused: {seen} ({remedy})", _basis(context, contest.rows))
+        return NotJudged(challenger, f"refused: {seen} ({remedy})", _basis(context, contest.challenger, contest.rows))
     if judged.leaked.challenger is None and challenger in past.trained:
         why = (
             f"it is not known on which rows challenger {short(challenger)} was trained, so the holdout may be among"
@@ -312,9 +333,9 @@ def _rows(context: Context, challenger: str, champion: str | None) -> Rows:
     return registry.rows_of(models, challenger), registry.rows_of(models, champion) if champion is not None else None
 
 
-def _basis(context: Context, rows: Rows) -> str:
+def _basis(context: Context, challenger: str, rows: Rows) -> str:
     """All that a refusal depends on: with another of these it must be asked anew."""
-    return f"{stamp_of(context.config.promotion.holdout, *rows)}; up to {context.config.promotion.max_leakage}"
+    return f"{stamp_of(holdout_of(context, challenger), *rows)}; up to {context.config.promotion.max_leakage}"
 
 
 # ---------------------------------------------------------------- reports

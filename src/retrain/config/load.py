@@ -17,7 +17,18 @@ from msgspec import Struct
 from msgspec.structs import fields, replace
 
 from retrain.config.document import Keys, Problem, fill, parse, read
-from retrain.config.schema import Columns, Command, Config, ObservedAt, Size, Types, Url, conflicts, contradictions
+from retrain.config.schema import (
+    Columns,
+    Command,
+    Config,
+    HoldoutKind,
+    ObservedAt,
+    Size,
+    Types,
+    Url,
+    conflicts,
+    contradictions,
+)
 from retrain.config.secrets import Secrets, secret_values
 from retrain.core.records import Label
 from retrain.core.rules import Amount, Difference, Level, MaxAge, Natural, Positive, Rate, Share, Triggers
@@ -299,6 +310,7 @@ def _choice(kind: type[StrEnum], value: object) -> StrEnum:
 _READERS: dict[Any, Callable[[object], Any]] = {
     str: _string,
     Path: _path,
+    Path | HoldoutKind: lambda value: HoldoutKind(str(value)) if value in list(HoldoutKind) else _path(value),
     timedelta: _duration,
     Size: _size,
     Url: _url,

@@ -79,6 +79,29 @@ class Monitoring(Struct, frozen=True):
     ca_file: Path | None = None
 
 
+class HoldoutKind(StrEnum):
+    """A holdout that is no file of the user: rows left out of the training, or those that come after it."""
+
+    FRESH = "fresh"
+    LIVE = "live"
+
+
+class FreshRows(Struct, frozen=True):
+    """What is left out of a training: a share of the newest labelled windows of the log, `min_rows` at least."""
+
+    share: Share = Share(0.2)
+    windows: Positive = Positive(1)
+    min_rows: Positive = Positive(200)
+
+
+class LiveRows(Struct, frozen=True):
+    """The labelled rows after a training that are waited for, and for how long."""
+
+    windows: Positive = Positive(1)
+    min_rows: Positive = Positive(500)
+    give_up: timedelta = timedelta(days=30)
+
+
 class KeepLogs(Struct, frozen=True):
     """Which logs of trainings and hooks are kept: so many of the latest, and none that is older."""
 
@@ -95,6 +118,7 @@ class Training(Struct, frozen=True):
     grace: timedelta = timedelta(seconds=30)
     environment: Mapping[str, str] = field(default_factory=dict)
     data: Path | None = None
+    history: timedelta | None = None
     keep_logs: KeepLogs = field(default_factory=KeepLogs)
 
 
@@ -115,7 +139,9 @@ class Models(Struct, frozen=True):
 class Promotion(Struct, frozen=True):
     """The holdout, and what a challenger must show on it."""
 
-    holdout: Path = Path("data/holdout.parquet")
+    holdout: Path | HoldoutKind = Path("data/holdout.parquet")
+    fresh: FreshRows = field(default_factory=FreshRows)
+    live: LiveRows = field(default_factory=LiveRows)
     target: str = "label"
     dtypes: Mapping[str, str] = field(default_factory=dict)
     metric: Metric = Metric.F1
@@ -197,11 +223,13 @@ def conflicts(config: Config) -> Iterator[Problem]:
     if config.monitoring is not None and config.monitoring.type is MonitorType.PROMETHEUS:
         yield from _not_http(("monitoring", "url"), config.monitoring.url)
     yield from _not_http(("notifications", "heartbeat"), config.notifications.heartbeat)
-    spans = {
+    spans: dict[Keys, timedelta | None] = {
         ("monitoring", "timeout"): config.monitoring.timeout if config.monitoring is not None else None,
         ("training", "timeout"): config.training.timeout,
         ("promotion", "timeout"): config.promotion.timeout,
         ("monitor", "window"): config.monitor.window,
+        ("training", "history"): config.training.history,
+        ("promotion", "live", "give_up"): config.promotion.live.give_up,
     }
     for keys, span in spans.items():
         if span == timedelta():
@@ -220,13 +248,16 @@ def conflicts(config: Config) -> Iterator[Problem]:
     if config.promotion.max_memory is not None and config.promotion.max_memory < LEAST_MEMORY:
         why = "is less than 512MiB, which scikit-learn, pandas and pyarrow alone may take"
         yield Problem(("promotion", "max_memory"), why)
+    if not 0 < config.promotion.fresh.share <= 0.5:
+        why = "is not above 0 and up to 0.5, so that most rows are left for the training"
+        yield Problem(("promotion", "fresh", "share"), why, quotes=True)
     tables = {
         ("promotion", "holdout"): config.promotion.holdout,
         ("training", "data"): config.training.data,
         ("monitor", "log"): config.monitor.log,
     }
     for keys, path in tables.items():
-        if path is not None and path.suffix not in (".csv", ".parquet"):
+        if isinstance(path, Path) and path.suffix not in (".csv", ".parquet"):
             yield Problem(keys, "must end in .csv or .parquet")
 
 

@@ -18,9 +18,13 @@ from retrain.core.text import short
 from retrain.effects.files import Stamp, opened, stamp, sync_directory
 from retrain.errors import RetrainError, file_errors
 
-_JOBLIB, _SKOPS, _REFERENCE, _ROWS = "joblib", "skops", "reference.parquet", "rows.parquet"
-"""What is kept of a version: the model (in one format or the other), a sample of its training rows, their hashes."""
-_VERSION_FILE = r"([0-9a-f]{64})\.(joblib|skops|reference\.parquet|rows\.parquet)"
+_JOBLIB, _SKOPS, _REFERENCE, _ROWS, _HOLDOUT = (
+    *("joblib", "skops"),
+    *("reference.parquet", "rows.parquet", "holdout.parquet"),
+)
+"""What is kept of a version: the model (in one format or the other), a sample of its training rows, the hashes of all
+of them, and the rows that it is judged on."""
+_VERSION_FILE = r"([0-9a-f]{64})\.(joblib|skops|reference\.parquet|rows\.parquet|holdout\.parquet)"
 _INCOMING = ".incoming-"
 _CHUNK = 1 << 20
 _MOMENT = 1.0
@@ -137,11 +141,11 @@ def check_format(models: Models, artifact: Path) -> None:
 
 
 def admit(models: Models, artifact: Path) -> str:
-    """The version of this artifact; its bytes are now kept, and the reference that lies beside it with them."""
+    """The version of this artifact; its bytes are now kept, and with them the reference and the holdout beside it."""
     version = _copy(models, artifact, None, _artifact(models))
-    reference = reference_beside(artifact)
-    if reference.is_file():
-        _copy(models, reference, version, _REFERENCE)
+    for kind in (_REFERENCE, _HOLDOUT):
+        if (file := _beside(artifact, kind)).is_file():
+            _copy(models, file, version, kind)
     return version
 
 
@@ -161,6 +165,16 @@ def rows_of(models: Models, version: str) -> Path | None:
     """The hashes of the rows that this version was trained on; None where they are not known."""
     path = _file_of(models, version, _ROWS)
     return path if path.is_file() else None
+
+
+def keep_holdout(models: Models, version: str, rows: Path) -> None:
+    """Keep the rows that this version is judged on with it."""
+    _copy(models, rows, version, _HOLDOUT)
+
+
+def holdout_of(models: Models, version: str) -> Path:
+    """Where the rows are kept that this version is judged on, if it has its own."""
+    return _file_of(models, version, _HOLDOUT)
 
 
 def verify(models: Models, version: str) -> Path:
@@ -215,18 +229,31 @@ def make_room(models: Models) -> None:
     root may, would change the champion unjudged.
     """
     challenger = models.challenger
-    reference = reference_beside(challenger)
     leads_to = Path(os.path.realpath(challenger))
     if leads_to.parent == Path(os.path.realpath(_directory(models))) or leads_to == models.champion.absolute():
         raise RetrainError(f"{challenger}: is a link to {leads_to}, the champion or a version", "remove that link")
-    with file_errors(reference):
+    with file_errors(challenger.parent):
         challenger.parent.mkdir(parents=True, exist_ok=True)
-        reference.unlink(missing_ok=True)
+        reference_beside(challenger).unlink(missing_ok=True)
 
 
 def reference_beside(artifact: Path) -> Path:
     """Where training may leave a sample of its rows: beside the artifact."""
-    return artifact.with_name(f"{artifact.stem}.reference.parquet")
+    return _beside(artifact, _REFERENCE)
+
+
+def holdout_beside(artifact: Path) -> Path:
+    """Where the rows are that a training left out: beside the artifact."""
+    return _beside(artifact, _HOLDOUT)
+
+
+def training_beside(artifact: Path) -> Path:
+    """Where the rows are that a training is given: beside the artifact."""
+    return _beside(artifact, "training.parquet")
+
+
+def _beside(artifact: Path, kind: str) -> Path:
+    return artifact.with_name(f"{artifact.stem}.{kind}")
 
 
 def _copy(models: Models, source: Path, version: str | None, kind: str) -> str:
