@@ -51,7 +51,7 @@ lint: setup ## ruff, mypy (strict), import-linter
 coverage: setup ## Branch coverage of core by its own tests: 100 %, or it fails
 	$(PYTEST) -q tests/core --cov --cov-report=term-missing:skip-covered
 
-budgets: setup ## Lines, files, rooms, floors and arrows of the source beside what they may be
+budgets: setup ## Lines, files and imports of the source beside what they may be
 	$(PYTHON) -m tests.budgets
 
 changelog: setup ## Print the changes since the last release, from the fragments in .changes

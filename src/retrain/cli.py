@@ -1,4 +1,4 @@
-"""The command line: flags → story → words or JSON → exit code. The only module that ends the process."""
+"""The command line: flags → command → text or JSON → exit code. The only module that ends the process."""
 
 import signal
 import sys
@@ -107,12 +107,15 @@ def check(context: Context, output: Output, dry_run: bool, force: bool, reason: 
 
     The command for cron: it prints nothing where nothing changed. A failure that lasts is printed once, and again
     after notifications.repeat_after.
+
+    Exit code 0 also means a training that succeeded: its challenger then waits for `retrain promote`. "action" of
+    --json says what was done: train, hold or rollback.
     """
     from retrain.check import Options
-    from retrain.check import check as story
+    from retrain.check import check as run
 
     echo = _echo if sys.stderr.isatty() and not (output.quiet or output.as_json) else None
-    return story(context, Options(dry_run, _forced(force, reason), echo))
+    return run(context, Options(dry_run, _forced(force, reason), echo))
 
 
 @_command("promote --dry-run")
@@ -138,7 +141,7 @@ def promote(  # noqa: PLR0913, PLR0917  (click passes every flag by name)
     training left.
     """
     from retrain.promote import Options
-    from retrain.promote import promote as story
+    from retrain.promote import promote as run
 
     if reject and (force or dry_run or if_pending or challenger):
         raise ConfigError("--reject takes --reason and no other flag")
@@ -147,7 +150,7 @@ def promote(  # noqa: PLR0913, PLR0917  (click passes every flag by name)
     rejected = _forced(reject, reason, "--reject") if reject else None
     forced = _forced(force, reason) if not reject else None
     with _progress(output) as progress:
-        return story(
+        return run(
             context, Options(challenger, dry_run, if_pending, forced, rejected, progress, on_wait=_waiting(output))
         )
 
@@ -157,9 +160,9 @@ def promote(  # noqa: PLR0913, PLR0917  (click passes every flag by name)
 @_reason
 def rollback(context: Context, output: Output, version: str | None, reason: str | None) -> Report:
     """Serve the previous champion again, or another kept version."""
-    from retrain.swap import rollback as story
+    from retrain.swap import rollback as run
 
-    return story(context, version, reason or "", _waiting(output))
+    return run(context, version, reason or "", _waiting(output))
 
 
 @_command("status --limit 20")
@@ -171,9 +174,9 @@ def status(context: Context, output: Output, limit: int) -> Report:
 
     That is what the next check may do, and why, and the latest events.
     """
-    from retrain.status import status as story
+    from retrain.status import status as run
 
-    return story(context, limit)
+    return run(context, limit)
 
 
 @_command("prune --older-than 180d")
@@ -184,9 +187,9 @@ def prune(context: Context, output: Output, older_than: str) -> Report:
     Events leave the journal by age, logs by training.keep_logs. No decision changes, and every holdout comparison
     stays. It also verifies the whole journal.
     """
-    from retrain.prune import prune as story
+    from retrain.prune import prune as run
 
-    return story(context, parse_span("--older-than", older_than))
+    return run(context, parse_span("--older-than", older_than))
 
 
 @_command("backtest history.csv --rule 'consecutive: 3'")
@@ -201,9 +204,9 @@ def backtest(context: Context, output: Output, history: str, rules: tuple[str, .
     HISTORY is a CSV or JSON lines with the names of `monitoring` (at, f1, drift, tp, fp, fn, ...), a journal
     (state/journal.db), or a span such as 90d of the configured Prometheus.
     """
-    from retrain.backtest.command import backtest as story
+    from retrain.backtest.command import backtest as run
 
-    return story(context, history, rules, every)
+    return run(context, history, rules, every)
 
 
 @_command("doctor --cron-env", configured=False)
@@ -216,15 +219,15 @@ def doctor(config: Path, output: Output, cron_env: bool, repair: bool) -> Report
     the champion and the directories, the journal, the lock and the clocks. Exit code 1 where something fails.
     """
     if repair:
-        from retrain.doctor.repair import repair as act
+        from retrain.doctor.repair import repair as run
 
         if cron_env:
             raise ConfigError("--repair and --cron-env exclude each other")
-        return act(_opened(config, output), output.say)
-    from retrain.doctor.command import doctor as story
+        return run(_opened(config, output), output.say)
+    from retrain.doctor.command import doctor as run
 
     with _progress(output) as progress:
-        return story(config, output, progress, cron_env=cron_env)
+        return run(config, output, progress, cron_env=cron_env)
 
 
 @_command("monitor --listen 127.0.0.1:9109")

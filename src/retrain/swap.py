@@ -103,42 +103,42 @@ def _complete(context: Context, journal: Journal, intent: SwapStarted, lock_fd: 
 
     Only the record ends a swap: whoever dies in the hook leaves it to the next command, which runs the hook again.
     """
-    hooked = _hook(context, intent, lock_fd, now)
-    if hooked.problem is not None:
-        _undo(context, journal, intent, hooked, lock_fd)
+    end = _hook(context, intent, lock_fd, now)
+    if end.problem is not None:
+        _undo(context, journal, intent, end, lock_fd)
     done: Event = RolledBack(intent.version, intent.previous, intent.reason)
     if intent.swap is Swap.PROMOTION:
         done = Promoted(intent.version, intent.previous, intent.forced, intent.reason)
-    past = journal.append(done, hooked.at)
+    past = journal.append(done, end.at)
     # Housekeeping that fails is tried again after the next swap.
     with suppress(RetrainError):
-        training.tidy(context.logs, context.config.training.keep_logs, hooked.at)
+        training.tidy(context.logs, context.config.training.keep_logs, end.at)
     with suppress(RetrainError):
         registry.forget(context.config.models, past.outlived(context.config.models.keep))
-    if hooked.signal is not None:
-        raise Stopped(hooked.signal)
+    if end.signal is not None:
+        raise Stopped(end.signal)
 
 
-def _undo(context: Context, journal: Journal, intent: SwapStarted, hooked: "_Hooked", lock_fd: int) -> NoReturn:
+def _undo(context: Context, journal: Journal, intent: SwapStarted, end: "_HookEnd", lock_fd: int) -> NoReturn:
     """Serve the previous champion again, let the hook load it, and raise SwapUndoneError."""
     registry.point(context.config.models, intent.previous)
     back = short(intent.previous) if intent.previous else "no champion"
     message, at = (
-        f"the {intent.swap} of {short(intent.version)} was undone, {back} serves again: {hooked.problem}",
-        hooked.at,
+        f"the {intent.swap} of {short(intent.version)} was undone, {back} serves again: {end.problem}",
+        end.at,
     )
     # Whoever sent a signal wants an end, not another try.
-    if intent.previous is not None and hooked.signal is None:
+    if intent.previous is not None and end.signal is None:
         again = _hook(context, intent, lock_fd, at)
         at = again.at
         message += f"; the hook failed for {back} too, so look at the service" if again.problem is not None else ""
-    journal.append(SwapUndone(intent.version, intent.previous, message, failed=hooked.signal is None), at)
-    if hooked.signal is not None:
-        raise Stopped(hooked.signal)
+    journal.append(SwapUndone(intent.version, intent.previous, message, failed=end.signal is None), at)
+    if end.signal is not None:
+        raise Stopped(end.signal)
     raise SwapUndoneError(message)
 
 
-class _Hooked(Struct, frozen=True):
+class _HookEnd(Struct, frozen=True):
     """When and how the command after the swap ended; no problem where it ended well, or there is none."""
 
     at: datetime
@@ -146,24 +146,24 @@ class _Hooked(Struct, frozen=True):
     signal: int | None = None
 
 
-def _hook(context: Context, intent: SwapStarted, lock_fd: int, now: datetime) -> _Hooked:
+def _hook(context: Context, intent: SwapStarted, lock_fd: int, now: datetime) -> _HookEnd:
     """Run the command after the swap, if there is one."""
     config = context.config
     if config.promotion.after is None:
-        return _Hooked(now)
+        return _HookEnd(now)
     log = context.log_of(f"{now:%Y%m%dT%H%M%SZ}-{intent.swap}-{short(intent.version)}")
     hook = replace(config.training, command=config.promotion.after, timeout=config.promotion.timeout)
     environment = training.environment(context.environ, context.secrets.variables, hook, {})
     try:
         ended = training.run(hook, environment, log, lock_fd, None, context.secrets.scrub, key="promotion.after")
     except RetrainError as error:
-        return _Hooked(context.clock(), str(error))
+        return _HookEnd(context.clock(), str(error))
     at = context.clock()
     if ended.problem is None and ended.exit_code == 0:
-        return _Hooked(at, signal=ended.signal)
+        return _HookEnd(at, signal=ended.signal)
     what = ended.problem or ("timed out" if ended.timed_out else training.how_it_ended(ended))
     quoted = f": {' | '.join(ended.tail)}" if ended.tail else ""
-    return _Hooked(at, f"promotion.after {what}{quoted} (log: {log})", ended.signal)
+    return _HookEnd(at, f"promotion.after {what}{quoted} (log: {log})", ended.signal)
 
 
 def rollback(

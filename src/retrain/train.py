@@ -38,7 +38,7 @@ def train(  # noqa: PLR0913, PLR0917  (what was seen, why it trains, and what it
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     journal.append(checked, started)
     journal.append(TrainingStarted(run_id, checked.reason, why), started)
-    held.outlived = True
+    held.inherited = True
     lock.describe(lock_fd, "training")
     before = files.stamp(config.models.challenger)
     ended = _run(context, run_id, why, lock_fd, echo)
@@ -81,7 +81,7 @@ def _run(
     config = context.config
     environment = environment_of(context, run_id, reason)
     try:
-        registry.make_room(config.models)
+        registry.prepare(config.models)
         return training.run(config.training, environment, context.log_of(run_id), lock_fd, echo, context.secrets.scrub)
     except RetrainError as error:
         return training.Ended(None, 0.0, timed_out=False, signal=None, tail=(), problem=str(error))

@@ -23,9 +23,9 @@ import subprocess, sys
 from datetime import datetime
 from pathlib import Path
 from retrain.effects import lock
-since, outlived = datetime.fromisoformat(sys.argv[2]), sys.argv[4] != "ends and frees it"
+since, inherited = datetime.fromisoformat(sys.argv[2]), sys.argv[4] != "ends and frees it"
 with lock.attempt(Path(sys.argv[1]), "check", since) as held:
-    held.outlived = outlived
+    held.inherited = inherited
     if sys.argv[3] == "with a child":
         # Like a training: it inherits the descriptor, and ends when its standard input does.
         child = [sys.executable, "-c", "import sys; print(1, flush=True); sys.stdin.read()"]

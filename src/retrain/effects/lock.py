@@ -42,13 +42,13 @@ class Holder(Struct, frozen=True):
 class Attempt(Struct):
     """The lock where it was free: its `descriptor`. Where it was not: None, and the `holder` if it is known.
 
-    `outlived` may be set by who starts a training: then what has inherited the descriptor and still lives keeps the
-    lock. Otherwise it is free for everybody on leaving, also where a hook has started a service that inherited it.
+    `inherited` may be set by who starts a training: then what has inherited the descriptor and still lives keeps the
+    lock. Otherwise it is free on leaving, also where a hook has started a service that inherited the descriptor.
     """
 
     descriptor: int | None = None
     holder: Holder | None = None
-    outlived: bool = False
+    inherited: bool = False
 
 
 class HeldError(BusyError):
@@ -79,7 +79,7 @@ def attempt(state: Path, command: str, now: datetime) -> Iterator[Attempt]:
                 _write(descriptor, Holder(command, os.getpid(), now))
         yield found
     finally:
-        if found.descriptor is not None and not found.outlived:
+        if found.descriptor is not None and not found.inherited:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
         # What outlives this process with the descriptor keeps the lock, under the name of who took it: it stays.
         os.close(descriptor)

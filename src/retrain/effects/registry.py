@@ -222,7 +222,7 @@ def forget(models: Models, versions: set[str]) -> None:
                 path.unlink(missing_ok=True)
 
 
-def make_room(models: Models) -> None:
+def prepare(models: Models) -> None:
     """Make the directory of the challenger, and remove the sample that an earlier training left there.
 
     Raises RetrainError where the challenger is a link to what is served or kept: whoever may write to any file, as
