@@ -219,11 +219,11 @@ def doctor(config: Path, output: Output, cron_env: bool, repair: bool) -> Report
     the champion and the directories, the journal, the lock and the clocks. Exit code 1 where something fails.
     """
     if repair:
-        from retrain.doctor.repair import repair as run
+        from retrain.doctor.repair import repair as repaired
 
         if cron_env:
             raise ConfigError("--repair and --cron-env exclude each other")
-        return run(_opened(config, output), output.say)
+        return repaired(_opened(config, output), output.say)
     from retrain.doctor.command import doctor as run
 
     with _progress(output) as progress:
