@@ -313,6 +313,7 @@ def question(context: Context) -> str:
     """All that the answer depends on besides the two models and the rows."""
     promotion = context.config.promotion
     asked = f"{context.config.gate.question}; target {promotion.target}; dtypes {sorted(promotion.dtypes.items())}"
+    asked += f"; group {promotion.group}" if promotion.group is not None else ""
     return asked + (f"; slices {', '.join(promotion.slices)}" if promotion.slices else "")
 
 

@@ -69,6 +69,7 @@ def test_every_value_of_every_column_is_a_slice(here: Path) -> None:
             "region": ["south", "north", None, "north", "south"],
             "adult": [True, False, True, True, True],
             "children": [2.0, 0.0, None, 10.0, 2.0],
+            "row": range(5),
             "label": [1, 0, 0, 1, 1],
         }
     )
@@ -120,9 +121,9 @@ def test_chunks_and_format_do_not_matter(here: Path) -> None:
         for chunk in (1, 7, 100)
     ]
     assert all(one == found[0] for one in found)
-    assert [value for column, value, _ in found[0] if column == "day"] == ["2024-01-01", "2024-02-01", None]
-    assert [value for column, value, _ in found[0] if column == "month"] == ["2024-01-01", "2024-02-01", None]
-    assert [value for column, value, _ in found[0] if column == "price"] == [1.5, 2, None]
+    assert [value for column, value, *_ in found[0] if column == "day"] == ["2024-01-01", "2024-02-01", None]
+    assert [value for column, value, *_ in found[0] if column == "month"] == ["2024-01-01", "2024-02-01", None]
+    assert [value for column, value, *_ in found[0] if column == "price"] == [1.5, 2, None]
 
 
 def test_values_that_are_no_labels_are_called_by_their_text(here: Path) -> None:

@@ -153,6 +153,7 @@ class Promotion(Struct, frozen=True):
     guarantee: Guarantee = Guarantee.LIFETIME
     holdout_uses: Positive = Positive(10)
     slices: Columns = Columns(())
+    group: str | None = None
     max_leakage: Share = Share(0.0)
     timeout: timedelta = timedelta(hours=1)
     max_memory: Size | None = None

@@ -17,12 +17,27 @@ class Cell(Struct, frozen=True):
     rows: int
 
 
+class Groups(Struct, frozen=True):
+    """How the rows of a tally fall into groups that do not err independently; a row that stands alone is one, too.
+
+    `number` groups, in `discordant` of which is a row on which the models differ. `together` has (i, j, n): n is the
+    sum over groups of their rows in cell i times those in cell j, twice that where i < j. `column` says which rows
+    belong together; where it is None, those that are equal in all columns do.
+    """
+
+    number: int
+    discordant: int
+    together: tuple[tuple[int, int, int], ...]
+    column: str | None = None
+
+
 class Slice(Struct, frozen=True):
     """The holdout rows that have this value in this column, counted; None is the missing value."""
 
     column: str
     value: Label | None
     cells: tuple[Cell, ...]
+    groups: Groups | None = None
 
 
 class Leaked(Struct, frozen=True):
@@ -36,7 +51,8 @@ class Tally(Struct, frozen=True):
     """The holdout, counted: all that any metric of a confusion matrix needs.
 
     `champion` of every cell is None where there is no champion. `holdout` is the fingerprint of the rows'
-    content, `sketch` the smallest of their hashes in order, `slices` the same rows by the columns that were asked for.
+    content, `sketch` the smallest of their hashes in order, `slices` the same rows by the columns that were asked for,
+    `groups` which of them belong together (None: each row stands alone).
     """
 
     cells: tuple[Cell, ...]
@@ -44,6 +60,7 @@ class Tally(Struct, frozen=True):
     sketch: tuple[int, ...] = ()
     slices: tuple[Slice, ...] = ()
     leaked: Leaked = Leaked()
+    groups: Groups | None = None
 
     @property
     def rows(self) -> int:

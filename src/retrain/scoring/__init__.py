@@ -7,11 +7,13 @@ controller. On `result`, JSON lines: {"at": side or null} before each step, {"pr
 {"error": {"side", "message"}} or the answer:
 
 - "compare" scores two models on a holdout: {"cells": [[truth, champion, challenger, rows], …],
-  "holdout": fingerprint, "sketch": [hash, …], "slices": [[column, value or null, cells], …],
-  "leaked": {"challenger": rows or null, "champion": rows or null}}
+  "holdout": fingerprint, "sketch": [hash, …], "slices": [[column, value or null, cells, groups], …],
+  "leaked": {"challenger": rows or null, "champion": rows or null}, "groups": groups};
+  groups are null or {"number", "discordant", "together": [[cell, cell, count], …]}, cells being numbers from 0
 - "rows" records the rows of training data in a file: {"rows": number read}
 - "controls" counts a champion against controls made from its predictions: {"controls": {name: cells},
   "holdout": fingerprint}
 
-A CSV is read whole, so its memory grows with its rows; Parquet is read in chunks.
+A CSV is read whole, so its memory grows with its rows; Parquet is read in chunks, and takes a few bytes a row by which
+copies are found.
 """

@@ -13,10 +13,10 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from retrain.core.records import Label
-from retrain.scoring import models, rows
+from retrain.scoring import groups, models, rows
 from retrain.scoring.plan import Comparison, Plan, Send, Side, Triple, blamed, or_end
 from retrain.tables import FileError
-from retrain.tables.hashing import Content
+from retrain.tables.hashing import Content, of_table
 from retrain.tables.read import Table, brief, columns
 from retrain.tables.values import labels, names, vocabularies_differ
 
@@ -34,6 +34,7 @@ class Part(Struct, frozen=True):
     content: Content = field(default_factory=Content)
     slices: Slices = field(default_factory=Counter)
     leaked: Counter[Side] = field(default_factory=Counter)
+    grouped: tuple[groups.Rows, ...] = ()
 
     def __add__(self, other: "Part") -> "Part":
         return Part(
@@ -41,6 +42,7 @@ class Part(Struct, frozen=True):
             self.content + other.content,
             self.slices + other.slices,
             self.leaked + other.leaked,
+            self.grouped + other.grouped,
         )
 
 
@@ -48,12 +50,15 @@ def compared(plan: Comparison, send: Send) -> dict[str, Any]:
     """The answer to "compare"."""
     plan = rows.checked(plan)
     total, fingerprint = counted(plan, send)
+    cells, slices = listed(total.cells), _listed_slices(plan, total.slices)
+    together, most = groups.repeated(total.grouped), groups.MOST_PAIRS // (1 + len(slices))
     return {
-        "cells": listed(total.cells),
+        "cells": cells,
         "holdout": fingerprint,
         "sketch": total.content.sketch.tolist(),
-        "slices": _listed_slices(plan, total.slices),
+        "slices": [[*each, groups.together(groups.of_slice(together, *each[:2]), each[2], most)] for each in slices],
         "leaked": rows.listed(plan, total.leaked),
+        "groups": groups.together(together, cells, most),
     }
 
 
@@ -82,12 +87,18 @@ def counted(plan: Comparison, send: Send) -> tuple[Part, str]:
 
 def _table(plan: Comparison) -> Table:
     """The holdout. FileError where it cannot be read, or lacks a column that the configuration names."""
+    if plan.target == plan.group:
+        raise FileError(
+            f"cannot be grouped by {plan.target!r}, which is promotion.target: promotion.group names a column that "
+            "says which rows belong together, such as those of one customer"
+        )
     if plan.target in plan.slices:
         raise FileError(
             f"cannot be sliced by {plan.target!r}, which is promotion.target: promotion.slices names columns "
             "that say of what kind a row is, not which label it has"
         )
     named = dict.fromkeys(plan.dtypes, "promotion.dtypes") | dict.fromkeys(plan.slices, "promotion.slices")
+    named |= {plan.group: "promotion.group"} if plan.group is not None else {}
     columns(plan.holdout, named | {plan.target: "promotion.target"})
     return Table(plan.holdout, plan.dtypes)
 
@@ -148,10 +159,18 @@ def _part(plan: Comparison, fractional: bool, chunk: pd.DataFrame, send: Send) -
         if path is not None:
             send({"at": side})
             with blamed(side, path):
-                predictions[-1] = models.predict(path, plan.trusted, features, fractional)
+                predictions[-1] = models.predict(path, plan.trusted, features, fractional, plan.group)
     send({"at": "holdout"})
     triples: list[Triple] = list(zip(truth, *predictions, strict=True))
-    return Part(Counter(triples), Content.of(chunk), _sliced(plan, chunk, triples), rows.leaked(plan, chunk))
+    by_slice = {column: names(chunk[column]) for column in plan.slices}
+    hashes = of_table(chunk)
+    return Part(
+        Counter(triples),
+        Content.of(chunk, hashes),
+        _sliced(by_slice, triples),
+        rows.leaked(plan, chunk),
+        (groups.Rows.of(groups.keys(chunk, plan.group, hashes), triples, by_slice),),
+    )
 
 
 def _check_vocabulary(predicted: set[Any], truths: set[Any], plan: Plan) -> None:
@@ -168,11 +187,11 @@ def listed(cells: Mapping[Triple, int]) -> list[list[Any]]:
     return sorted(([*labels, count] for labels, count in cells.items()), key=json.dumps)
 
 
-def _sliced(plan: Comparison, chunk: pd.DataFrame, triples: Sequence[Triple]) -> Slices:
+def _sliced(by_slice: Mapping[str, Sequence[Label | None]], triples: Sequence[Triple]) -> Slices:
     """One chunk by the values of its columns, `triples` being those of its rows."""
     counts: Slices = Counter()
-    for column in dict.fromkeys(plan.slices):
-        found = Counter(zip(names(chunk[column]), triples, strict=True))
+    for column, values in by_slice.items():
+        found = Counter(zip(values, triples, strict=True))
         counts |= {(column, *key): count for key, count in found.items()}
     return counts
 

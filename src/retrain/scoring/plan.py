@@ -35,6 +35,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 class Comparison(Plan, frozen=True, kw_only=True):
     """Two models; the columns whose values slice the holdout; the files of rows that each side was trained on.
 
+    Rows with the same value in the column `group` belong together (without it, rows that are equal in all columns).
     Without a challenger, controls are made from the champion's predictions. `trusted` are the types that skops files
     may have besides skops' own; where it is None, the models are joblib files.
     """
@@ -44,6 +45,7 @@ class Comparison(Plan, frozen=True, kw_only=True):
     trusted: Sequence[str] | None
     jobs: int = 1
     slices: Sequence[str] = ()
+    group: str | None = None
     known_challenger: str | None = None
     known_champion: str | None = None
 

@@ -42,9 +42,9 @@ class Content(Struct, frozen=True):
     sketch: Hashes = field(default_factory=lambda: np.array([], np.uint64))
 
     @classmethod
-    def of(cls, frame: pd.DataFrame) -> "Content":
-        """The content of a table."""
-        one, other = (of_rows({str(name): of_values(frame[name], lane) for name in frame.columns}) for lane in (0, 1))
+    def of(cls, frame: pd.DataFrame, hashes: Hashes | None = None) -> "Content":
+        """The content of a table, whose rows have these hashes in the first lane where they are known."""
+        one, other = of_table(frame) if hashes is None else hashes, of_table(frame, lane=1)
         sums = int(one.sum(dtype=np.uint64)), int(other.sum(dtype=np.uint64))
         return cls(len(frame), sums, _smallest(one))
 
@@ -57,6 +57,11 @@ class Content(Struct, frozen=True):
         """The content, the names of its columns and that of the label as 32 hexadecimal characters."""
         text = json.dumps([sorted(columns), target, self.rows, self.sums])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def of_table(frame: pd.DataFrame, lane: int = 0) -> Hashes:
+    """The exact hash of each row, over all columns."""
+    return of_rows({str(name): of_values(frame[name], lane) for name in frame.columns})
 
 
 def of_rows(columns: Mapping[str, Hashes]) -> Hashes:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from retrain.config.schema import Models, Promotion
-from retrain.core.verdicts import Cell, Leaked, Slice, Tally
+from retrain.core.verdicts import Cell, Groups, Leaked, Slice, Tally
 from retrain.effects.evaluation.child import Plan, carry_out, garbled
 
 
@@ -37,12 +37,13 @@ def compare(  # noqa: PLR0913  (the files of training rows belong to the version
         trusted=_trusted(models),
         jobs=promotion.jobs,
         slices=list(promotion.slices),
+        group=promotion.group,
         known_challenger=known_challenger,
         known_champion=known_champion,
     )
     answer = carry_out(plan, promotion, directory, progress, scrub)
     with garbled():
-        return _tally(answer, champion is not None)
+        return _tally(answer, champion is not None, promotion.group)
 
 
 def remember_rows(data: Path, promotion: Promotion, into: Path, directory: Path) -> int:
@@ -71,7 +72,14 @@ def controls(  # noqa: PLR0913  (as those of compare)
     There is one of the last kind for each label of the holdout, the ten most frequent at most; without a champion
     there are no others. The sketches are empty. Raises as `compare` does.
     """
-    plan = _plan("controls", promotion, champion=champion, trusted=_trusted(models), slices=list(promotion.slices))
+    plan = _plan(
+        "controls",
+        promotion,
+        champion=champion,
+        trusted=_trusted(models),
+        slices=list(promotion.slices),
+        group=promotion.group,
+    )
     answer = carry_out(plan, promotion, directory, progress, scrub)
     with garbled():
         return {
@@ -92,14 +100,32 @@ def _trusted(models: Models) -> list[str] | None:
     return list(models.trusted) if models.are_skops else None
 
 
-def _tally(message: dict[str, Any], compared: bool) -> Tally:
+def _tally(message: dict[str, Any], compared: bool, column: str | None) -> Tally:
+    cells = _cells(message["cells"], compared)
     return Tally(
-        cells=_cells(message["cells"], compared),
+        cells=cells,
         holdout=str(message["holdout"]),
         sketch=tuple(map(int, message["sketch"])),
-        slices=tuple(Slice(column, value, _cells(cells, compared)) for column, value, cells in message["slices"]),
+        slices=tuple(_slice(each, compared, column) for each in message["slices"]),
         leaked=Leaked(**message["leaked"]),
+        groups=_groups(message["groups"], len(cells), column),
     )
+
+
+def _slice(message: list[Any], compared: bool, group: str | None) -> Slice:
+    column, value, rows, groups = message
+    cells = _cells(rows, compared)
+    return Slice(column, value, cells, _groups(groups, len(cells), group))
+
+
+def _groups(found: dict[str, Any] | None, cells: int, column: str | None) -> Groups | None:
+    """The groups of so many cells. Raises ValueError where they are about others."""
+    if found is None:
+        return None
+    together = tuple((int(one), int(other), int(count)) for one, other, count in found["together"])
+    if any(not 0 <= one <= other < cells for one, other, _ in together):
+        raise ValueError("no groups of what was counted")
+    return Groups(int(found["number"]), int(found["discordant"]), together, column)
 
 
 def _cells(rows: list[Any], compared: bool) -> tuple[Cell, ...]:
