@@ -216,7 +216,7 @@ def _detail(reading: Assessment) -> str:
         return f"{reading.signal}: {reading.sentence}"
     window = f"observed at {moment(reading.observed_at)}" if reading.observed_at is not None else ""
     window += "" if reading.dated else " (the monitor does not say when)"
-    return f"{reading.signal}: {reading.state}, {reading.value:.6g} against {reading.threshold:g}, {window}"
+    return f"{reading.signal}: {reading.state}, {reading.numbers}, {window}"
 
 
 def _run_data(run: Run) -> dict[str, object]:

@@ -11,7 +11,7 @@ from retrain.core.fold import as_of
 from retrain.core.past import FAILED, STUCK, Past, Probation, kind_of
 from retrain.core.records import Action, Assessment, Decision, Reason, Signal, State
 from retrain.core.rules import Triggers
-from retrain.core.text import apart, counted, duration, iso, moment, short
+from retrain.core.text import counted, duration, iso, moment, short
 from retrain.core.verdicts import Ruling
 from retrain.effects import lock, registry
 from retrain.effects.journal import open_journal
@@ -145,11 +145,8 @@ def _readings(last: Entry | None, past: Past) -> tuple[Assessment, ...]:
 
 def _reading(seen: Assessment) -> str:
     """The latest value of a signal beside its threshold."""
-    if seen.value is None or seen.threshold is None:
-        return "unknown"
-    value, limit = apart(seen.value, seen.threshold)
     window = f", window to {moment(seen.observed_at)}" if seen.dated and seen.observed_at is not None else ""
-    return f"{value}, threshold {limit}{f' ({seen.series})' if seen.series else ''}{window}"
+    return f"{seen.numbers}{f' ({seen.series})' if seen.series else ''}{window}"
 
 
 def _champion(serving: registry.Served | None, past: Past, now: datetime) -> str:
@@ -250,7 +247,7 @@ def _next(  # noqa: PLR0913, PLR0917  (everything that a check decides on)
 
 def _trigger(past: Past, seen: tuple[Assessment, ...], triggers: Triggers) -> str:
     """What it takes for the next check to train."""
-    if all(triggers.threshold(signal) is None for signal in Signal):
+    if not triggers.watched:
         return "trains when the champion is too old (max_model_age)"
     counting, of, ways = [each.signal for each in seen], "", []
     if triggers.evidence is not None:
@@ -264,7 +261,7 @@ def _trigger(past: Past, seen: tuple[Assessment, ...], triggers: Triggers) -> st
 
 def _conditions(past: Past, triggers: Triggers, now: datetime) -> Iterator[str]:
     """What else must be the case before a window counts."""
-    if all(triggers.threshold(signal) is None for signal in Signal):
+    if not triggers.watched:
         return
     settled_at = past.took_over_at + triggers.settle if past.took_over_at is not None else now
     if now < settled_at:

@@ -135,7 +135,7 @@ def test_a_drop_trains_when_the_windows_together_show_it() -> None:
     held = story.check(story.window(0.83))
     assert held.reason is Reason.GATHERING_EVIDENCE
     assert "evidence 0." in held.message
-    assert "(F1 0.85 → 0.82)" in held.message
+    assert "for a drop of F1 from 0.85 to 0.82" in held.message
     decisions = [story.check(story.window(0.80)) for _ in range(6)]
     assert Action.TRAIN in [each.action for each in decisions]
     trained = next(each for each in decisions if each.action is Action.TRAIN)

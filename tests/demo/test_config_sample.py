@@ -22,6 +22,7 @@ ONE_FOR_BOTH = (MaxAge, ObservedAt)
 """Sections that may be written as one value."""
 OF_THE_DEMO = {
     "triggers.performance_threshold": "a signal without a threshold is not watched",
+    "triggers.max_drop": "decay is seen before the threshold is reached",
     "triggers.drift_threshold": "the same",
     "triggers.max_age": "a window of a whole day is older than 24 h before the next one ends",
     "monitoring.f1": "the series that `retrain monitor` serves",

@@ -62,7 +62,7 @@ def test_evidence_is_shown_and_trains_when_it_is_enough(project: Project) -> Non
     first = project.run("check", "-v")
     assert first.returncode == 0
     assert "evidence 0." in first.stderr
-    assert "of 13.2 (F1 0.85 → 0.82)" in first.stderr
+    assert "of 13.2 for a drop of F1 from 0.85 to 0.82" in first.stderr
     assert project.json("check")["reason"] == "same_window"
     reasons = []
     for _ in range(9):

@@ -78,15 +78,15 @@ def _of_prometheus(context: Context, span: timedelta, step: timedelta) -> list[R
 
 
 def _unrecorded(triggers: Triggers, fields: Collection[str]) -> list[Signal]:
-    """The signals that have a threshold and were not recorded."""
-    return [signal for signal in Signal if triggers.threshold(signal) is not None and signal not in fields]
+    """The signals that are watched and were not recorded."""
+    return [signal for signal in triggers.watched if signal not in fields]
 
 
 def _without_unrecorded(triggers: Triggers, fields: Collection[str]) -> tuple[Triggers, list[str]]:
     """The rule without the signals that were not recorded, and a note on each."""
     unrecorded = _unrecorded(triggers, fields)
     if Signal.F1 in unrecorded:
-        triggers = replace(triggers, performance_threshold=None, evidence=None)
+        triggers = replace(triggers, performance_threshold=None, max_drop=None, evidence=None)
     if Signal.DRIFT in unrecorded:
         triggers = replace(triggers, drift_threshold=None)
     return triggers, [f"{NAMES[each]} was not recorded, so it is left out" for each in unrecorded]
@@ -107,7 +107,7 @@ def _lacking(rule: Triggers, fields: Collection[str], history: str) -> str | Non
     """What a rule needs and the record lacks, so that a replay would mislead; None where it has all."""
     if unrecorded := _unrecorded(rule, fields):
         return f"needs {NAMES[unrecorded[0]]}, which {history} has not recorded"
-    if all(rule.threshold(signal) is None for signal in Signal) and rule.max_model_age is None:
+    if not rule.watched and rule.max_model_age is None:
         return f"has no threshold for what {history} has recorded (--rule 'drift_threshold: 0.2' sets one)"
     if rule.min_samples and "samples" not in fields:
         return f"needs samples (min_samples), which {history} has not recorded"

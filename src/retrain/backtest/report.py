@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from retrain.backtest.replay import Replay
-from retrain.core.evidence import YEAR, rule_name
+from retrain.core.evidence import YEAR, drop_name
 from retrain.core.records import NAMES, Reason, Recorded
 from retrain.core.rules import Triggers
 from retrain.core.text import counted, duration, iso, moment
@@ -89,7 +89,8 @@ def _in_words(triggers: Triggers) -> str:
     f1, drift, age = triggers.performance_threshold, triggers.drift_threshold, triggers.max_model_age
     words = [f"F1 below {f1:g}"] if f1 is not None else []
     if triggers.evidence is not None:
-        words = [f"evidence of {rule_name(triggers)}"]
+        words = [f"evidence of {drop_name(triggers)}"]
+    words += [f"F1 {triggers.max_drop:g} below the first window"] if triggers.max_drop is not None else []
     words += [f"drift {triggers.drift_breach} {drift:g}"] if drift is not None else []
     words += [f"model older than {duration(age)}"] if age is not None else []
     return f"{' or '.join(words)}, consecutive: {triggers.consecutive}"

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct, field
 
 from retrain.config.document import Keys, Problem
-from retrain.core.records import Label
+from retrain.core.records import Label, Signal
 from retrain.core.rules import (
     Average,
     Difference,
@@ -237,8 +237,9 @@ def conflicts(config: Config) -> Iterator[Problem]:
             yield Problem(keys, "is 0; it must be longer, such as 1h")
     probation = config.promotion.probation
     if probation is not None:
-        if config.triggers.performance_threshold is None:
-            yield Problem(("promotion", "probation"), "needs F1", "set triggers.performance_threshold")
+        if not config.triggers.watches(Signal.F1):
+            remedy = "set triggers.performance_threshold or triggers.max_drop"
+            yield Problem(("promotion", "probation"), "needs F1", remedy)
         if probation <= config.triggers.settle:
             why = "is not longer than triggers.settle, so no window would ever count"
             yield Problem(("promotion", "probation"), why, quotes=True)
@@ -272,11 +273,9 @@ def _formats(models: Models) -> Iterator[Problem]:
 
 def _unmonitored(triggers: Triggers, monitoring: Monitoring | None) -> Iterator[Problem]:
     """Signals that the triggers need and that are not monitored."""
-    thresholds = {
-        "f1": ("performance_threshold", triggers.performance_threshold),
-        "drift": ("drift_threshold", triggers.drift_threshold),
-    }
-    wanted = {name: key for name, (key, value) in thresholds.items() if value is not None}
+    of_f1 = "max_drop" if triggers.performance_threshold is None else "performance_threshold"
+    keys_of = {Signal.F1: of_f1, Signal.DRIFT: "drift_threshold"}
+    wanted = {signal: keys_of[signal] for signal in triggers.watched}
     for each in contradictions(triggers):
         yield each._replace(keys=("triggers", *each.keys))
     if wanted and monitoring is None:
@@ -296,8 +295,8 @@ def _unmonitored(triggers: Triggers, monitoring: Monitoring | None) -> Iterator[
 def contradictions(triggers: Triggers) -> Iterator[Problem]:
     """Triggers that are right alone and wrong together: the path below `triggers`, and why."""
     threshold, rule = triggers.performance_threshold, triggers.evidence
-    if threshold is None and triggers.drift_threshold is None and triggers.max_model_age is None:
-        yield Problem((), "nothing can trigger a training", "set performance_threshold, drift_threshold or both")
+    if not triggers.watched and triggers.max_model_age is None:
+        yield Problem((), "nothing can trigger a training", "set performance_threshold, max_drop or drift_threshold")
     if rule is None:
         return
     if threshold is None:

@@ -4,9 +4,10 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
+from retrain.core.counts import chance_of_drop
 from retrain.core.evidence import weigh
-from retrain.core.past import Past, Streak
-from retrain.core.records import Assessment, Counts, Signal, Snapshot, State, Trouble, Unknown
+from retrain.core.past import FirstWindow, Past, Streak
+from retrain.core.records import Assessment, Counts, Drop, Signal, Snapshot, State, Trouble, Unknown
 from retrain.core.rules import Side, Triggers
 from retrain.core.text import duration, moment
 
@@ -15,6 +16,8 @@ CLOCK_SLACK = timedelta(minutes=5)
 F1_ROUNDING = 0.005
 """How far F1 may be from its counts: monitors round to two decimals."""
 
+CHANCE_OF_DROP = 0.01
+"""Of a window in breach of max_drop though F1 is what it was in the first one, where counts are known."""
 MOST = 1e15
 """More than any window can count; beyond it floats miss whole numbers."""
 
@@ -23,18 +26,18 @@ BY_NUMBERS = "the numbers"
 
 
 def assess(snapshot: Snapshot, triggers: Triggers, past: Past) -> tuple[Assessment, ...]:
-    """An assessment of every signal that has a threshold, F1 first.
+    """An assessment of every signal that is watched, F1 first.
 
     `past` tells when the present champion took over from another, and what was read of a window before.
     """
-    return tuple(_assess(each, snapshot, triggers, past) for each in Signal if triggers.threshold(each) is not None)
+    return tuple(_assess(each, snapshot, triggers, past) for each in triggers.watched)
 
 
 def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, past: Past) -> Assessment:
     is_f1 = signal is Signal.F1
     value = snapshot.f1 if is_f1 else snapshot.drift
     observed_at = snapshot.f1_observed_at if is_f1 else snapshot.drift_observed_at
-    threshold = triggers.threshold(signal) or 0.0
+    threshold = triggers.threshold(signal)
     unknown = (
         _no_number(signal, value, triggers)
         or _no_window(observed_at, snapshot, triggers.max_age_of(signal))
@@ -45,14 +48,13 @@ def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, past: Past) 
         return Assessment(signal, State.UNKNOWN, threshold=threshold, unknown=unknown)
     too_few = is_f1 and isinstance(snapshot.samples, float) and snapshot.samples < triggers.min_samples
     above = not is_f1 and triggers.drift_breach is Side.ABOVE
-    breach = value > threshold if above else value < threshold
     dated = isinstance(observed_at, datetime)
     seen_at = observed_at if isinstance(observed_at, datetime) else snapshot.fetched_at
     positives = _float(snapshot.positives) if is_f1 else None
     counts = snapshot.counts if is_f1 and isinstance(snapshot.counts, Counts) else None
     assessed = Assessment(
         signal,
-        State.TOO_FEW if too_few else State.BREACH if breach else State.HEALTHY,
+        State.TOO_FEW if too_few else State.HEALTHY,
         value=value,
         threshold=threshold,
         above=above,
@@ -66,9 +68,22 @@ def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, past: Past) 
         positives=positives,
         counts=counts,
         weight=weigh(value, counts, positives, triggers) if is_f1 else None,
+        drop=_drop(value, counts, triggers, past.first) if is_f1 else None,
     )
+    if not too_few and (assessed.crossed or assessed.dropped):
+        assessed = replace(assessed, state=State.BREACH)
     lost = _lost_labels(assessed, past.streak(signal))
     return assessed if lost is None else replace(assessed, state=State.UNKNOWN, unknown=lost)
+
+
+def _drop(f1: float, counts: Counts | None, triggers: Triggers, first: FirstWindow | None) -> Drop | None:
+    """How F1 compares with the champion's first window; None without `max_drop`, or such a window."""
+    if triggers.max_drop is None or first is None:
+        return None
+    shown = f1 < first.f1 - triggers.max_drop
+    if shown and counts is not None and first.counts is not None:
+        shown = chance_of_drop(first.counts, counts) <= CHANCE_OF_DROP
+    return Drop(first.f1, triggers.max_drop, shown)
 
 
 def _lost_labels(assessed: Assessment, streak: Streak) -> Unknown | None:

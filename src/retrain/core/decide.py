@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from math import erfc, sqrt
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from retrain.core import evidence
 from retrain.core.assess import BY_NUMBERS, assess
+from retrain.core.counts import chance_of_drop
 from retrain.core.fold import as_of, watch
 from retrain.core.past import Past
 from retrain.core.records import (
@@ -80,9 +80,9 @@ def decide(  # noqa: PLR0913, PLR0917  (the whole world of the decision is its a
     """
     decision = _decision(before, past, assessments, triggers, now, asked)
     breaches = tuple(
-        Breach(each.signal, each.value, each.threshold)
+        Breach(each.signal, each.value, each.limit)
         for each in assessments
-        if each.state is State.BREACH and each.value is not None and each.threshold is not None
+        if each.state is State.BREACH and each.value is not None and each.limit is not None
     )
     return replace(decision, breaches=breaches) if breaches else decision
 
@@ -113,13 +113,15 @@ def _decision(  # noqa: PLR0913, PLR0917  (the whole world of the decision is it
 def stands(past: Past, assessment: Assessment, triggers: Triggers) -> bool:
     """Whether this breach is due for a training: its window is of a streak that is long enough, and armed.
 
-    Under the evidence rule the score must have reached its bar instead.
+    Under the evidence rule the score must have reached its bar instead, but for a drop below the first window.
     """
     streak = past.streak(assessment.signal)
     if assessment.state is not State.BREACH or assessment.window not in streak.counted:
         return False
-    if _by_evidence(assessment, triggers):
-        return evidence.reached(past.evidence, triggers)
+    if _by_evidence(assessment, triggers) and evidence.reached(past.evidence, triggers):
+        return True
+    if _by_evidence(assessment, triggers) and not assessment.dropped:
+        return False
     return (assessment.signal is Signal.F1 or streak.armed) and streak.count >= triggers.consecutive
 
 
@@ -143,6 +145,8 @@ def _cause(past: Past, standing: Assessment, triggers: Triggers) -> str:
     """The clause of a breach that stands."""
     if not _by_evidence(standing, triggers):
         return standing.sentence
+    if not evidence.reached(past.evidence, triggers):
+        return replace(standing, threshold=None).sentence  # it stands by its drop
     return f"{standing.sentence}, with {evidence.reached_text(past.evidence, triggers)}"
 
 
@@ -327,16 +331,9 @@ def fails_probation(
 def is_worse(old: Counts, new: Counts, windows: int) -> bool:
     """Whether the counts of so many windows together are worse than those of the old champion's last, beyond chance.
 
-    TP of TP + FP + FN is binomial with J = F1/(2 − F1), so this is the one-sided test of two proportions. It is asked
-    after every window k, at CHANCE / (k·(k + 1)): these levels sum to CHANCE.
+    It is asked after every window k, at CHANCE / (k·(k + 1)): these levels sum to CHANCE.
     """
-    of_old, of_new = old.tp + old.fp + old.fn, new.tp + new.fp + new.fn
-    share = (old.tp + new.tp) / (of_old + of_new)
-    error = sqrt(share * (1 - share) * (1 / of_old + 1 / of_new))
-    if not error:
-        return False
-    z = (old.tp / of_old - new.tp / of_new) / error
-    return erfc(z / sqrt(2)) / 2 <= CHANCE / (windows * (windows + 1))
+    return chance_of_drop(old, new) <= CHANCE / (windows * (windows + 1))
 
 
 def _rolling_back(past: Past, failed: str, triggers: Triggers, now: datetime) -> Decision:

@@ -10,6 +10,7 @@ from math import erf, exp, log, log1p, pi, sqrt
 
 from msgspec.structs import replace
 
+from retrain.core.counts import jaccard
 from retrain.core.past import Evidence
 from retrain.core.records import Counts, Weight
 from retrain.core.rules import Triggers
@@ -38,7 +39,7 @@ def weigh(f1: float, counts: Counts | None, positives: float | None, triggers: T
     if counts is not None:
         trials, hits = counts.tp + counts.fp + counts.fn, counts.tp
     elif positives is not None:
-        trials, hits = positives, positives * _jaccard(f1)
+        trials, hits = positives, positives * jaccard(f1)
     else:
         return None
     healthy, dropped = _shares(triggers)
@@ -114,16 +115,16 @@ def gathered(evidence: Evidence, triggers: Triggers) -> float:
 
 
 def text(evidence: Evidence, triggers: Triggers) -> str:
-    """The score and its bar: `evidence 2.1 of 5.3 (F1 0.85 → 0.82)`."""
+    """The score and its bar: `evidence 2.1 of 5.3 for a drop of F1 from 0.85 to 0.82`."""
     score, wanted = gathered(evidence, triggers), bar(evidence, triggers)
     shown = min(score, wanted - 0.1) if score < wanted else score  # 5.27 of 5.31 is not `5.3 of 5.3`
-    return f"evidence {max(0.0, shown):.1f} of {wanted:.1f} ({rule_name(triggers)})"
+    return f"evidence {max(0.0, shown):.1f} of {wanted:.1f} for {drop_name(triggers)}"
 
 
 def reached_text(evidence: Evidence, triggers: Triggers) -> str:
-    """A score that reached its bar: `evidence 24.8 above the bar of 18.4 (F1 0.85 → 0.82)`."""
+    """A score that reached its bar: `evidence 24.8 for a drop of F1 from 0.85 to 0.82, above the bar of 18.4`."""
     score, wanted = gathered(evidence, triggers), bar(evidence, triggers)
-    return f"evidence {score:.1f} above the bar of {wanted:.1f} ({rule_name(triggers)})"
+    return f"evidence {score:.1f} for {drop_name(triggers)}, above the bar of {wanted:.1f}"
 
 
 def progress(evidence: Evidence, triggers: Triggers) -> str:
@@ -134,10 +135,15 @@ def progress(evidence: Evidence, triggers: Triggers) -> str:
 
 
 def rule_name(triggers: Triggers) -> str:
-    """Which drop the rule looks for: `F1 0.85 → 0.82`."""
+    """What identifies the rule in the journal: `F1 0.85 → 0.82`."""
     if triggers.evidence is None or triggers.performance_threshold is None:
         return ""
     return f"F1 {triggers.performance_threshold:.10g} → {_dropped(triggers):.10g}"
+
+
+def drop_name(triggers: Triggers) -> str:
+    """Which drop the rule looks for: `a drop of F1 from 0.85 to 0.82`."""
+    return f"a drop of F1 from {triggers.performance_threshold:.10g} to {_dropped(triggers):.10g}"
 
 
 def _dropped(triggers: Triggers) -> float:
@@ -147,11 +153,7 @@ def _dropped(triggers: Triggers) -> float:
 
 def _shares(triggers: Triggers) -> tuple[float, float]:
     """J at the threshold and after the drop."""
-    return _jaccard(triggers.performance_threshold or 0.0), _jaccard(_dropped(triggers))
-
-
-def _jaccard(f1: float) -> float:
-    return f1 / (2 - f1)
+    return jaccard(triggers.performance_threshold or 0.0), jaccard(_dropped(triggers))
 
 
 def _overshoot(step: float) -> float:

@@ -1,6 +1,6 @@
 """The journal → what matters now: a fold over its events, one step an event."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from retrain.core.past import (
     TRAINING,
     Challenger,
     Evidence,
+    FirstWindow,
     OpenRun,
     Past,
     Probation,
@@ -194,23 +195,33 @@ def _reported(past: Past, incident: str, at: datetime) -> Past:
 _JUDGED = (State.HEALTHY, State.BREACH)
 _INCIDENTS = 32
 """How many incidents are remembered as reported."""
+_FIRSTS = 32
+"""How many champions are remembered by their first window."""
 DATED = 8
 """How many windows with a time are remembered: a clock that was set back must not bring the last ones back."""
 
 
 def watch(past: Past, assessments: Iterable[Assessment]) -> Past:
     """What matters after these readings: every window counts once."""
-    f1, drift, evidence, probation = past.f1, past.drift, past.evidence, past.probation
+    f1, drift, evidence, probation, firsts = past.f1, past.drift, past.evidence, past.probation, past.firsts
     for assessment in assessments:
         if assessment.signal is Signal.DRIFT:
             drift = _after(drift, assessment)
             continue
         if assessment.state in _JUDGED and not f1.has_seen(assessment):
             evidence, probation = _weighed(evidence, assessment), _tried(probation, assessment)
+            firsts = _with_first(firsts, past.served or "", assessment)
         f1 = _after(f1, assessment)
     if f1 is past.f1 and drift is past.drift:
         return past
-    return replace(past, f1=f1, drift=drift, evidence=evidence, probation=probation)
+    return replace(past, f1=f1, drift=drift, evidence=evidence, probation=probation, firsts=firsts)
+
+
+def _with_first(firsts: Mapping[str, FirstWindow], served: str, f1: Assessment) -> Mapping[str, FirstWindow]:
+    """The first windows, with this one where it is the first of the champion that counts."""
+    if served in firsts or f1.settling or f1.value is None:
+        return firsts
+    return dict([*firsts.items(), (served, FirstWindow(f1.value, f1.counts))][-_FIRSTS:])
 
 
 def _weighed(evidence: Evidence, f1: Assessment) -> Evidence:

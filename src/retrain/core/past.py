@@ -85,6 +85,13 @@ class Probation(Struct, frozen=True):
     failed_at: datetime | None = None
 
 
+class FirstWindow(Struct, frozen=True):
+    """What a champion showed in its first window: F1, and its counts where they are known."""
+
+    f1: float
+    counts: Counts | None = None
+
+
 class OpenRun(Struct, frozen=True):
     """A training that was started and has not been recorded as finished."""
 
@@ -118,7 +125,8 @@ class Past(Struct, frozen=True):
     `run` and `swap` were started and not recorded as ended. `lineage` are the champions before the present one,
     oldest first; `champions` all that served, by the last time they did; `admitted` the challengers that were kept,
     `trained` those among them that a training left; `banned` those that were rolled back. `probation` is that of the
-    latest promotion, where the champion before it showed an F1. `took_over_at` is when the present champion took over
+    latest promotion, where the champion before it showed an F1. `firsts` are the first windows of the latest champions
+    by their versions ("" where that is not known). `took_over_at` is when the present champion took over
     from another. `reported` are the incidents that were reported and have not ended, with when they were reported.
     `lost_at` is when the history was lost last, `losses` how often. `newest` is the latest time of any event;
     `rewound` are the first and the last time at which the clock was behind that, while it is. `set_back` is the time
@@ -144,6 +152,7 @@ class Past(Struct, frozen=True):
     trained: tuple[str, ...] = ()
     banned: tuple[str, ...] = ()
     probation: Probation | None = None
+    firsts: Mapping[str, FirstWindow] = field(default_factory=dict)
     reported: Mapping[str, datetime] = field(default_factory=dict)
     lost_at: datetime | None = None
     losses: int = 0
@@ -155,6 +164,11 @@ class Past(Struct, frozen=True):
     def streak(self, signal: Signal) -> Streak:
         """The streak of this signal."""
         return self.f1 if signal is Signal.F1 else self.drift
+
+    @property
+    def first(self) -> FirstWindow | None:
+        """The first window of the present champion."""
+        return self.firsts.get(self.served or "")
 
     def lost(self, served: str | None) -> Unknown | None:
         """Why this history cannot be that of the version which serves; None where it is, or where no version does.

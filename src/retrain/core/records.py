@@ -129,6 +129,17 @@ class Weight(Struct, frozen=True):
     rule: str
 
 
+class Drop(Struct, frozen=True):
+    """How F1 compares with `first`, what the champion showed in its first window.
+
+    `most` is how far it may fall below that, `shown` says that it fell further, and not by chance.
+    """
+
+    first: float
+    most: float
+    shown: bool
+
+
 class Assessment(Struct, frozen=True):
     """One signal of one snapshot, judged against its threshold.
 
@@ -136,7 +147,7 @@ class Assessment(Struct, frozen=True):
     `window` identifies the window the value was measured on, `observed_at` is its end (the time of the
     fetch where the monitor does not say; `dated` says which), `settling` says that the window is still
     (partly) about the previous champion, `needed` is `min_samples` where there were fewer. `samples`, `positives`,
-    `counts` and `weight` are those of F1, where the monitor gives them.
+    `counts`, `weight` and `drop` are those of F1, where they are known.
     """
 
     signal: Signal
@@ -155,19 +166,55 @@ class Assessment(Struct, frozen=True):
     positives: float | None = None
     counts: Counts | None = None
     weight: Weight | None = None
+    drop: Drop | None = None
+
+    @property
+    def crossed(self) -> bool:
+        """Whether the value is on the wrong side of its threshold."""
+        if self.value is None or self.threshold is None:
+            return False
+        return self.value > self.threshold if self.above else self.value < self.threshold
+
+    @property
+    def dropped(self) -> bool:
+        """Whether F1 is so far below the champion's first window that it is in breach."""
+        return self.drop is not None and self.drop.shown
+
+    @property
+    def limit(self) -> float | None:
+        """What the value is compared with: the threshold, or what it may fall to from the first window."""
+        by_drop = self.drop is not None and not self.crossed and (self.threshold is None or self.drop.shown)
+        return self.drop.first - self.drop.most if by_drop and self.drop is not None else self.threshold
 
     @property
     def sentence(self) -> str:
         """What was read, and how it compares: `F1 0.709 is below 0.850`."""
         name = NAMES[self.signal]
-        if self.state is State.UNKNOWN or self.value is None or self.threshold is None:
+        if self.state is State.UNKNOWN or self.value is None:
             return f"{name} is unknown: {self.unknown.message}" if self.unknown is not None else f"{name} is unknown"
-        shown, limit = apart(self.value, self.threshold)
+        by_drop = self.drop if self.limit != self.threshold else None
+        other = by_drop.first if by_drop is not None else self.limit
+        shown, limit = apart(self.value, self.value if other is None else other)
         subject = f"{name} {shown}" + (f" ({self.series})" if self.series else "")
         if self.state is State.TOO_FEW:
             return f"{subject} is not judged: {self.samples:g} labelled samples, min_samples is {self.needed}"
+        if self.limit is None:
+            return f"{subject} is not judged: the champion has no first window yet"
+        if by_drop is not None:
+            return f"{subject} is {_below(self.value, by_drop)}"
         side = "above" if self.above else "below"
         return f"{subject} is {'' if self.state is State.BREACH else 'not '}{side} {limit}"
+
+    @property
+    def numbers(self) -> str:
+        """The value beside what it is compared with: `0.709, threshold 0.850`."""
+        if self.value is None:
+            return "unknown"
+        shown, threshold = apart(self.value, self.value if self.threshold is None else self.threshold)
+        parts = [shown] if self.threshold is None else [shown, f"threshold {threshold}"]
+        if self.drop is not None:
+            parts.append(f"first window {self.drop.first:.3f} (max_drop {self.drop.most:.3f})")
+        return ", ".join(parts)
 
     @property
     def labelled(self) -> tuple[str, float] | None:
@@ -177,6 +224,17 @@ class Assessment(Struct, frozen=True):
         if self.positives is not None:
             return "positives", self.positives
         return ("positives", self.counts.tp + self.counts.fn) if self.counts is not None else None
+
+
+def _below(f1: float, drop: Drop) -> str:
+    """How far F1 is below the first window: `0.071 below 0.852, its first window (max_drop 0.050)`."""
+    _, first = apart(f1, drop.first)
+    if f1 >= drop.first:
+        return f"not below {first}, its first window"
+    far = f1 < drop.first - drop.most
+    by, most = apart(drop.first - f1, drop.most) if far else (f"{drop.first - f1:.3f}", f"{drop.most:.3f}")
+    fell = f"{by} below {first}, its first window (max_drop {most})"
+    return f"{fell}, which chance may explain" if far and not drop.shown else fell
 
 
 class Breach(Struct, frozen=True):

@@ -53,6 +53,7 @@ class Triggers(Struct, frozen=True):
     drift_breach: Side = Side.ABOVE
     consecutive: Positive = Positive(1)
     min_samples: Natural = Natural(0)
+    max_drop: Share | None = None
     max_age: MaxAge = field(default_factory=MaxAge)
     cooldown: timedelta = timedelta(hours=6)
     failure_backoff: timedelta = timedelta(hours=1)
@@ -63,8 +64,17 @@ class Triggers(Struct, frozen=True):
     evidence: EvidenceRule | None = None
 
     def threshold(self, signal: Signal) -> float | None:
-        """The threshold of a signal; None where the signal is not looked at."""
+        """The threshold of a signal, if it has one."""
         return self.performance_threshold if signal is Signal.F1 else self.drift_threshold
+
+    def watches(self, signal: Signal) -> bool:
+        """Whether anything that this signal says can train."""
+        return self.threshold(signal) is not None or (signal is Signal.F1 and self.max_drop is not None)
+
+    @property
+    def watched(self) -> tuple[Signal, ...]:
+        """The signals that can train, F1 first."""
+        return tuple(filter(self.watches, Signal))
 
     def max_age_of(self, signal: Signal) -> timedelta:
         """How old a reading of this signal may be."""
