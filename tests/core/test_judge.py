@@ -18,8 +18,8 @@ from retrain.core import explain
 from retrain.core.judge import alpha_of, judge, seen_by, shared
 from retrain.core.records import Label
 from retrain.core.rules import Average, Difference, Gate, Guarantee, Level, Metric, Positive, Share
-from retrain.core.score import UndefinedMetricError, score
-from retrain.core.verdicts import Cell, Leaked, Ruling, Tally, Verdict, VerdictReason
+from retrain.core.score import UndefinedMetricError, guarded, score
+from retrain.core.verdicts import Cell, Leaked, Ruling, Slice, Tally, Verdict, VerdictReason
 
 ALL = [(metric, average) for metric in Metric for average in Average]
 
@@ -160,13 +160,17 @@ def test_a_holdout_that_has_no_value_for_the_metric_cannot_tell(rows: Tally, wor
     assert words in explain.line("", verdict, Gate())
 
 
-def test_a_class_that_only_a_model_knows_is_named() -> None:
-    """With several classes, a predicted class without a single row has no recall."""
-    rows = tally([("a", "a", "a", 50), ("b", "a", "b", 50), ("b", "b", "c", 9)])
-    gate = Gate(average=Average.MACRO)
-    verdict = judge(rows, gate, 1)
-    assert verdict.ruling is Ruling.INCONCLUSIVE
-    assert "no row is of class 'c'" in explain.line("", verdict, gate)
+@pytest.mark.parametrize("metric", [Metric.F1, Metric.BALANCED_ACCURACY, Metric.ACCURACY])
+def test_a_class_that_only_a_model_knows_is_a_wrong_prediction(metric: Metric) -> None:
+    """With several classes it is no class of its own: the mean is taken over those of the holdout."""
+    gate, others = Gate(metric=metric, average=Average.MACRO), [("a", "a", "a", 50), ("b", "a", "b", 50)]
+    strange, known = (judge(tally([*others, ("b", "b", label, 9)]), gate, 1) for label in ("c", "a"))
+    assert strange.ruling is known.ruling is Ruling.PROMOTE
+    assert strange.challenger_score is not None
+    assert known.challenger_score is not None
+    assert 0 <= strange.challenger_score - known.challenger_score < 0.05, "at most the precision of the other class"
+    back = judge(tally([("a", "a", "c", 50), ("b", "b", "b", 50), ("a", "c", "a", 1)]), gate, 1)
+    assert back.ruling is Ruling.REJECT
 
 
 @pytest.mark.parametrize(
@@ -212,13 +216,47 @@ def test_the_detectable_gain_is_that_of_power_080() -> None:
     assert verdict.detectable == pytest.approx((z + 0.84) * verdict.standard_error)
 
 
-def test_a_binary_challenger_that_speaks_of_an_unknown_label_is_not_promoted() -> None:
-    """It is named; a champion that does so only loses those rows."""
+def test_a_label_that_only_one_model_knows_is_a_wrong_prediction_of_two() -> None:
+    """Of a row that is not positive it is a false alarm, of one that is a miss; in slices, too; for either model."""
     cells = [(1, 1, 1, 50), (0, 0, 0, 50), (1, 0, 1, 40)]
-    verdict = judge(tally([*cells, (0, 0, 2, 5)]), Gate(), 1)
+    for strange, plain in (((0, 0, 2, 5), (0, 0, 1, 5)), ((1, 1, 2, 5), (1, 1, 0, 5)), ((0, 2, 0, 5), (0, 1, 0, 5))):
+        rows = [tally([*cells, each]) for each in (strange, plain)]
+        sliced = [replace(each, slices=(Slice("c", "x", each.cells),)) for each in rows]
+        assert judge(sliced[0], Gate(), 1) == judge(sliced[1], Gate(), 1)
+    unopposed = [tally([(1, None, 1, 80), (0, None, 0, 80), (0, None, label, 20)]) for label in (2, 1)]
+    assert judge(unopposed[0], Gate(unopposed_floor=Share(0.95)), 1).ruling is Ruling.REJECT
+    assert judge(unopposed[0], Gate(), 1) == judge(unopposed[1], Gate(), 1)
+
+
+def test_a_class_of_one_row_decides_nothing() -> None:
+    """Macro F1 rises by 0.25 with that row; for the bounds every class has one more row won and one lost."""
+    ties = [(0, 1, 0, 25), (0, 0, 1, 25), (1, 0, 1, 15), (1, 1, 0, 15)]
+    rows = tally([(0, 0, 0, 500), (1, 1, 1, 400), (2, 2, 2, 43), *ties, (3, 0, 3, 1)])
+    verdict = judge(rows, Gate(average=Average.MACRO), 1)
+    assert verdict.difference == pytest.approx(0.25, abs=0.001)
     assert verdict.ruling is Ruling.INCONCLUSIVE
-    assert "no row is of class 2, which a model predicts" in explain.line("", verdict, Gate())
-    assert judge(tally([*cells, (0, 2, 0, 5)]), Gate(), 1).ruling is Ruling.PROMOTE
+    assert verdict.few == ((2, 0), (3, 1))
+    assert "few discordant rows: in class 2 (0), 3 (1)" in explain.line("", verdict, Gate(average=Average.MACRO))
+
+
+def test_where_both_models_find_no_positive_nothing_is_known() -> None:
+    """Both F1 are 0 and the delta method knows no error: that is inconclusive, and no loss is shown."""
+    rows = tally([(1, 0, 0, 60), (0, 0, 0, 319), (0, 1, 0, 9), (0, 0, 1, 12)])
+    verdict = judge(rows, Gate(), 1)
+    assert verdict.ruling is Ruling.INCONCLUSIVE
+    assert "-0.000" not in explain.screen("", verdict, Gate())
+
+
+def test_no_row_is_added_to_a_tally_of_one_label() -> None:
+    """There is no wrong prediction to add."""
+    same = [Cell("a", "a", "a", 9)]
+    assert guarded(same) == same
+
+
+def test_a_score_of_minus_nothing_is_shown_as_zero() -> None:
+    """MCC may be a little below 0."""
+    verdict = replace(judge(binary(won=30, lost=28), Gate(), 1), challenger_score=-0.0001, champion_score=-0.0)
+    assert "-0.000" not in explain.screen("", verdict, Gate())
 
 
 def test_where_nothing_can_be_compared_no_comparison_counts() -> None:
@@ -307,7 +345,7 @@ def test_on_a_terminal_a_verdict_is_a_small_table_under_one_sentence() -> None:
         (
             binary(won=4),
             Gate(),
-            "the models differ on 8 rows only, and a comparison needs 10; F1 1.000, champion 0.992, gain +0.008",
+            "the confidence bounds of the gain include 0; F1 1.000, champion 0.992, gain +0.008",
         ),
         (binary(), Gate(), "the models predict the same on every row; F1 1.000"),
         (binary(won=60, lost=5), Gate(min_improvement=Difference(0.2)), "the gain is not above min_improvement +0.2; "),

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from retrain.core.judge import alpha_of
 from retrain.core.rules import Average, Gate, Guarantee, Metric
-from retrain.core.score import POWER, fewest, quantile
+from retrain.core.score import POWER, quantile
 from retrain.core.text import apart, counted, one_line
 from retrain.core.verdicts import Leaked, SliceVerdict, Verdict, VerdictReason
 
@@ -31,7 +31,7 @@ def line(head: str, verdict: Verdict, gate: Gate, notes: Sequence[Row] = ()) -> 
     brief = (name_of(gate), "gain", "confidence bounds", "holdout rows", "holdout comparison")
     numbers = ", ".join(f"{row.title} {row.text}" for row in _table(verdict, gate) if row.title in brief)
     first = f"{head}: {reason}; {numbers}" + (f" ({remedy})" if remedy else "")
-    return "; ".join([first, *(f"{row.title}: {row.text}" for row in [*_slices(verdict), *notes])])
+    return "; ".join([first, *(f"{row.title}: {row.text}" for row in [*_few(verdict), *notes])])
 
 
 def screen(head: str, verdict: Verdict, gate: Gate, notes: Sequence[Row] = ()) -> str:
@@ -39,7 +39,7 @@ def screen(head: str, verdict: Verdict, gate: Gate, notes: Sequence[Row] = ()) -
     reason, remedy = because(verdict, gate)
     lines = [*_wrapped(f"{head}:", _WIDTH), *_wrapped(reason, _WIDTH)] if len(f"{head}: {reason}") > _WIDTH else []
     lines = lines or [f"{head}: {reason}"]
-    rows = [*_table(verdict, gate), *_slices(verdict), *notes, *([Row("what to do", remedy)] if remedy else [])]
+    rows = [*_table(verdict, gate), *_few(verdict), *notes, *([Row("what to do", remedy)] if remedy else [])]
     for row in rows:
         first, *more = _wrapped(row.text + (f" ({row.meaning})" if row.meaning else ""), _WIDTH - _INDENT)
         lines += [f"  {row.title:{_INDENT - 2}}{first}", *(" " * _INDENT + each for each in more)]
@@ -82,7 +82,7 @@ def because(verdict: Verdict, gate: Gate) -> tuple[str, str]:  # noqa: PLR0912  
             return "the models predict the same on every row", ""
         case VerdictReason.FEW_DISCORDANT:
             differ = _rows(verdict.discordant or 0)
-            return f"the models differ on {differ} only, and a comparison needs {fewest(verdict.alpha)}", ""
+            return f"the models differ on {differ} only", ""
         case VerdictReason.NO_POSITIVE:
             why = f"no row has the positive label {gate.positive!r} (the labels are {classes})"
             what = f"correct promotion.positive (YAML reads an unquoted yes or no as a truth value), or {every}"
@@ -127,10 +127,10 @@ def _table(verdict: Verdict, gate: Gate) -> Iterator[Row]:
     is_lifetime, look = gate.guarantee is Guarantee.LIFETIME, verdict.look
     is_worn = is_lifetime and look > gate.holdout_uses
     if new is not None:
-        yield Row(name_of(gate), f"{new:.3f}" + (f", champion {old:.3f}" if old is not None else ""))
+        yield Row(name_of(gate), f"{new:z.3f}" + (f", champion {old:z.3f}" if old is not None else ""))
     if verdict.difference is not None:
         yield Row("gain", signed(verdict.difference))
-    if verdict.interval is not None and (verdict.discordant or 0) >= fewest(verdict.alpha):
+    if verdict.interval is not None and verdict.discordant:
         low, high = map(signed, verdict.interval)
         yield Row("confidence bounds", f"{low} to {high}", "the likely range of the real gain")
     yield Row("holdout rows", f"{verdict.rows:,}")
@@ -160,16 +160,22 @@ def _risk(verdict: Verdict, gate: Gate) -> tuple[str, str]:
     return f"at most {100 * verdict.alpha:.3g}%", "in each comparison" + (f", {together}" if verdict.look > 1 else "")
 
 
-def _slices(verdict: Verdict) -> Iterator[Row]:
-    """Whether any slice is worse, and which are too small to be tested."""
+def _few(verdict: Verdict) -> Iterator[Row]:
+    """The classes with few discordant rows, whether any slice is worse, and which are too small to be tested."""
+    if verdict.discordant and verdict.few:
+        named = ", ".join(f"{label} ({differ})" for label, differ in verdict.few[:_SHOWN])
+        yield Row("few discordant rows", f"in class {named}{_more(verdict.few)}")
     slices, untested = verdict.slices, [each for each in verdict.slices if not each.tested]
     if slices:
         tested, worse = len(slices) - len(untested), sum(each.worse for each in slices)
         yield Row("slices", f"{tested} of {len(slices)} tested" + (f", {worse or 'none'} worse" if tested else ""))
     if untested:
         named = ", ".join(f"{where(each)} ({_rows(each.rows)})" for each in untested[:_SHOWN])
-        more = f" and {len(untested) - _SHOWN} more" if len(untested) > _SHOWN else ""
-        yield Row("slices not tested", f"{named}{more}: too few discordant rows, or no value of the metric")
+        yield Row("slices not tested", f"{named}{_more(untested)}: too few discordant rows, or no value of the metric")
+
+
+def _more(listed: Sequence[object]) -> str:
+    return f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
 
 
 def leakage(side: str, leaked: Leaked, rows: int, most: float) -> str:

@@ -1,15 +1,17 @@
 """Is the challenger better? A pure function of the tally, the rules and the number of the comparison."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import ldexp
 from sys import float_info
+from typing import Any
 
 from msgspec.structs import replace
 
 from retrain.core.events import HistoryLost, Judged
 from retrain.core.records import Label
 from retrain.core.rules import Average, Gate, Guarantee, Metric
-from retrain.core.score import Paired, UndefinedMetricError, compare, fewest, score_of
+from retrain.core.score import FEW_DISCORDANT, Paired, UndefinedMetricError, compare, score_of
 from retrain.core.verdicts import Cell, Leaked, Ruling, SliceVerdict, Tally, Verdict, VerdictReason
 
 
@@ -36,10 +38,11 @@ def judge(tally: Tally, gate: Gate, number: int) -> Verdict:
     reason, labels = _undefined(tally.cells, gate)
     if reason is not None:
         return replace(none, reason=reason, labels=labels)
+    tally = _without_strange_labels(tally, gate)
     try:
         if all(cell.champion is None for cell in tally.cells):
             return _unopposed(tally, gate, number)
-        paired = compare(tally.cells, gate)
+        paired = compare(tally.cells, gate, _truths(tally.cells))
     except UndefinedMetricError:
         return replace(none, reason=VerdictReason.UNDEFINED)
     slices = _slices(tally, gate)
@@ -63,21 +66,20 @@ def judge(tally: Tally, gate: Gate, number: int) -> Verdict:
         interval=paired.interval(alpha),
         detectable=paired.detectable(alpha, gate.min_improvement),
         slices=slices,
+        few=_few(tally.cells),
     )
 
 
 def _reason(paired: Paired, gate: Gate, alpha: float, *, vetoed: bool) -> VerdictReason:
     """The reason of the verdict."""
     low, high = paired.interval(alpha)
-    # Vetoes first: no gain outweighs them. Then the cases in which the bounds, a normal approximation, mean nothing.
+    # Vetoes first: no gain outweighs them.
     if vetoed:
         return VerdictReason.WORSE_SLICE
     if gate.floor is not None and paired.new < gate.floor:
         return VerdictReason.BELOW_FLOOR
     if paired.discordant == 0:
         return VerdictReason.SAME_PREDICTIONS
-    if paired.discordant < fewest(alpha):
-        return VerdictReason.FEW_DISCORDANT
     if low > gate.min_improvement:
         return VerdictReason.BETTER
     return VerdictReason.NOT_BETTER if high <= gate.min_improvement else VerdictReason.UNDECIDED
@@ -100,10 +102,15 @@ def _changes(cells: Sequence[Cell], gate: Gate) -> tuple[int, int, tuple[int, in
     won = [cell for cell in cells if cell.challenger == cell.truth != cell.champion]
     lost = [cell for cell in cells if cell.champion == cell.truth != cell.challenger]
     total = sum(cell.rows for cell in won), sum(cell.rows for cell in lost)
-    if gate.average is not Average.BINARY or len({cell.truth for cell in cells}) != 2:
+    if gate.average is not Average.BINARY or len(_labels(cells)) != 2:
         return *total, None
     positive = [[cell.rows for cell in each if cell.truth == gate.positive] for each in (won, lost)]
     return *total, (sum(positive[0]), sum(positive[1]))
+
+
+def _labels(cells: Iterable[Cell]) -> set[Label | None]:
+    """All that is, or is predicted."""
+    return {label for cell in cells for label in (cell.truth, cell.champion, cell.challenger)}
 
 
 def _slices(tally: Tally, gate: Gate) -> tuple[SliceVerdict, ...]:
@@ -112,19 +119,54 @@ def _slices(tally: Tally, gate: Gate) -> tuple[SliceVerdict, ...]:
     for each in tally.slices:
         alpha = gate.alpha / len(tally.slices)
         verdict = SliceVerdict(each.column, each.value, sum(cell.rows for cell in each.cells))
-        # A label that one model alone brings in is a wrong prediction here, and no class of its own.
-        classes = {cell.truth for cell in each.cells}
+        classes = _truths(each.cells)
         try:
             paired = compare(each.cells, gate, classes)
         except UndefinedMetricError:
             paired = None
         if paired is not None and (gate.positive in classes or not _is_of_one_class(gate)):
             _, high = paired.interval(alpha)
-            tested = paired.discordant >= fewest(alpha)
-            worse = tested and high < min(0.0, gate.min_improvement)
+            worse = paired.discordant > 0 and high < min(0.0, gate.min_improvement)
+            tested = worse or paired.discordant >= FEW_DISCORDANT
             verdict = replace(verdict, difference=paired.difference, tested=tested, worse=worse)
         verdicts.append(verdict)
     return tuple(verdicts)
+
+
+def _without_strange_labels(tally: Tally, gate: Gate) -> Tally:
+    """The tally with each predicted label that is no class of the holdout read as the wrong one of two classes.
+
+    Otherwise F1 would take it for a right answer wherever the truth is not positive.
+    """
+    truths = _truths(tally.cells)
+    if not _is_of_one_class(gate) or not _labels(tally.cells) - truths - {None}:
+        return tally
+
+    def known(label: Label | None, truth: Label) -> Any:
+        (other,) = truths - {truth}
+        return other if label is not None and label not in truths else label
+
+    def read(cells: Iterable[Cell]) -> tuple[Cell, ...]:
+        return tuple(
+            replace(cell, champion=known(cell.champion, cell.truth), challenger=known(cell.challenger, cell.truth))
+            for cell in cells
+        )
+
+    slices = tuple(replace(each, cells=read(each.cells)) for each in tally.slices)
+    return replace(tally, cells=read(tally.cells), slices=slices)
+
+
+def _truths(cells: Iterable[Cell]) -> frozenset[Label]:
+    """The classes that a mean is taken over: one that a model alone brings in is a wrong prediction, and no class."""
+    return frozenset(cell.truth for cell in cells)
+
+
+def _few(cells: Sequence[Cell]) -> tuple[tuple[Label, int], ...]:
+    """The classes with few rows on which the models differ, and how many."""
+    rows = Counter(dict.fromkeys(_truths(cells), 0))
+    for cell in cells:
+        rows[cell.truth] += cell.rows * (cell.champion != cell.challenger)
+    return tuple(sorted((each for each in rows.items() if each[1] < FEW_DISCORDANT), key=lambda each: str(each[0])))
 
 
 def _is_of_one_class(gate: Gate) -> bool:
@@ -132,17 +174,13 @@ def _is_of_one_class(gate: Gate) -> bool:
 
 
 def _undefined(cells: Sequence[Cell], gate: Gate) -> tuple[VerdictReason | None, tuple[Label, ...]]:
-    """Why the metric cannot be computed on this holdout, and the classes that this is about."""
-    truths, predicted = {cell.truth for cell in cells}, {cell.challenger for cell in cells}
-    labels = tuple(sorted(truths, key=str))
-    if not _is_of_one_class(gate):
-        predicted |= {cell.champion for cell in cells if cell.champion is not None}
-    elif gate.positive not in truths:
+    """Why a metric of one class cannot be computed on this holdout, and the classes that this is about."""
+    labels = tuple(sorted(_truths(cells), key=str))
+    if not _is_of_one_class(gate) or (len(labels) == 2 and gate.positive in labels):
+        return None, ()
+    if gate.positive not in labels:
         return VerdictReason.NO_POSITIVE, labels
-    elif len(truths) != 2:
-        return (VerdictReason.MANY_CLASSES if len(truths) > 2 else VerdictReason.ONE_CLASS), labels
-    absent = tuple(sorted(predicted - truths, key=str))
-    return (VerdictReason.UNKNOWN_CLASS if absent else None), absent
+    return (VerdictReason.MANY_CLASSES if len(labels) > 2 else VerdictReason.ONE_CLASS), labels
 
 
 def seen_by(leaked: Leaked, rows: int, most: float) -> str | None:

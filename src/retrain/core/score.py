@@ -6,7 +6,7 @@ standard error follows from its partial derivatives (the delta method, `retrain 
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from math import ceil, log2, sqrt
+from math import sqrt
 from statistics import NormalDist
 from typing import Literal
 
@@ -141,15 +141,19 @@ def _mcc(totals: _Totals) -> Score:
 
 POWER = 0.84
 """The normal quantile of power 0.8."""
-FEWEST_DISCORDANT = 10
-"""Below this many rows on which the models differ no interval works."""
+FEW_DISCORDANT = 10
+"""Classes and slices with fewer rows on which the models differ are named: little is known of them."""
 
 
 class Paired(Struct, frozen=True):
-    """Two scores on the same rows, the standard error of their difference, the rows on which the models differ."""
+    """Two scores on the same rows, and the rows on which the models differ.
+
+    `gain` and its standard error `error` are those of the guarded tally: they are for the bounds alone.
+    """
 
     new: float
     old: float
+    gain: float
     error: float
     discordant: int
 
@@ -161,16 +165,14 @@ class Paired(Struct, frozen=True):
     def interval(self, alpha: float) -> tuple[float, float]:
         """The bounds of the gain, each with the one-sided error alpha."""
         z = quantile(alpha)
-        return self.difference - z * self.error, self.difference + z * self.error
+        return self.gain - z * self.error, self.gain + z * self.error
 
     def detectable(self, alpha: float, above: float) -> float | None:
         """The gain that these rows show, at this level, to be more than `above` with power 0.8.
 
-        None where the models differ on too few rows to show any.
+        None where the models differ on no row.
         """
-        if self.discordant < fewest(alpha):
-            return None
-        return above + (quantile(alpha) + POWER) * self.error
+        return above + (quantile(alpha) + POWER) * self.error if self.discordant else None
 
 
 def quantile(alpha: float) -> float:
@@ -178,24 +180,40 @@ def quantile(alpha: float) -> float:
     return -NormalDist().inv_cdf(alpha)
 
 
-def fewest(alpha: float) -> int:
-    """On how many rows the models must differ for an interval at this level."""
-    return max(FEWEST_DISCORDANT, ceil(-log2(alpha)))
-
-
 def compare(cells: Sequence[Cell], gate: Gate, classes: Collection[Label] | None = None) -> Paired:
     """The paired comparison: SE = sqrt(sum T * psi^2), psi the difference of the slopes (the delta method).
 
-    `classes` are those that a mean over classes is taken over, for both models. Raises UndefinedMetricError where the
-    metric has no value for one of the models.
+    The scores are those of the tally, gain and error those of the guarded one. `classes` are those that a mean over
+    classes is taken over, for both models. Raises UndefinedMetricError where the metric has no value for one of them.
     """
-    new, old = score_of(cells, gate, "challenger", classes), score_of(cells, gate, "champion", classes)
+    shown = score_of(cells, gate, "challenger", classes).value, score_of(cells, gate, "champion", classes).value
+    counted = guarded(cells)
+    new, old = score_of(counted, gate, "challenger", classes), score_of(counted, gate, "champion", classes)
     variance = 0.0
-    for cell in cells:
+    for cell in counted:
         moved = new.slope(cell.truth, cell.challenger) - old.slope(cell.truth, _label(cell.champion))
         variance += cell.rows * moved**2
     discordant = sum(cell.rows for cell in cells if cell.champion != cell.challenger)
-    return Paired(new.value, old.value, sqrt(variance), discordant)
+    return Paired(*shown, new.value - old.value, sqrt(variance), discordant)
+
+
+def guarded(cells: Sequence[Cell]) -> list[Cell]:
+    """The tally with one more row of each class won, and one lost.
+
+    A class whose few rows were all wrong and are all right now would add to the gain, and nothing to the error. The
+    wrong prediction is the most frequent other class.
+    """
+    rows: Counter[Label] = Counter()
+    for cell in cells:
+        rows.update({cell.challenger: 0, _label(cell.champion): 0})
+        rows[cell.truth] += cell.rows
+    frequent = sorted(rows, key=lambda label: (-rows[label], str(label)))
+    added = []
+    for label in frequent:
+        if rows[label] and len(frequent) > 1:
+            other = frequent[label == frequent[0]]
+            added += [Cell(label, other, label, 1), Cell(label, label, other, 1)]
+    return [*cells, *added]
 
 
 def score_of(

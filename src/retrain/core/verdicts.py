@@ -85,7 +85,10 @@ class Ruling(StrEnum):
 
 
 class VerdictReason(StrEnum):
-    """The reason of a verdict; a closed list, in the order of the rulings."""
+    """The reason of a verdict; a closed list, in the order of the rulings.
+
+    FEW_DISCORDANT and UNKNOWN_CLASS were given by earlier releases only.
+    """
 
     BETTER = "better"
     REACHES_FLOOR = "reaches_floor"
@@ -114,8 +117,8 @@ class VerdictReason(StrEnum):
 class SliceVerdict(Struct, frozen=True):
     """The comparison on one slice of `rows` rows.
 
-    `difference` is the gain there, None where the metric has no value; `tested` says whether the models differ on
-    enough of its rows, `worse` whether the challenger is significantly worse there.
+    `difference` is the gain there, None where the metric has no value; `worse` says whether the challenger is
+    significantly worse there, `tested` whether it is or the models differ on enough rows to show that.
     """
 
     column: str
@@ -132,8 +135,8 @@ class Verdict(Struct, frozen=True):
     `alpha` is the one-sided level of this comparison, `look` its number on this holdout, `detectable` the gain that
     this holdout shows with power 0.8. Of the `discordant` rows, on which the models differ, the challenger alone is
     right on `won`, the champion alone on `lost`; `positives` are those of the positive class among both, where there
-    are two classes. `labels` are the classes that the reason is about. `reason` is None where an earlier release
-    recorded the verdict.
+    are two classes. `few` are the classes with few discordant rows, and how many. `labels` are the classes that the
+    reason is about. `reason` is None where an earlier release recorded the verdict.
     """
 
     ruling: Ruling
@@ -154,3 +157,4 @@ class Verdict(Struct, frozen=True):
     detectable: float | None = None
     slices: tuple[SliceVerdict, ...] = ()
     labels: tuple[Label, ...] = ()
+    few: tuple[tuple[Label, int], ...] = ()

@@ -57,8 +57,8 @@ def rule_on(tallies: Mapping[str, Tally], gate: Gate) -> Iterator[Finding]:
 def _control(name: str, tally: Tally, gate: Gate) -> Finding:
     verdict, who = judge(tally, gate, 1), _CONTROLS.get(name, f"a model that knows nothing ({name})")
     new, old = verdict.challenger_score, verdict.champion_score
-    scores = f"{name_of(gate)} {new:.3f}" if new is not None else ""
-    scores += f", the champion's {old:.3f}" if old is not None else ""
+    scores = f"{name_of(gate)} {new:z.3f}" if new is not None else ""
+    scores += f", the champion's {old:z.3f}" if old is not None else ""
     if verdict.ruling is not Ruling.PROMOTE:
         return ok("gate", f"turns down {who}", scores)
     if old is None:
