@@ -19,6 +19,7 @@ from retrain.cli import retrain
 from retrain.config import load
 from retrain.core.records import Action, Counts, Outcome, Reason
 from retrain.exporter.measure import Drift, Measures, Quality
+from retrain.exporter.psi import Shift
 from retrain.exporter.serve import families
 from tests import simulations
 from tests.conftest import real
@@ -186,7 +187,7 @@ def test_the_guide_explains_every_reason_of_a_check() -> None:
 def test_the_guide_names_every_series_of_the_exporter() -> None:
     """With the name that a query needs."""
     everything = Measures(
-        Quality(1.0, 4, 0.5, Counts(1, 1, 1)), Drift(1.0, 4, {"a": 0.1}), ("a problem",), {"future": 1}
+        Quality(1.0, 4, 0.5, Counts(1, 1, 1)), Drift(1.0, 4, {"a": Shift(0.1, 0.05)}), ("a problem",), {"future": 1}
     )
     text = section(GUIDE["monitoring"], "retrain monitor: an exporter for a log of predictions")
     assert set(re.findall(r"`(model_\w+)`", text)) == {family.name for family in families(everything)}

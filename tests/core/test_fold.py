@@ -16,9 +16,9 @@ from retrain.core.events import (
     SwapUndone,
     TrainingFinished,
 )
-from retrain.core.fold import advance, fold
+from retrain.core.fold import advance, fold, watch
 from retrain.core.past import Past
-from retrain.core.records import Action, Outcome, Reason
+from retrain.core.records import Action, Assessment, Outcome, Reason, Signal, State
 from tests.core.test_decide import T0
 
 
@@ -135,3 +135,19 @@ def test_the_past_is_the_fold_of_the_events() -> None:
     entries = [Entry(number, T0, event) for number, event in enumerate(told, 1)]
     assert fold(Past(), entries) == after(*told)
     assert fold(after(told[0]), entries[1:]) == after(*told)
+
+
+def test_only_windows_of_one_feature_make_a_streak_of_drift() -> None:
+    """Chance moves another feature in each window; F1 is one number, whatever the labels of its series say."""
+
+    def streak(signal: Signal, *features: str) -> int:
+        past = Past()
+        for number, feature in enumerate(features):
+            seen = Assessment(signal, State.BREACH, 0.5, 0.2, series=f"feature={feature}", window=str(number))
+            past = watch(past, [seen])
+        return past.streak(signal).count
+
+    assert streak(Signal.DRIFT, "a", "a", "a") == 3
+    assert streak(Signal.DRIFT, "a", "b") == 1
+    assert streak(Signal.DRIFT, "a", "b", "b") == 2
+    assert streak(Signal.F1, "a", "b") == 2

@@ -123,6 +123,30 @@ def test_drift_is_measured_by_feature_against_the_champions_reference(tmp_path: 
     assert found["size"] == 0
 
 
+def test_drift_that_chance_explains_names_no_feature(tmp_path: Path) -> None:
+    """Requirement: below its floor a feature is not drift; null serves it however small the window."""
+    champion(tmp_path, "a", pd.DataFrame({"x": [0, 1] * 20}))
+    log = rows(1, [TP] * 24, x=0) + rows(1, [TP] * 16, x=1)
+    (tmp_path / "log.csv").write_text(csv(log))
+    found = drift(measure(config(tmp_path)))
+    assert 0 < found.shifts["x"].psi < found.shifts["x"].floor
+    assert found.feature == ""
+    assert drift(measure(config(tmp_path, false_drifts_per_year=None))).feature == "x"
+
+
+def test_a_feature_that_still_drifts_stays_named(tmp_path: Path) -> None:
+    """Requirement: of two that drift, the one served before stays, for only one feature's windows make a streak."""
+    champion(tmp_path, "a", pd.DataFrame({"x": ["old"] * 40, "y": ["old"] * 40}))
+    gauge = Gauge(config(tmp_path))
+    first = rows(2, [TP] * 40, x="new", y="old")
+    both = rows(1, [TP] * 30, x="new", y="new") + rows(1, [TP] * 10, x="old", y="new")
+    (tmp_path / "log.csv").write_text(csv(first))
+    assert drift(gauge.measure(NOW)).feature == "x"
+    (tmp_path / "log.csv").write_text(csv(first + both))
+    assert drift(gauge.measure(NOW)).feature == "x"
+    assert drift(measure(config(tmp_path))).feature == "y"
+
+
 def test_rows_without_a_label_count_for_drift_alone(tmp_path: Path) -> None:
     """Requirement: an unlabelled log has drift and no F1."""
     champion(tmp_path, "a", pd.DataFrame({"x": [1] * 40}))

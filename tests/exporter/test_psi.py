@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain.exporter.psi import psi
+from retrain.exporter.psi import psi, shift
 
 COLUMNS = st.one_of(
     st.lists(st.one_of(st.none(), st.sampled_from(["a", "b", "c", "7", ""])), min_size=1, max_size=60),
@@ -135,3 +135,27 @@ def test_rare_and_unseen_values_are_one_bin() -> None:
 def test_a_csv_log_may_be_compared_with_a_typed_reference(reference: "pd.Series[Any]", window: Any) -> None:
     """Requirement: the same values spelt by another file format, or at another precision, are no drift."""
     assert psi(reference, pd.Series(window), 10) == 0
+
+
+def test_chance_alone_rarely_exceeds_the_floor() -> None:
+    """Requirement: with 20 features in daily windows of 200 rows against 200, false drift comes about once a year."""
+    random, features, chance = np.random.default_rng(11), 20, 1 / (365.25 * 20)
+    pairs = (pd.DataFrame(random.normal(size=(400, features))) for _ in range(365))
+    shifts = [shift(pair[name][:200], pair[name][200:], 10, chance) for pair in pairs for name in pair]
+    assert sum(found.exceeds(0.2) for found in shifts) <= 4
+    assert sum(found.psi > 0.2 for found in shifts) > 50
+
+
+def test_a_real_move_exceeds_the_floor() -> None:
+    """Requirement: what moved by one standard deviation is drift also in a small window; more bins, more chance."""
+    random = np.random.default_rng(12)
+    old, new = pd.Series(random.normal(size=400)), pd.Series(random.normal(1, size=200))
+    assert shift(old, new, 10, 1e-4).exceeds(0.2)
+    assert shift(old, new, 2, 1e-4).floor < shift(old, new, 10, 1e-4).floor < 0.4
+    assert shift(old, new, 10, None).floor == 0
+
+
+def test_a_constant_that_stays_has_no_floor_and_no_drift() -> None:
+    """Requirement: one occupied bin leaves chance nothing to move."""
+    found = shift(pd.Series([1] * 50), pd.Series([1] * 50), 10, 1e-4)
+    assert (found.psi, found.floor, found.exceeds(0)) == (0, 0, False)

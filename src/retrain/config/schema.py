@@ -21,6 +21,7 @@ from retrain.core.rules import (
     Metric,
     Natural,
     Positive,
+    Rate,
     Share,
     Triggers,
 )
@@ -180,6 +181,7 @@ class Monitor(Struct, frozen=True):
     features: tuple[str, ...] | None = None
     window: timedelta = timedelta(hours=24)
     bins: Positive = Positive(10)
+    false_drifts_per_year: Rate | None = Rate(1.0)
     listen: str = "127.0.0.1:9109"
 
 

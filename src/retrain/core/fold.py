@@ -258,9 +258,12 @@ def _after(streak: Streak, assessment: Assessment) -> Streak:
     latest = streak.latest
     if assessment.dated and not earlier(assessment.observed_at, latest):
         latest = assessment.observed_at
+    # Another feature in each window is what chance does; a drift lasts.
+    goes_on = assessment.signal is not Signal.DRIFT or assessment.series == streak.series
+    count, counted = (streak.count, streak.counted) if goes_on else (0, ())
     return Streak(
-        count=0 if healthy else streak.count + 1,
-        counted=() if healthy else _last(streak.counted, assessment),
+        count=0 if healthy else count + 1,
+        counted=() if healthy else _last(counted, assessment),
         in_breach=not healthy,
         value=assessment.value,
         counts=assessment.counts,
@@ -268,6 +271,7 @@ def _after(streak: Streak, assessment: Assessment) -> Streak:
         seen=seen,
         latest=latest,
         labelled=assessment.labelled,
+        series=assessment.series,
     )
 
 

@@ -28,8 +28,8 @@ class Streak(Struct, frozen=True):
 
     `in_breach`, `value` and `counts` are what the last judged window said; `armed` is False for drift that stood at
     the last promotion and was not seen healthy since; `seen` and `latest` tell the windows that count no more,
-    `counted` those that make up the streak. `labelled` is how many labels of which kind the window had that was read
-    last.
+    `counted` those that make up the streak, `series` whose they are, such as `feature=age`. `labelled` is how many
+    labels of which kind the window had that was read last.
     """
 
     count: int = 0
@@ -41,6 +41,7 @@ class Streak(Struct, frozen=True):
     seen: tuple[str, ...] = ()
     latest: datetime | None = None
     labelled: tuple[str, float] | None = None
+    series: str = ""
 
     def has_seen(self, assessment: Assessment) -> bool:
         """Whether this window was read before, or ended before one that was."""

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 from msgspec import Struct, field
 
-from retrain.config.schema import Config
+from retrain.config.schema import Config, Monitor
 from retrain.core.records import Counts, Label
 from retrain.core.rules import Average, Metric
 from retrain.core.score import UndefinedMetricError, score
@@ -18,7 +18,7 @@ from retrain.core.text import iso
 from retrain.effects.files import stamp
 from retrain.errors import RetrainError
 from retrain.exporter.log import Log
-from retrain.exporter.psi import psi
+from retrain.exporter.psi import Shift, shift
 from retrain.exporter.windows import Confusion
 from retrain.tables import FileError
 from retrain.tables.read import Table
@@ -26,6 +26,7 @@ from retrain.tables.values import label_of_text
 
 ROWS_PER_BIN = 20
 """With fewer, windows drift by chance alone."""
+_YEAR = timedelta(days=365.25)
 
 _SKIPPED = {
     "timestamp": "some rows are skipped: their {0.timestamp} is neither epoch seconds nor ISO 8601",
@@ -45,11 +46,20 @@ class Quality(Struct, frozen=True):
 
 
 class Drift(Struct, frozen=True):
-    """PSI by feature of a window of `rows` rows that ended at `end` (epoch seconds)."""
+    """The shift of each feature in a window of `rows` rows that ended at `end` (epoch seconds).
+
+    `feature` is the one that drifted most, "" where chance explains all of them.
+    """
 
     end: float
     rows: int
-    psi: Mapping[str, float]
+    shifts: Mapping[str, Shift]
+    feature: str = ""
+
+    @property
+    def psi(self) -> Mapping[str, float]:
+        """The population stability index of each feature."""
+        return {name: shift.psi for name, shift in self.shifts.items()}
 
 
 class Measures(Struct, frozen=True):
@@ -68,7 +78,8 @@ class Gauge:
         self._config = config
         self._log = Log(config.monitor)
         self._lock = threading.Lock()
-        self._known: tuple[object, tuple[Mapping[str, float], list[str]]] | None = None
+        self._known: tuple[object, tuple[Mapping[str, Shift], list[str]]] | None = None
+        self._feature = ""
 
     def measure(self, now: float) -> Measures:
         """The measures at a time (epoch seconds)."""
@@ -112,13 +123,13 @@ class Gauge:
         return found
 
     def _drift(self, now: float, problems: list[str]) -> Drift | None:
-        windows, bins = self._log.windows, self._config.monitor.bins
+        windows, settings = self._log.windows, self._config.monitor
         index = windows.newest(now)
         if index is None:
             problems.append("no drift: no window with rows is complete yet")
             return None
-        window, end, needed = windows.kept[index], windows.end(index), ROWS_PER_BIN * bins
-        found: Mapping[str, float] = {}
+        window, end, needed = windows.kept[index], windows.end(index), ROWS_PER_BIN * settings.bins
+        found: Mapping[str, Shift] = {}
         try:
             if window.rows < needed:
                 has = f"has {window.rows} rows, {needed} are needed"
@@ -127,12 +138,25 @@ class Gauge:
             # A log that is read anew has windows anew: the same number of rows need not be the same rows.
             known = (windows, index, window.rows, path, stamp(path))
             if self._known is None or self._known[0] != known:
-                self._known = known, drift(window.features, path, bins)
+                self._known = known, drift(window.features, path, settings)
             found, of_features = self._known[1]
             problems += of_features
         except (OSError, RetrainError) as error:
             problems.append(str(error))
-        return Drift(end, window.rows, found)
+        self._feature = self._drifted(found)
+        return Drift(end, window.rows, found, self._feature)
+
+    def _drifted(self, found: Mapping[str, Shift]) -> str:
+        """The feature that is served as drift, "" for none: the worst of those that are above their floors.
+
+        While the one that was served last is above the threshold, too, it stays: `triggers.consecutive` counts the
+        windows of one feature, and two that drift alike would take turns.
+        """
+        last, threshold = found.get(self._feature), self._config.triggers.drift_threshold or 0.0
+        if last is not None and last.exceeds(threshold):
+            return self._feature
+        drifted = sorted(name for name, shift in found.items() if shift.exceeds(0))
+        return max(drifted, key=lambda name: found[name].psi, default="")
 
 
 def quality(confusion: Confusion, average: Average, positive: Label, end: float) -> Quality:
@@ -148,8 +172,8 @@ def quality(confusion: Confusion, average: Average, positive: Label, end: float)
     return Quality(end, confusion.total(), f1, counts)
 
 
-def drift(window: Any, path: Path, bins: int) -> tuple[Mapping[str, float], list[str]]:
-    """PSI by feature of a window's table against the reference at `path`, and the problems of some features.
+def drift(window: Any, path: Path, settings: Monitor) -> tuple[Mapping[str, Shift], list[str]]:
+    """The shifts of a window's features against the reference at `path`, and the problems of some features.
 
     Raises RetrainError where no feature has one.
     """
@@ -158,8 +182,8 @@ def drift(window: Any, path: Path, bins: int) -> tuple[Mapping[str, float], list
         raise RetrainError("no drift: the log has no feature columns with numbers or texts")
     try:
         table = Table(str(path), {})
-        if table.rows < ROWS_PER_BIN * bins:
-            few = f"the reference {path} has {table.rows} rows, {ROWS_PER_BIN * bins} are needed"
+        if table.rows < (needed := ROWS_PER_BIN * settings.bins):
+            few = f"the reference {path} has {table.rows} rows, {needed} are needed"
             raise RetrainError(f"no drift: {few}")
         shared = [name for name in names if name in table.flat]
         known = pd.concat(table.chunks(only=shared), ignore_index=True) if shared else pd.DataFrame()
@@ -167,7 +191,16 @@ def drift(window: Any, path: Path, bins: int) -> tuple[Mapping[str, float], list
         raise RetrainError(f"the reference {path} {error}") from error
     lacking = [name for name in names if name not in shared]
     problems = [f"the reference {path} has no column {name!r} of numbers or texts" for name in lacking]
-    return {name: psi(known[name], window.column(name).to_pandas(), bins) for name in shared}, problems
+    chance = _chance(settings, len(shared))
+    columns = {name: (known[name], window.column(name).to_pandas()) for name in shared}
+    return {name: shift(*both, settings.bins, chance) for name, both in columns.items()}, problems
+
+
+def _chance(settings: Monitor, features: int) -> float | None:
+    """How probable false drift of one feature in one window may be; None where it is not bounded."""
+    if settings.false_drifts_per_year is None:
+        return None
+    return min(1.0, settings.false_drifts_per_year * (settings.window / _YEAR) / max(features, 1))
 
 
 def reference(config: Config) -> Path:

@@ -1,9 +1,10 @@
-"""The population stability index: how far a feature has moved from its reference."""
+"""The population stability index: how far a feature has moved from its reference, and how far chance moves it."""
 
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from retrain.tables.values import Floats, key
@@ -11,10 +12,42 @@ from retrain.tables.values import Floats, key
 _NUMERIC = {"integer", "floating", "mixed-integer-float", "decimal"}
 
 
+class Shift(Struct, frozen=True):
+    """How far a feature has moved (`psi`), and what chance alone exceeds with the probability asked for (`floor`)."""
+
+    psi: float
+    floor: float
+
+    def exceeds(self, threshold: float) -> bool:
+        """Whether it is drift: above the threshold, and more than chance explains."""
+        return self.psi > max(threshold, self.floor)
+
+
+def shift(reference: "pd.Series[Any]", window: "pd.Series[Any]", bins: int, chance: float | None) -> Shift:
+    """The shift of one feature; its floor is 0 where no chance (a probability) is given.
+
+    Without drift PSI / (1/n + 1/m) is about chi-square distributed with (occupied bins − 1) degrees of freedom, for
+    n and m rows. Source: Yurdakul 2018, Statistical Properties of Population Stability Index.
+    """
+    from scipy.stats import chi2
+
+    counts = _counts(reference, window, bins)
+    freedom, noise = counts.shape[1] - 1, float((1 / counts.sum(axis=1)).sum())
+    floor = float(chi2.isf(chance, freedom)) * noise if chance is not None and freedom > 0 else 0.0
+    return Shift(_divergence(counts), floor)
+
+
 def psi(reference: "pd.Series[Any]", window: "pd.Series[Any]", bins: int) -> float:
     """Population stability index of one feature, sum (p − q)·ln(p / q) over its bins; in nats, 0 or more.
 
     p and q are the shares of the window's and the reference's rows in a bin, half a row added to each bin.
+    """
+    return _divergence(_counts(reference, window, bins))
+
+
+def _counts(reference: "pd.Series[Any]", window: "pd.Series[Any]", bins: int) -> NDArray[np.int64]:
+    """Rows of the reference and of the window (first axis) in each bin that is occupied.
+
     A number with more than `bins` distinct values gets up to `bins` quantile bins of the reference, open-ended
     outside, and a value that spans whole bins one of its own; anything else gets one bin for each of the
     `bins − 1` most frequent values of the reference and one for all others. Missing values are a bin. A bin
@@ -27,25 +60,29 @@ def psi(reference: "pd.Series[Any]", window: "pd.Series[Any]", bins: int) -> flo
         old, new = _numbers(reference, window)
         known = old[~np.isnan(old)]
         if len(np.unique(known)) > bins:
-            return _divergence(*(_quantile_codes(known, values, bins) for values in (old, new)))
+            return _occupied(*(_quantile_codes(known, values, bins) for values in (old, new)))
         return _of_values(pd.Series(old), pd.Series(new), bins)
     return _of_values(_keys(reference), _keys(window), bins)
 
 
-def _divergence(old: NDArray[np.int64], new: NDArray[np.int64]) -> float:
-    width = int(max(old.max(initial=0), new.max(initial=0))) + 1
-    counts = np.stack([np.bincount(codes, minlength=width) for codes in (old, new)])
-    counts = counts[:, counts.sum(axis=0) > 0]
+def _divergence(counts: NDArray[np.int64]) -> float:
     q, p = (counts + 0.5) / (counts + 0.5).sum(axis=1, keepdims=True)
     return float(np.sum((p - q) * np.log(p / q)))
 
 
-def _of_values(old: "pd.Series[Any]", new: "pd.Series[Any]", bins: int) -> float:
-    """The index with one bin a value: 0 for missing, 1 for other, then the most frequent ones."""
+def _occupied(old: NDArray[np.int64], new: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The rows of both sides by code, without the codes that none has."""
+    width = int(max(old.max(initial=0), new.max(initial=0))) + 1
+    counts = np.stack([np.bincount(codes, minlength=width) for codes in (old, new)])
+    return counts[:, counts.sum(axis=0) > 0]
+
+
+def _of_values(old: "pd.Series[Any]", new: "pd.Series[Any]", bins: int) -> NDArray[np.int64]:
+    """The rows of both sides with one bin a value: 0 for missing, 1 for other, then the most frequent ones."""
     counts = old.value_counts().sort_index().sort_values(ascending=False, kind="stable")
     own = counts.index[: bins - 1]
     codes = (np.where(side.isna(), 0, own.get_indexer(pd.Index(side)) + 2) for side in (old, new))
-    return _divergence(*codes)
+    return _occupied(*codes)
 
 
 def _quantile_codes(known: Floats, values: Floats, bins: int) -> NDArray[np.int64]:

@@ -98,13 +98,17 @@ def families(measures: Measures) -> Iterator[GaugeMetricFamily]:
     """The measures as metric families; what is not defined is left out."""
     for name, (help, value) in _single(measures).items():
         yield GaugeMetricFamily(name, help, value=value)
-    psi = measures.drift.psi if measures.drift else {}
-    if psi:
-        worst = max(sorted(psi), key=psi.__getitem__)
-        help = "Population stability index of the feature that drifted most in the newest window"
-        yield _by("model_drift_psi", help, "feature", {worst: psi[worst]})
+    drift = measures.drift
+    if drift is not None and drift.shifts:
+        psi = drift.psi
+        help = (
+            "PSI of the feature that drifted most in the newest window; 0 without a feature where chance explains all"
+        )
+        yield _by("model_drift_psi", help, "feature", {drift.feature: psi.get(drift.feature, 0.0)})
         help = "Population stability index of a feature in the newest window"
         yield _by("model_feature_drift_psi", help, "feature", psi)
+        floors = {name: shift.floor for name, shift in drift.shifts.items()}
+        yield _by("model_feature_drift_floor", "PSI of a feature that chance explains", "feature", floors)
     if measures.skipped:
         yield _by("model_monitor_skipped_rows", "Rows of the log that do not count", "reason", measures.skipped)
     if measures.problems:
