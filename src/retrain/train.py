@@ -14,7 +14,7 @@ from retrain.context import Context
 from retrain.core.events import Checked, TrainingFinished, TrainingStarted
 from retrain.core.past import TRAINING, Past, incident_of
 from retrain.core.records import Outcome, Reason, Run
-from retrain.core.text import duration, short
+from retrain.core.text import duration, shell_text, short
 from retrain.effects import evaluation, files, lock, registry, training
 from retrain.effects.journal import Journal
 from retrain.errors import RetrainError, Stopped
@@ -67,7 +67,7 @@ def environment_of(context: Context, run_id: str, reason: str) -> dict[str, str]
     challenger = context.config.models.challenger
     extra = {
         "RETRAIN_RUN_ID": run_id,
-        "RETRAIN_REASON": reason,
+        "RETRAIN_REASON": shell_text(reason),
         "RETRAIN_CHALLENGER": str(challenger),
         "RETRAIN_REFERENCE": str(registry.reference_beside(challenger)),
     }

@@ -177,12 +177,10 @@ def test_a_command_that_ends_well(place: Place) -> None:
 
 
 def test_a_failing_recipe_is_quoted(place: Place) -> None:
-    """make exits 2 whatever went wrong, so the tail carries the error itself."""
+    """make exits 2 whatever went wrong, so the tail carries the error itself, and not what make adds."""
     ended = place.make("train-model:\n\t@echo 'ValueError: no rows' >&2; exit 1\n")
     assert ended.exit_code == 2
-    assert ended.tail[0] == "ValueError: no rows"
-    assert "train-model" in ended.tail[-1]
-    assert "Error 1" in ended.tail[-1]
+    assert ended.tail == ("ValueError: no rows",)
 
 
 def test_a_missing_target_is_quoted(place: Place) -> None:

@@ -77,6 +77,12 @@ def printable(text: str, kept: str = "") -> str:
     return "".join(sign if sign.isprintable() or sign in kept else " " for sign in text)
 
 
+def shell_text(text: str) -> str:
+    """The text as words that neither a shell nor make takes for more: `a; b (c)` is `a, b c`, other signs are `_`."""
+    plain = re.sub(r"[()]", "", one_line(text, 1000)).replace(";", ",")
+    return re.sub(r"[^\w .,:/@+=%-]", "_", plain)
+
+
 def last_lines(output: str, count: int = 5, most: int = 300) -> tuple[str, ...]:
     """The last lines of a program's output that say something, each as a terminal shows it in the end.
 

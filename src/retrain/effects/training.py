@@ -5,6 +5,7 @@ Whoever sends the controller a signal meanwhile means the command: it gets the s
 
 import errno
 import os
+import re
 import shutil
 import signal
 import threading
@@ -26,7 +27,9 @@ _TAIL_BYTES = 8 * 1024
 _READ_BYTES = 64 * 1024
 """So much is read for the tail that what is cut off at its beginning is not in the tail."""
 _ECHO_BYTES = 1024**2
-_OUTER_MAKE = frozenset({"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"})
+_OUTER_MAKE = frozenset({"MAKEFLAGS", "MFLAGS", "GNUMAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MAKEFILES"})
+_OF_MAKE = r"(?m)^make(\[\d+\])?: \*\*\* \[.*\] Error \d+\n?"
+"""What make adds to the message of a command that failed; the exit code says it."""
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _SAME_REQUEST = 0.2
 """Seconds. timeout(1), systemd and a closing terminal send two signals at once and mean one."""
@@ -191,7 +194,8 @@ class _Follower:
 def _tail(log: int, start: int, scrub: Callable[[str], str]) -> tuple[str, ...]:
     """The last lines of the log. Secrets go before anything is cut: half a secret is not recognised."""
     begin = max(start, os.fstat(log).st_size - _READ_BYTES)
-    return last_lines(scrub(os.pread(log, _READ_BYTES, begin).decode(errors="replace"))[-_TAIL_BYTES:])
+    output = scrub(os.pread(log, _READ_BYTES, begin).decode(errors="replace"))[-_TAIL_BYTES:]
+    return last_lines(re.sub(_OF_MAKE, "", output) or output)
 
 
 def tidy(logs: Path, keep: KeepLogs, now: datetime) -> int:
