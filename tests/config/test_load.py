@@ -588,9 +588,44 @@ def test_a_secret_is_known_by_its_letters_and_digits_alone(home: Path) -> None:
     """A server may spell it in the name of a metric, where no other signs can stand, or cut it off at one."""
     token = "550e8400-e29b-41d4/AbCdEfGh12345678&+"  # noqa: S105  (no password, a test of one)
     secrets = secrets_of(home, SMALLEST + "monitoring: {url: 'http://h/', headers: {X-Key: '${TOKEN}'}}", TOKEN=token)
-    for text in ("f1_550e8400e29b41d4AbCdEfGh12345678 is unknown", "AbCdEfGh12345678"):
-        assert "AbCdEfGh" not in secrets.scrub(text)
-    assert secrets.scrub("550e8400 and a performance_threshold") == "550e8400 and a performance_threshold"
+    for text in ("f1_550e8400e29b41d4AbCdEfGh12345678 is unknown", "AbCdEfGh12345678", "abcdefgh12345678"):
+        assert "abcdefgh" not in secrets.scrub(text).lower()
+    for part in (token[:12], token[3:15].upper(), f"{token[:8]}-{token[9:17]}"):
+        assert secrets.scrub(f"the token {part} ...").count("***")
+    assert secrets.scrub("550e840 and a performance_threshold") == "550e840 and a performance_threshold"
+
+
+def test_no_word_is_cut_out_of_another(home: Path) -> None:
+    """A short secret is one as a whole word; a tenant in a header that holds no token is none at all."""
+    headers = "monitoring: {url: 'http://h/', headers: {X-Key: '${KEY}', X-Scope-OrgID: '${TENANT}'}}"
+    secrets = secrets_of(home, SMALLEST + headers, KEY="prod7", TENANT="churn")
+    said = "prod7 of preprod7s in churn"
+    assert secrets.scrub(said) == "*** of preprod7s in churn"
+
+
+@pytest.mark.parametrize("name", ["HOME", "USER", "LOGNAME", "HOSTNAME", "PWD"])
+def test_what_every_process_has_is_no_secret(home: Path, name: str) -> None:
+    """A header may name the user; the training keeps the variable, and messages their paths."""
+    content = SMALLEST + f"monitoring: {{url: 'http://h/', headers: {{X-By: '${{{name}}}'}}}}"
+    secrets = secrets_of(home, content, **{name: "/srv/somebody"})
+    assert not secrets.variables and secrets.scrub("/srv/somebody/log") == "/srv/somebody/log"
+
+
+@pytest.mark.parametrize("value", ["s3cr3t-token\n", " s3cr3t-token\r\n"])
+def test_a_token_from_a_file_may_end_in_a_line_feed(home: Path, value: str) -> None:
+    """No header can hold one, and mounted secrets often end so."""
+    content = SMALLEST + "monitoring: {url: 'http://h/', headers: {A: 'Bearer ${TOKEN}'}}"
+    config, _ = load(written(home, content), {"TOKEN": value})
+    assert config.monitoring is not None and config.monitoring.headers == {"A": "Bearer s3cr3t-token"}
+
+
+@pytest.mark.parametrize("value", ["12345#rest", "2024?abc", "a/b", "a@b", "two words"])
+def test_a_password_that_breaks_a_url_is_named(home: Path, value: str) -> None:
+    """The variable is named, its value is not shown."""
+    content = SMALLEST + "monitoring: {url: 'http://user:${PASSWORD}@h/'}"
+    with pytest.raises(ConfigError, match="the environment variable PASSWORD holds") as error:
+        load(written(home, content), {"PASSWORD": value})
+    assert value not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -634,7 +669,7 @@ def test_the_training_does_not_inherit_what_a_secret_was_read_from(home: Path) -
     )
     environ = {"TOKEN": "s3cr3t", "STATE": "somewhere", "KEY": "abcdefg", "PING": "uuid-1234"}
     secrets = secrets_of(home, content, **environ)
-    assert secrets.variables == {"HOST", "TOKEN", "PING"}
+    assert secrets.variables == {"TOKEN", "PING"}  # a host is no secret
     assert secrets.scrub("s3cr3t uuid-1234 somewhere") == "*** *** somewhere"
 
 

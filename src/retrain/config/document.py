@@ -30,6 +30,10 @@ _SECRET = (("monitoring", "url"), ("monitoring", "headers"), ("training", "envir
 """Values at, above and below these paths are never shown."""
 _VARIABLE = r"(\\)?\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\})?"
 """Also a bare `${`, which would otherwise be taken as it stands where a typing error was made."""
+_SHOWN = 100
+"""Characters of a value that are kept for a problem with it."""
+_OF_A_SHELL = frozenset({"HOME", "HOSTNAME", "LOGNAME", "PWD", "USER"})
+"""Variables that every process has, and that are no secrets."""
 _NAME = r"[\w-]{1,40}"
 _QUOTED = r"""(?s)(['"])(?!<).{3,}\1"""
 """What YAML's errors quote from the file, unless it is a single character or a token such as '<block end>'."""
@@ -39,7 +43,8 @@ class Document:
     """The content of a file: `lines` and `texts` (of plain values) by path.
 
     `problems` are those found so far; `unfilled` are the paths of values that lack a part of the environment.
-    `withheld` are the variables that a secret was read from, `passed` those that a command is given on purpose.
+    `withheld` are the variables that a secret was read from, `passed` those that a command is given on purpose,
+    `public` are values of variables that are no secrets wherever they stand.
     """
 
     def __init__(self, path: Path) -> None:
@@ -51,6 +56,7 @@ class Document:
         self.unfilled: set[Keys] = set()
         self.withheld: dict[str, str] = {}
         self.passed: dict[str, str] = {}
+        self.public: set[str] = set()
 
     def check(self, problems: Iterable[Problem]) -> None:
         """Raise ConfigError where there are problems: in the order of the file, one a line, `file:line: path: ...`."""
@@ -132,13 +138,22 @@ def _filled(document: Document, text: str, keys: Keys, environ: Mapping[str, str
         value = environ.get(name, "")
         if not _is_text(value):
             return problem(f"the environment variable {name} is not UTF-8 text")
-        if _is_secret(text, keys):
+        if _is_sent(keys):
+            value = value.strip()  # what was read from a file ends in a line feed, which no header and no URL can hold
+        if name in _OF_A_SHELL:
+            document.public.add(value)
+        elif _is_secret(text, value, match.start(), keys):
             document.withheld[name] = value
         elif keys[0] == "training" or keys[:2] == ("promotion", "after"):
             document.passed[name] = value
         if name not in environ and default is None:
             return problem(f"the environment variable {name} is not set", f"set it, or write ${{{name}:-default}}")
-        return value if name in environ else default or ""
+        value = value if name in environ else default or ""
+        if _is_sent(keys) and re.search(r"[\x00-\x1f\x7f]", value):
+            return problem(f"the environment variable {name} has a control character, such as a line feed, in it")
+        if _part_of_url(text, match.start()) == "userinfo" and re.search(r"[/?#@\s]", value) and _is_url(keys):
+            return problem(f"the environment variable {name} holds / ? # @ or a blank", "percent-encode it in a URL")
+        return value
 
     return re.sub(_VARIABLE, value_of, text)
 
@@ -152,11 +167,39 @@ def _is_text(value: str) -> bool:
     return True
 
 
-def _is_secret(text: str, keys: Keys) -> bool:
-    """Whether what the environment adds to this text may be a secret; a path or a query is none."""
-    if keys[0] == "monitoring":
-        return keys[1:2] == ("headers",) or (keys[1:2] == ("url",) and not text.startswith("file:"))
-    return keys[0] == "notifications"
+def _is_sent(keys: Keys) -> bool:
+    """Whether the value is a URL or a header."""
+    return keys[:2] == ("monitoring", "headers") or _is_url(keys)
+
+
+def _is_url(keys: Keys) -> bool:
+    return keys in (("monitoring", "url"), ("notifications", "heartbeat"))
+
+
+def _is_secret(text: str, value: str, at: int, keys: Keys) -> bool:
+    """Whether what the environment adds to this text here may be a secret: a host, a port and a path are none."""
+    if keys == ("monitoring", "url"):
+        if at == 0 and "://" in value:  # a whole URL
+            return bool(re.search(r"[@?#]", value))
+        return not text.startswith("file:") and _part_of_url(text, at) in ("userinfo", "query")
+    if keys == ("notifications", "heartbeat"):
+        return _part_of_url(text, at) != "host"  # a ping is addressed by its path
+    return keys[:2] == ("monitoring", "headers") or keys[0] == "notifications"
+
+
+def _part_of_url(text: str, at: int) -> str:
+    """The part of a URL, its variables not filled in yet, at this place: host, path, userinfo or query (or later).
+
+    What makes up the whole of the text may be anything, and is called userinfo.
+    """
+    bare = re.sub(_VARIABLE, lambda match: "x" * len(match[0]), text)  # a default may hold any sign
+    start = bare.find("://") + 3
+    if start < 3:
+        return "userinfo"
+    end = next((place for place in range(start, len(bare)) if bare[place] in "/?#"), len(bare))
+    if at < end:
+        return "userinfo" if at < bare.rfind("@", start, end) else "host"
+    return "query" if re.search(r"[?#]", bare[:at]) else "path"
 
 
 class _Loader(yaml.SafeLoader):
@@ -198,8 +241,9 @@ def _content(path: Path) -> str:
 def _note(document: Document, node: yaml.Node, keys: Keys, seen: set[int]) -> None:
     """Note the line of every key, and refuse what could make a small file a big one."""
     if isinstance(node, yaml.ScalarNode):
-        # A plain text may go on in the next line, a problem may not.
-        document.texts[keys] = json.dumps(node.value) if node.style else " ".join(node.value.split()) or "null"
+        # A plain text may go on in the next line, a problem may not. Aliases may repeat a long one many times.
+        text = node.value[:_SHOWN]
+        document.texts[keys] = json.dumps(text) if node.style else " ".join(text.split()) or "null"
         return
     where = f"{document.path}:{node.start_mark.line + 1}"
     if id(node) in seen:

@@ -3,8 +3,11 @@
 import json
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
+from functools import cache
+from itertools import groupby
+from operator import itemgetter
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 from msgspec import Struct
@@ -18,6 +21,7 @@ _LONG = 8
 _RUN = r"[A-Za-z0-9]{16,}"
 """So many letters and digits in a row are no word, but a part of a secret by which it is known in any spelling."""
 _TELLING = r"(?i)key|token|secret|pass|pwd|auth|credential|cookie|signature"
+_RANDOM = r"[0-9]|[a-z][A-Z]"
 _SENT = "!$&'()*+,/:;=@"
 """What urllib3 leaves alone in the path of a URL."""
 
@@ -32,23 +36,47 @@ class Secrets(Struct, frozen=True):
         return f"Secrets(variables={sorted(self.variables)})"
 
     def scrub(self, text: str) -> str:
-        """The text with every secret value replaced by ***."""
+        """The text with every secret replaced by ***, and every run of 8 characters or more that it shares with one.
+
+        A short one is a secret only as a whole word: a tenant `prod` is none in `production`.
+        """
         for value in self.values:
-            text = text.replace(value, "***")
-        return text
+            if len(value) >= _LONG:
+                text = text.replace(value, "***")
+            elif value in text:
+                text = re.sub(rf"(?<![^\W_]){re.escape(value)}(?![^\W_])", "***", text)
+        grams = _grams(self.values)
+        if not grams or len(text) < _LONG:
+            return text
+        shared = [text[at : at + _LONG].lower() in grams for at in range(len(text))]
+        hidden = [any(shared[max(0, at - _LONG + 1) : at + 1]) for at in range(len(text))] if any(shared) else []
+        runs = groupby(zip(text, hidden, strict=True), key=itemgetter(1)) if hidden else ()
+        return "".join("***" if is_hidden else "".join(sign for sign, _ in run) for is_hidden, run in runs) or text
 
 
-def secret_values(config: Config, withheld: Mapping[str, str], passed: Mapping[str, str]) -> tuple[str, ...]:
+@cache
+def _grams(values: tuple[str, ...]) -> frozenset[str]:
+    """Every 8 characters in a row, in lower case, of the secrets that look random: words occur in other texts, too."""
+    random = (value.lower() for value in values if re.search(_RANDOM, value))
+    return frozenset(value[at : at + _LONG] for value in random for at in range(len(value) - _LONG + 1))
+
+
+def secret_values(
+    config: Config, withheld: Mapping[str, str], passed: Mapping[str, str], public: Collection[str] = ()
+) -> tuple[str, ...]:
     """Every text that must not be shown, longest first, in all its spellings.
 
     `withheld` are the variables that a secret was read from, `passed` those that a command is given on purpose: what
-    they hold may be anything, so the same is a secret there as in training.environment.
+    they hold may be anything, so the same is a secret there as in training.environment. `public` are values that are
+    no secrets wherever they stand.
     """
-    found = {*withheld.values(), *_of_commands({**passed, **config.training.environment})}
+    found = {text for name, text in withheld.items() if _is_secret(name, text)}
+    found |= {*_of_commands({**passed, **config.training.environment})}
     if config.notifications.heartbeat is not None:
         found |= _of_heartbeat(config.notifications.heartbeat)
     if config.monitoring is not None:
         found |= {*_of_url(config.monitoring.url), *_of_headers(config.monitoring.headers)}
+    found -= {*public}
     plain = found | set(map(unquote, found))
     # A file in a variable (a private key) is quoted line by line.
     plain |= {line for text in plain for line in (text.strip(), *text.splitlines()) if len(line) >= _LONG}
