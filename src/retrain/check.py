@@ -64,7 +64,8 @@ def check(context: Context, options: Options) -> Report:
     if config.notifications.heartbeat is not None and not options.dry_run:
         from retrain.effects import notify
 
-        notify.heartbeat(config.notifications.heartbeat)
+        ca_file = config.monitoring.ca_file if config.monitoring is not None else None
+        notify.heartbeat(config.notifications.heartbeat, ca_file)
     return report
 
 
@@ -206,7 +207,8 @@ def _report(seen: _Seen, message: str, *, news: bool = True, run: Run | None = N
         "breaches": [asdict(breach) for breach in decision.breaches],
         "run": _run_data(run) if run is not None else None,
     }
-    details = (*map(_detail, seen.look.assessments), *((seen.evidence,) if seen.evidence else ()))
+    warned = (f"the monitor warns: {each}" for each in snapshot.warnings)
+    details = (*map(_detail, seen.look.assessments), *((seen.evidence,) if seen.evidence else ()), *warned)
     return Report(message, data, exit_code, news, details)
 
 

@@ -21,6 +21,7 @@ from retrain.core.records import (
     Signal,
     Snapshot,
     State,
+    Trouble,
     Unknown,
 )
 from retrain.core.rules import Amount, MaxAge, Positive, Share, Side, Triggers
@@ -231,6 +232,21 @@ def test_the_gates_are_asked_in_the_contracts_order() -> None:
     assert story.later(HOUR).check(story.see(0.8)).reason is Reason.NEEDS_A_PERSON
     story.triggers = replace(story.triggers, max_unpromoted=Positive(9))
     assert story.later(HOUR).check(story.see(0.8)).reason is Reason.COOLING_DOWN
+
+
+@pytest.mark.parametrize(("age", "kind"), [(2 * DAY, Trouble.STALE), (-HOUR, Trouble.FUTURE), (HOUR, None)])
+def test_what_an_answer_says_of_its_age_makes_it_stale_but_no_window(age: timedelta, kind: Trouble | None) -> None:
+    """A file that is rewritten every minute with the same numbers is not a new window a minute."""
+    seen = [
+        assess(
+            Snapshot(T0 + later, f1=0.8, written_at={"f1": T0 + later - age}),
+            Triggers(performance_threshold=Share(0.85)),
+            Past(),
+        )[0]
+        for later in (timedelta(), HOUR)
+    ]
+    assert [each.unknown and each.unknown.kind for each in seen] == [kind, kind]
+    assert seen[0].window == seen[1].window
 
 
 def test_windows_observed_before_the_promotion_has_settled_do_not_count() -> None:

@@ -1,6 +1,7 @@
 """The queries of each type of endpoint: what a body is worth, a number or an Unknown that says why."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from retrain.config.schema import CountQueries, Monitoring, MonitorType, ObservedAt, Url
+from retrain.config.schema import CountQueries, Factor, Monitoring, MonitorType, ObservedAt, Url
 from retrain.config.secrets import Secrets
 from retrain.core.records import Counts, Snapshot, Unknown
 from retrain.effects.monitoring import fetch
@@ -183,7 +184,10 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
         ("2026-11-22T12:00:00", NOON),
         ("2026-11-22 13:00:00.000+01:00", NOON),
         (NOON.timestamp(), NOON),
-        (NOON.timestamp() * 1000, "not_a_number"),
+        (NOON.timestamp() * 1000, NOON),
+        (int(NOON.timestamp()) * 10**6, NOON),
+        (int(NOON.timestamp()) * 10**9, NOON),
+        (1e21, "not_a_number"),
         (-99_999_999_999, "not_a_number"),
         (10**400, "not_finite"),
         ("0001-01-01T00:00:00+05:00", "not_a_number"),
@@ -193,7 +197,7 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
     ],
 )
 def test_moments(tmp_path: Path, value: object, expected: object) -> None:
-    """The end of a window is epoch seconds or ISO 8601 (UTC without a zone); all else is Unknown."""
+    """The end of a window is an epoch in s, ms, µs or ns, or ISO 8601 (UTC without a zone); all else is Unknown."""
     body = json.dumps({"f1": 0.5, "at": value})
     snapshot = look(tmp_path / "m.json", body, MonitorType.JSON, f1="f1", observed_at=ObservedAt(f1="at"))
     assert worth(snapshot.f1_observed_at) == expected
@@ -318,16 +322,82 @@ def test_one_instant() -> None:
     queries: Mapping[str, Any] = {"f1": "a", "drift": "b + 1", "samples": "c", "positives": "c"}
     with serving(lambda request: respond(request.path)) as url:
         fetch(Monitoring(Url(url + "/prom/?tenant=x"), MonitorType.PROMETHEUS, **queries), NO_SECRETS, NOW)
-    place = "/prom/api/v1/query?tenant=x&query="
-    assert asked == [place + "a", place + "b+%2B+1", place + "c&time=1795364439.131"]
+    place, whole = "/prom/api/v1/query?tenant=x&query=", "&partial_response=false&deny_partial_response=1"
+    assert asked == [place + "a" + whole, place + "b+%2B+1" + whole, place + "c&time=1795364439.131" + whole]
 
 
 def test_whole_url_of_the_api() -> None:
     """A URL that ends in /api/v1/query already is taken as it is."""
-    with serving(lambda r: page(answer("query-vector.json")[0] if r.path == "/api/v1/query?query=a" else "?")) as url:
-        assert (
-            fetch(Monitoring(Url(url + "/api/v1/query"), MonitorType.PROMETHEUS, f1="a"), NO_SECRETS, NOW).f1 == 0.7421
-        )
+    with serving(lambda r: page(answer("query-vector.json")[0] if r.path.startswith("/api/v1/query?") else "?")) as url:
+        snapshot = fetch(Monitoring(Url(url + "/api/v1/query"), MonitorType.PROMETHEUS, f1="a"), NO_SECRETS, NOW)
+    assert snapshot.f1 == 0.7421
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ({"isPartial": True}, "incomplete"),
+        ({"warnings": ["store 192.0.2.2 is unavailable"]}, "incomplete"),
+        ({"warnings": ["PromQL warning: metric might not be a counter"]}, None),
+        ({"warnings": None, "isPartial": False}, None),
+    ],
+)
+def test_an_answer_without_some_stores_is_unknown(said: dict[str, Any], kind: str | None) -> None:
+    """A sum over half of the shards is a number, and wrong; a remark on the query is shown and spoils nothing."""
+    result = [{"metric": {}, "value": [1795364439.1, "0.9"]}]
+    body = json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}} | said)
+    with serving(lambda _: page(body)) as url:
+        snapshot = fetch(Monitoring(Url(url), MonitorType.PROMETHEUS, f1="sum(a)"), NO_SECRETS, NOW)
+    assert worth(snapshot.f1) == (kind or 0.9)
+    assert snapshot.warnings == (tuple(said["warnings"]) if kind is None and said["warnings"] else ())
+
+
+@pytest.mark.parametrize("type_", [MonitorType.METRICS, MonitorType.JSON])
+def test_a_file_is_as_old_as_its_last_change(tmp_path: Path, type_: MonitorType) -> None:
+    """Where no query says when a window ended, a file that nobody writes any more is stale, and never a new window."""
+    file = tmp_path / "metrics"
+    file.write_text('{"f1": 0.5}' if type_ is MonitorType.JSON else "f1 0.5\n")
+    os.utime(file, (NOON.timestamp(),) * 2)
+    snapshot = fetch(Monitoring(Url(file.as_uri()), type_, f1="f1"), NO_SECRETS, NOW)
+    assert snapshot.written_at == {"f1": NOON} and snapshot.f1_observed_at is None
+
+
+def test_a_sample_says_when_it_was_taken(tmp_path: Path) -> None:
+    """Its own time stamp, in milliseconds, is nearer to it than that of the answer."""
+    snapshot = look(tmp_path / "m", f"f1 0.5 {int(NOON.timestamp()) * 1000}\n", MonitorType.METRICS, f1="f1")
+    assert snapshot.written_at == {"f1": NOON}
+
+
+def test_an_f1_in_per_cent_is_scaled(tmp_path: Path) -> None:
+    """57 % of a scale of 0.01 is 0.57 to the letter: equal to a threshold is healthy. Drift is left as it is."""
+    queries: Mapping[str, Any] = {"f1": "f1", "drift": "psi"}
+    snapshot = look(tmp_path / "m", "f1 57\npsi 12\n", MonitorType.METRICS, **queries, scale=Factor(0.01))
+    assert (snapshot.f1, snapshot.drift) == (0.57, 12)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ['f1{"model.version"="1"}', '{"f1", "model.version"="1"}', '{"f1","model.version"=~"1|3"}', '{"größe"}'],
+)
+def test_utf8_names_are_selected_as_promql_does(tmp_path: Path, query: str) -> None:
+    """Quoted names of labels, and of the metric within the braces (Prometheus 3)."""
+    text = 'f1{"model.version"="1"} 0.5\nf1{"model.version"="2"} 0.6\n{"größe"} 0.5\n'
+    assert look(tmp_path / "m", text, MonitorType.METRICS, f1=query).f1 == 0.5
+
+
+def test_a_selector_that_a_message_proposes_is_one(tmp_path: Path) -> None:
+    """Whatever signs the names and texts of the series have."""
+    text = '{"größe","a.b"="x\\"y"} 0.5\n{"größe","a.b"="z"} 0.6\n'
+    ambiguous = look(tmp_path / "m", text, MonitorType.METRICS, f1='{"größe"}').f1
+    assert isinstance(ambiguous, Unknown)
+    proposed = ambiguous.why.partition("series: ")[2].partition(", {")[0]
+    assert look(tmp_path / "m", text, MonitorType.METRICS, f1=proposed).f1 == 0.5
+
+
+@pytest.mark.parametrize("text", ["f1 0.5\n# EOF", "f1 0.5\n# EOF\n", "f1 0.5\n# EOF\nf1 0.1\n"])
+def test_the_end_mark_ends_an_answer(tmp_path: Path, text: str) -> None:
+    """OpenMetrics needs no line feed after it, and nothing after it counts."""
+    assert look(tmp_path / "m", text, MonitorType.METRICS, f1="f1").f1 == 0.5
 
 
 def test_sentences(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from retrain.config.schema import (
     Columns,
     Command,
     Config,
+    Factor,
     HoldoutKind,
     ObservedAt,
     Size,
@@ -55,7 +56,7 @@ def load(path: Path, environ: Mapping[str, str]) -> tuple[Config, Secrets]:
         config = _anchored(config, path.absolute().parent)
         problems += conflicts(config)
     document.check(problems)
-    secrets = secret_values(config, document.withheld, document.passed)
+    secrets = secret_values(config, document.withheld, document.passed, document.public)
     return config, Secrets(secrets, frozenset(document.withheld))
 
 
@@ -320,6 +321,7 @@ _READERS: dict[Any, Callable[[object], Any]] = {
     Types: lambda value: () if value == [] else _names(value, "types, with their modules"),
     Share: lambda value: _number(value, 0, 1, "a number from 0 to 1"),
     Amount: lambda value: _number(value, 0, sys.float_info.max, "a number, 0 or more"),
+    Factor: lambda value: _number(value, sys.float_info.min, 1e6, "a number above 0, up to 1,000,000"),
     Difference: lambda value: _number(value, -1, 1, "a number from -1 to 1"),
     Rate: lambda value: _number(value, 0.001, 1_000_000, "a number from 0.001 to 1,000,000"),
     Level: _level,

@@ -32,6 +32,8 @@ Command = NewType("Command", tuple[str, ...])
 """A command and its arguments, split like a shell would; run without a shell."""
 Columns = NewType("Columns", tuple[str, ...])
 """Names of columns; none is a list, too."""
+Factor = NewType("Factor", float)
+"""A finite number above 0."""
 Types = NewType("Types", tuple[str, ...])
 """Names of Python types with their modules, such as sklearn.tree._tree.Tree; none is a list, too."""
 Url = NewType("Url", str)
@@ -78,6 +80,9 @@ class Monitoring(Struct, frozen=True):
     max_body: Size = Size(5 * 1024**2)
     headers: Mapping[str, str] = field(default_factory=dict)
     ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    scale: Factor = Factor(1.0)
 
 
 class HoldoutKind(StrEnum):
@@ -245,6 +250,8 @@ def conflicts(config: Config) -> Iterator[Problem]:
         if probation <= config.triggers.settle:
             why = "is not longer than triggers.settle, so no window would ever count"
             yield Problem(("promotion", "probation"), why, quotes=True)
+    if config.monitoring is not None and config.monitoring.key_file is not None and config.monitoring.cert_file is None:
+        yield Problem(("monitoring", "key_file"), "is the key of monitoring.cert_file, which is not set")
     if normpath(config.models.champion) == normpath(config.models.challenger):
         why = "is also the path of the champion, which training would overwrite"
         yield Problem(("models", "challenger"), why, "name another file")

@@ -37,10 +37,11 @@ def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, past: Past) 
     is_f1 = signal is Signal.F1
     value = snapshot.f1 if is_f1 else snapshot.drift
     observed_at = snapshot.f1_observed_at if is_f1 else snapshot.drift_observed_at
+    written_at = snapshot.written_at.get(signal) if observed_at is None else observed_at
     threshold = triggers.threshold(signal)
     unknown = (
         _no_number(signal, value, triggers)
-        or _no_window(observed_at, snapshot, triggers.max_age_of(signal))
+        or _no_window(written_at, snapshot, triggers.max_age_of(signal))
         or (_no_f1(snapshot, triggers) if is_f1 else None)
     )
     if unknown is not None or not isinstance(value, float):
@@ -49,7 +50,7 @@ def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, past: Past) 
     too_few = is_f1 and isinstance(snapshot.samples, float) and snapshot.samples < triggers.min_samples
     above = not is_f1 and triggers.drift_breach is Side.ABOVE
     dated = isinstance(observed_at, datetime)
-    seen_at = observed_at if isinstance(observed_at, datetime) else snapshot.fetched_at
+    seen_at = written_at if isinstance(written_at, datetime) else snapshot.fetched_at
     positives = _float(snapshot.positives) if is_f1 else None
     counts = snapshot.counts if is_f1 and isinstance(snapshot.counts, Counts) else None
     assessed = Assessment(

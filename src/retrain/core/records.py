@@ -38,6 +38,8 @@ class Trouble(StrEnum):
     """A body above monitoring.max_body."""
     UNPARSEABLE = "unparseable"
     """A body that is not what monitoring.type says."""
+    INCOMPLETE = "incomplete"
+    """An answer that says itself that it is not whole."""
     MISSING = "missing"
     """No query, no series, null or nothing under the query."""
     AMBIGUOUS = "ambiguous"
@@ -60,6 +62,7 @@ class Trouble(StrEnum):
 
 OF_THE_ANSWER = frozenset(
     {Trouble.UNREACHABLE, Trouble.DEADLINE, Trouble.STATUS, Trouble.TOO_LARGE, Trouble.UNPARSEABLE}
+    | {Trouble.INCOMPLETE}
 )
 """Troubles of an answer as a whole; the others are those of one query."""
 
@@ -99,6 +102,10 @@ class Snapshot(Struct, frozen=True):
     counts: Counts | Unknown | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     """What the monitor says of a signal besides its number, e.g. {"drift": "feature=age"}."""
+    written_at: Mapping[str, datetime] = field(default_factory=dict)
+    """When the number of a signal was written, where no query says when its window ended: its age, no window."""
+    warnings: tuple[str, ...] = ()
+    """What the monitor warns of, though it gives numbers."""
 
 
 class Recorded(Struct, frozen=True):

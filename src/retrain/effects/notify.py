@@ -1,6 +1,7 @@
 """Pings the outside when a check has finished. Nothing here can fail a run."""
 
 from datetime import timedelta
+from pathlib import Path
 
 from retrain.effects import http
 
@@ -8,6 +9,10 @@ SECONDS = 5
 """How long a dead-man's-switch may take to answer, its redirects included."""
 
 
-def heartbeat(url: str) -> None:
-    """Ping a dead-man's-switch: it raises the alarm when the pings stop."""
-    http.exchange(url, http.Bounds(timedelta(seconds=SECONDS)), lambda client: client.get(url))
+def heartbeat(url: str, ca_file: Path | None = None) -> None:
+    """Ping a dead-man's-switch: it raises the alarm when the pings stop.
+
+    It may be inside, where `ca_file` counts, or outside, where the system's authorities do.
+    """
+    trust = http.Trust(ca_file, also_system=True)
+    http.exchange(url, http.Bounds(timedelta(seconds=SECONDS), trust=trust), lambda client: client.get(url))

@@ -12,7 +12,11 @@ from retrain.effects.monitoring.readings import Answer, Reading, json_of
 
 INSTANT, RANGE = "/api/v1/query", "/api/v1/query_range"
 """Where the API answers the two kinds of query."""
-MISSING = Unknown(Trouble.MISSING, "matches no series", "check its name and labels, and what was scraped lately")
+WHOLE = {"partial_response": "false", "deny_partial_response": "1"}
+"""Thanos' and VictoriaMetrics' words for: an error, rather than an answer without the stores that did not answer."""
+_ANNOTATION = ("PromQL info", "PromQL warning")
+"""Remarks on a query, which its author may correct; any other warning says that something did not answer."""
+MISSING = Unknown(Trouble.MISSING, "matches no series", "check its name and labels; perhaps nothing was scraped lately")
 FOREIGN = Unknown(
     Trouble.UNPARSEABLE,
     "is not an answer of the Prometheus HTTP API",
@@ -40,12 +44,13 @@ def ask(
     gone: Unknown | None = None
     for query in queries:
         time = {} if instant is None else {"time": repr(instant)}
-        body = gone or get(question(url, {"query": query} | time))
+        body = gone or get(question(url, {"query": query} | time | WHOLE))
         if isinstance(body, Unknown):
             gone = body if body.kind == Trouble.UNREACHABLE else None
             answers[query] = blaming(body, query)
             continue
-        answers[query], at = read(body)
+        answer, at = read(body)
+        answers[query] = blaming(answer, query) if isinstance(answer, Unknown) else answer
         instant = at if instant is None else instant
 
 
@@ -67,7 +72,30 @@ def read(body: bytes) -> tuple[Answer, float | None]:
     document = json_of(body)
     if isinstance(document, Unknown):
         return document, None
+    answer, instant = _read(document)
+    troubled = incomplete(document) or answer
+    warnings = tuple(map(str, _list(document, "warnings")))
+    return replace(troubled, warnings=warnings) if isinstance(troubled, Reading) and warnings else troubled, instant
+
+
+def incomplete(document: object) -> Unknown | None:
+    """Why an answer is not whole: its store says so, or warns of something that did not answer."""
+    remedy = "see which store did not answer"
+    if isinstance(document, dict) and document.get("isPartial"):
+        return Unknown(Trouble.INCOMPLETE, "sent a part of its answer (isPartial)", remedy)
+    warnings = [text for text in map(str, _list(document, "warnings")) if not text.startswith(_ANNOTATION)]
+    return Unknown(Trouble.INCOMPLETE, f"warns: {warnings[0]}", remedy) if warnings else None
+
+
+def _list(document: object, key: str) -> list[object]:
+    found = document.get(key) if isinstance(document, dict) else None
+    return found if isinstance(found, list) else []
+
+
+def _read(document: object) -> tuple[Answer, float | None]:
     match document:
+        case {"status": "success", "data": {"resultType": "vector", "result": None}}:
+            return MISSING, None
         case {"status": "success", "data": {"resultType": "vector", "result": list(found)}}:
             return _one(found)
         case {"status": "success", "data": {"resultType": "scalar", "result": [instant, str(value)]}}:
@@ -75,6 +103,8 @@ def read(body: bytes) -> tuple[Answer, float | None]:
         case {"status": "success", "data": {"resultType": str(kind)}}:
             remedy = "ask for an instant vector of one series, or for a scalar"
             return Unknown(Trouble.NOT_A_NUMBER, f"is a {kind}, not a single number", remedy), None
+        case {"status": "error", "error": str(said)}:
+            return Unknown(Trouble.STATUS, f"answered with an error: {said}"), None
     return FOREIGN, None
 
 
@@ -84,6 +114,9 @@ def _one(found: list[object]) -> tuple[Answer, float | None]:
             return MISSING, None
         case [{"metric": dict(labels), "value": [instant, str(value)]}]:
             return _reading(value, labels), _finite(instant)
+        case [{"value": [_, int() | float()]}]:
+            why = "has a number where Prometheus sends a text, so this is not its HTTP API"
+            return Unknown(Trouble.NOT_A_NUMBER, why, "is monitoring.url that of a Prometheus server?"), None
         case [_]:
             return Unknown(Trouble.NOT_A_NUMBER, "is a series without a single value", "is it a histogram?"), None
     return ambiguous(found), None

@@ -1,8 +1,10 @@
 """The Prometheus text format: one series for every selector."""
 
 import difflib
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from functools import partial
 from io import StringIO
 from itertools import islice
@@ -12,14 +14,19 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from retrain.core.records import Trouble, Unknown
-from retrain.effects.monitoring.readings import Answer, Reading, text_of, unparseable
+from retrain.effects.monitoring.readings import Answer, Reading, moment_of_epoch, text_of, unparseable
 
 if TYPE_CHECKING:
     from prometheus_client.samples import Sample
 
 _WHOLE = r"(?s)\s*([A-Za-z_:][A-Za-z0-9_:]*)?\s*(?:\{(.*)\})?\s*"
-_MATCHER = r"""(?sx)\s*(?P<label>[A-Za-z_][A-Za-z0-9_]*)\s*(?P<operator>=~|!~|!=|=)\s*
-    (?P<quote>["'])(?P<value>(?:(?!(?P=quote))[^\\]|\\.)*)(?P=quote)\s*(?:,\s*|$)"""
+_TEXT = r"""(?P<{0}q>["'])(?P<{0}>(?:(?!(?P={0}q))[^\\]|\\.)*)(?P={0}q)"""
+_MATCHER = (
+    rf"(?s)\s*(?:(?P<label>[A-Za-z_][A-Za-z0-9_]*)|{_TEXT.format('quoted')})"
+    rf"(?:\s*(?P<operator>=~|!~|!=|=)\s*{_TEXT.format('value')})?\s*(?:,\s*|$)"
+)
+"""A label matcher, or a quoted name alone, which is that of the metric (UTF-8 names, Prometheus 3)."""
+_PLAIN = r"[A-Za-z_][A-Za-z0-9_]*"
 _LONGEST = 256
 """Characters that a regular expression is tried on: it may go back over them many times, and nothing stops it then."""
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
@@ -53,14 +60,18 @@ def parse(text: str) -> Selector:
             'is not a series selector such as name{label="value"} '
             "(functions and arithmetic are PromQL, which needs monitoring.type: prometheus)"
         )
-    rest, matchers = (whole[2] or "").rstrip(), []
+    name, rest, matchers = whole[1], (whole[2] or "").rstrip(), []
     while rest:
         found = re.match(_MATCHER, rest)
-        if found is None:
+        if found is None or (found["operator"] is None and (found["label"] or name is not None)):
             raise ValueError(f'has no label matcher such as model="churn" at {rest}')
-        matchers.append((found["label"], _accepts(found["operator"], _unescaped(found["value"]))))
+        label = found["label"] or _unescaped(found["quoted"])
+        if found["operator"] is None:
+            name = label
+        else:
+            matchers.append((label, _accepts(found["operator"], _unescaped(found["value"]))))
         rest = rest[found.end() :]
-    return Selector(whole[1], tuple(matchers))
+    return Selector(name, tuple(matchers))
 
 
 def _accepts(operator: str, value: str) -> Callable[[str], bool]:
@@ -85,8 +96,17 @@ def _unescaped(text: str) -> str:
 
 def series(name: str, labels: Mapping[str, str]) -> str:
     """A series as a selector would name it, without empty labels."""
-    inside = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()) if value)
-    return f"{name}{{{inside}}}" if inside else name
+    inside = [
+        f"{_quoted(label)}={json.dumps(value, ensure_ascii=False)}" for label, value in sorted(labels.items()) if value
+    ]
+    if name and not re.fullmatch(_PLAIN, name.replace(":", "_")):
+        name, inside = "", [json.dumps(name, ensure_ascii=False), *inside]
+    return f"{name}{{{','.join(inside)}}}" if inside else name
+
+
+def _quoted(label: str) -> str:
+    """A label as PromQL writes it: in quotes where it is no plain name."""
+    return label if re.fullmatch(_PLAIN, label) else json.dumps(label, ensure_ascii=False)
 
 
 class _Found(Struct):
@@ -127,7 +147,8 @@ def _samples(text: str) -> Iterator["Sample"]:
     """Every sample of the text. Without its comments, for the parser renames what `# TYPE … counter` announces."""
     from prometheus_client.parser import text_string_to_metric_families
 
-    if text and not text.endswith("\n"):
+    text, end = _whole(text)
+    if text and not end and not text.endswith("\n"):
         raise ValueError("the last line has no end: the answer was cut off")
     lines = (line for line in StringIO(text, newline="\n") if not line.lstrip().startswith("#"))
     while some := "".join(islice(lines, _AT_ONCE)):
@@ -137,9 +158,17 @@ def _samples(text: str) -> Iterator["Sample"]:
             yield from family.samples
 
 
+def _whole(text: str) -> tuple[str, str]:
+    """The text before the end mark of OpenMetrics, and the mark; what follows it is not of the answer."""
+    found = re.search(r"(?m)^# EOF$", text)
+    return (text[: found.start()], found[0]) if found else (text, "")
+
+
 def _answer(found: _Found, name: str, names: set[str]) -> Answer:
     if found.count == 1:
-        return Reading(found.first[0].value, found.first[0].labels)
+        sample = found.first[0]
+        written_at = moment_of_epoch(float(sample.timestamp)) if sample.timestamp is not None else None
+        return Reading(sample.value, sample.labels, written_at if isinstance(written_at, datetime) else None)
     if found.count:
         listed = ", ".join(series(sample.name, sample.labels) for sample in found.first)
         return Unknown(Trouble.AMBIGUOUS, f"matches {found.count} series: {listed}", "narrow the selector to one")

@@ -15,18 +15,23 @@ from msgspec import Struct, field
 from retrain.core.records import Trouble, Unknown
 from retrain.effects.http import html_page
 
-_MILLISECONDS = 1e11
-"""Seconds beyond this are the year 5138, milliseconds beyond it the year 1973."""
+_UNITS = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6), (1e20, 1e9))
+"""Below the first number of each pair an epoch is in seconds, milli-, micro- or nanoseconds.
+
+Seconds beyond 1e11 are the year 5138, milliseconds beyond it the year 1973.
+"""
 _DIGITS = 300
 """Above these a whole number is beyond every float."""
-_A_TIME = "epoch seconds or ISO 8601 are needed"
+_A_TIME = "an epoch (s, ms, µs or ns) or ISO 8601 is needed"
 
 
 class Reading(Struct, frozen=True):
-    """One value as the endpoint gave it, a plain JSON value, and the labels of its series."""
+    """One value as the endpoint gave it, a plain JSON value, the labels of its series, and when it was written."""
 
     value: object
     labels: Mapping[str, str] = field(default_factory=dict)
+    written_at: datetime | None = None
+    warnings: tuple[str, ...] = ()
 
 
 Answer = Reading | Unknown
@@ -65,18 +70,22 @@ def _finite(value: float) -> float | Unknown:
 
 
 def moment(answer: Answer) -> datetime | Unknown:
-    """The moment of an answer in UTC: epoch seconds, or ISO 8601 (UTC where it names no zone)."""
+    """The moment of an answer in UTC: an epoch in s, ms, µs or ns, or ISO 8601 (UTC where it names no zone)."""
     if isinstance(answer, Reading) and isinstance(answer.value, str):
         return _iso(answer.value)
-    seconds = number(answer)
-    if isinstance(seconds, Unknown):
-        return seconds
+    epoch = number(answer)
+    return epoch if isinstance(epoch, Unknown) else moment_of_epoch(epoch)
+
+
+def moment_of_epoch(epoch: float) -> datetime | Unknown:
+    """The moment of an epoch in seconds, milli-, micro- or nanoseconds."""
+    unit = next((unit for most, unit in _UNITS if abs(epoch) <= most), None)
     try:
-        if abs(seconds) <= _MILLISECONDS:
-            return datetime.fromtimestamp(seconds, UTC)
+        if unit is not None:
+            return datetime.fromtimestamp(epoch / unit, UTC)
     except (ValueError, OverflowError, OSError):
-        return Unknown(Trouble.NOT_A_NUMBER, f"is {seconds:.15g}, before the calendar begins", _A_TIME)
-    return Unknown(Trouble.NOT_A_NUMBER, f"is {seconds:.15g}, milliseconds perhaps", _A_TIME)
+        pass
+    return Unknown(Trouble.NOT_A_NUMBER, f"is {epoch:.15g}, which is no time of this calendar", _A_TIME)
 
 
 def _iso(text: str) -> datetime | Unknown:

@@ -1,16 +1,16 @@
 """One look at the monitoring endpoint: the configured queries → Snapshot."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from datetime import datetime
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
 from retrain.config.schema import Monitoring, MonitorType
 from retrain.config.secrets import Secrets, credentials
 from retrain.core.records import OF_THE_ANSWER, Counts, Signal, Snapshot, Unknown
-from retrain.core.text import one_line
+from retrain.core.text import one_line, shell_text
 from retrain.effects import http
 from retrain.effects.monitoring.readings import Answer, Reading, identifier, moment, number
 from retrain.errors import ConfigError
@@ -18,8 +18,6 @@ from retrain.errors import ConfigError
 T = TypeVar("T")
 _UNNAMED = frozenset({"__name__", "job", "instance"})
 """Labels that name the scrape, not the reading."""
-_UNSAFE = r"[^\w .,:/@+=%-]"
-"""What a shell or make may take for more than text: a recipe that echoes the reason must not run what a label says."""
 
 Work = Callable[[http.Client, MutableMapping[str, Answer]], None]
 """Puts the answer to each query into the mapping, as soon as it is there."""
@@ -52,7 +50,7 @@ def snapshot_of(
     counts, window = monitoring.counts, value(monitoring.window, identifier)
     return Snapshot(
         fetched_at=now,
-        f1=value(monitoring.f1, number),
+        f1=_scaled(value(monitoring.f1, number), monitoring.scale),
         drift=value(monitoring.drift, number),
         f1_observed_at=value(monitoring.observed_at.f1, moment),
         drift_observed_at=value(monitoring.observed_at.drift, moment),
@@ -61,7 +59,32 @@ def snapshot_of(
         positives=value(monitoring.positives, number),
         counts=counts_of([value(query, number) for query in (counts.tp, counts.fp, counts.fn)]) if counts else None,
         labels=_labels(monitoring, answers, scrub),
+        written_at=_written_at(monitoring, answers),
+        warnings=_warnings(answers, scrub),
     )
+
+
+def _scaled(f1: float | Unknown | None, scale: float) -> float | Unknown | None:
+    """F1 as a share; rounded, so that 57 % of a scale of 0.01 equals a threshold of 0.57."""
+    return round(f1 * scale, 12) if isinstance(f1, float) and scale != 1 else f1
+
+
+def _written_at(monitoring: Monitoring, answers: Mapping[str, Answer]) -> dict[str, datetime]:
+    """When the number of each signal was written, where its window has no query and the answer says so itself."""
+    own = monitoring.observed_at
+    asked = {Signal.F1: (monitoring.f1, own.f1), Signal.DRIFT: (monitoring.drift, own.drift)}
+    found = {str(signal): answers.get(query) for signal, (query, window) in asked.items() if query and window is None}
+    return {
+        signal: answer.written_at
+        for signal, answer in found.items()
+        if isinstance(answer, Reading) and answer.written_at is not None
+    }
+
+
+def _warnings(answers: Mapping[str, Answer], scrub: Callable[[str], str]) -> tuple[str, ...]:
+    """What the endpoint warns of besides its numbers, each once."""
+    every = (warning for answer in answers.values() if isinstance(answer, Reading) for warning in answer.warnings)
+    return tuple(dict.fromkeys(one_line(scrub(each)) for each in every))
 
 
 def named(unknown: Unknown, query: str, where: str, scrub: Callable[[str], str]) -> Unknown:
@@ -85,7 +108,9 @@ def scrubber(secrets: Secrets, url: str) -> Callable[[str], str]:
 def bounds_of(monitoring: Monitoring) -> http.Bounds:
     """What the endpoint is sent, and what it may take."""
     limits = monitoring.timeout, monitoring.max_body, monitoring.retries
-    return http.Bounds(*limits, monitoring.headers, monitoring.ca_file)
+    trust = http.Trust(monitoring.ca_file, monitoring.cert_file, monitoring.key_file)
+    identified = bool(monitoring.headers or any(credentials(monitoring.url)) or urlsplit(monitoring.url).query)
+    return http.Bounds(*limits, monitoring.headers, trust, identified)
 
 
 def queries(monitoring: Monitoring) -> dict[str, str]:
@@ -132,7 +157,12 @@ def _document(url: str, queries: Iterable[str], read: Callable[[bytes], Mapping[
 
     def work(client: http.Client, answers: MutableMapping[str, Answer]) -> None:
         body = client.get(url)
-        answers.update(dict.fromkeys(queries, body) if isinstance(body, Unknown) else read(body))
+        if isinstance(body, Unknown):
+            answers.update(dict.fromkeys(queries, body))
+            return
+        for query, answer in read(body).items():
+            is_dated = isinstance(answer, Unknown) or answer.written_at is not None
+            answers[query] = answer if is_dated else replace(answer, written_at=client.written_at)
 
     return work
 
@@ -165,5 +195,5 @@ def _labels(monitoring: Monitoring, answers: Mapping[str, Answer], scrub: Callab
             labels = sorted((name, text) for name, text in answer.labels.items() if text and name not in _UNNAMED)
             if labels:
                 shown = one_line(scrub(", ".join(f"{name}={text}" for name, text in labels)))
-                found[str(signal)] = re.sub(_UNSAFE, "_", shown)
+                found[str(signal)] = shell_text(shown)
     return found
