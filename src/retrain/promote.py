@@ -7,6 +7,8 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
+from retrain.config import Config
+from retrain.config.schema import HoldoutKind
 from retrain.context import Context
 from retrain.core import explain
 from retrain.core.decide import barrier
@@ -276,6 +278,7 @@ def _score(context: Context, contest: Contest, options: Options) -> tuple[Tally,
             models=models,
             known_challenger=contest.rows[0],
             known_champion=contest.rows[1],
+            aside=aside(context.config),
             scrub=context.secrets.scrub,
         )
     except RetrainError as error:
@@ -293,20 +296,23 @@ def _score(context: Context, contest: Contest, options: Options) -> tuple[Tally,
 def _refusal(context: Context, past: Past, contest: Contest, judged: Judged) -> NotJudged | None:
     """Why leakage forbids this verdict; None where it does not, or is not checked."""
     most, challenger = context.config.promotion.max_leakage, contest.challenger
-    if context.config.training.data is None:
-        return None
     side = seen_by(judged.leaked, judged.verdict.rows, most)
     if side is not None:
         seen = explain.leakage(side, judged.leaked, judged.verdict.rows, most)
         remedy = "keep the holdout out of the training data and train anew, or take a fresh holdout"
         return NotJudged(challenger, f"refused: {seen} ({remedy})", _basis(context, contest.challenger, contest.rows))
-    if judged.leaked.challenger is None and challenger in past.trained:
+    if context.config.training.data is not None and judged.leaked.challenger is None and challenger in past.trained:
         why = (
             f"it is not known on which rows challenger {short(challenger)} was trained, so the holdout may be among"
             " them: training.data was not set, or could not be read, when its training ended (train anew)"
         )
         return NotJudged(challenger, f"refused: {why}", UNKNOWN_ROWS)
     return None
+
+
+def aside(config: Config) -> tuple[str, ...]:
+    """The columns of the holdout that are no features: the time of the log."""
+    return (config.monitor.timestamp,) if isinstance(config.promotion.holdout, HoldoutKind) else ()
 
 
 def question(context: Context) -> str:
@@ -329,9 +335,14 @@ def stamp_of(*paths: Path | None) -> str:
 def _rows(context: Context, challenger: str, champion: str | None) -> Rows:
     """The files with the hashes of the rows that both were trained on, where leakage is checked and they are known."""
     models = context.config.models
-    if context.config.training.data is None:
+    if not _checks_leakage(context.config):
         return None, None
     return registry.rows_of(models, challenger), registry.rows_of(models, champion) if champion is not None else None
+
+
+def _checks_leakage(config: Config) -> bool:
+    """Whether rows of trainings are known: those of training.data, or those that were taken from the log."""
+    return config.training.data is not None or config.promotion.holdout is HoldoutKind.FRESH
 
 
 def _basis(context: Context, challenger: str, rows: Rows) -> str:
@@ -436,7 +447,7 @@ def _notes(context: Context, past: Past, contest: Contest, judged: Judged, wins:
     config, leaked, rows = context.config, judged.leaked, judged.verdict.rows
     if contest.champion is not None and judged.champion is None:
         yield Row("champion", "could not be scored, so nothing was compared with it")
-    if config.training.data is not None:
+    if _checks_leakage(config):
         most = config.promotion.max_leakage
         if (side := seen_by(leaked, rows, most)) is not None:
             yield Row("warning", explain.leakage(side, leaked, rows, most))

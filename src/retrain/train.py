@@ -7,9 +7,11 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from retrain.config import Config
+from retrain.config.schema import HoldoutKind
 from retrain.context import Context
 from retrain.core.events import Checked, TrainingFinished, TrainingStarted
 from retrain.core.past import TRAINING, Past, incident_of
@@ -17,7 +19,7 @@ from retrain.core.records import Outcome, Reason, Run
 from retrain.core.text import duration, shell_text, short
 from retrain.effects import evaluation, files, lock, registry, training
 from retrain.effects.journal import Journal
-from retrain.errors import RetrainError, Stopped
+from retrain.errors import RetrainError, Stopped, file_errors
 
 
 def train(  # noqa: PLR0913, PLR0917  (what was seen, why it trains, and what it holds)
@@ -41,10 +43,10 @@ def train(  # noqa: PLR0913, PLR0917  (what was seen, why it trains, and what it
     held.inherited = True
     lock.describe(lock_fd, "training")
     before = files.stamp(config.models.challenger)
-    ended = _run(context, run_id, why, lock_fd, echo)
+    ended, given = _run(context, run_id, why, lock_fd, echo)
     is_new = files.stamp(config.models.challenger) not in (None, before)
-    run = _run_of(context, run_id, ended, checked, journal.past(), is_new=is_new)
-    run, stopped = _with_rows_remembered(config, run)
+    run = _run_of(context, run_id, ended, given, checked, journal.past(), is_new=is_new)
+    run, stopped = _with_rows_remembered(config, run, given)
     succeeded, now = run.outcome is Outcome.SUCCEEDED, context.clock()
     incident = incident_of(TRAINING, f"{run.outcome} {run.exit_code}")
     news = succeeded or journal.past().is_news(incident, now, config.notifications.repeat_after)
@@ -62,6 +64,13 @@ def train(  # noqa: PLR0913, PLR0917  (what was seen, why it trains, and what it
     return run, news
 
 
+class Given(Struct, frozen=True):
+    """The file of the rows that a training was given; None where it takes its own, and `why` that is so."""
+
+    rows: Path | None = None
+    why: str = ""
+
+
 def environment_of(context: Context, run_id: str, reason: str) -> dict[str, str]:
     """The environment that the training command gets in this run."""
     challenger = context.config.models.challenger
@@ -71,28 +80,65 @@ def environment_of(context: Context, run_id: str, reason: str) -> dict[str, str]
         "RETRAIN_CHALLENGER": str(challenger),
         "RETRAIN_REFERENCE": str(registry.reference_beside(challenger)),
     }
+    holdout, rows = context.config.promotion.holdout, registry.training_beside(challenger)
+    if holdout is HoldoutKind.FRESH:
+        extra["RETRAIN_HOLDOUT"] = str(registry.holdout_beside(challenger))
+    if isinstance(holdout, HoldoutKind) and rows.is_file():
+        extra["RETRAIN_TRAINING"] = str(rows)
     return training.environment(context.environ, context.secrets.variables, context.config.training, extra)
 
 
 def _run(
     context: Context, run_id: str, reason: str, lock_fd: int, echo: Callable[[bytes], None] | None
-) -> training.Ended:
-    """What came of the command. What keeps it from starting at all is its problem, too."""
-    config = context.config
-    environment = environment_of(context, run_id, reason)
+) -> tuple[training.Ended, Given]:
+    """What came of the command, and the rows that it was given. What keeps it from starting is its problem, too."""
+    config, given = context.config, Given()
     try:
         registry.prepare(config.models)
-        return training.run(config.training, environment, context.log_of(run_id), lock_fd, echo, context.secrets.scrub)
+        given = _give(context)
+        environment, log = environment_of(context, run_id, reason), context.log_of(run_id)
+        return training.run(config.training, environment, log, lock_fd, echo, context.secrets.scrub), given
     except RetrainError as error:
-        return training.Ended(None, 0.0, timed_out=False, signal=None, tail=(), problem=str(error))
+        problem, signal = str(error), None
+    except Stopped as stopped:  # while its rows were taken from the log
+        problem, signal = None, stopped.number
+    return training.Ended(None, 0.0, timed_out=False, signal=signal, tail=(), problem=problem), given
 
 
-def _run_of(  # noqa: PLR0913  (what the command did, and what there was before)
-    context: Context, run_id: str, ended: training.Ended, checked: Checked, past: Past, *, is_new: bool
+def _give(context: Context) -> Given:
+    """Take the rows for this training from the log, and those that it is judged on, where the holdout is no file."""
+    config, now = context.config, context.clock()
+    log, challenger, kind = config.monitor.log, config.models.challenger, config.promotion.holdout
+    if isinstance(kind, Path):
+        return Given()
+    rows, left_out = registry.training_beside(challenger), registry.holdout_beside(challenger)
+    with file_errors(challenger.parent):
+        rows.unlink(missing_ok=True)
+        left_out.unlink(missing_ok=True)
+    if not log.is_file():
+        return Given(why=f"there is no {log} (monitor.log) to take them from")
+    serving = registry.served(config.models)
+    known = registry.rows_of(config.models, serving.version) if serving is not None and serving.version else None
+    taken = evaluation.cut(
+        config,
+        now,
+        training=rows,
+        holdout=left_out if kind is HoldoutKind.FRESH else None,
+        known_champion=known,
+        scrub=context.secrets.scrub,
+    )
+    if rows.is_file():
+        return Given(rows)
+    few = f"{taken.labelled:,} labelled rows in complete windows, and half of those that are new to the champion"
+    return Given(why=f"{log} (monitor.log) has {few} are fewer than promotion.fresh.min_rows")
+
+
+def _run_of(  # noqa: PLR0913, PLR0917  (what the command did, and what there was before)
+    context: Context, run_id: str, ended: training.Ended, given: Given, checked: Checked, past: Past, *, is_new: bool
 ) -> Run:
     """The run: it has succeeded when its command exited 0 and a new challenger can be kept."""
     log, command = str(context.log_of(run_id)), " ".join(context.config.training.command)
-    outcome, version, problem = _outcome(context.config, ended, checked.served, past.banned, is_new=is_new)
+    outcome, version, problem = _outcome(context.config, ended, given, checked.served, past.banned, is_new=is_new)
     message = f"trained in {duration(timedelta(seconds=ended.seconds))}, challenger {short(version or '')}"
     if problem:
         quoted = f": {' | '.join(ended.tail)}" if ended.tail else ""
@@ -100,8 +146,8 @@ def _run_of(  # noqa: PLR0913  (what the command did, and what there was before)
     return Run(run_id, outcome, ended.exit_code, ended.seconds, version, log, message)
 
 
-def _outcome(
-    config: Config, ended: training.Ended, served: str | None, banned: Collection[str], *, is_new: bool
+def _outcome(  # noqa: PLR0913  (what the command did, and what there was before)
+    config: Config, ended: training.Ended, given: Given, served: str | None, banned: Collection[str], *, is_new: bool
 ) -> tuple[Outcome, str | None, str]:
     """How the training ended, the version of the challenger that is now kept, and what went wrong, as a clause."""
     took, artifact = duration(timedelta(seconds=ended.seconds)), config.models.challenger
@@ -116,6 +162,10 @@ def _outcome(
     nothing = Outcome.NO_CHALLENGER, None
     if not is_new:
         return *nothing, f"exited 0 but left no new {artifact}"
+    holdout = registry.holdout_beside(artifact)
+    if config.promotion.holdout is HoldoutKind.FRESH and not holdout.is_file():
+        why = given.why or "where the rows were that it has to leave out"
+        return *nothing, f"left no rows at RETRAIN_HOLDOUT, {holdout}, to be judged on: {why}"
     try:
         if artifact.is_file() and artifact.stat().st_size == 0:
             return *nothing, f"left an empty {artifact}"
@@ -129,23 +179,31 @@ def _outcome(
     return Outcome.SUCCEEDED, version, ""
 
 
-def _with_rows_remembered(config: Config, run: Run) -> tuple[Run, int | None]:
+def _with_rows_remembered(config: Config, run: Run, given: Given) -> tuple[Run, int | None]:
     """Keep the hashes of the training rows with the challenger; the message of the run says where that failed.
 
     Also returns the signal that ended the reading of them: the training itself has succeeded all the same.
     """
-    if config.training.data is None or run.challenger is None:
+    kind, data = config.promotion.holdout, config.training.data
+    if data is None and kind is HoldoutKind.FRESH:
+        data = given.rows
+    if run.challenger is None:
         return run, None
     stopped, why = None, ""
     try:
         registry.forget_rows(config.models, run.challenger)
+        if data is None:
+            return run, None
+        own = registry.holdout_of(config.models, run.challenger) if kind is HoldoutKind.FRESH else data
+        promotion = replace(config.promotion, holdout=kind if isinstance(kind, Path) else own)
         with tempfile.TemporaryDirectory(prefix="retrain-") as directory:
             hashes = Path(directory) / "rows.parquet"
-            evaluation.remember_rows(config.training.data, config.promotion, hashes, config.training.directory)
+            evaluation.remember_rows(data, promotion, hashes, config.training.directory)
             registry.keep_rows(config.models, run.challenger, hashes)
     except Stopped as signal:
         stopped, why = signal.number, f"retrain was sent signal {signal.number}"
     except (RetrainError, OSError) as error:
         why = str(error)
-    unknown = f" (its training rows are not known, so promote will refuse it: {why})" if why else ""
+    then = "promote will refuse it" if config.training.data is not None else "leakage will not be checked"
+    unknown = f" (its training rows are not known, so {then}: {why})" if why else ""
     return replace(run, message=run.message + unknown), stopped

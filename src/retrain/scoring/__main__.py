@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from retrain.scoring.plan import Comparison, Send, TrainingRows, UnusableError, limit, or_end
+from retrain.scoring.plan import Arrival, Comparison, Cut, Send, TrainingRows, UnusableError, limit, or_end
 
 
 def main() -> None:
@@ -38,11 +38,15 @@ def main() -> None:
 def done(request: dict[str, Any], send: Send) -> dict[str, Any]:
     """The answer to the job that `request` names; its other keys are the fields of a plan."""
     # Here, and not above: these imports take a second, in which the controller may already have ended.
-    from retrain.scoring import controls, count, rows
+    from retrain.scoring import controls, count, cut, rows
 
     match request.pop("job"):
         case "rows":
             return {"rows": rows.recorded(TrainingRows(**request), send)}
+        case "cut":
+            return cut.fresh(Cut(**request), send)
+        case "arrived":
+            return cut.arrived(Arrival(**request), send)
         case "controls":
             return controls.made(Comparison(**request), send)
         case _:

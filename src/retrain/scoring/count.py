@@ -159,7 +159,9 @@ def _part(plan: Comparison, fractional: bool, chunk: pd.DataFrame, send: Send) -
         if path is not None:
             send({"at": side})
             with blamed(side, path):
-                predictions[-1] = models.predict(path, plan.trusted, features, fractional, plan.group)
+                predictions[-1] = models.predict(
+                    path, plan.trusted, features, fractional, [*plan.aside, plan.group or ""]
+                )
     send({"at": "holdout"})
     triples: list[Triple] = list(zip(truth, *predictions, strict=True))
     by_slice = {column: names(chunk[column]) for column in plan.slices}

@@ -17,20 +17,24 @@ from retrain.tables.values import labels
 
 
 def predict(
-    path: str, trusted: Sequence[str] | None, features: pd.DataFrame, fractional: bool, group: str | None = None
+    path: str,
+    trusted: Sequence[str] | None,
+    features: pd.DataFrame,
+    fractional: bool,
+    aside: Sequence[str] = (),
 ) -> list[Label]:
     """The class label that the model gives to each row.
 
-    The column `group` says which rows belong together: only a model that was fitted on it by name is given it.
     `trusted` are types that a skops file may have besides skops' own; where that is None the model is a joblib file.
-    `fractional` says that the holdout's own labels have decimals. FileError where the model cannot be loaded,
-    raises, or returns something that is not one label a row.
+    `fractional` says that the holdout's own labels have decimals, `aside` are columns that only a model is given
+    which was fitted on them by name. FileError where the model cannot be loaded, raises, or returns something that is
+    not one label a row.
     """
     model = _loaded(path, None if trusted is None else tuple(trusted))
     if not callable(getattr(model, "predict", None)):
         kind = f"{type(model).__module__}.{type(model).__qualname__}".removeprefix("builtins.")
         raise FileError(f"holds a {kind}, which has no predict method: save the fitted model itself")
-    inputs = _inputs(model, features, group)
+    inputs = _inputs(model, features, aside)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as "fitted without feature names"
@@ -82,13 +86,13 @@ def _sparing(act: Callable[[], Any]) -> Any:
         raise
 
 
-def _inputs(model: Any, features: pd.DataFrame, group: str | None) -> pd.DataFrame:
-    """The columns the model was fitted on, in that order; every column but `group` where it does not name them."""
+def _inputs(model: Any, features: pd.DataFrame, aside: Sequence[str]) -> pd.DataFrame:
+    """The columns the model was fitted on, in that order; where it does not name them, every one but those `aside`."""
     try:
         fitted = getattr(model, "feature_names_in_", None)
     except Exception as error:
         raise FileError(f"cannot give its feature_names_in_: {brief(error)}") from error
-    names = [name for name in features.columns if name != group] if fitted is None else [str(name) for name in fitted]
+    names = [str(name) for name in (features.columns.difference(list(aside), sort=False) if fitted is None else fitted)]
     missing = [name for name in names if name not in features.columns]
     if missing:
         shown = ", ".join(map(repr, missing[:10])) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")

@@ -18,7 +18,7 @@ from retrain.tables import CHUNK, FileError
 Answer = TypeVar("Answer")
 Send = Callable[[dict[str, Any]], None]
 """Sends a message to the controller."""
-Side = Literal["champion", "challenger", "holdout", "training data", "training rows"]
+Side = Literal["champion", "challenger", "holdout", "training data", "training rows", "log"]
 Triple = tuple[Label, Label | None, Label | None]
 """Truth, the champion's prediction, the challenger's; None without such a model."""
 
@@ -36,6 +36,8 @@ class Comparison(Plan, frozen=True, kw_only=True):
     """Two models; the columns whose values slice the holdout; the files of rows that each side was trained on.
 
     Rows with the same value in the column `group` belong together (without it, rows that are equal in all columns).
+    A model that names no columns does not get those in `aside`.
+
     Without a challenger, controls are made from the champion's predictions. `trusted` are the types that skops files
     may have besides skops' own; where it is None, the models are joblib files.
     """
@@ -46,6 +48,7 @@ class Comparison(Plan, frozen=True, kw_only=True):
     jobs: int = 1
     slices: Sequence[str] = ()
     group: str | None = None
+    aside: Sequence[str] = ()
     known_challenger: str | None = None
     known_champion: str | None = None
 
@@ -55,6 +58,41 @@ class TrainingRows(Plan, frozen=True, kw_only=True):
 
     data: str
     into: str
+
+
+class LogRows(Plan, frozen=True, kw_only=True):
+    """A log of predictions, some rows of which are written to `holdout`; its columns, and its windows in seconds.
+
+    `now` is the time in epoch seconds.
+    """
+
+    log: str
+    timestamp: str
+    label: str
+    prediction: str
+    window: float
+    now: float
+    windows: int
+    min_rows: int
+
+
+class Cut(LogRows, frozen=True, kw_only=True):
+    """Rows for a training, since a time (epoch seconds), and those that are left out of it.
+
+    `known_champion` is the file of the rows that the champion was trained on: none of these is left out.
+    """
+
+    training: str
+    share: float
+    since: float
+    group: str | None = None
+    known_champion: str | None = None
+
+
+class Arrival(LogRows, frozen=True, kw_only=True):
+    """Rows after a time (epoch seconds)."""
+
+    after: float
 
 
 class UnusableError(Exception):

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
@@ -16,6 +17,8 @@ from retrain.scoring.plan import Comparison, Send, Side, TrainingRows, blamed
 from retrain.tables import FileError
 from retrain.tables.hashing import Hashes, alike, of_rows
 from retrain.tables.read import Table, brief, columns, shown
+
+Mask = npt.NDArray[np.bool_]
 
 HASHING = b"1"
 """Raised when the same row gets another hash: the rows of older files would be found nowhere."""
@@ -70,7 +73,7 @@ def leaked(plan: Comparison, chunk: pd.DataFrame) -> Counter[Side]:
             names, known = _known(side, path)
         if names not in hashes:
             hashes[names] = _hashes(chunk, names)
-        found[side] = _among(known, hashes[names])
+        found[side] = int(_are_among(known, hashes[names]).sum())
     return found
 
 
@@ -78,6 +81,17 @@ def listed(plan: Comparison, total: Counter[Side]) -> dict[str, int | None]:
     """The rows that each side has seen; None where its rows are not known."""
     sides: tuple[Side, ...] = ("challenger", "champion")
     return {side: total[side] if side in _files(plan) else None for side in sides}
+
+
+def known(path: str | None, frame: pd.DataFrame) -> Mask:
+    """Whether a model was trained on each row, by the file of its rows; on none where that cannot be used."""
+    try:
+        names, hashes = _known("champion", path) if path is not None else ((), np.array([], np.uint64))
+    except FileError:
+        names = ()
+    if not names or not set(names) <= set(frame.columns):
+        return np.zeros(len(frame), bool)
+    return _are_among(hashes, _hashes(frame, names))
 
 
 def _files(plan: Comparison) -> dict[Side, str]:
@@ -122,9 +136,9 @@ def _check(side: Side, path: str, holdout: str) -> None:
         )
 
 
-def _among(known: Hashes, hashes: Hashes) -> int:
-    """How many of the rows are known."""
-    return int(np.sum(np.searchsorted(known, hashes, "right") > np.searchsorted(known, hashes, "left")))
+def _are_among(known: Hashes, hashes: Hashes) -> Mask:
+    """Which of the rows are known."""
+    return np.searchsorted(known, hashes, "right") > np.searchsorted(known, hashes, "left")
 
 
 @functools.cache

@@ -44,7 +44,7 @@ def appended(file: BinaryIO, position: Position) -> Iterator[Piece]:
     block = b""
     while read := file.read(_PIECE):
         block += read
-        end = _complete(block)
+        end = complete(block)
         if end == 0 and len(block) > _LONGEST_LINE:
             raise FileError(f"no line ends within {len(block)} bytes: this is not a CSV")
         if end == 0:
@@ -59,7 +59,7 @@ def appended(file: BinaryIO, position: Position) -> Iterator[Piece]:
         raise FileError("it has no header line yet")
 
 
-def _complete(block: bytes) -> int:
+def complete(block: bytes) -> int:
     """The length of the complete records; a line end inside a quoted text ends none, unless the text is endless."""
     last = end = block.rfind(b"\n") + 1
     inside = block.count(b'"', 0, end) % 2

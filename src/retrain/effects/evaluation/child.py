@@ -23,7 +23,7 @@ from retrain.core.text import last_lines, one_line, size
 from retrain.effects.process import Process, end, exit_code, start, until
 from retrain.errors import RetrainError
 
-Side = Literal["champion", "challenger", "holdout", "training data", "training rows"]
+Side = Literal["champion", "challenger", "holdout", "training data", "training rows", "log"]
 Plan = Mapping[str, Any]
 
 _GRACE_SECONDS = 3.0
@@ -222,6 +222,8 @@ def _late(plan: Plan, at: Side | None, timeout: timedelta) -> RetrainError:
     late = f"was ended after promotion.timeout ({timeout.total_seconds():g} s){where}"
     if plan["job"] == "rows":
         return RetrainError(f"remembering the rows of {plan['data']} {late}", "raise promotion.timeout")
+    if at == "log":
+        return RetrainError(f"taking rows from {plan['log']} {late}", "raise promotion.timeout")
     jobs = " or promotion.jobs" if plan["job"] == "compare" else ""
     remedy = f"raise promotion.timeout{jobs}, or repair a model that hangs"
     return RetrainError(f"scoring on {plan['holdout']} {late}", remedy)
@@ -259,7 +261,7 @@ def _memory_remedy(why: str, promotion: Promotion, plan: Plan, memory: int | Non
     else:
         free = f"the {size(memory)} that were free" if memory is not None else "what is free, which is not known"
         remedy = f"free some memory, since promotion.max_memory is null and so the limit is {free}"
-    whole = any(str(plan.get(file)).endswith(".csv") for file in ("holdout", "data"))
+    whole = any(str(plan.get(file)).endswith(".csv") for file in ("holdout", "data", "log"))
     parquet = ", or store the rows as Parquet, for a CSV is read whole" if whole else ""
     return f"out of memory? {remedy}, or repair a model that takes too much{parquet}"
 

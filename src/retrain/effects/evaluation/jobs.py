@@ -1,12 +1,32 @@
 """What the scoring child is asked: to compare two models, to remember rows, to try the gate."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from retrain.config.schema import Models, Promotion
+from msgspec import Struct
+from msgspec.structs import replace
+
+from retrain.config.schema import Config, Models, Promotion
 from retrain.core.verdicts import Cell, Groups, Leaked, Slice, Tally
 from retrain.effects.evaluation.child import Plan, carry_out, garbled
+
+
+class Taken(Struct, frozen=True):
+    """Rows of the log: those left out of a training, those that it gets, and the labelled ones of complete windows."""
+
+    left_out: int
+    training: int
+    labelled: int
+
+
+class Arrived(Struct, frozen=True):
+    """The labelled rows after a training, and the whole windows among theirs; whether that is enough."""
+
+    rows: int
+    windows: int
+    complete: bool
 
 
 def compare(  # noqa: PLR0913  (the files of training rows belong to the versions that are compared)
@@ -19,15 +39,17 @@ def compare(  # noqa: PLR0913  (the files of training rows belong to the version
     models: Models,
     known_challenger: Path | None = None,
     known_champion: Path | None = None,
+    aside: Sequence[str] = (),
     scrub: Callable[[str], str] = str,
 ) -> Tally:
     """The tally of both models on the configured holdout; `champion` is None where nothing is served yet.
 
     `directory` is where the models' own modules are importable from. `progress` is called with the share of
     rows done. `models` says in which format they are, and what is trusted. `known_…` are files from `remember_rows`,
-    of the data that each side was trained on. `scrub` takes secrets out of what the models print. Raises Unscorable
-    where the champion, the challenger, the holdout or such a file cannot be used, and RetrainError where the scoring
-    cannot start or does not end within `promotion.timeout`.
+    of the data that each side was trained on. `aside` are columns that only a model is given which names them. `scrub`
+    takes secrets out of what the models print. Raises Unscorable where the champion, the challenger, the holdout or
+    such a file cannot be used, and RetrainError where the scoring cannot start or does not end within
+    `promotion.timeout`.
     """
     plan = _plan(
         "compare",
@@ -40,6 +62,7 @@ def compare(  # noqa: PLR0913  (the files of training rows belong to the version
         group=promotion.group,
         known_challenger=known_challenger,
         known_champion=known_champion,
+        aside=list(aside),
     )
     answer = carry_out(plan, promotion, directory, progress, scrub)
     with garbled():
@@ -58,6 +81,60 @@ def remember_rows(data: Path, promotion: Promotion, into: Path, directory: Path)
         return int(answer["rows"])
 
 
+def cut(  # noqa: PLR0913  (the log, what is cut from it, and where that goes)
+    config: Config,
+    now: datetime,
+    *,
+    training: Path,
+    holdout: Path | None,
+    known_champion: Path | None = None,
+    scrub: Callable[[str], str] = str,
+) -> Taken:
+    """What was taken from the log: the rows for a training, now in one file, and those left out of it in another.
+
+    Without `holdout` nothing is left out. Where the log has too few rows, no file is written. `known_champion` is the
+    file from `remember_rows` about the champion, none of whose rows is left out. Raises Unscorable where the log
+    cannot be used, and RetrainError as `compare` does.
+    """
+    fresh, history = config.promotion.fresh, config.training.history
+    plan = _log_plan(
+        "cut",
+        config,
+        now,
+        holdout=holdout or training,
+        windows=fresh.windows,
+        min_rows=fresh.min_rows,
+        training=training,
+        share=fresh.share if holdout is not None else 0.0,
+        since=(now - history).timestamp() if history is not None else 0.0,
+        known_champion=known_champion,
+        group=config.promotion.group,
+    )
+    answer = carry_out(plan, config.promotion, config.training.directory, lambda _share: None, scrub)
+    with garbled():
+        return Taken(int(answer["rows"]), int(answer["training"]), int(answer["labelled"]))
+
+
+def arrived(config: Config, after: datetime, now: datetime, into: Path) -> Arrived:
+    """The first labelled rows of the log after this time; once they are complete they are in the file `into`.
+
+    Raises as `cut` does.
+    """
+    live = config.promotion.live
+    plan = _log_plan(
+        "arrived",
+        config,
+        now,
+        holdout=into,
+        windows=live.windows,
+        min_rows=live.min_rows,
+        after=after.timestamp(),
+    )
+    answer = carry_out(plan, config.promotion, config.training.directory, lambda _share: None)
+    with garbled():
+        return Arrived(int(answer["rows"]), int(answer["windows"]), bool(answer["complete"]))
+
+
 def controls(  # noqa: PLR0913  (as those of compare)
     champion: Path | None,
     promotion: Promotion,
@@ -65,6 +142,7 @@ def controls(  # noqa: PLR0913  (as those of compare)
     progress: Callable[[float], None],
     *,
     models: Models,
+    aside: Sequence[str] = (),
     scrub: Callable[[str], str] = str,
 ) -> Mapping[str, Tally]:
     """Tallies against the champion of "itself", of its own predictions "shuffled" over the rows, and of "always x".
@@ -79,6 +157,7 @@ def controls(  # noqa: PLR0913  (as those of compare)
         trusted=_trusted(models),
         slices=list(promotion.slices),
         group=promotion.group,
+        aside=list(aside),
     )
     answer = carry_out(plan, promotion, directory, progress, scrub)
     with garbled():
@@ -86,6 +165,14 @@ def controls(  # noqa: PLR0913  (as those of compare)
             name: Tally(_cells(cells, champion is not None), answer["holdout"])
             for name, cells in answer["controls"].items()
         }
+
+
+def _log_plan(job: str, config: Config, now: datetime, *, holdout: Path, **fields: Any) -> Plan:
+    """What the child is asked about the log."""
+    monitor = config.monitor
+    fields |= {name: getattr(monitor, name) for name in ("log", "timestamp", "label", "prediction")}
+    fields |= {"window": monitor.window.total_seconds(), "now": now.timestamp()}
+    return _plan(job, replace(config.promotion, holdout=holdout), **fields)
 
 
 def _plan(job: str, promotion: Promotion, **fields: Any) -> Plan:

@@ -1,0 +1,164 @@
+"""The log of predictions → the rows that a training gets, and those that its challenger is judged on."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+
+from retrain.scoring import rows
+from retrain.scoring.plan import Arrival, Cut, LogRows, Send, blamed
+from retrain.tables import FileError
+from retrain.tables.hashing import Hashes, of_rows, of_values
+from retrain.tables.log import Log
+from retrain.tables.read import brief
+from retrain.tables.values import seconds
+
+Mask = npt.NDArray[np.bool_]
+Index = npt.NDArray[np.float64]
+
+MOST = 0.5
+"""The largest share of a window that is left out of the training."""
+
+
+class Labelled:
+    """The rows of a log, in its order: their times (epoch seconds), windows, and whether they have a label."""
+
+    def __init__(self, plan: LogRows, log: Log) -> None:
+        """Read the two columns that this needs."""
+        pieces = [piece.to_pandas() for piece in log.pieces([plan.timestamp, plan.label])]
+        frame = pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame(columns=[plan.timestamp, plan.label])
+        self.times = seconds(frame[plan.timestamp])
+        self.window: Index = np.floor(self.times / plan.window)
+        dated = np.isfinite(self.times)
+        self.labelled: Mask = dated & frame[plan.label].notna().to_numpy()
+        self.complete: Mask = self.labelled & (self.window <= _newest(self.window[dated], self.labelled[dated], plan))
+
+
+def _newest(window: Index, labelled: Mask, plan: LogRows) -> float:
+    """The newest complete window of which every row has a label, or whose labels later ones have moved past."""
+    current = np.floor(plan.now / plan.window)
+    last = np.max(window[labelled & (window <= current)], initial=-np.inf)
+    for candidate in np.unique(window[labelled & (window < current)])[::-1]:
+        if candidate < last or labelled[window == candidate].all():
+            return float(candidate)
+    return -np.inf
+
+
+def left_out(window: Index, free: Mask, hashes: Hashes, plan: Cut) -> Mask:
+    """The rows that are left out of a training; `free` are those that may be, of complete windows.
+
+    A share of the newest windows. Where that is fewer than `min_rows`, up to half of these windows; and where that is
+    not enough either, half of older ones, the newest first. None at all where the whole log has not enough. Within
+    its windows the rows with the smallest hashes are taken, so rows with one hash stay together.
+    """
+    taken = np.zeros(len(window), bool)
+    known = np.unique(window[free])[::-1]
+    parts = [
+        free & np.isin(window, known[: plan.windows]),
+        *(free & (window == each) for each in known[plan.windows :]),
+    ]
+    for part in parts:
+        wanted = (
+            max(plan.share * part.sum(), plan.min_rows - taken.sum())
+            if not taken.any()
+            else plan.min_rows - taken.sum()
+        )
+        if wanted <= 0:
+            break
+        count = int(np.ceil(min(wanted, MOST * part.sum())))
+        limit = np.partition(hashes[part], count - 1)[count - 1]
+        taken |= part & (hashes <= limit)
+    return taken if taken.sum() >= plan.min_rows else np.zeros(len(window), bool)
+
+
+def fresh(plan: Cut, send: Send) -> dict[str, Any]:
+    """The answer to "cut": two Parquet files, the rows left out of a training and those that it gets.
+
+    Where the log has too few rows neither is written. With a share of 0 nothing is left out.
+    UnusableError where the log cannot be used.
+    """
+    send({"at": "log"})
+    with blamed("log", plan.log):
+        log = _log(plan)
+        seen = Labelled(plan, log)
+        training = seen.labelled & (seen.times >= plan.since)
+        taken = np.zeros(len(training), bool)
+        if plan.share:
+            if plan.group is not None:
+                log.needs({plan.group: "promotion.group"})
+            hashes, new = _hashes(plan, log)
+            taken = left_out(seen.window, seen.complete & new, hashes, plan)
+        found = {
+            "rows": int(taken.sum()),
+            "training": int((training & ~taken).sum()),
+            "labelled": int(seen.complete.sum()),
+        }
+        if taken.any() or (not plan.share and found["training"]):
+            _write(plan, log, {plan.training: training & ~taken} | ({plan.holdout: taken} if plan.share else {}))
+        return found
+
+
+def arrived(plan: Arrival, send: Send) -> dict[str, Any]:
+    """The answer to "arrived": the first labelled rows after a time, as a Parquet file once they are complete.
+
+    They are complete with the first window at which they are `min_rows` of `windows` whole windows.
+    UnusableError where the log cannot be used.
+    """
+    send({"at": "log"})
+    with blamed("log", plan.log):
+        log = _log(plan)
+        seen = Labelled(plan, log)
+        since = seen.complete & (seen.times > plan.after)
+        whole = 0
+        for last in np.unique(seen.window[since]):
+            whole += bool(last * plan.window >= plan.after)
+            until = since & (seen.window <= last)
+            if whole >= plan.windows and until.sum() >= plan.min_rows:
+                _write(plan, log, {plan.holdout: until})
+                return {"rows": int(until.sum()), "windows": whole, "complete": True}
+        return {"rows": int(since.sum()), "windows": whole, "complete": False}
+
+
+def _log(plan: LogRows) -> Log:
+    """The log, with the columns that the configuration names."""
+    log = Log(plan.log, {plan.label if name == plan.target else name: text for name, text in plan.dtypes.items()})
+    log.needs({plan.timestamp: "monitor.timestamp", plan.label: "monitor.label"})
+    if plan.target != plan.label and plan.target in log.schema.names:
+        raise FileError(f"has a column {plan.target!r}, the name that promotion.target gives to {plan.label!r}")
+    return log
+
+
+def _hashes(plan: Cut, log: Log) -> tuple[Hashes, Mask]:
+    """The hash of each row, or of its group, and whether the champion was not trained on the row."""
+    hashes, new = [np.array([], np.uint64)], [np.array([], bool)]
+    for piece in log.pieces():
+        frame = _named(plan, piece).to_pandas()
+        if plan.group is not None:
+            hashes.append(of_values(frame[plan.group]))
+        else:
+            hashes.append(of_rows({str(name): of_values(frame[name]) for name in frame.columns}))
+        new.append(~rows.known(plan.known_champion, frame))
+    return np.concatenate(hashes), np.concatenate(new)
+
+
+def _named(plan: LogRows, piece: Any) -> Any:
+    """The columns that training and holdout have: without the prediction, the label as promotion.target."""
+    kept = [name for name in piece.schema.names if name != plan.prediction]
+    return piece.select(kept).rename_columns([plan.target if name == plan.label else name for name in kept])
+
+
+def _write(plan: LogRows, log: Log, files: dict[str, Mask]) -> None:
+    """Write these rows of the log to each of the files."""
+    for path, wanted in files.items():
+        position = 0
+        try:
+            with pa.parquet.ParquetWriter(path, _named(plan, log.schema.empty_table()).schema) as file:
+                for piece in log.pieces():
+                    chosen = wanted[position : position + len(piece)]
+                    position += len(piece)
+                    file.write_table(_named(plan, piece.filter(pa.array(chosen))))
+        except OSError as error:
+            raise FileError(f"cannot be cut: {path} cannot be written: {brief(error)}") from error

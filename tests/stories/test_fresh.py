@@ -1,0 +1,159 @@
+"""`promotion.holdout: fresh`: rows of the newest window are left out of a training, and judge its challenger."""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.stories.project import CHALLENGER, CHAMPION, Project
+
+DAY = 86_400
+LOG = "data/predictions.csv"
+HOLDOUT, TRAINING = "models/challenger.holdout.parquet", "models/challenger.training.parquet"
+
+
+def days(models_training: Path, per_day: int, count: int, seed: int = 7) -> pd.DataFrame:
+    """A log of labelled predictions of this many whole days, the last of which ended at midnight."""
+    dice = np.random.default_rng(seed)
+    features = pd.DataFrame(dice.normal(size=(per_day * count, 3)), columns=list("abc"))
+    truth = (features["a"] + features["b"] * features["c"] + dice.normal(scale=0.3, size=len(features)) > 0).astype(int)
+    midnight = time.time() // DAY * DAY
+    day, number = np.divmod(np.arange(len(features)), per_day)
+    at = midnight + (day - count) * DAY + number * (DAY // per_day)
+    moments = [datetime.fromtimestamp(each, UTC).isoformat() for each in at]
+    return features.assign(timestamp=moments, prediction=(features["a"] > 0).astype(int), y=truth)
+
+
+@pytest.fixture
+def fresh(project: Project) -> Project:
+    """A project with a log of three days of 2,000 rows, a weak champion in service, and a strong one to be trained."""
+    project.configure(promotion={"holdout": "fresh"}, monitor={"log": LOG, "label": "y"}, triggers={"cooldown": "0s"})
+    days(project.models.training, 2000, 3).to_csv(project.root / LOG, index=False)
+    project.serve(project.models.weak)
+    project.metrics(f1=0.5)
+    return project
+
+
+def columns_of(project: Project, name: str) -> pd.DataFrame:
+    return pd.read_parquet(project.root / name)
+
+
+def test_a_training_gets_its_rows_and_promote_judges_on_those_left_out(fresh: Project) -> None:
+    """Two files: disjoint, together the labelled rows of the log, the holdout of its newest day."""
+    fresh.train(
+        'test "$$RETRAIN_HOLDOUT" = "$(CURDIR)/models/challenger.holdout.parquet"',
+        f"cp {fresh.models.strong} $$RETRAIN_CHALLENGER",
+        "cp $$RETRAIN_TRAINING given.parquet",
+    )
+    done = fresh.run("check")
+    assert done.returncode == 0, done.stderr
+    log = pd.read_csv(fresh.root / LOG)
+    holdout, training = columns_of(fresh, HOLDOUT), columns_of(fresh, "given.parquet")
+    assert list(holdout) == list(training) == ["a", "b", "c", "timestamp", "y"]
+    assert (holdout.dtypes == training.dtypes).all()
+    assert len(holdout) == 400
+    assert len(holdout) + len(training) == len(log)
+    assert not set(holdout["timestamp"]) & set(training["timestamp"])
+    assert holdout["timestamp"].min() >= log["timestamp"].iloc[4000]
+    promoted = fresh.json("promote")
+    assert (promoted["verdict"], promoted["rows"]) == ("promote", 400)
+    version = (fresh.root / CHAMPION).readlink().name.partition(".")[0]
+    assert (fresh.root / f"models/versions/{version}.holdout.parquet").read_bytes() == (
+        fresh.root / HOLDOUT
+    ).read_bytes()
+
+
+def test_the_rows_left_out_are_the_same_each_time(fresh: Project) -> None:
+    """The choice is made by a hash: two trainings on one log leave out the same rows, and count as two comparisons."""
+    fresh.run("check", "--force", "--reason", "one")
+    first = columns_of(fresh, HOLDOUT)
+    fresh.train(f"cp {fresh.models.fair} $$RETRAIN_CHALLENGER")
+    fresh.run("check", "--force", "--reason", "two")
+    pd.testing.assert_frame_equal(first, columns_of(fresh, HOLDOUT))
+
+
+def test_no_row_is_left_out_that_the_champion_was_trained_on(fresh: Project) -> None:
+    """After a promotion the newest day is known to the champion but for its own holdout; the next day is not."""
+    fresh.run("check")
+    assert fresh.run("promote").returncode == 0
+    log = pd.read_csv(fresh.root / LOG)
+    moved = (pd.to_datetime(log["timestamp"]) - pd.Timedelta(days=1)).map(pd.Timestamp.isoformat)
+    newest = days(fresh.models.training, 300, 1, seed=8)
+    pd.concat([log.assign(timestamp=moved), newest]).to_csv(fresh.root / LOG, index=False)
+    fresh.train(f"cp {fresh.models.fair} $$RETRAIN_CHALLENGER")
+    fresh.run("check", "--force", "--reason", "again")
+    holdout = columns_of(fresh, HOLDOUT)
+    assert len(holdout) == 200
+    assert holdout["timestamp"].isin(newest["timestamp"]).sum() == 150
+
+
+def test_without_a_log_the_training_writes_the_rows_that_it_left_out(fresh: Project) -> None:
+    """It is told where by RETRAIN_HOLDOUT; a training that leaves none has failed, and the message says why."""
+    (fresh.root / LOG).unlink()
+    done = fresh.run("check")
+    assert done.returncode == 1
+    assert f"left no rows at RETRAIN_HOLDOUT, {fresh.root / HOLDOUT}, to be judged on: there is no" in done.stderr
+    fresh.train(
+        'test -z "$$RETRAIN_TRAINING"',
+        f"cp {fresh.models.strong} $$RETRAIN_CHALLENGER",
+        f"cp {fresh.root}/own.parquet $$RETRAIN_HOLDOUT",
+    )
+    pd.read_csv(fresh.models.holdout).head(400).to_parquet(fresh.root / "own.parquet")
+    assert fresh.run("check", "--force", "--reason", "again").returncode == 0
+    said = fresh.json("promote")
+    assert (said["promoted"], said["rows"]) == (True, 400)
+    assert "leakage: not checked for the challenger and the champion" in said["message"]
+
+
+def test_a_log_with_few_rows_leaves_the_rows_to_the_training(fresh: Project) -> None:
+    """Fewer than min_rows in half of the log: no file is handed out, and the message has the number of rows."""
+    days(fresh.models.training, 100, 3).to_csv(fresh.root / LOG, index=False)
+    done = fresh.run("check")
+    assert done.returncode == 1
+    assert "has 300 labelled rows in complete windows" in done.stderr
+    assert not (fresh.root / TRAINING).exists()
+
+
+def test_a_log_that_cannot_be_used_fails_the_training_before_it_starts(fresh: Project) -> None:
+    """The command is not run, and the message names the column and the key."""
+    fresh.configure(monitor={"label": "truth"})
+    done = fresh.run("check")
+    assert done.returncode == 1
+    assert "could not be started: the log" in done.stderr
+    assert "has no column 'truth', which monitor.label names" in done.stderr
+    assert not (fresh.root / CHALLENGER).exists()
+
+
+def test_a_training_that_reads_the_rows_to_be_left_out_is_refused(fresh: Project) -> None:
+    """With training.data the leakage guard compares what it was trained on with the rows left out."""
+    fresh.configure(training={"data": "everything.parquet"})
+    fresh.train(
+        f"cp {fresh.models.strong} $$RETRAIN_CHALLENGER",
+        "cp $$RETRAIN_HOLDOUT everything.parquet",
+    )
+    assert fresh.run("check").returncode == 0
+    done = fresh.run("promote")
+    assert done.returncode == 1
+    assert "refused: the challenger was trained on 400 of the 400 holdout rows" in done.stderr
+
+
+def test_a_challenger_without_rows_of_its_own_is_an_error_that_says_what_to_do(fresh: Project) -> None:
+    """No training under fresh left it, so there is nothing to judge it on; rows beside the file are taken."""
+    fresh.link(fresh.models.strong, "mine.joblib")
+    done = fresh.run("promote", "mine.joblib")
+    assert done.returncode == 1
+    assert "has no rows to be judged on" in done.stderr
+    assert "retrain check --force" in done.stderr
+    pd.read_csv(fresh.models.holdout).head(400).to_parquet(fresh.root / "mine.holdout.parquet")
+    assert fresh.json("promote", "mine.joblib")["promoted"]
+
+
+def test_history_limits_the_rows_of_the_training(fresh: Project) -> None:
+    """training.history counts back from now; the rows left out are of complete windows all the same."""
+    fresh.configure(training={"history": "2d"})
+    fresh.run("check")
+    oldest = pd.to_datetime(columns_of(fresh, TRAINING)["timestamp"]).min().timestamp()
+    assert oldest >= time.time() - 2 * DAY - 120
