@@ -100,6 +100,25 @@ def test_labels_of_another_type_are_quoted_on_both_sides(tmp_path: Path) -> None
     assert cells(plan(tmp_path, Says("1"), dtypes={"label": "str"})) == {("0", None, "1"): 2, ("1", None, "1"): 2}
 
 
+def test_a_class_may_be_called_like_a_missing_value(tmp_path: Path) -> None:
+    """Requirement: None is a class in a CSV as it is in Parquet; NA among numbers is quoted, with what to write."""
+    named = FRAME.assign(label=["None", "n/a", "None", "NA"])
+    expected = {("None", None, "None"): 2, ("n/a", None, "None"): 1, ("NA", None, "None"): 1}
+    assert cells(plan(tmp_path, Says("None"), named)) == expected
+    named.to_parquet(tmp_path / "holdout.parquet")
+    assert cells(replace(plan(tmp_path, Says("None")), holdout=str(tmp_path / "holdout.parquet"))) == expected
+
+
+def test_what_is_a_class_and_what_is_no_label(tmp_path: Path) -> None:
+    """Requirement: NA among numbers is quoted, with what to write; an empty text is no label in Parquet either."""
+    _, message = fault(plan(tmp_path, Says(1), "a,label\n1,0\n2,1\n3,NA\n"))
+    assert "predicts 1, but column 'label' of " in message
+    assert "('NA' is a class: leave the field empty where a label is missing)" in message
+    FRAME.assign(label=pd.Series(["x", "", None, "x"], dtype=object)).to_parquet(tmp_path / "holdout.parquet")
+    _, message = fault(replace(plan(tmp_path), holdout=str(tmp_path / "holdout.parquet")))
+    assert "has no label (column 'label') in 2 of 4 rows" in message
+
+
 def test_a_prediction_unknown_to_the_truth_is_let_through(tmp_path: Path) -> None:
     """As long as some labels match, the judge rules on the others."""
     assert cells(plan(tmp_path, Returns([0, 2, 0, 2]))) == {(0, None, 0): 2, (1, None, 2): 2}
@@ -142,9 +161,10 @@ def test_a_model_cannot_spoil_the_rows_of_the_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "changes", "sentence"),
     [
-        ("", {}, "cannot be read: EmptyDataError"),
+        ("", {}, "is empty: it has no header line"),
         ("a,label\n", {}, "has no rows"),
-        ("a,label\n1,0\n2,3,4\n", {}, "cannot be read: ParserError"),
+        ("a,label\n1,0\n2,3,4\n", {}, "has 3 values in line 3, but its header names 2 columns"),
+        ("a,label,a\n1,0,1\n", {}, "has more than one column 'a'"),
         ("a,b\n1,0\n", {}, "has no column 'label', which promotion.target names; it has a, b"),
         ("a,label\n1,0\n2,\n3,\n", {}, "has no label (column 'label') in 2 of 3 rows"),
         ("a,label\n1,0\n", {"dtypes": {"a": "strng"}}, "gives 'a' the dtype 'strng', which pandas does not know"),

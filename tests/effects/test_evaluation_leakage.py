@@ -210,7 +210,7 @@ def test_training_data_that_cannot_be_used(tmp_path: Path) -> None:
     assert "it has x, label, the holdout age, spend" in message
     assert "has no rows" in refused(tmp_path, csv(old[:0], tmp_path / "train"), holdout, "training data")
     (tmp_path / "train.csv").write_text("age,label\n1,0\n2,3,4\n")
-    assert "cannot be read: ParserError" in refused(tmp_path, tmp_path / "train.csv", holdout, "training data")
+    assert "has 3 values in line 3" in refused(tmp_path, tmp_path / "train.csv", holdout, "training data")
     dtypes = {"note": "int64"}
     message = refused(tmp_path, csv(old, tmp_path / "train"), holdout, "training data", dtypes=dtypes)
     assert message.endswith("(promotion.dtypes: note)")

@@ -117,8 +117,9 @@ def test_a_table_without_rows(tmp_path: Path, suffix: str) -> None:
     ("content", "dtypes", "problem"),
     [
         (None, {}, "cannot be read: FileNotFoundError: "),
-        ("", {}, "cannot be read: EmptyDataError: "),
-        ("a,label\n1,0\n2,3,4\n", {}, "cannot be read: ParserError: "),
+        ("", {}, "is empty: it has no header line"),
+        ("\n \n", {}, "is empty: it has no header line"),
+        ('a,label\n1,"0\n', {}, "cannot be read: ParserError: "),
         ("a\nx\n", {"a": "int64"}, r"cannot be read: ValueError: .* \(promotion\.dtypes: a\)$"),
         ("a\nx\n", {"a": "strng"}, "promotion.dtypes gives 'a' the dtype 'strng', which pandas does not know"),
     ],
@@ -131,6 +132,63 @@ def test_a_csv_that_cannot_be_read(tmp_path: Path, content: str | None, dtypes: 
     with pytest.raises(FileError, match=problem) as caught:
         Table(str(path), dtypes)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        (["a,label", "1,0", "2,3,4"], "has 3 values in line 3, but its header names 2 columns"),
+        (["a,label", "7,1,0", "8,2,0"], "has 3 values in line 2, but its header names 2 columns"),
+        (["a,label", "1,0,", "2,1,"], "has 3 values in line 2, but its header names 2 columns"),
+        (["a,label", "8,2,0", "1,0"], "has 3 values in line 2, but its header names 2 columns"),
+        (["a,b,label", "1,2,0", "1,0"], "has 2 values in line 3, but its header names 3 columns"),
+        (["a,b,label", "", '"two\nlines",2,0', "  ", "1,0"], "has 2 values in line 6, but its header names 3 columns"),
+        (['"x","y"', '"1",0.5,0', '"2",0.7,1'], r"has 3 values in line 2, .* \(row names of R too: write.csv"),
+        (["a,label", "1,0", "2"], "has 1 values in line 3, but its header names 2 columns"),
+    ],
+)
+def test_a_csv_whose_lines_have_not_one_value_a_column(tmp_path: Path, lines: list[str], sentence: str) -> None:
+    """Requirement: pandas would read every column as its neighbour, or fill up; the first such line is named."""
+    path = tmp_path / "rows.csv"
+    path.write_text("\ufeff" + "\n".join(lines) + "\n")
+    with pytest.raises(FileError, match=sentence):
+        Table(str(path), {})
+
+
+def test_values_that_are_missing_at_the_end_of_a_line(tmp_path: Path) -> None:
+    """Requirement: an empty last field is a missing value, and row names that have a name are a column."""
+    path = tmp_path / "rows.csv"
+    path.write_text('"","a","label"\n"1",2,0\n"2",3,\n')
+    frame = whole(path, 1)
+    assert list(frame.columns) == ["Unnamed: 0", "a", "label"]
+    assert frame["label"].isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize("header", ["a,label,a", "label,label,a", "a,a,label"])
+def test_a_csv_with_a_column_twice(tmp_path: Path, header: str) -> None:
+    """Requirement: refused as in Parquet. pandas renames the second one, and so it would be a feature."""
+    path = tmp_path / "rows.csv"
+    path.write_text(f"{header}\n1,0,1\n")
+    twice = "label" if header.count("label") == 2 else "a"
+    for read in (lambda: columns(str(path), {}), lambda: Table(str(path), {})):
+        with pytest.raises(FileError, match=f"has more than one column '{twice}'$"):
+            read()
+    path.write_text("a,a.1,label\n1,0,1\n")
+    assert Table(str(path), {}).columns == ["a", "a.1", "label"]
+
+
+def test_in_a_column_of_labels_only_the_empty_field_is_missing(tmp_path: Path) -> None:
+    """Requirement: a class may be called None, NA, null, nan or n/a; a feature of that text is missing."""
+    words = ["None", "NA", "null", "n/a", "nan", "", "x"]
+    path = tmp_path / "rows.csv"
+    path.write_text("label,a\n" + "".join(f"{word},{word}\n" for word in words))
+    (frame,) = Table(str(path), {}, labels=["label"]).chunks()
+    assert frame["label"].fillna("").tolist() == words
+    assert frame["label"].isna().sum() == 1
+    assert frame["a"].isna().tolist() == [True] * 6 + [False]
+    path.write_text("label,a\n1,NA\n,2\n0,\n")
+    (frame,) = Table(str(path), {}, labels=["label"]).chunks()
+    assert frame["label"].dtype == "float64"
 
 
 def test_a_parquet_that_cannot_be_read(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from retrain.scoring.plan import Comparison, Plan, Send, Side, Triple, blamed, o
 from retrain.tables import FileError
 from retrain.tables.hashing import Content, of_table
 from retrain.tables.read import Table, brief, columns
-from retrain.tables.values import labels, names, vocabularies_differ
+from retrain.tables.values import MISSING, labels, names, quoted, vocabularies_differ
 
 MOST_VALUES = 100
 """Different values of a slice column. Each one costs memory, and the judge a share of its alpha."""
@@ -100,7 +100,7 @@ def _table(plan: Comparison) -> Table:
     named = dict.fromkeys(plan.dtypes, "promotion.dtypes") | dict.fromkeys(plan.slices, "promotion.slices")
     named |= {plan.group: "promotion.group"} if plan.group is not None else {}
     columns(plan.holdout, named | {plan.target: "promotion.target"})
-    return Table(plan.holdout, plan.dtypes)
+    return Table(plan.holdout, plan.dtypes, labels=[plan.target])
 
 
 def _fractional(plan: Plan, table: Table) -> bool:
@@ -110,7 +110,7 @@ def _fractional(plan: Plan, table: Table) -> bool:
     unlabelled, fractional = 0, False
     for chunk in table.chunks(plan.chunk, [plan.target]):
         target = chunk[plan.target]
-        unlabelled += int(target.isna().sum())
+        unlabelled += int((target.isna() | (target == "")).sum())
         fractional |= target.dtype.kind == "f" and bool((target.dropna() % 1 != 0).any())
     if unlabelled:
         raise FileError(
@@ -178,9 +178,11 @@ def _part(plan: Comparison, fractional: bool, chunk: pd.DataFrame, send: Send) -
 def _check_vocabulary(predicted: set[Any], truths: set[Any], plan: Plan) -> None:
     """FileError where a model's predictions are not in the vocabulary of the holdout's labels."""
     if differ := vocabularies_differ(predicted, truths):
+        meant = sorted(truths & MISSING)
+        missing = f" ({quoted(meant)} is a class: leave the field empty where a label is missing)" if meant else ""
         raise FileError(
             f"predicts {differ[0]}, but column {plan.target!r} of {plan.holdout} has {differ[1]}: "
-            f"train it on the holdout's labels, or read those as another type with promotion.dtypes"
+            f"train it on the holdout's labels, or read those as another type with promotion.dtypes{missing}"
         )
 
 

@@ -39,7 +39,8 @@ def recorded(plan: TrainingRows, send: Send) -> int:
     send({"at": "training data"})
     with blamed("training data", plan.data):
         shared = _shared(plan, columns(plan.data, named), of_holdout)
-        table = Table(plan.data, {name: text for name, text in plan.dtypes.items() if name in shared}, shared)
+        dtypes = {name: text for name, text in plan.dtypes.items() if name in shared}
+        table = Table(plan.data, dtypes, shared, labels=[plan.target])
         if not table.rows:
             raise FileError("has no rows")
         known = [np.unique(_hashes(chunk, shared)) for chunk in table.chunks(plan.chunk)]

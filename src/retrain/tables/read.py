@@ -1,7 +1,11 @@
 """A CSV or Parquet file of rows, read in one way for all that needs them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import csv
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,8 +27,7 @@ def columns(path: str, named: Mapping[str, str]) -> list[str]:
     FileError where the file cannot be read, lacks one of these, or has one twice.
     """
     with _readable():
-        empty = _read_csv(path, {}, rows=0) if path.endswith(".csv") else _empty(pa.parquet.read_schema(path))
-        found = empty.columns.to_list()
+        found = _header(path) if path.endswith(".csv") else _empty(pa.parquet.read_schema(path)).columns.to_list()
     twice = sorted({name for name in found if found.count(name) > 1})
     if twice:
         raise FileError(f"has more than one column {', '.join(map(repr, twice))}")
@@ -41,10 +44,13 @@ class Table:
     chunks: its memory does not grow with its rows.
     """
 
-    def __init__(self, path: str, dtypes: Mapping[str, str], only: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, path: str, dtypes: Mapping[str, str], only: Sequence[str] | None = None, labels: Collection[str] = ()
+    ) -> None:
         """Read all columns or `only` some, those in `dtypes` (promotion.dtypes) as what their text says.
 
-        FileError where the file cannot be read so.
+        In a CSV column of `labels` only the empty field is missing: a class may be called None. FileError where the
+        file cannot be read so, or a line of a CSV has not one value a column.
         """
         found = columns(path, {})
         self.columns = found if only is None else list(only)
@@ -54,7 +60,7 @@ class Table:
         self._csv: pd.DataFrame | None = None
         with _readable(dtypes):
             if path.endswith(".csv"):
-                self._csv = _read_csv(path, self._dtypes)
+                self._csv = _read_csv(path, found, self._dtypes, labels)
                 self.rows, self.flat = len(self._csv), self.columns
                 return
             with pa.parquet.ParquetFile(path) as file:
@@ -93,6 +99,8 @@ def brief(error: BaseException) -> str:
 def _readable(dtypes: Mapping[str, str] = {}) -> Iterator[None]:
     try:
         yield
+    except FileError:
+        raise
     except Exception as error:
         hint = f" (promotion.dtypes: {', '.join(dtypes)})" if dtypes else ""
         raise FileError(f"cannot be read: {brief(error)}{hint}") from error
@@ -110,12 +118,56 @@ def _known(dtypes: Mapping[str, str]) -> dict[str, Dtype]:
     return known
 
 
-def _read_csv(path: str, dtypes: Mapping[str, Dtype], rows: int | None = None) -> pd.DataFrame:
-    # Without low_memory=False pandas would infer dtypes for pieces of the file; with usecols it would not see that a
-    # line has too many cells.
-    return pd.read_csv(
-        path, dtype=dict(dtypes), nrows=rows, low_memory=False, na_values=list(MISSING), keep_default_na=False
-    )
+def _header(path: str) -> list[str]:
+    """The names in the first line that is not blank; a column without one is called what pandas calls it."""
+    with _records(path) as records:
+        for _, names in records:
+            return [name or f"Unnamed: {number}" for number, name in enumerate(names)]
+    raise FileError("is empty: it has no header line")
+
+
+@contextmanager
+def _records(path: str) -> Iterator[Iterator[tuple[int, list[str]]]]:
+    """The records of a CSV, each with the number of its first line; blank lines are none, as for pandas."""
+    csv.field_size_limit(sys.maxsize)
+    with Path(path).open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        reader = csv.reader(file)
+
+        def numbered() -> Iterator[tuple[int, list[str]]]:
+            line = 1
+            for record in reader:
+                if len(record) > 1 or "".join(record).strip():
+                    yield line, record
+                line = reader.line_num + 1
+
+        yield numbered()
+
+
+def _read_csv(path: str, names: list[str], dtypes: Mapping[str, Dtype], labels: Collection[str]) -> pd.DataFrame:
+    # pandas would take the first value of too many for a row name, and fill up where there are too few.
+    _check_lengths(path, len(names), 2)
+    missing = {name: [""] if name in labels else list(MISSING) for name in names}
+    try:
+        # Without low_memory=False pandas would infer dtypes for pieces of the file; with usecols it would not see that
+        # a line has too many values.
+        frame = pd.read_csv(path, dtype=dict(dtypes), low_memory=False, na_values=missing, keep_default_na=False)
+    except pd.errors.ParserError:
+        _check_lengths(path, len(names))
+        raise
+    if frame.iloc[:, -1].hasnans:
+        _check_lengths(path, len(names))
+    return frame
+
+
+def _check_lengths(path: str, columns: int, first: int | None = None) -> None:
+    """FileError where one of all or the `first` lines of a CSV has more or fewer values than there are columns."""
+    with _records(path) as records:
+        for line, record in islice(records, first):
+            if len(record) != columns:
+                raise FileError(
+                    f"has {len(record)} values in line {line}, but its header names {columns} columns: each value needs"
+                    " its column (row names of R too: write.csv names theirs, write.table with col.names = NA)"
+                )
 
 
 def _empty(schema: Any) -> pd.DataFrame:
