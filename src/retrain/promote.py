@@ -355,7 +355,7 @@ def _basis(context: Context, challenger: str, rows: Rows) -> str:
 
 _NUMBERS = (
     *("metric", "rows", "discordant", "difference", "standard_error"),
-    *("interval", "alpha", "look", "detectable"),
+    *("interval", "alpha", "look", "detectable", "groups", "effective_rows"),
 )
 _WORDS = {Ruling.PROMOTE: "promote", Ruling.REJECT: "rejected", Ruling.INCONCLUSIVE: "inconclusive"}
 _TONES = {"promoted": "green", "rejected": "red", "inconclusive": "yellow"}

@@ -19,7 +19,7 @@ from retrain.core.judge import alpha_of, judge, seen_by, shared
 from retrain.core.records import Label
 from retrain.core.rules import Average, Difference, Gate, Guarantee, Level, Metric, Positive, Share
 from retrain.core.score import UndefinedMetricError, guarded, score
-from retrain.core.verdicts import Cell, Leaked, Ruling, Slice, Tally, Verdict, VerdictReason
+from retrain.core.verdicts import Cell, Groups, Leaked, Ruling, Slice, Tally, Verdict, VerdictReason
 
 ALL = [(metric, average) for metric in Metric for average in Average]
 
@@ -480,3 +480,81 @@ def test_no_size_of_holdout_shows_a_gain_that_there_is_not() -> None:
     verdict = judge(binary(500, won=60, lost=20), gate, 1)
     larger = replace(verdict, reason=VerdictReason.UNDECIDED)
     assert "take a fresh holdout of" not in explain.screen("", larger, gate)
+
+
+CASES = tuple((truth, champion, challenger) for truth, champion, challenger in itertools.product((0, 1), repeat=3))
+"""(truth, champion's prediction, challenger's prediction)."""
+
+
+def grouped(groups: Sequence[Counter[tuple[int, int, int]]], column: str | None = "user") -> Tally:
+    """The tally of rows that are given group by group."""
+    total = sum(groups, Counter())
+    cells, places = [(*key, total[key]) for key in CASES if total[key]], [key for key in CASES if total[key]]
+    together = Counter(
+        {
+            (i, j): (1 + (i < j)) * sum(each[places[i]] * each[places[j]] for each in groups)
+            for i, j in itertools.combinations_with_replacement(range(len(places)), 2)
+        }
+    )
+    discordant = sum(any(key[1] != key[2] for key in each) for each in groups)
+    counted = tuple((*pair, count) for pair, count in together.items() if count)
+    return replace(tally(cells), groups=Groups(len(groups), discordant, counted, column))
+
+
+def users(number: int, rows: int, seed: int) -> list[Counter[tuple[int, int, int]]]:
+    """Users who each have mostly rows of one kind."""
+    dice = random.Random(seed)
+    weights = [40, 6, 8, 10, 5, 9, 14, 40]
+    favourite = dice.choices(CASES, weights, k=number)
+    return [Counter([each] * (rows // 2) + dice.choices(CASES, weights, k=rows - rows // 2)) for each in favourite]
+
+
+def test_the_error_of_groups_is_that_of_a_bootstrap_of_groups() -> None:
+    """It agrees with 1,000 redraws of whole groups (seeded; four Monte Carlo errors)."""
+    dice, groups = random.Random(5), users(300, 10, 6)
+    verdict, drawn = judge(grouped(groups), Gate(), 1), []
+    for _ in range(1000):
+        total = sum(dice.choices(groups, k=len(groups)), Counter())
+        drawn.append(judge(tally([(*key, rows) for key, rows in total.items()]), Gate(), 1).difference or 0.0)
+    mean = sum(drawn) / len(drawn)
+    spread = math.sqrt(sum((each - mean) ** 2 for each in drawn) / (len(drawn) - 1))
+    assert verdict.standard_error == pytest.approx(spread, rel=4 / math.sqrt(2 * len(drawn)))
+    assert verdict.effective_rows is not None
+    assert verdict.effective_rows < 1200
+
+
+def test_copies_say_no_more_than_the_rows_once() -> None:
+    """Gain and bounds of 30 copies are those of the rows, but for the factor G/(G - 1)."""
+    once = [Counter([key]) for key, rows in zip(CASES, (95, 8, 10, 0, 0, 14, 9, 70), strict=True) for _ in range(rows)]
+    copied = [Counter(dict.fromkeys(each, 30)) for each in once]
+    one, other = (judge(grouped(groups, None), Gate(), 1) for groups in (once, copied))
+    assert one.ruling is other.ruling is Ruling.INCONCLUSIVE
+    assert other.interval == pytest.approx(one.interval, abs=1e-3)
+    assert other.effective_rows == 205
+    assert judge(replace(grouped(copied), groups=None), Gate(), 1).ruling is not Ruling.INCONCLUSIVE
+
+
+def test_groups_never_make_the_error_smaller() -> None:
+    """Rows that cancel out within each group count as independent ones."""
+    groups = [Counter({(1, 0, 1): 2, (1, 1, 0): 2, (0, 0, 0): 4, (1, 1, 1): 4}) for _ in range(50)]
+    alone = replace(grouped(groups), groups=None)
+    assert judge(grouped(groups), Gate(), 1).standard_error == judge(alone, Gate(), 1).standard_error
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_one_or_two_groups_decide_nothing(groups: int) -> None:
+    """However many rows they have: of groups there is no telling how much they differ."""
+    rows = Counter({(1, 0, 1): 600, (0, 1, 0): 300, (0, 0, 0): 4000, (1, 1, 1): 4000, (1, 1, 0): 2})
+    assert judge(grouped([rows] * groups), Gate(), 1).ruling is not Ruling.REJECT
+    assert judge(replace(grouped([rows] * groups), groups=None), Gate(), 1).ruling is Ruling.PROMOTE
+    if groups == 1:
+        assert judge(grouped([rows]), Gate(), 1).ruling is Ruling.INCONCLUSIVE
+
+
+def test_the_verdict_says_what_the_rows_are_worth() -> None:
+    """In rows of groups by a column, and in copies."""
+    groups = users(100, 20, 7)
+    said = shown(judge(grouped(groups), Gate(), 1), Gate())["holdout rows"]
+    assert re.fullmatch(r"2,000 of 100 groups by user, worth about \d\d0 independent rows", said)
+    copies = shown(judge(grouped([Counter(dict.fromkeys(CASES, 4))] * 50, None), Gate(), 1), Gate())["holdout rows"]
+    assert copies.startswith("1,600, of which 50 differ, worth about ")

@@ -133,7 +133,7 @@ def _table(verdict: Verdict, gate: Gate) -> Iterator[Row]:
     if verdict.interval is not None and verdict.discordant:
         low, high = map(signed, verdict.interval)
         yield Row("confidence bounds", f"{low} to {high}", "the likely range of the real gain")
-    yield Row("holdout rows", f"{verdict.rows:,}")
+    yield Row("holdout rows", *_grouped(verdict))
     if verdict.won is not None and verdict.lost is not None:
         right = f"challenger right on {verdict.won:,}, champion right on {verdict.lost:,}"
         yield Row("discordant rows", f"{verdict.discordant:,}", right)
@@ -150,6 +150,18 @@ def _table(verdict: Verdict, gate: Gate) -> Iterator[Row]:
         yield Row("smallest detectable gain", signed(verdict.detectable), beside)
     if verdict.difference is not None:
         yield Row("false-promotion risk", *_risk(verdict, gate))
+
+
+def _grouped(verdict: Verdict) -> tuple[str, str]:
+    """How many rows there are and, where some belong together, how many independent rows they are worth."""
+    rows, groups, worth = f"{verdict.rows:,}", verdict.groups, verdict.effective_rows or 0
+    if groups is None:
+        return rows, ""
+    unit = 10 ** max(0, len(str(worth)) - 2)  # two significant digits, for it is an estimate
+    about = f"worth about {round(worth / unit) * unit:,} independent rows"
+    if verdict.group is None:
+        return f"{rows}, of which {groups:,} differ, {about}", "rows equal in all columns are taken for copies"
+    return f"{rows} of {counted(groups, 'group')} by {one_line(verdict.group)}, {about}", ""
 
 
 def _risk(verdict: Verdict, gate: Gate) -> tuple[str, str]:

@@ -42,7 +42,7 @@ def judge(tally: Tally, gate: Gate, number: int) -> Verdict:
     try:
         if all(cell.champion is None for cell in tally.cells):
             return _unopposed(tally, gate, number)
-        paired = compare(tally.cells, gate, _truths(tally.cells))
+        paired = compare(tally.cells, gate, _truths(tally.cells), tally.groups)
     except UndefinedMetricError:
         return replace(none, reason=VerdictReason.UNDEFINED)
     slices = _slices(tally, gate)
@@ -66,7 +66,10 @@ def judge(tally: Tally, gate: Gate, number: int) -> Verdict:
         interval=paired.interval(alpha),
         detectable=paired.detectable(alpha, gate.min_improvement),
         slices=slices,
-        few=_few(tally.cells),
+        few=_few(tally.cells, paired.effect),
+        groups=tally.groups.number if tally.groups is not None else None,
+        group=tally.groups.column if tally.groups is not None else None,
+        effective_rows=round(tally.rows / paired.effect),
     )
 
 
@@ -121,13 +124,14 @@ def _slices(tally: Tally, gate: Gate) -> tuple[SliceVerdict, ...]:
         verdict = SliceVerdict(each.column, each.value, sum(cell.rows for cell in each.cells))
         classes = _truths(each.cells)
         try:
-            paired = compare(each.cells, gate, classes)
+            paired = compare(each.cells, gate, classes, each.groups)
         except UndefinedMetricError:
             paired = None
         if paired is not None and (gate.positive in classes or not _is_of_one_class(gate)):
             _, high = paired.interval(alpha)
             worse = paired.discordant > 0 and high < min(0.0, gate.min_improvement)
-            tested = worse or paired.discordant >= FEW_DISCORDANT
+            discordant = paired.discordant if each.groups is None else each.groups.discordant
+            tested = worse or discordant >= FEW_DISCORDANT
             verdict = replace(verdict, difference=paired.difference, tested=tested, worse=worse)
         verdicts.append(verdict)
     return tuple(verdicts)
@@ -161,12 +165,14 @@ def _truths(cells: Iterable[Cell]) -> frozenset[Label]:
     return frozenset(cell.truth for cell in cells)
 
 
-def _few(cells: Sequence[Cell]) -> tuple[tuple[Label, int], ...]:
-    """The classes with few rows on which the models differ, and how many."""
+def _few(cells: Sequence[Cell], effect: float) -> tuple[tuple[Label, int], ...]:
+    """The classes with few rows on which the models differ, and how many; `effect` rows count as one."""
     rows = Counter(dict.fromkeys(_truths(cells), 0))
     for cell in cells:
         rows[cell.truth] += cell.rows * (cell.champion != cell.challenger)
-    return tuple(sorted((each for each in rows.items() if each[1] < FEW_DISCORDANT), key=lambda each: str(each[0])))
+    return tuple(
+        sorted((each for each in rows.items() if each[1] < FEW_DISCORDANT * effect), key=lambda each: str(each[0]))
+    )
 
 
 def _is_of_one_class(gate: Gate) -> bool:

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from retrain.core.records import Label
 from retrain.core.rules import Average, Gate, Metric
-from retrain.core.verdicts import Cell
+from retrain.core.verdicts import Cell, Groups
 
 Matrix = Mapping[tuple[Label, Label], int]
 Slope = Callable[[Label, Label], float]
@@ -149,6 +149,7 @@ class Paired(Struct, frozen=True):
     """Two scores on the same rows, and the rows on which the models differ.
 
     `gain` and its standard error `error` are those of the guarded tally: they are for the bounds alone.
+    `effect` is the design effect of its groups: so many of these rows say as much as one independent row.
     """
 
     new: float
@@ -156,6 +157,7 @@ class Paired(Struct, frozen=True):
     gain: float
     error: float
     discordant: int
+    effect: float = 1.0
 
     @property
     def difference(self) -> float:
@@ -180,25 +182,44 @@ def quantile(alpha: float) -> float:
     return -NormalDist().inv_cdf(alpha)
 
 
-def compare(cells: Sequence[Cell], gate: Gate, classes: Collection[Label] | None = None) -> Paired:
-    """The paired comparison: SE = sqrt(sum T * psi^2), psi the difference of the slopes (the delta method).
+def compare(
+    cells: Sequence[Cell], gate: Gate, classes: Collection[Label] | None = None, groups: Groups | None = None
+) -> Paired:
+    """The paired comparison: SE = sqrt(effect * sum T * psi^2), psi the difference of the slopes (the delta method).
 
     The scores are those of the tally, gain and error those of the guarded one. `classes` are those that a mean over
     classes is taken over, for both models. Raises UndefinedMetricError where the metric has no value for one of them.
     """
     shown = score_of(cells, gate, "challenger", classes).value, score_of(cells, gate, "champion", classes).value
-    counted = guarded(cells)
-    new, old = score_of(counted, gate, "challenger", classes), score_of(counted, gate, "champion", classes)
-    variance = 0.0
-    for cell in counted:
-        moved = new.slope(cell.truth, cell.challenger) - old.slope(cell.truth, _label(cell.champion))
-        variance += cell.rows * moved**2
+    counted, effect = guarded(cells), 1.0
+    gain, moved = _moved(counted, gate, classes)
+    if groups is not None:
+        effect = _design_effect(cells, moved, groups)
+        counted = guarded(cells, round(effect))
+        gain, moved = _moved(counted, gate, classes)
+    variance = effect * sum(cell.rows * psi**2 for cell, psi in zip(counted, moved, strict=True))
     discordant = sum(cell.rows for cell in cells if cell.champion != cell.challenger)
-    return Paired(*shown, new.value - old.value, sqrt(variance), discordant)
+    return Paired(*shown, gain, sqrt(variance), discordant, effect)
 
 
-def guarded(cells: Sequence[Cell]) -> list[Cell]:
-    """The tally with one more row of each class won, and one lost.
+def _moved(cells: Sequence[Cell], gate: Gate, classes: Collection[Label] | None) -> tuple[float, list[float]]:
+    """The gain, and psi of each cell: how much one row in it moves the gain."""
+    new, old = score_of(cells, gate, "challenger", classes), score_of(cells, gate, "champion", classes)
+    slopes = (new.slope(each.truth, each.challenger) - old.slope(each.truth, _label(each.champion)) for each in cells)
+    return new.value - old.value, list(slopes)
+
+
+def _design_effect(cells: Sequence[Cell], psi: Sequence[float], groups: Groups) -> float:
+    """The variance with these groups over that of independent rows, and never below 1 (Liang and Zeger 1986)."""
+    alone = sum(cell.rows * moved**2 for cell, moved in zip(cells, psi, strict=False))
+    if groups.number < 2 or not alone:  # nothing says how much groups differ, so as if each were copies of one row
+        return sum(cell.rows for cell in cells) / groups.number
+    together = sum(count * psi[one] * psi[other] for one, other, count in groups.together)
+    return max(1.0, groups.number / (groups.number - 1) * together / alone)
+
+
+def guarded(cells: Sequence[Cell], weight: int = 1) -> list[Cell]:
+    """The tally with one more independent row of each class won, and one lost; it is `weight` of these rows.
 
     A class whose few rows were all wrong and are all right now would add to the gain, and nothing to the error. The
     wrong prediction is the most frequent other class.
@@ -212,7 +233,7 @@ def guarded(cells: Sequence[Cell]) -> list[Cell]:
     for label in frequent:
         if rows[label] and len(frequent) > 1:
             other = frequent[label == frequent[0]]
-            added += [Cell(label, other, label, 1), Cell(label, label, other, 1)]
+            added += [Cell(label, other, label, weight), Cell(label, label, other, weight)]
     return [*cells, *added]
 
 

@@ -135,8 +135,10 @@ class Verdict(Struct, frozen=True):
     `alpha` is the one-sided level of this comparison, `look` its number on this holdout, `detectable` the gain that
     this holdout shows with power 0.8. Of the `discordant` rows, on which the models differ, the challenger alone is
     right on `won`, the champion alone on `lost`; `positives` are those of the positive class among both, where there
-    are two classes. `few` are the classes with few discordant rows, and how many. `labels` are the classes that the
-    reason is about. `reason` is None where an earlier release recorded the verdict.
+    are two classes. `few` are the classes with few discordant rows, and how many. Where rows belong together, they are
+    of `groups` groups (by the column `group`; None: of equal rows) and say as much as `effective_rows` independent
+    ones. `labels` are the classes that the reason is about. `reason` is None where an earlier release recorded the
+    verdict.
     """
 
     ruling: Ruling
@@ -158,3 +160,6 @@ class Verdict(Struct, frozen=True):
     slices: tuple[SliceVerdict, ...] = ()
     labels: tuple[Label, ...] = ()
     few: tuple[tuple[Label, int], ...] = ()
+    groups: int | None = None
+    group: str | None = None
+    effective_rows: int | None = None
