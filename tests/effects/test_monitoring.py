@@ -446,3 +446,15 @@ def test_the_import_is_light() -> None:
     script = f"import sys, retrain.effects.monitoring; print(sorted({heavy} & set(sys.modules)))"
     told = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
     assert told.strip() == "[]"
+
+
+def test_the_monitors_own_problem_is_the_cause(tmp_path: Path) -> None:
+    """A metric that `retrain monitor` does not serve is unknown for the reason that it gives; other names are not."""
+    problems = ("no reference: there is no champion", "no F1: rows are lost", "some rows wait")
+    text = "".join(f'model_monitor_problem{{problem="{problem}"}} 1\n' for problem in problems)
+    queries = {"f1": "model_f1_score", "drift": "model_drift_psi", "samples": "labelled_rows"}
+    snapshot = look(tmp_path / "metrics", text.encode(), MonitorType.METRICS, **queries)
+    place = (tmp_path / "metrics").as_uri()
+    assert why(snapshot.f1) == f"model_f1_score at {place} is not served: no F1: rows are lost"
+    assert why(snapshot.drift) == f"model_drift_psi at {place} is not served: no reference: there is no champion"
+    assert "matches no series" in why(snapshot.samples)

@@ -21,6 +21,7 @@ EXPOSITION = """\
 model_f1_score{model="churn"} 0.7421
 model_drift_psi{feature="age"} 0.31
 model_drift_psi{feature="income"} NaN
+model_monitor_problem{problem="no F1: rows are lost"} 1
 """
 LISTENING = r"Listening on.* address=127\.0\.0\.1:(\d+)"
 
@@ -117,6 +118,13 @@ def test_series_are_told_apart(world: World) -> None:
     snapshot = world.ask(f1="model_drift_psi", drift='model_drift_psi{feature="age"}')
     assert 'feature="age"' in why(snapshot.f1)
     assert snapshot.labels == {"drift": "feature=age"}
+
+
+def test_the_monitors_own_problem_is_the_cause(world: World) -> None:
+    """What `retrain monitor` does not serve is unknown for the reason that it gives, also behind Prometheus."""
+    snapshot = world.ask(f1="model_f1_score_of_nothing", drift="some_drift")
+    assert why(snapshot.f1).endswith("is not served: no F1: rows are lost")
+    assert "matches no series" in why(snapshot.drift)
 
 
 def test_all_queries_are_about_one_instant(world: World) -> None:

@@ -240,14 +240,110 @@ def test_columns_of_lists_are_no_features(tmp_path: Path) -> None:
 
 
 def test_unreadable_rows_are_skipped_counted_and_reported(tmp_path: Path) -> None:
-    """Requirement: a row without time or prediction, or with too many values, is counted and reported."""
+    """Requirement: a row without time or prediction, or with too many values, is counted and reported.
+
+    A row without a prediction is none that was predicted; the window that lost the others has no F1, the next one has.
+    """
     text = csv(rows(1, [TP] * 3)) + "soon,1,1\n" + f"{BOUNDARY - 9},,1\n" + "1,2,3,4\n"
     (tmp_path / "log.csv").write_text(text)
     measures = measure(config(tmp_path))
     assert measures.skipped == {"timestamp": 1, "prediction": 1, "malformed": 1}
-    assert quality(measures).samples == 3
-    for words in ("neither epoch seconds nor ISO 8601", "have no prediction", "more or fewer values"):
+    assert measures.quality is None
+    for words in ("neither epoch seconds nor ISO 8601", "have no prediction", "more or fewer values", "are lost"):
         assert said(measures, words)
+    later = csv(rows(1, [TP]) + rows(0, [TP] * 3), header=False)
+    (tmp_path / "log.csv").write_text(text + later)
+    assert said(measure(config(tmp_path)), "are lost")
+    assert quality(measure(config(tmp_path), NOW + HOUR)).samples == 3
+
+
+@pytest.mark.parametrize("stray", ['"5 pipe', '5" pipe"x"', '"a" b', '"'])
+def test_a_stray_quote_costs_its_own_line_only(tmp_path: Path, stray: str) -> None:
+    """Requirement: rows around it count, its own line is malformed or itself, and no quote hides the rows behind it."""
+    lines = csv(rows(2, [TP] * 30, note="ok") + rows(1, [TP] * 30, note="ok")).splitlines()
+    lines[10] = lines[10].replace("ok", stray)
+    (tmp_path / "log.csv").write_text("\n".join(lines) + "\n")
+    measures = measure(config(tmp_path))
+    assert quality(measures).samples == 30
+    assert measures.skipped.get("malformed", 0) <= 1
+    kept = quality(measure(config(tmp_path), BOUNDARY - 1)) if not measures.skipped else None
+    assert kept is None or kept.samples == 30
+
+
+@pytest.mark.parametrize("columns", [["label", "x", "timestamp", "prediction"], ["timestamp", "prediction", "label"]])
+def test_a_header_in_the_middle_maps_the_rows_behind_it(tmp_path: Path, columns: list[str]) -> None:
+    """Requirement: files that were joined, columns in another order or gone: the rows are those of one log."""
+    champion(tmp_path, "a", pd.DataFrame({"x": ["red"] * 40}))
+    early, late = rows(1, [TP] * 40, x="red"), pd.DataFrame(rows(1, [FN] * 10, x="red"))[columns]
+    (tmp_path / "log.csv").write_text(csv(early) + late.to_csv(index=False))
+    measures = measure(config(tmp_path))
+    assert quality(measures).counts == Counts(40, 0, 10)
+    assert drift(measures).psi == {"x": 0}
+    assert measures.problems == ()
+
+
+@pytest.mark.parametrize("negative", ["None", "NA", "null", "n/a", "nan"])
+def test_a_class_may_be_called_none(tmp_path: Path, negative: str) -> None:
+    """Requirement: only the empty field is missing in the columns of labels and predictions."""
+    pairs = [("spam", "spam")] * 4 + [(negative, "spam")] * 2 + [(negative, negative)] * 3
+    (tmp_path / "log.csv").write_text(csv(rows(1, pairs)))
+    settings = config(tmp_path)
+    settings = replace(settings, promotion=replace(settings.promotion, positive="spam"))
+    assert quality(measure(settings)).counts == Counts(4, 2, 0)
+
+
+def test_a_word_for_missing_that_is_never_predicted_is_no_label(tmp_path: Path) -> None:
+    """Requirement: labels that are not known yet, written as null or nan, are no wrong predictions."""
+    (tmp_path / "log.csv").write_text(csv(rows(1, [TP, FP, ("nan", 1), ("nan", 0)])))
+    measures = measure(config(tmp_path))
+    assert measures.quality is None
+    assert said(measures, "label holds 'nan', which is never predicted")
+
+
+@pytest.mark.parametrize(
+    ("spelt", "quotes"),
+    [
+        ({1: "yes", 0: "no"}, ("'no', 'yes'", "0, 1")),
+        ({1: "[1]", 0: "[0]"}, ("'[0]', '[1]'", "0, 1")),
+        ({1: "'1'", 0: 0}, ("0, \"'1'\"", "0, 1")),
+    ],
+)
+def test_two_vocabularies_have_no_f1(tmp_path: Path, spelt: dict[int, object], quotes: tuple[str, str]) -> None:
+    """Requirement: predictions that do not speak the language of the labels are not wrong predictions."""
+    pairs = [(label, spelt[guess]) for label, guess in [TP, TP, FP, FN, TN]]
+    (tmp_path / "log.csv").write_text(csv(rows(1, pairs)))
+    measures = measure(config(tmp_path))
+    assert measures.quality is None
+    for words in quotes:
+        assert said(measures, words)
+
+
+def test_a_class_in_two_cases_is_two_vocabularies(tmp_path: Path) -> None:
+    """Requirement: 'Yes' is not 'yes', also where a window has only one of them."""
+    (tmp_path / "log.csv").write_text(csv(rows(1, [("yes", "Yes")] * 5)))
+    assert said(measure(config(tmp_path)), "prediction holds 'Yes', label holds 'yes'")
+
+
+@pytest.mark.parametrize("odd", [[1], {"class": 1}, b"yes", [[1], [2]]])
+def test_predictions_that_are_no_class_leave_drift(tmp_path: Path, odd: object) -> None:
+    """Requirement: a list, a struct or bytes as prediction is a problem of F1 alone."""
+    champion(tmp_path, "a", pd.DataFrame({"x": [1] * 40}))
+    frame = pd.DataFrame([{**row, "prediction": odd} for row in rows(1, [TP] * 40, x=1)])
+    frame.to_parquet(tmp_path / "log.parquet")
+    measures = measure(config(tmp_path, log=tmp_path / "log.parquet"))
+    assert drift(measures).psi == {"x": 0}
+    assert measures.quality is None
+    assert said(measures, "no F1: prediction holds")
+
+
+def test_what_nobody_foresaw_is_a_problem_of_one_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requirement: a bug in one measurement does not take the others away."""
+    champion(tmp_path, "a", pd.DataFrame({"x": [1] * 40}))
+    (tmp_path / "log.csv").write_text(csv(rows(1, [TP] * 40, x=1)))
+    monkeypatch.setattr("retrain.exporter.measure.shift", lambda *_: 1 / 0)
+    measures = measure(config(tmp_path))
+    assert quality(measures).f1 == 1
+    assert said(measures, "no drift: ZeroDivisionError")
 
 
 def test_milliseconds_are_suspected(tmp_path: Path) -> None:

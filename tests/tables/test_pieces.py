@@ -38,6 +38,27 @@ def test_a_stray_quote_does_not_stop_the_log() -> None:
     assert sum(piece.rows.num_rows + piece.malformed for piece in found) == 20_001
 
 
+def test_a_header_may_come_again() -> None:
+    """Requirement: a line with all the names is a header, however it is quoted; the rows behind it are under it."""
+    text = b'a,b,c\n1,2,3\n"c","a"\n4,5\n6,7,8\n'
+    [first, second] = appended(io.BytesIO(text), Position(), {"a", "c"})
+    assert first.rows.to_pylist() == [{"a": "1", "b": "2", "c": "3"}]
+    assert (second.rows.to_pylist(), second.lost) == ([{"c": "4", "a": "5"}], (1,))
+    assert second.position.columns == ("c", "a")
+
+
+def test_only_an_unclosed_quotes_own_line_is_lost() -> None:
+    """Requirement: a line that is a row by itself is no part of a quoted text; one that is none may be."""
+    lines = [b"a,b", b'1,"stray', b"2,x", b'3,"two', b'lines"', b'4,"a" b', b'5,"last', b"6,y"]
+    for cut in range(len(lines) + 1):
+        file = io.BytesIO(b"".join(line + b"\n" for line in lines))
+        first = b"".join(line + b"\n" for line in lines[:cut]) or b"a,b\n"
+        found = list(appended(io.BytesIO(first), Position()))
+        found += appended(file, found[-1].position if found else Position())
+        assert [row["a"] for piece in found for row in piece.rows.to_pylist()] == ["2", "3", "6"], cut
+        assert sum(piece.malformed for piece in found) == 3, cut
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [(b"", "no header line yet"), (b"a,b", "no header line yet"), (b"\n1,2\n", "the first line is empty")],
@@ -51,4 +72,4 @@ def test_a_csv_without_a_header_cannot_be_read(text: bytes, problem: str) -> Non
 def test_a_record_with_more_or_fewer_values_is_counted() -> None:
     """Requirement: the records around it are rows."""
     [piece] = appended(io.BytesIO(b"a,b\n1,2\n1,2,3\n4\n5,NA\n"), Position())
-    assert (piece.rows.to_pylist(), piece.malformed) == ([{"a": "1", "b": "2"}, {"a": "5", "b": None}], 2)
+    assert (piece.rows.to_pylist(), piece.malformed) == ([{"a": "1", "b": "2"}, {"a": "5", "b": "NA"}], 2)

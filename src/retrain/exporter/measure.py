@@ -1,10 +1,10 @@
 """What the endpoint serves at a moment: F1 of the newest labelled window, drift of the newest one, problems."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -21,8 +21,10 @@ from retrain.exporter.log import Log
 from retrain.exporter.psi import Shift, shift
 from retrain.exporter.windows import Confusion
 from retrain.tables import FileError
-from retrain.tables.read import Table
-from retrain.tables.values import label_of_text
+from retrain.tables.read import Table, brief
+from retrain.tables.values import MISSING, label_of_text, quoted, vocabularies_differ
+
+T = TypeVar("T")
 
 ROWS_PER_BIN = 20
 """With fewer, windows drift by chance alone."""
@@ -85,8 +87,8 @@ class Gauge:
         """The measures at a time (epoch seconds)."""
         with self._lock:
             problems = self._refreshed(now)
-            quality = self._quality(now, problems)
-            drift = self._drift(now, problems)
+            quality = _guarded("F1", self._quality, now, problems)
+            drift = _guarded("drift", self._drift, now, problems)
             skipped = {kind: rows for kind, rows in self._log.windows.skipped.items() if rows}
             return Measures(quality, drift, tuple(problems), skipped)
 
@@ -111,10 +113,12 @@ class Gauge:
             problems.append("no F1: no complete window has all its labels yet")
             return None
         confusion, end = windows.kept[index].confusion, windows.end(index)
-        probability = _probability(confusion)
-        if probability is not None:
-            holds = f"{self._config.monitor.prediction} holds {probability}"
-            problems.append(f"no F1: {holds}; log the class, not its probability")
+        if index in windows.lossy:
+            lost = f"rows of the window that ended at {_iso(end)} are lost"
+            problems.append(f"no F1: {lost}, since lines or times in the log cannot be read")
+            return None
+        if unfit := _unfit(confusion, self._config.monitor):
+            problems.append(f"no F1: {unfit}")
             return None
         found = quality(confusion, rules.average, label_of_text(rules.positive), end)
         if found.f1 is None:
@@ -138,7 +142,7 @@ class Gauge:
             # A log that is read anew has windows anew: the same number of rows need not be the same rows.
             known = (windows, index, window.rows, path, stamp(path))
             if self._known is None or self._known[0] != known:
-                self._known = known, drift(window.features, path, settings)
+                self._known = known, drift(window.features or {}, path, settings)
             found, of_features = self._known[1]
             problems += of_features
         except (OSError, RetrainError) as error:
@@ -172,27 +176,31 @@ def quality(confusion: Confusion, average: Average, positive: Label, end: float)
     return Quality(end, confusion.total(), f1, counts)
 
 
-def drift(window: Any, path: Path, settings: Monitor) -> tuple[Mapping[str, Shift], list[str]]:
+def drift(window: Mapping[str, Any], path: Path, settings: Monitor) -> tuple[Mapping[str, Shift], list[str]]:
     """The shifts of a window's features against the reference at `path`, and the problems of some features.
 
     Raises RetrainError where no feature has one.
     """
-    names = [field.name for field in window.schema if not pa.types.is_nested(field.type)]
+    names = [name for name, values in window.items() if not pa.types.is_nested(values.type)]
+    needed = ROWS_PER_BIN * settings.bins
     if not names:
         raise RetrainError("no drift: the log has no feature columns with numbers or texts")
     try:
         table = Table(str(path), {})
-        if table.rows < (needed := ROWS_PER_BIN * settings.bins):
-            few = f"the reference {path} has {table.rows} rows, {needed} are needed"
-            raise RetrainError(f"no drift: {few}")
+        if table.rows < needed:
+            raise RetrainError(f"no drift: the reference {path} has {table.rows} rows, {needed} are needed")
         shared = [name for name in names if name in table.flat]
         known = pd.concat(table.chunks(only=shared), ignore_index=True) if shared else pd.DataFrame()
     except FileError as error:
         raise RetrainError(f"the reference {path} {error}") from error
     lacking = [name for name in names if name not in shared]
     problems = [f"the reference {path} has no column {name!r} of numbers or texts" for name in lacking]
+    few = {name: len(window[name]) for name in shared if len(window[name]) < needed}
+    problems += [
+        f"the column {name!r} has {rows} rows in the window, {needed} are needed" for name, rows in few.items()
+    ]
     chance = _chance(settings, len(shared))
-    columns = {name: (known[name], window.column(name).to_pandas()) for name in shared}
+    columns = {name: (known[name], window[name].to_pandas()) for name in shared if name not in few}
     return {name: shift(*both, settings.bins, chance) for name, both in columns.items()}, problems
 
 
@@ -225,11 +233,31 @@ def reference(config: Config) -> Path:
     return kept
 
 
-def _probability(confusion: Confusion) -> float | None:
-    """A prediction with a fraction where no label has one: F1 of such would be 0, and be wrong."""
-    if any(isinstance(label, float) for label, _ in confusion):
+def _unfit(confusion: Confusion, settings: Monitor) -> str:
+    """Why an F1 of these labels and predictions would be wrong; "" where it would not."""
+    truths, guesses = ({*side} for side in zip(*confusion, strict=True))
+    predicted, labelled = f"{settings.prediction} holds", f"{settings.label} holds"
+    probability = next((guess for guess in guesses if isinstance(guess, float)), None)
+    if probability is not None and not any(isinstance(label, float) for label in truths):
+        return f"{predicted} {probability}; log the class, not its probability"
+    # With one class each, all rows may simply be wrong: only another spelling of that class is suspicious.
+    alone = len(truths) == len(guesses) == 1 and len({isinstance(each, str) for each in truths | guesses}) == 1
+    common = {""} if alone else set[Label]()
+    if vocabularies_differ(guesses | common, truths | common):
+        return f"{predicted} {quoted(guesses)}, {labelled} {quoted(truths)}; log both in one spelling"
+    blank = {label for label in truths - guesses if label in MISSING}
+    if blank:
+        return f"{labelled} {quoted(blank)}, which is never predicted; leave it empty until the label is known"
+    return ""
+
+
+def _guarded(what: str, measured: Callable[[float, list[str]], T | None], now: float, problems: list[str]) -> T | None:
+    """What is measured; None, with the problem, where that fails in a way that nobody foresaw: others are served."""
+    try:
+        return measured(now, problems)
+    except Exception as error:
+        problems.append(f"no {what}: {brief(error)}")
         return None
-    return next((guess for _, guess in confusion if isinstance(guess, float)), None)
 
 
 def _iso(at: float) -> str:

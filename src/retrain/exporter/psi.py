@@ -1,5 +1,6 @@
 """The population stability index: how far a feature has moved from its reference, and how far chance moves it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -100,16 +101,30 @@ def _quantile_codes(known: Floats, values: Floats, bins: int) -> NDArray[np.int6
 
 def _numbers(*sides: "pd.Series[Any]") -> tuple[Floats, ...]:
     """Both sides at the coarser one's precision: 0.1 must equal itself, once as float32 and once as text."""
-    numbers = [pd.to_numeric(side, errors="coerce") for side in sides]
+    numbers = [_numeric(side) for side in sides]
     floats = (side.dtype for side in sides if isinstance(side.dtype, np.dtype) and side.dtype.kind == "f")
     precision = min(floats, key=lambda dtype: dtype.itemsize, default=np.dtype(np.float64))
     with np.errstate(over="ignore"):
         return tuple(side.to_numpy(dtype=np.float64, na_value=np.nan).astype(precision) for side in numbers)
 
 
+def _numeric(side: "pd.Series[Any]") -> "pd.Series[Any]":
+    """The values as numbers, missing where one is none; a truth value is one, however it is spelt."""
+    numbers = pd.to_numeric(side, errors="coerce")
+    others = side[numbers.isna() & side.notna()]
+    if others.empty:
+        return numbers
+    keys = _by_value(others, key)
+    return numbers.astype(np.float64).where(~numbers.isna(), pd.to_numeric(keys, errors="coerce"))
+
+
 def _keys(side: "pd.Series[Any]") -> "pd.Series[Any]":
     """What the values are compared by, as texts, which have an order."""
-    known = side.dropna()
-    keys = {value: key(value.strip() if isinstance(value, str) else value) for value in known.unique()}
-    texts = {value: None if found is None else str(found) for value, found in keys.items()}
-    return known.astype(object).map(texts).reindex(side.index).astype(object)
+    texts = _by_value(side.dropna(), lambda value: None if (found := key(value)) is None else str(found))
+    return texts.reindex(side.index).astype(object)
+
+
+def _by_value(side: "pd.Series[Any]", call: Callable[[Any], Any]) -> "pd.Series[Any]":
+    """What a function makes of each value, called once for each distinct one; texts without spaces around them."""
+    found = {value: call(value.strip() if isinstance(value, str) else value) for value in side.unique()}
+    return side.astype(object).map(found)

@@ -138,5 +138,5 @@ def _single(measures: Measures) -> dict[str, tuple[str, float]]:
 def _by(name: str, help: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
     family = GaugeMetricFamily(name, help, labels=[label])
     for text, value in values.items():
-        family.add_metric([text], value)
+        family.add_metric([text.encode(errors="replace").decode()], value)  # a file's name need not be UTF-8
     return family

@@ -2,9 +2,11 @@
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from msgspec import Struct, field
 from numpy.typing import NDArray
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from retrain.config.schema import Monitor
 from retrain.core.records import Label
 from retrain.errors import RetrainError
-from retrain.tables.values import label_of_text, seconds
+from retrain.tables.values import distinct, label_of_text, seconds
 
 Confusion = Counter[tuple[Label, Label]]
 """Rows by (label, prediction)."""
@@ -21,11 +23,14 @@ _MOST_WINDOWS = 1000
 
 
 class Window(Struct):
-    """What is known of one window: its rows, the labelled ones by (label, prediction), its features while wanted."""
+    """What is known of one window: its rows, the labelled ones by (label, prediction), its features while wanted.
+
+    Each feature is an Arrow array; one that came with a later header has fewer rows.
+    """
 
     rows: int = 0
     confusion: Confusion = field(default_factory=Counter)
-    features: Any = None
+    features: dict[str, Any] | None = None
 
 
 class Windows:
@@ -43,8 +48,10 @@ class Windows:
         self.kept: dict[int, Window] = {}
         self._floor = -math.inf
         self._postponed = math.inf
+        self._tail = np.array([])
         self.columns: tuple[str, ...] = ()
         self.skipped: Counter[str] = Counter()
+        self.lossy: set[int] = set()
 
     def end(self, index: int) -> float:
         """End of a window, epoch seconds."""
@@ -71,8 +78,11 @@ class Windows:
                 return index
         return None
 
-    def add(self, table: Any, now: float) -> None:
-        """Count the rows of a table. Raises RetrainError where a column makes that impossible."""
+    def add(self, table: Any, now: float, lost: Sequence[int] = ()) -> None:
+        """Count the rows of a table; `lost` has the rows before each record that could not be read.
+
+        Raises RetrainError where a column makes that impossible.
+        """
         names = Counter(table.column_names)
         self.columns = tuple(names)
         repeated = [name for name, times in names.items() if times > 1]
@@ -82,6 +92,8 @@ class Windows:
             some = ", ".join(list(names)[:10])
             raise RetrainError(f"no column {self._settings.timestamp!r} (monitor.timestamp) among {some}")
         index, wanted = self._placed(table, now)
+        self.skipped["malformed"] += len(lost)
+        self._mark_lossy(np.insert(index, list(lost), math.nan))
         self._count(table, index, wanted)
         self._keep_features(table, index, wanted, now)
         self.forget(now)
@@ -95,6 +107,7 @@ class Windows:
         self._floor = max([self._floor, *labelled[-2:-1], *complete[-_MOST_WINDOWS : 1 - _MOST_WINDOWS]])
         for index in [index for index in complete if index < self._floor]:
             del self.kept[index]
+        self.lossy = {index for index in self.lossy if index >= self._floor}
 
     def _index(self, at: float) -> int:
         return math.floor(at / self._length)
@@ -116,17 +129,26 @@ class Windows:
         self._postponed = min(self._postponed, np.min(index[ahead], initial=math.inf))
         return index, wanted & ~ahead & (index >= self._floor)
 
+    def _mark_lossy(self, index: NDArray[np.float64]) -> None:
+        """Note which windows a record without a time (NaN) may belong to: those of the records around it."""
+        places = pd.Series(np.concatenate([self._tail, index]))
+        if places.empty:
+            return
+        lost, around = places.isna(), (places.ffill(), places.bfill())
+        self.lossy |= {int(index) for side in around for index in side[lost].dropna().unique()}
+        self._tail = np.append(around[0].iloc[-1:], [math.nan] * int(lost.iloc[-1]))
+
     def _count(self, table: Any, index: NDArray[np.float64], wanted: NDArray[np.bool_]) -> None:
         for window, rows in zip(*np.unique(index[wanted], return_counts=True), strict=True):
             self.kept.setdefault(int(window), Window()).rows += int(rows)
         names = [self._settings.label, self._settings.prediction]
         if not set(names) <= set(self.columns):
             return
-        label, prediction = (table.column(name).to_pandas().astype(object) for name in names)
-        labelled = wanted & label.notna().to_numpy()
-        pairs = Counter(zip(index[labelled], label[labelled], prediction[labelled], strict=True))
-        for (window, truth, guess), rows in pairs.items():
-            self.kept[int(window)].confusion[label_of_text(truth), label_of_text(guess)] += rows
+        (truths, labels), (guesses, predictions) = (_called(table.column(name).to_pandas()) for name in names)
+        labelled = wanted & (truths >= 0)
+        cells = np.stack([index[labelled], truths[labelled], guesses[labelled]])
+        for (window, truth, guess), rows in zip(*_distinct(cells), strict=True):
+            self.kept[int(window)].confusion[labels[int(truth)], predictions[int(guess)]] += int(rows)
 
     def _keep_features(self, table: Any, index: NDArray[np.float64], wanted: NDArray[np.bool_], now: float) -> None:
         newest = self.newest(now)
@@ -135,10 +157,24 @@ class Windows:
         names = [name for name in self.columns if name not in others]
         if self._settings.features is not None:
             names = [name for name in self._settings.features if name in self.columns]
-        features = table.select(names)
         for number in np.unique(index[recent]):
-            window = self.kept[int(number)]
-            rows = features.filter(pa.array(recent & (index == number)))
-            rows = rows if window.features is None else pa.concat_tables([window.features, rows])
-            # A table of many small appends is slow to read.
-            window.features = rows.combine_chunks() if rows.num_columns and rows.column(0).num_chunks > 64 else rows
+            window, rows = self.kept[int(number)], pa.array(recent & (index == number))
+            window.features = {} if window.features is None else window.features
+            for name in names:
+                before = window.features[name].chunks if name in window.features else []
+                values = pa.chunked_array([*before, *table.column(name).filter(rows).chunks], table.column(name).type)
+                # An array of many small appends is slow to read.
+                combined = pa.chunked_array([values.combine_chunks()]) if values.num_chunks > 64 else values
+                window.features[name] = combined
+
+
+def _called(column: "pd.Series[Any]") -> tuple[NDArray[np.intp], list[Label]]:
+    """The code of each value, -1 where it is missing, and the class labels that the codes stand for."""
+    codes, values = distinct(column.astype(object))
+    return codes, [label_of_text(value) for value in values]
+
+
+def _distinct(cells: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """The distinct columns of a matrix, as rows, and how often each is there."""
+    found, times = np.unique(cells, axis=1, return_counts=True)
+    return found.T, times

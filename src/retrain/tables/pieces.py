@@ -1,7 +1,7 @@
 """A CSV that grows, read piece by piece; every value is a text, so that no piece depends on another."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -9,12 +9,12 @@ import pyarrow.csv
 from msgspec import Struct
 
 from retrain.tables import FileError
-from retrain.tables.values import MISSING
 
 _PIECE = 4 * 1024**2
 _LONGEST_LINE = 16 * _PIECE
 _LONGEST_QUOTED = 64 * 1024
 _REMEMBERED = 4096
+csv.field_size_limit(_LONGEST_LINE)
 
 
 class Position(Struct, frozen=True):
@@ -29,32 +29,42 @@ class Position(Struct, frozen=True):
         file.seek(self.offset - len(self.before))
         return bool(self.columns) and file.read(len(self.before)) == self.before
 
+    def behind(self, records: bytes, columns: tuple[str, ...]) -> "Position":
+        """The position behind these records, under this header."""
+        return Position(self.offset + len(records), (self.before + records)[-_REMEMBERED:], columns)
+
 
 class Piece(Struct, frozen=True):
-    """Some rows; the position behind them; the number of records that are not a row."""
+    """Some rows; the position behind them; for each record that is not a row, how many rows come before it."""
 
     rows: Any
     position: Position = Position()
-    malformed: int = 0
+    lost: tuple[int, ...] = ()
+
+    @property
+    def malformed(self) -> int:
+        """The number of records that are not a row."""
+        return len(self.lost)
 
 
-def appended(file: BinaryIO, position: Position) -> Iterator[Piece]:
-    """The complete records behind the position. A line whose end is not yet written waits. Raises FileError."""
+def appended(file: BinaryIO, position: Position, names: Collection[str] = ()) -> Iterator[Piece]:
+    """The complete records behind the position. A line whose end is not yet written waits. Raises FileError.
+
+    A line that has all these `names` among its values is a header, wherever it stands: the rows behind it are under
+    it, in whatever order it has the columns.
+    """
     file.seek(position.offset)
     block = b""
     while read := file.read(_PIECE):
         block += read
-        end = complete(block)
+        end = block.rfind(b"\n") + 1
         if end == 0 and len(block) > _LONGEST_LINE:
             raise FileError(f"no line ends within {len(block)} bytes: this is not a CSV")
-        if end == 0:
-            continue
-        records, block = block[:end], block[end:]
-        before = (position.before + records)[-_REMEMBERED:]
-        header = records.partition(b"\n")[0] if not position.columns else b""
-        position = Position(position.offset + end, before, position.columns or _names(header))
-        rows, malformed = _parse(records, position.columns, 1 if header else 0)
-        yield Piece(rows, position, malformed)
+        lines, rest = block[:end].split(b"\n")[:-1], block[end:]
+        for piece, used in _pieces(lines, position, names):
+            position, lines = piece.position, lines[used:]
+            yield piece
+        block = b"".join(line + b"\n" for line in lines) + rest
     if not position.columns:
         raise FileError("it has no header line yet")
 
@@ -70,28 +80,98 @@ def complete(block: bytes) -> int:
     return end if last - end <= _LONGEST_QUOTED else last
 
 
+def _pieces(lines: Sequence[bytes], position: Position, names: Collection[str]) -> Iterator[tuple[Piece, int]]:
+    """One piece a header, and the lines it is made of; lines at the end that may go on are left."""
+    marks = [name.encode() for name in names]
+    while lines:
+        columns, start = position.columns, 0
+        if not columns or _is_header(lines[0], marks, names):
+            columns, start = _names(lines[0]), 1
+        stop = next((at for at in range(start, len(lines)) if _is_header(lines[at], marks, names)), len(lines))
+        rows, lost, used = _parse(lines[start:stop], columns, goes_on=stop == len(lines))
+        used += start
+        if not used:
+            return
+        position = position.behind(b"".join(line + b"\n" for line in lines[:used]), columns)
+        yield Piece(rows, position, lost), used
+        lines = lines[used:] if used == stop else ()
+
+
+def _is_header(line: bytes, marks: Sequence[bytes], names: Collection[str]) -> bool:
+    return bool(marks) and all(mark in line for mark in marks) and set(names) <= {*(_values(line) or ())}
+
+
 def _names(header: bytes) -> tuple[str, ...]:
-    names = tuple(next(csv.reader([header.decode("utf-8-sig", "replace").rstrip("\r")]), ()))
+    names = tuple(_values(header) or ())
     if not names:
         raise FileError("the first line is empty; it must name the columns")
     return names
 
 
-def _parse(records: bytes, columns: tuple[str, ...], header_lines: int) -> tuple[Any, int]:
-    """The rows as a table of texts, and the number of records that have not one text a column."""
+def _values(record: bytes) -> list[str] | None:
+    """The values of a record, of an empty line none; None where its quotes are not closed, or stand where none may."""
+    try:
+        text = record.replace(b"\0", b"").decode("utf-8-sig", "replace").removesuffix("\r")
+        return next(csv.reader([text], strict=True), [])
+    except csv.Error:
+        return None
+
+
+def _parse(lines: Sequence[bytes], columns: tuple[str, ...], *, goes_on: bool) -> tuple[Any, tuple[int, ...], int]:
+    """The rows as a table of texts, the rows before each record that is none, and how many lines were used."""
+    texts = b"\n".join(lines) + b"\n"
+    if b'"' not in texts and b"\0" not in texts and (rows := _plain(texts, columns)) is not None:
+        return rows, (), len(lines)
+    found: list[list[str]] = []
+    lost: list[int] = []
+    used = 0
+    while used < len(lines):
+        values, length = _values(lines[used]), 1
+        if values is None and _values(lines[used] + b'"') is not None:
+            values, length = _continued(lines[used:], len(columns), goes_on=goes_on)
+        if not length:
+            break
+        if values is not None and len(values) == len(columns):
+            found.append(values)
+        elif values != []:
+            lost.append(len(found))
+        used += length
+    by_column = zip(*found, strict=True) if found else [()] * len(columns)
+    arrays = [pa.array([text or None for text in texts], pa.string()) for texts in by_column]
+    return pa.Table.from_arrays(arrays, names=list(columns)), tuple(lost), used
+
+
+def _plain(texts: bytes, columns: tuple[str, ...]) -> Any:
+    """The rows of lines without a quote; None where a line has not one text a column."""
     malformed: list[Any] = []
 
     def skip(record: Any) -> str:
         malformed.append(record.text)
         return "skip"
 
-    texts = records.decode("utf-8", "replace").encode()
+    texts = texts.decode("utf-8", "replace").encode()
     rows = pa.csv.read_csv(
         pa.BufferReader(texts),
-        pa.csv.ReadOptions(use_threads=False, block_size=len(texts) + 1, column_names=columns, skip_rows=header_lines),
-        pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip),
+        pa.csv.ReadOptions(use_threads=False, block_size=len(texts) + 1, column_names=columns),
+        pa.csv.ParseOptions(quote_char=False, invalid_row_handler=skip),
         pa.csv.ConvertOptions(
-            column_types=dict.fromkeys(columns, pa.string()), null_values=list(MISSING), strings_can_be_null=True
+            column_types=dict.fromkeys(columns, pa.string()), null_values=[""], strings_can_be_null=True
         ),
     )
-    return rows, len(malformed)
+    return None if malformed else rows
+
+
+def _continued(lines: Sequence[bytes], width: int, *, goes_on: bool) -> tuple[list[str] | None, int]:
+    """The values of a record whose first line leaves a quote open, and its lines; 0 where the rest is yet to come.
+
+    Where a line that would be inside the quotes is a record of its own, the quote is a stray one: only its own line
+    is malformed.
+    """
+    record = lines[0]
+    for number, line in enumerate(lines[1:], 2):
+        record += b"\n" + line
+        if len(_values(line) or ()) == width or len(record) > _LONGEST_QUOTED:
+            return None, 1
+        if b'"' in line and (values := _values(record)) is not None:
+            return (values, number) if len(values) == width else (None, 1)
+    return None, 0 if goes_on and len(record) <= _LONGEST_QUOTED else 1

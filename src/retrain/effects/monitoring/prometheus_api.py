@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from retrain.core.records import Trouble, Unknown
 from retrain.effects.monitoring.prometheus_text import series
-from retrain.effects.monitoring.readings import Answer, Reading, json_of
+from retrain.effects.monitoring.readings import PROBLEM, Answer, Reading, json_of, said_of
 
 INSTANT, RANGE = "/api/v1/query", "/api/v1/query_range"
 """Where the API answers the two kinds of query."""
@@ -52,6 +52,24 @@ def ask(
         answer, at = read(body)
         answers[query] = blaming(answer, query) if isinstance(answer, Unknown) else answer
         instant = at if instant is None else instant
+    missing = [query for query, answer in answers.items() if answer == MISSING and "model_" in query]
+    body = get(question(url, {"query": f"{PROBLEM} == 1"} | WHOLE)) if missing else b""
+    problems = _problems(body) if isinstance(body, bytes) else ()
+    for query in missing:
+        if said := said_of(query, problems):
+            answers[query] = Unknown(Trouble.MISSING, f"is not served: {said}")
+
+
+def _problems(body: bytes) -> Sequence[str]:
+    """The problems of the one monitor that this server scrapes; none where there are several."""
+    match json_of(body):
+        case {"status": "success", "data": {"result": list(found)}}:
+            labels = [
+                each["metric"] for each in found if isinstance(each, dict) and isinstance(each.get("metric"), dict)
+            ]
+            places = {(each.get("job"), each.get("instance")) for each in labels}
+            return [str(each.get("problem", "")) for each in labels] if len(places) == 1 else ()
+    return ()
 
 
 def blaming(unknown: Unknown, query: str) -> Unknown:

@@ -3,7 +3,7 @@
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from io import StringIO
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from retrain.core.records import Trouble, Unknown
-from retrain.effects.monitoring.readings import Answer, Reading, moment_of_epoch, text_of, unparseable
+from retrain.effects.monitoring.readings import PROBLEM, Answer, Reading, moment_of_epoch, said_of, text_of, unparseable
 
 if TYPE_CHECKING:
     from prometheus_client.samples import Sample
@@ -132,15 +132,18 @@ def read(body: bytes, selectors: Mapping[str, Selector]) -> Mapping[str, Answer]
         return dict.fromkeys(selectors, text)
     found = {query: _Found() for query in selectors}
     names: set[str] = set()
+    problems: list[str] = []
     try:
         for sample in _samples(text):
             if len(names) < _NAMES:
                 names.add(sample.name)
+            if sample.name == PROBLEM:
+                problems.append(sample.labels.get("problem", ""))
             for query, selector in selectors.items():
                 found[query].see(sample, selector)
     except Exception as error:  # the parser is not fit for every text that an endpoint may send
         return dict.fromkeys(selectors, unparseable(text, f"is not in the Prometheus text format: {error}"))
-    return {query: _answer(found[query], selectors[query].name or query, names) for query in selectors}
+    return {query: _answer(found[query], selectors[query].name or query, names, problems) for query in selectors}
 
 
 def _samples(text: str) -> Iterator["Sample"]:
@@ -164,7 +167,7 @@ def _whole(text: str) -> tuple[str, str]:
     return (text[: found.start()], found[0]) if found else (text, "")
 
 
-def _answer(found: _Found, name: str, names: set[str]) -> Answer:
+def _answer(found: _Found, name: str, names: set[str], problems: Sequence[str]) -> Answer:
     if found.count == 1:
         sample = found.first[0]
         written_at = moment_of_epoch(float(sample.timestamp)) if sample.timestamp is not None else None
@@ -172,6 +175,8 @@ def _answer(found: _Found, name: str, names: set[str]) -> Answer:
     if found.count:
         listed = ", ".join(series(sample.name, sample.labels) for sample in found.first)
         return Unknown(Trouble.AMBIGUOUS, f"matches {found.count} series: {listed}", "narrow the selector to one")
+    if found.sibling is None and (said := said_of(name, problems)):
+        return Unknown(Trouble.MISSING, f"is not served: {said}")
     if found.sibling:
         remedy = f"there is {series(found.sibling.name, found.sibling.labels)}"
     elif near := difflib.get_close_matches(name, sorted(names), _SHOWN, 0.5):

@@ -6,7 +6,7 @@ The cause in an Unknown is what is said of the query (`is null`), or of the endp
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,6 +25,10 @@ _DIGITS = 300
 _A_TIME = "an epoch (s, ms, µs or ns) or ISO 8601 is needed"
 
 
+PROBLEM = "model_monitor_problem"
+"""The metric with which `retrain monitor` says, in its label `problem`, what keeps another one away."""
+
+
 class Reading(Struct, frozen=True):
     """One value as the endpoint gave it, a plain JSON value, the labels of its series, and when it was written."""
 
@@ -35,6 +39,22 @@ class Reading(Struct, frozen=True):
 
 
 Answer = Reading | Unknown
+
+
+def said_of(query: str, problems: Iterable[str]) -> str:
+    """What `retrain monitor` says of why it does not serve this metric; "" where it says nothing.
+
+    `problems` are the labels of its model_monitor_problem; those about the other signal come last.
+    """
+    is_drift = any(word in query for word in ("drift", "model_predictions", "model_window_end"))
+
+    def rank(problem: str) -> int:
+        about_drift = "drift" in problem or "reference" in problem
+        other = problem.startswith("no F1") if is_drift else about_drift
+        own = about_drift if is_drift else problem.startswith("no F1")
+        return 0 if own else 2 if other else 1
+
+    return min(problems, key=rank, default="") if "model_" in query else ""
 
 
 def number(answer: Answer) -> float | Unknown:
