@@ -9,9 +9,9 @@ from msgspec.structs import asdict, replace
 
 from retrain.context import Context
 from retrain.core import evidence
-from retrain.core.decide import Asked, Look, look_at
+from retrain.core.decide import Asked, Look, fruitless, look_at
 from retrain.core.events import Checked, Swap, SwapStarted
-from retrain.core.past import FAILED, STUCK, TRAINING, UNKNOWN, incident_of, kind_of
+from retrain.core.past import FAILED, STUCK, TRAINING, UNKNOWN, UNPROMOTED, incident_of, kind_of
 from retrain.core.records import Action, Assessment, Decision, Outcome, Reason, Run, Snapshot
 from retrain.core.text import iso, moment, short
 from retrain.effects import lock, monitoring, registry
@@ -117,11 +117,16 @@ def _look(context: Context, journal: Journal, held: lock.Attempt, options: Optio
 def _hold(context: Context, journal: Journal, seen: _Seen, now: datetime) -> Report:
     """Record a check that does not act; news where an incident is new, or has ended."""
     past, decision, incident = journal.past(), seen.decision, _incident(seen)
+    repeat_after, in_vain = context.config.notifications.repeat_after, fruitless(past, context.config.triggers)
     ended = past.ended(decision.reason, incident)
-    news = incident is not None and past.is_news(incident, now, context.config.notifications.repeat_after)
+    notice = ""
+    if incident is None and in_vain is not None:
+        incident = incident_of(UNPROMOTED, in_vain.end)
+        notice = f"{in_vain.message}; " if past.is_news(incident, now, repeat_after) else ""
+    news = incident is not None and past.is_news(incident, now, repeat_after)
     journal.append(seen.event(incident, news=news), now)
     recovery = _recovery(ended, decision) if ended else ""
-    return _report(seen, recovery + decision.message, news=news or bool(ended))
+    return _report(seen, notice + recovery + decision.message, news=news or bool(ended))
 
 
 def _incident(seen: _Seen) -> str | None:
@@ -132,7 +137,7 @@ def _incident(seen: _Seen) -> str | None:
         return incident_of(UNKNOWN, ",".join(sorted(kinds)))
     if reason is Reason.BACKING_OFF:
         return TRAINING
-    return reason if reason in (Reason.NEEDS_A_PERSON, Reason.NOT_REARMED, Reason.PROBATION) else None
+    return reason if reason in (Reason.NOT_REARMED, Reason.PROBATION) else None
 
 
 _RECOVERED = {UNKNOWN: "the metrics are known again", FAILED: "the check works again", STUCK: "the lock is free again"}
@@ -197,13 +202,15 @@ def _report(seen: _Seen, message: str, *, news: bool = True, run: Run | None = N
         exit_code = Exit.FAILED
     metrics = {"f1": snapshot.f1, "drift": snapshot.drift, "samples": snapshot.samples}
     numbers = {name: value if isinstance(value, float) else None for name, value in metrics.items()}
+    mix = next((each.mix for each in seen.look.assessments if each.mix is not None), None)
+    at_usual = {"f1_at_usual_share": mix and mix.f1, "usual_share": mix and mix.share}
     observed = [at for at in (snapshot.f1_observed_at, snapshot.drift_observed_at) if isinstance(at, datetime)]
     data = {
         "action": decision.action,
         "reason": decision.reason,
         "message": message,
         "dry_run": dry_run,
-        "metrics": {**numbers, "observed_at": iso(observed[0]) if observed else None},
+        "metrics": {**numbers, **at_usual, "observed_at": iso(observed[0]) if observed else None},
         "breaches": [asdict(breach) for breach in decision.breaches],
         "run": _run_data(run) if run is not None else None,
     }

@@ -5,11 +5,11 @@ from datetime import datetime
 
 from retrain.context import Context
 from retrain.core import events, evidence
-from retrain.core.decide import Asked, barrier, decide, is_worse
+from retrain.core.decide import Asked, barrier, decide, fruitless, is_worse
 from retrain.core.events import Entry, Judged
 from retrain.core.fold import as_of
 from retrain.core.past import FAILED, STUCK, Past, Probation, kind_of
-from retrain.core.records import Action, Assessment, Decision, Reason, Signal, State
+from retrain.core.records import JUDGED, Action, Assessment, Decision, Reason, Signal
 from retrain.core.rules import Triggers
 from retrain.core.text import counted, duration, iso, moment, short
 from retrain.core.verdicts import Ruling
@@ -29,7 +29,7 @@ def status(context: Context, limit: int) -> Report:
         past, last = as_of(journal.past(), None, now), journal.last_check()
         latest, compared = journal.turning_points(limit), next(journal.latest_judgements(), None)
     holder, held, seen = lock.holder(config.state), barrier(past, triggers, now), _readings(last, past)
-    probation = probation_of(context, past)
+    probation, in_vain = probation_of(context, past), fruitless(past, triggers)
     until = past.probation.since + probation if past.probation is not None and probation is not None else now
     new = past.probation if now < until else None
     made_at = serving.made_at if serving is not None else None
@@ -41,6 +41,7 @@ def status(context: Context, limit: int) -> Report:
         **{str(each.signal): _reading(each) for each in seen},
         "champion": _champion(serving, past, now) + _scored(compared, past.served),
         "challenger": _challenger(past),
+        "trainings": in_vain.message if in_vain is not None else "",
         "comparisons": f"{used} used on the holdout (promotion.holdout_uses)" if used else "",
         "evidence": evidence.text(past.evidence, triggers) if triggers.evidence is not None else "",
         "probation": _probation(new, triggers, until) if new is not None else "",
@@ -57,13 +58,14 @@ def status(context: Context, limit: int) -> Report:
         "previous": [version for version in past.lineage[::-1] if version in kept],
         "challenger": past.challenger
         and {"version": past.challenger.version, "since": iso(past.challenger.at), "judged": past.challenger.settled},
-        "metrics": {each.signal: {"value": each.value, "threshold": each.threshold} for each in seen},
+        "metrics": {each.signal: _numbers(each) for each in seen},
         "last_check": last and {"at": iso(last.at), **_decided(last.event)},
         "evidence": triggers.evidence
         and {"score": evidence.gathered(past.evidence, triggers), "bar": evidence.bar(past.evidence, triggers)},
         "probation": new and {"f1": new.f1, "before": new.before, "windows_below": new.count},
         "held_back": held and {"reason": held.reason, "message": held.what, "until": _iso(held.until)},
         "unpromoted": past.unpromoted,
+        "unpromoted_because": in_vain and in_vain.message,
         "failures": past.failures,
         "message": "\n".join(text),
         "events": [{"at": iso(at), "kind": kind, "message": message} for at, kind, message in lately],
@@ -119,7 +121,7 @@ def _state(  # noqa: PLR0913, PLR0917  (everything that is known)
         return "NEEDS A PERSON", event.message
     if past.run is not None and holder is not None:
         return "TRAINING", f"{past.run.id}, since {moment(past.run.at)}"
-    if due.reason in (Reason.NEEDS_A_PERSON, Reason.NOT_REARMED):
+    if due.reason is Reason.NOT_REARMED:
         return "NEEDS A PERSON", due.sentence
     if past.challenger is not None and not past.challenger.settled:
         return "WAITING FOR PROMOTE", f"challenger {short(past.challenger.version)} of {moment(past.challenger.at)}"
@@ -136,17 +138,21 @@ def _state(  # noqa: PLR0913, PLR0917  (everything that is known)
 def _readings(last: Entry | None, past: Past) -> tuple[Assessment, ...]:
     """What the last check read, without what is about a champion before the present one."""
     found = last.event.assessments if last is not None and isinstance(last.event, events.Checked) else ()
-    return tuple(
-        each
-        for each in found
-        if each.state in (State.UNKNOWN, State.TOO_FEW) or each.window in past.streak(each.signal).seen
-    )
+    return tuple(each for each in found if each.state not in JUDGED or past.streak(each.signal).has_seen(each))
 
 
 def _reading(seen: Assessment) -> str:
     """The latest value of a signal beside its threshold."""
     window = f", window to {moment(seen.observed_at)}" if seen.dated and seen.observed_at is not None else ""
     return f"{seen.numbers}{f' ({seen.series})' if seen.series else ''}{window}"
+
+
+def _numbers(seen: Assessment) -> dict[str, float | None]:
+    """The latest value of a signal and what it is compared with, for --json."""
+    numbers = {"value": seen.value, "threshold": seen.threshold}
+    numbers |= {"first_window": seen.drop.first} if seen.drop is not None else {}
+    numbers |= {"f1_at_usual_share": seen.mix.f1, "usual_share": seen.mix.share} if seen.mix is not None else {}
+    return numbers
 
 
 def _champion(serving: registry.Served | None, past: Past, now: datetime) -> str:

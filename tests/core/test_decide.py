@@ -1,5 +1,6 @@
 """The decision of `check`, as tables: the contract's "How check decides", rule by rule."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,10 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from retrain.core.assess import assess
-from retrain.core.decide import Asked, decide, look_at
-from retrain.core.events import Checked, Judged, Promoted, Rejected, TrainingFinished, TrainingStarted
+from retrain.core.decide import Asked, decide, fruitless, look_at
+from retrain.core.events import Checked, Judged, NotJudged, Promoted, Rejected, TrainingFinished, TrainingStarted
 from retrain.core.fold import advance, as_of, watch
-from retrain.core.past import Past, incident_of
+from retrain.core.past import UNPROMOTED, End, Past, incident_of
 from retrain.core.records import (
     Action,
     Assessment,
@@ -24,7 +25,7 @@ from retrain.core.records import (
     Trouble,
     Unknown,
 )
-from retrain.core.rules import Amount, MaxAge, Positive, Share, Side, Triggers
+from retrain.core.rules import Amount, MaxAge, MinAge, Positive, Share, Side, Triggers
 from retrain.core.verdicts import Ruling, Verdict
 
 T0 = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -211,26 +212,109 @@ def test_a_challenger_stops_holding_training_back_after_its_time() -> None:
     assert story.later(HOUR).check(story.see(0.8)).action is Action.TRAIN
 
 
-def test_after_max_unpromoted_trainings_a_person_is_needed_until_one_is_promoted() -> None:
-    """Three trainings in a row without a promotion: stop and ask a person."""
-    story = Story(cooldown=timedelta(), challenger_ttl=timedelta())
-    for _ in range(3):
-        assert story.later(HOUR).check(story.see(0.8)).action is Action.TRAIN
-    assert story.later(HOUR).check(story.see(0.8)).reason is Reason.NEEDS_A_PERSON
-    assert story.later(HOUR).check(story.see(0.8), forced="I looked").reason is Reason.FORCED
-    assert story.later(HOUR).check(story.see(0.8)).reason is Reason.NEEDS_A_PERSON
+@pytest.mark.parametrize(
+    ("cooldown", "waits"),
+    [(6, (6, 6, 12, 24, 48, 96, 168, 168)), (200, (200,) * 6), (0, (0,) * 6)],
+)
+def test_from_max_unpromoted_trainings_on_the_cooldown_doubles(cooldown: int, waits: tuple[int, ...]) -> None:
+    """Up to a week, unless it is longer already; the loop never ends, and a promotion takes it back."""
+    story = Story(cooldown=cooldown * HOUR, challenger_ttl=timedelta(), max_age=MaxAge(90 * DAY, 90 * DAY))
+    for hours in waits:
+        assert story.check(story.see(0.8)).action is Action.TRAIN
+        if hours:
+            held = story.later(hours * HOUR - timedelta(seconds=1)).check(story.see(0.8))
+            assert held.reason is Reason.COOLING_DOWN, hours
+            assert ("in a row brought no promotion" in held.message) == (hours > cooldown)
+        story.later(timedelta(seconds=1))
+    story.check(story.see(0.8))
     story.promote()
-    assert story.later(HOUR).check(story.see(0.8)).action is Action.TRAIN
+    story.later(14 * DAY).check(story.see(0.8))
+    assert story.later(cooldown * HOUR + HOUR).check(story.see(0.8)).action is Action.TRAIN
+
+
+ENDED: dict[End, Callable[[str], Any]] = {
+    End.INCONCLUSIVE: lambda version: judged(version, Ruling.INCONCLUSIVE),
+    End.WORSE: lambda version: judged(version, Ruling.REJECT),
+    End.NOT_IN_SERVICE: lambda version: judged(version, Ruling.PROMOTE),
+    End.UNSCORABLE: lambda version: NotJudged(version, "it cannot be loaded"),
+    End.REFUSED: lambda version: NotJudged(version, "it has read the holdout", refused="rows"),
+    End.REJECTED: lambda version: Rejected(version, "no"),
+    End.NOT_JUDGED: lambda _: None,
+}
+
+
+def judged(version: str, ruling: Ruling) -> Judged:
+    return Judged(version, "a" * 64, "h", "q", "f", Verdict(ruling, "f1", 100, 0.8, 0.8, 0.05, 1))
+
+
+def in_vain(*ends: End) -> Story:
+    """A controller whose trainings so far ended so."""
+    story = Story(cooldown=timedelta(), challenger_ttl=timedelta())
+    for end in ends:
+        assert story.later(HOUR).check(story.see(0.8)).action is Action.TRAIN
+        assert story.past.challenger is not None
+        event = ENDED[end](story.past.challenger.version)
+        if event is not None:
+            story.tell(event)
+    return story
+
+
+@pytest.mark.parametrize("end", list(End))
+def test_a_person_reads_why_nothing_was_promoted(end: End) -> None:
+    """Each cause that the journal shows has its words and remedy; one that nobody judged counts once the next came."""
+    more = [end] * (end is End.NOT_JUDGED)
+    assert fruitless(in_vain(end, end).past, BOTH) is None
+    found = fruitless(in_vain(end, end, end, *more).past, BOTH)
+    assert found is not None
+    assert found.end is end
+    count = 3 + len(more)
+    assert found.what == f"{count} trainings in a row brought no promotion: 3 {end}"
+    assert found.remedy.endswith("; until a promotion, each makes the cooldown longer")
+
+
+def test_the_most_frequent_cause_has_the_remedy() -> None:
+    """The latest, where two are as frequent; without a cooldown there is none to become longer; a promotion ends it."""
+    story = in_vain(End.WORSE, End.INCONCLUSIVE, End.WORSE, End.INCONCLUSIVE)
+    found = fruitless(story.past, story.triggers)
+    assert found is not None
+    assert found.message == (
+        "4 trainings in a row brought no promotion: 2 inconclusive, 2 no better than the champion (the holdout is too"
+        " small or too old: renew it, or set promotion.holdout: fresh)"
+    )
+    story.promote()
+    assert fruitless(story.past, story.triggers) is None
+
+
+def test_what_was_rejected_before_a_promotion_does_not_count_after_it() -> None:
+    """A challenger that waited while another was promoted, and is rejected then."""
+    story = in_vain(End.NOT_JUDGED)
+    assert story.past.challenger is not None
+    waiting = story.past.challenger.version
+    story.tell(Promoted("d" * 64, story.past.served))
+    story.tell(Rejected(waiting, "no"))
+    assert fruitless(story.past, replace(story.triggers, max_unpromoted=Positive(1))) is None
+
+
+def test_that_nothing_is_promoted_is_reported_once_for_each_cause() -> None:
+    """Neither a day later nor after the next training, nor when all is healthy meanwhile; a promotion begins anew."""
+    story = in_vain(End.WORSE, End.WORSE, End.WORSE)
+    worse, other = incident_of(UNPROMOTED, End.WORSE), incident_of(UNPROMOTED, End.INCONCLUSIVE)
+    assert story.past.is_news(worse, story.now, DAY)
+    story.tell(Checked(Action.HOLD, Reason.HEALTHY, "", story.past.served, (), worse, news=True))
+    story.tell(Checked(Action.HOLD, Reason.HEALTHY, "", story.past.served, ()))
+    assert story.later(9 * DAY).check(story.see(0.8)).action is Action.TRAIN
+    assert not story.past.is_news(worse, story.now, DAY)
+    assert story.past.is_news(other, story.now, DAY)
+    story.promote()
+    assert story.past.is_news(worse, story.now, DAY)
 
 
 def test_the_gates_are_asked_in_the_contracts_order() -> None:
-    """Challenger waiting, then a person, then the cooldown."""
-    story = Story(max_unpromoted=1)
+    """Challenger waiting, then the cooldown."""
+    story = Story()
     story.check(story.see(0.8))
     assert story.later(HOUR).check(story.see(0.8)).reason is Reason.CHALLENGER_WAITING
     story.judge()
-    assert story.later(HOUR).check(story.see(0.8)).reason is Reason.NEEDS_A_PERSON
-    story.triggers = replace(story.triggers, max_unpromoted=Positive(9))
     assert story.later(HOUR).check(story.see(0.8)).reason is Reason.COOLING_DOWN
 
 
@@ -247,6 +331,48 @@ def test_what_an_answer_says_of_its_age_makes_it_stale_but_no_window(age: timede
     ]
     assert [each.unknown and each.unknown.kind for each in seen] == [kind, kind]
     assert seen[0].window == seen[1].window
+
+
+def test_a_window_that_overlaps_the_last_counted_one_does_not_count() -> None:
+    """A trailing window read each day holds six days of the one before; the next that counts begins after its end."""
+    story = Story(consecutive=2, cooldown=timedelta(), challenger_ttl=timedelta())
+    week: dict[str, Any] = {"window_length": 7 * DAY}
+    story.check(story.see(0.8, **week))
+    for _ in range(6):
+        held = story.later(DAY).check(story.see(0.8, **week))
+        assert held.reason is Reason.SAME_WINDOW
+        assert "began before the last one that counted ended: window 1 of 2 in breach" in held.message
+    assert story.later(DAY).check(story.see(0.8, **week)).action is Action.TRAIN
+    assert story.later(DAY).check(story.see(0.8, **week)).reason is Reason.SAME_WINDOW
+    assert story.later(DAY).check(story.see(0.9, **week)).reason is Reason.HEALTHY
+    assert story.past.f1.count == 0
+
+
+def test_a_breach_that_was_held_back_stays_due_in_windows_that_overlap() -> None:
+    """They do not count, but they do not use the breach up either."""
+    story = Story(cooldown=2 * DAY)
+    story.check(story.see(0.8))
+    story.judge()
+    held = story.later(DAY).check(story.see(0.8, window_length=7 * DAY))
+    assert held.reason is Reason.SAME_WINDOW
+    story = Story(failure_backoff=DAY, max_age=MaxAge(90 * DAY, 90 * DAY))
+    story.check(story.see(0.8, window_length=7 * DAY), Outcome.FAILED)
+    assert story.later(HOUR).check(story.see(0.8, window_length=7 * DAY)).reason is Reason.BACKING_OFF
+    assert story.later(DAY).check(story.see(0.8, window_length=7 * DAY)).action is Action.TRAIN
+
+
+def test_a_window_younger_than_min_age_is_neither_healthy_nor_in_breach() -> None:
+    """It is read again, and counts with what it says then; the signals may have ages of their own."""
+    story = Story(min_age=MinAge(f1=3 * DAY), max_age=MaxAge(9 * DAY, 9 * DAY))
+    young = story.see(0.8)
+    held = story.later(DAY).check(young)
+    assert held.reason is Reason.TOO_EARLY
+    assert held.message == "waiting: F1 0.800 is not judged: its window ended 1 d ago, min_age is 3 d"
+    assert story.past.f1.seen == ()
+    assert story.check(replace(story.see(0.8), drift=0.5)).action is Action.TRAIN
+    assert story.past.f1.seen == ()
+    grown = replace(young, f1=0.9)
+    assert story.later(2 * DAY).check(grown).reason is Reason.HEALTHY
 
 
 def test_windows_observed_before_the_promotion_has_settled_do_not_count() -> None:

@@ -37,6 +37,7 @@ def triggers(draw: st.DrawFn) -> Triggers:
     return Triggers(
         performance_threshold=draw(st.sampled_from([Share(0.5), Share(0.85)])),
         drift_threshold=draw(st.sampled_from([None, Amount(0.2)])),
+        max_drop=draw(st.sampled_from([None, Share(0.1)])),
         consecutive=draw(st.integers(1, 4).map(Positive)),
         cooldown=draw(hours),
         failure_backoff=draw(hours),

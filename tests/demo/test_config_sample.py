@@ -15,10 +15,10 @@ from msgspec.structs import FieldInfo, fields
 from retrain.config import Config, load
 from retrain.config.load import structure
 from retrain.config.schema import ObservedAt
-from retrain.core.rules import MaxAge
+from retrain.core.rules import MaxAge, MinAge
 
 SAMPLE = Path(__file__).parents[2] / "config.yaml"
-ONE_FOR_BOTH = (MaxAge, ObservedAt)
+ONE_FOR_BOTH = (MaxAge, MinAge, ObservedAt)
 """Sections that may be written as one value."""
 OF_THE_DEMO = {
     "triggers.performance_threshold": "a signal without a threshold is not watched",

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from retrain.core.evidence import REMEMBERED, bar
+from retrain.core.counts import WINDOWS
+from retrain.core.evidence import bar
 from retrain.core.records import Action, Counts
 from retrain.core.rules import Positive, Triggers
 from tests import documents
@@ -74,7 +75,7 @@ def test_the_simulated_evidence_rule_trains_at_the_windows_of_the_real_one(f1: f
     assert (trainings(scores[:, None], bars)[:, 0] == trained).all()
     assert trained.any()
     simulated = by_evidence(EVIDENCE, 1000 * share_of_trials(f1), 365.25).bar
-    assert bars[REMEMBERED:] == pytest.approx(np.full(400 - REMEMBERED, simulated), rel=0.01)
+    assert bars[WINDOWS:] == pytest.approx(np.full(400 - WINDOWS, simulated), rel=0.01)
 
 
 @pytest.mark.parametrize("consecutive", [1, 3])

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from retrain.core.evidence import REMEMBERED, YEAR, bar, weigh
+from retrain.core.counts import WINDOWS
+from retrain.core.evidence import YEAR, bar, weigh
 from retrain.core.past import Evidence
 from retrain.core.records import Counts
 from retrain.core.rules import EvidenceRule, Rate, Share, Triggers
@@ -55,7 +56,7 @@ def in_a_row(threshold: float, consecutive: int) -> Rule:
 
 def by_evidence(triggers: Triggers, trials: float, windows_a_year: float) -> Rule:
     """The evidence rule of these triggers, where windows have so many TP + FP + FN on average and are so many."""
-    known = Evidence(windows=REMEMBERED, trials=trials, gap=YEAR / windows_a_year)
+    known = Evidence(windows=WINDOWS, trials=trials, gap=YEAR / windows_a_year)
     return Rule(likelihood(triggers), bar(known, triggers))
 
 

@@ -532,12 +532,12 @@ def test_a_name_that_is_neither_a_file_nor_a_version_is_named(project: Project) 
 
 
 def test_a_rejection_says_what_the_next_check_may_do(project: Project) -> None:
-    """It may train; but not where too many trainings brought no promotion, and not within the cooldown."""
+    """It may train; but not within the cooldown, which too many trainings without a promotion make longer."""
     project.serve(project.models.weak)
     for most, cooldown, words in (
         (9, "0s", "the champion stays, the next check may train"),
         (9, "6h", "the next check trains nothing: training ended "),
-        (3, "0s", "the next check trains nothing: 3 trainings in a row brought no promotion (max_unpromoted: 3)"),
+        (3, "6h", "the cooldown is 12 h, since 3 trainings in a row brought no promotion"),
     ):
         trained(project, project.models.strong)
         project.configure(triggers={"max_unpromoted": most, "cooldown": cooldown})

@@ -65,7 +65,8 @@ def _readings(context: Context, history: str, every: str) -> tuple[list[Recorded
             notes.append(f"{counted(skipped, 'check')} without metrics or without a time left out")
     if not readings:
         raise RetrainError(f"{history}: holds no reading of the metrics")
-    return readings, notes
+    length = context.config.monitoring.window_length if context.config.monitoring is not None else None
+    return [replace(each, snapshot=replace(each.snapshot, window_length=length)) for each in readings], notes
 
 
 def _of_prometheus(context: Context, span: timedelta, step: timedelta) -> list[Recorded]:

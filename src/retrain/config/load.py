@@ -32,14 +32,28 @@ from retrain.config.schema import (
 )
 from retrain.config.secrets import Secrets, secret_values
 from retrain.core.records import Label
-from retrain.core.rules import Amount, Difference, Level, MaxAge, Natural, Positive, Rate, Share, Triggers
+from retrain.core.rules import (
+    Amount,
+    Auto,
+    Difference,
+    Dispersion,
+    Level,
+    MaxAge,
+    MinAge,
+    Natural,
+    Positive,
+    Prevalence,
+    Rate,
+    Share,
+    Triggers,
+)
 from retrain.errors import ConfigError
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "kB": 1000, "MB": 1000**2, "GB": 1000**3}
 _TEN_YEARS = timedelta(days=3653)
 _MOST = 1_000_000_000
-_ONE_FOR_BOTH = (MaxAge, ObservedAt)
+_ONE_FOR_BOTH = (MaxAge, MinAge, ObservedAt)
 """Sections that one value may stand for: `max_age: 2h` is `{f1: 2h, drift: 2h}`."""
 
 
@@ -271,6 +285,13 @@ def _number(value: object, low: float, high: float, wanted: str) -> float:
     return float(value)
 
 
+def _part(value: object) -> float:
+    part = _number(value, 0, 1, "null, auto, or a number above 0 and below 1")
+    if part in (0, 1):
+        raise UnfitError("null, auto, or a number above 0 and below 1")
+    return part
+
+
 def _level(value: object) -> float:
     level = _number(value, 0, 0.5, "a number above 0 and below 0.5")
     if level in (0, 0.5):
@@ -324,6 +345,8 @@ _READERS: dict[Any, Callable[[object], Any]] = {
     Factor: lambda value: _number(value, sys.float_info.min, 1e6, "a number above 0, up to 1,000,000"),
     Difference: lambda value: _number(value, -1, 1, "a number from -1 to 1"),
     Rate: lambda value: _number(value, 0.001, 1_000_000, "a number from 0.001 to 1,000,000"),
+    Dispersion: lambda value: Auto.AUTO if value == Auto.AUTO else _number(value, 1, 1000, "auto, or a number from 1"),
+    Prevalence: lambda value: value if value in (None, Auto.AUTO) else _part(value),
     Level: _level,
     Natural: lambda value: _integer(value, 0),
     Positive: lambda value: _integer(value, 1),

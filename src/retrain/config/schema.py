@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct, field
 
 from retrain.config.document import Keys, Problem
-from retrain.core.records import Label, Signal
+from retrain.core.records import NAMES, Label, Signal
 from retrain.core.rules import (
     Average,
     Difference,
@@ -72,6 +72,7 @@ class Monitoring(Struct, frozen=True):
     drift: str | None = None
     observed_at: ObservedAt = field(default_factory=ObservedAt)
     window: str | None = None
+    window_length: timedelta | None = None
     samples: str | None = None
     positives: str | None = None
     counts: CountQueries | None = None
@@ -236,6 +237,7 @@ def conflicts(config: Config) -> Iterator[Problem]:
         ("training", "timeout"): config.training.timeout,
         ("promotion", "timeout"): config.promotion.timeout,
         ("monitor", "window"): config.monitor.window,
+        ("monitoring", "window_length"): config.monitoring.window_length if config.monitoring is not None else None,
         ("training", "history"): config.training.history,
         ("promotion", "live", "give_up"): config.promotion.live.give_up,
     }
@@ -289,6 +291,7 @@ def _unmonitored(triggers: Triggers, monitoring: Monitoring | None) -> Iterator[
         yield each._replace(keys=("triggers", *each.keys))
     if wanted and monitoring is None:
         yield Problem(("monitoring", "url"), "is required")
+    yield from _undated(triggers, monitoring)
     for name, key in wanted.items():
         if monitoring is None or getattr(monitoring, name) is None:
             yield Problem(("monitoring", name), f"is required, since triggers.{key} is set", "or set that to null")
@@ -301,11 +304,29 @@ def _unmonitored(triggers: Triggers, monitoring: Monitoring | None) -> Iterator[
         yield Problem(("monitoring", "samples"), "is required, since triggers.min_samples is set")
 
 
+def _undated(triggers: Triggers, monitoring: Monitoring | None) -> Iterator[Problem]:
+    """Rules about the time of a window, where the monitor does not say it."""
+    length = monitoring.window_length if monitoring is not None else None
+    for signal in triggers.watched:
+        if monitoring is None or getattr(monitoring.observed_at, signal) is not None:
+            continue
+        remedy = f"set monitoring.observed_at.{signal}"
+        if triggers.min_age_of(signal):
+            yield Problem(("triggers", "min_age"), f"needs the end of the windows of {NAMES[signal]}", remedy)
+        if length is not None:
+            why = f"needs the end of the windows of {NAMES[signal]}"
+            yield Problem(("monitoring", "window_length"), why, remedy)
+
+
 def contradictions(triggers: Triggers) -> Iterator[Problem]:
     """Triggers that are right alone and wrong together: the path below `triggers`, and why."""
     threshold, rule = triggers.performance_threshold, triggers.evidence
     if not triggers.watched and triggers.max_model_age is None:
         yield Problem((), "nothing can trigger a training", "set performance_threshold, max_drop or drift_threshold")
+    for signal in triggers.watched:
+        if triggers.min_age_of(signal) >= triggers.max_age_of(signal):
+            why = f"is not shorter than max_age, so no window of {NAMES[signal]} would ever count"
+            yield Problem(("min_age",), why, quotes=True)
     if rule is None:
         return
     if threshold is None:

@@ -1,14 +1,15 @@
 """One look at the monitor → each signal healthy, in breach, too small to judge, or unknown with its reason."""
 
 from datetime import datetime, timedelta
+from math import sqrt
 
 from msgspec.structs import replace
 
-from retrain.core.counts import chance_of_drop
-from retrain.core.evidence import weigh
-from retrain.core.past import FirstWindow, Past, Streak
-from retrain.core.records import Assessment, Counts, Drop, Signal, Snapshot, State, Trouble, Unknown
-from retrain.core.rules import Side, Triggers
+from retrain.core.counts import at_share, chance_of_drop, share_of, usual
+from retrain.core.evidence import dispersion_of, weigh
+from retrain.core.past import Past, Streak
+from retrain.core.records import Assessment, Counts, Drop, Mix, Signal, Snapshot, State, Trouble, Unknown
+from retrain.core.rules import Auto, Side, Triggers
 from retrain.core.text import duration, moment
 
 CLOCK_SLACK = timedelta(minutes=5)
@@ -21,6 +22,8 @@ CHANCE_OF_DROP = 0.01
 MOST = 1e15
 """More than any window can count; beyond it floats miss whole numbers."""
 
+NOTICEABLE = 0.01
+"""How far F1 at the usual share of positives must be from F1 to be shown; the share must differ beyond chance, too."""
 BY_NUMBERS = "the numbers"
 """How a window without name or date is called."""
 
@@ -53,9 +56,11 @@ def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, past: Past) 
     seen_at = written_at if isinstance(written_at, datetime) else snapshot.fetched_at
     positives = _float(snapshot.positives) if is_f1 else None
     counts = snapshot.counts if is_f1 and isinstance(snapshot.counts, Counts) else None
+    age, length = snapshot.fetched_at - seen_at, snapshot.window_length
+    early = (age, triggers.min_age_of(signal)) if dated and age < triggers.min_age_of(signal) else None
     assessed = Assessment(
         signal,
-        State.TOO_FEW if too_few else State.HEALTHY,
+        State.TOO_EARLY if early else State.TOO_FEW if too_few else State.HEALTHY,
         value=value,
         threshold=threshold,
         above=above,
@@ -68,23 +73,47 @@ def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, past: Past) 
         samples=_float(snapshot.samples) if is_f1 else None,
         positives=positives,
         counts=counts,
-        weight=weigh(value, counts, positives, triggers) if is_f1 else None,
-        drop=_drop(value, counts, triggers, past.first) if is_f1 else None,
+        began_at=seen_at - length if dated and length is not None else None,
+        early=early,
     )
-    if not too_few and (assessed.crossed or assessed.dropped):
+    if is_f1:
+        assessed = _compared(assessed, triggers, past)
+    if assessed.state is State.HEALTHY and (assessed.crossed or assessed.dropped):
         assessed = replace(assessed, state=State.BREACH)
     lost = _lost_labels(assessed, past.streak(signal))
     return assessed if lost is None else replace(assessed, state=State.UNKNOWN, unknown=lost)
 
 
-def _drop(f1: float, counts: Counts | None, triggers: Triggers, first: FirstWindow | None) -> Drop | None:
+def _compared(f1: Assessment, triggers: Triggers, past: Past) -> Assessment:
+    """F1 with what it is at the usual share of positives, what it adds to the evidence, and how far it has dropped."""
+    mix, dispersion = _mix(f1, triggers, past), dispersion_of(past.evidence, triggers)
+    f1 = replace(f1, mix=mix)
+    value, counts = f1.judged or 0.0, mix.counts if mix is not None and mix.used else f1.counts
+    weight = weigh(value, counts, f1.positives, triggers, dispersion)
+    return replace(f1, weight=weight, drop=_drop(value, counts, triggers, past, dispersion))
+
+
+def _drop(f1: float, counts: Counts | None, triggers: Triggers, past: Past, dispersion: float) -> Drop | None:
     """How F1 compares with the champion's first window; None without `max_drop`, or such a window."""
+    first = past.first
     if triggers.max_drop is None or first is None:
         return None
     shown = f1 < first.f1 - triggers.max_drop
     if shown and counts is not None and first.counts is not None:
-        shown = chance_of_drop(first.counts, counts) <= CHANCE_OF_DROP
+        shown = chance_of_drop(first.counts, counts, dispersion) <= CHANCE_OF_DROP
     return Drop(first.f1, triggers.max_drop, shown)
+
+
+def _mix(f1: Assessment, triggers: Triggers, past: Past) -> Mix | None:
+    """F1 at the usual share of positives; None where this is not known, or no other than F1 as it is."""
+    wanted = triggers.evidence.prevalence if triggers.evidence is not None else None
+    share, at = share_of(f1.counts, f1.samples), usual(past.shares) if wanted in (None, Auto.AUTO) else float(wanted)
+    if share is None or at is None or f1.counts is None or f1.value is None or f1.samples is None:
+        return None
+    counts = at_share(f1.counts, share, at)
+    mix = Mix(at, 2 * counts.tp / (2 * counts.tp + counts.fp + counts.fn), counts, used=wanted is not None)
+    differs = abs(share - at) > 2 * sqrt(at * (1 - at) / f1.samples) and abs(mix.f1 - f1.value) >= NOTICEABLE
+    return mix if differs or mix.used else None
 
 
 def _lost_labels(assessed: Assessment, streak: Streak) -> Unknown | None:

@@ -10,8 +10,9 @@ from retrain.core import evidence
 from retrain.core.assess import BY_NUMBERS, assess
 from retrain.core.counts import chance_of_drop
 from retrain.core.fold import as_of, watch
-from retrain.core.past import Past
+from retrain.core.past import End, Past
 from retrain.core.records import (
+    JUDGED,
     NAMES,
     Action,
     Assessment,
@@ -25,11 +26,11 @@ from retrain.core.records import (
 )
 from retrain.core.rules import Triggers
 from retrain.core.text import apart, counted, duration, moment, short
-from retrain.core.verdicts import Ruling
 
 CHANCE = 0.05
 """Of rolling back a champion that is no worse, over its whole probation, where counts are known."""
-LONGEST_BACKOFF = timedelta(days=1)
+LONGEST_BACKOFF, LONGEST_COOLDOWN = timedelta(days=1), timedelta(days=7)
+"""Up to which failures and trainings in vain double the wait."""
 
 
 class Asked(Struct, frozen=True):
@@ -80,9 +81,9 @@ def decide(  # noqa: PLR0913, PLR0917  (the whole world of the decision is its a
     """
     decision = _decision(before, past, assessments, triggers, now, asked)
     breaches = tuple(
-        Breach(each.signal, each.value, each.limit)
+        Breach(each.signal, each.judged, each.limit)
         for each in assessments
-        if each.state is State.BREACH and each.value is not None and each.limit is not None
+        if each.state is State.BREACH and each.judged is not None and each.limit is not None
     )
     return replace(decision, breaches=breaches) if breaches else decision
 
@@ -116,7 +117,7 @@ def stands(past: Past, assessment: Assessment, triggers: Triggers) -> bool:
     Under the evidence rule the score must have reached its bar instead, but for a drop below the first window.
     """
     streak = past.streak(assessment.signal)
-    if assessment.state is not State.BREACH or assessment.window not in streak.counted:
+    if assessment.state is not State.BREACH or not streak.supports(assessment):
         return False
     if _by_evidence(assessment, triggers) and evidence.reached(past.evidence, triggers):
         return True
@@ -155,9 +156,9 @@ def _cause(past: Past, standing: Assessment, triggers: Triggers) -> str:
 
 def _nothing_due(before: Past, after: Past, assessments: Sequence[Assessment], triggers: Triggers) -> Decision:
     """The decision of a check in which no breach stands."""
-    unknown, breaches, too_few, healthy = (
+    unknown, breaches, early, too_few, healthy = (
         [each for each in assessments if each.state is state]
-        for state in (State.UNKNOWN, State.BREACH, State.TOO_FEW, State.HEALTHY)
+        for state in (State.UNKNOWN, State.BREACH, State.TOO_EARLY, State.TOO_FEW, State.HEALTHY)
     )
     if unknown:
         return Decision(Action.HOLD, Reason.UNKNOWN, tuple(_unknown_clauses(unknown)))
@@ -171,9 +172,9 @@ def _nothing_due(before: Past, after: Past, assessments: Sequence[Assessment], t
             return Decision(Action.HOLD, reason, causes, holds.pop(), remedy)
         causes = tuple(f"{each.sentence}, but {hold}" for each, _, hold, _ in waits)
         return Decision(Action.HOLD, reason, causes, "", remedy)
-    if too_few:
-        causes = tuple(each.sentence for each in too_few)
-        return Decision(Action.HOLD, Reason.TOO_FEW_SAMPLES, causes)
+    if early or too_few:
+        causes = tuple(each.sentence for each in early + too_few)
+        return Decision(Action.HOLD, Reason.TOO_EARLY if early else Reason.TOO_FEW_SAMPLES, causes)
     causes = tuple(each.sentence for each in healthy) or ("the champion is not too old",)
     return Decision(Action.HOLD, Reason.HEALTHY, causes)
 
@@ -220,7 +221,8 @@ def _why_not_yet(before: Past, after: Past, breach: Assessment, triggers: Trigge
         return Reason.SAME_WINDOW, f"its window ({_named(breach)}) ended before one that was read already", ""
     if seen.has_seen(breach):
         then = f": {progress}" if streak.count and progress else "" if streak.count else "; a new one must come"
-        return Reason.SAME_WINDOW, f"its window ({_named(breach)}) was counted already{then}", ""
+        was = "was counted already" if breach.window in seen.seen else "began before the last one that counted ended"
+        return Reason.SAME_WINDOW, f"its window ({_named(breach)}) {was}{then}", ""
     return reason, f"this is {progress}", ""
 
 
@@ -253,24 +255,18 @@ def barrier(past: Past, triggers: Triggers, now: datetime) -> Barrier | None:
             waiting.at + triggers.challenger_ttl,
             "retrain promote judges it, promote --reject discards it",
         )
-    if past.unpromoted >= triggers.max_unpromoted:
-        inconclusive = waiting is not None and waiting.ruling is Ruling.INCONCLUSIVE
-        advice = "take a larger holdout" if inconclusive else "look at data, labels and training"
-        return Barrier(
-            Reason.NEEDS_A_PERSON,
-            f"{counted(past.unpromoted, 'training')} in a row brought no promotion (max_unpromoted:"
-            f" {triggers.max_unpromoted})" + (", the last verdict was inconclusive" if inconclusive else ""),
-            None,
-            f"{advice}; a promotion ends this, check --force --reason TEXT trains once more",
-        )
     return _backing_off(past, triggers, now) or _cooling_down(past, triggers, now)
+
+
+def _doubled(wait: timedelta, times: int, longest: timedelta) -> timedelta:
+    """The wait, doubled so often, up to the longest; one that is longer already stays."""
+    return wait if wait >= longest else min(wait * 2 ** min(times, 20), longest)
 
 
 def _backing_off(past: Past, triggers: Triggers, now: datetime) -> Barrier | None:
     if past.failures == 0 or past.failed_at is None:
         return None
-    wait = triggers.failure_backoff * 2 ** min(past.failures - 1, 30) if triggers.failure_backoff else timedelta()
-    wait = min(wait, max(LONGEST_BACKOFF, triggers.failure_backoff))
+    wait = _doubled(triggers.failure_backoff, past.failures - 1, LONGEST_BACKOFF)
     until = min(past.failed_at, now) + wait
     if now >= until:
         return None
@@ -288,16 +284,63 @@ def _cooling_down(past: Past, triggers: Triggers, now: datetime) -> Barrier | No
     if not began:
         return None
     since = max(began)
-    until = min(since, now) + triggers.cooldown
+    fruitless = past.unpromoted + 1 - triggers.max_unpromoted
+    cooldown = _doubled(triggers.cooldown, max(0, fruitless), LONGEST_COOLDOWN)
+    until = min(since, now) + cooldown
     if now >= until:
         return None
+    longer = f", since {in_vain(past)}" if cooldown > triggers.cooldown else ""
     what = "training ended" if since == past.trained_at else "a new journal began"
     return Barrier(
         Reason.COOLING_DOWN,
-        f"{what} {duration(now - since)} ago and the cooldown is {duration(triggers.cooldown)}",
+        f"{what} {duration(now - since)} ago and the cooldown is {duration(cooldown)}{longer}",
         until,
         f"next try in {duration(until - now)}; check --force --reason TEXT trains now",
     )
+
+
+def in_vain(past: Past) -> str:
+    """`3 trainings in a row brought no promotion`."""
+    return f"{counted(past.unpromoted, 'training')} in a row brought no promotion"
+
+
+class Fruitless(Struct, frozen=True):
+    """Why trainings bring no promotion: the most frequent end of them, what they brought, and what a person can do."""
+
+    end: End
+    what: str
+    remedy: str
+
+    @property
+    def message(self) -> str:
+        """What they brought, and the remedy."""
+        return f"{self.what} ({self.remedy})"
+
+
+_REMEDIES = {
+    End.INCONCLUSIVE: "the holdout is too small or too old: renew it, or set promotion.holdout: fresh",
+    End.WORSE: "look at data, labels and training, and whether the holdout is of today (promotion.holdout: fresh)",
+    End.REJECTED: "look at data, labels and training",
+    End.REFUSED: "renew the holdout, or set promotion.holdout: fresh",
+    End.UNSCORABLE: "retrain promote says why",
+    End.NOT_IN_SERVICE: "retrain promote puts it in service, or says why not",
+    End.NOT_JUDGED: "have cron run retrain promote --if-pending",
+}
+
+
+def fruitless(past: Past, triggers: Triggers) -> Fruitless | None:
+    """What a person must know once `max_unpromoted` trainings in a row have ended without a promotion."""
+    waiting, ends = past.challenger, past.ends
+    if waiting is not None and (waiting.settled or waiting.unscored):
+        ends = (*ends, waiting.end)
+    ends = ends[-past.unpromoted :] if past.unpromoted else ()
+    if len(ends) < triggers.max_unpromoted:
+        return None
+    counts = {end: ends.count(end) for end in ends[::-1]}  # the latest first, where two are as frequent
+    most = max(counts, key=counts.__getitem__)
+    why = ", ".join(f"{count} {end}" for end, count in counts.items())
+    longer = "; until a promotion, each makes the cooldown longer" if triggers.cooldown else ""
+    return Fruitless(most, f"{in_vain(past)}: {why}", f"{_REMEDIES[most]}{longer}")
 
 
 # ---------------------------------------------------------------- a new champion on probation
@@ -313,10 +356,11 @@ def fails_probation(
     new = past.probation
     if new is None or probation is None or now >= new.since + probation or new.count < triggers.consecutive:
         return None
-    if new.old is not None and new.windows and not is_worse(new.old, new.new, new.windows):
+    dispersion = evidence.dispersion_of(past.evidence, triggers)
+    if new.old is not None and new.windows and not is_worse(new.old, new.new, new.windows, dispersion):
         return None
     for each in assessments:
-        judged = each.state in (State.HEALTHY, State.BREACH) and each.value is not None
+        judged = each.state in JUDGED and each.value is not None
         if each.signal is Signal.F1 and judged and each.window == new.window and (each.value or 0.0) < new.f1:
             shown, before = apart(each.value or 0.0, new.f1)
             in_a_row = f" in {new.count} windows in a row" if new.count > 1 else ""
@@ -328,12 +372,12 @@ def fails_probation(
     return None
 
 
-def is_worse(old: Counts, new: Counts, windows: int) -> bool:
+def is_worse(old: Counts, new: Counts, windows: int, dispersion: float = 1.0) -> bool:
     """Whether the counts of so many windows together are worse than those of the old champion's last, beyond chance.
 
     It is asked after every window k, at CHANCE / (k·(k + 1)): these levels sum to CHANCE.
     """
-    return chance_of_drop(old, new) <= CHANCE / (windows * (windows + 1))
+    return chance_of_drop(old, new, dispersion) <= CHANCE / (windows * (windows + 1))
 
 
 def _rolling_back(past: Past, failed: str, triggers: Triggers, now: datetime) -> Decision:

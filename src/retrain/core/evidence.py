@@ -10,15 +10,13 @@ from math import erf, exp, log, log1p, pi, sqrt
 
 from msgspec.structs import replace
 
-from retrain.core.counts import jaccard
-from retrain.core.past import Evidence
+from retrain.core.counts import WINDOWS, dispersion, hits_of, jaccard
+from retrain.core.past import Evidence, Spread
 from retrain.core.records import Counts, Weight
-from retrain.core.rules import Triggers
+from retrain.core.rules import Auto, Triggers
 
 ESTIMATED = 8
 """From so many windows on, their size and frequency are known well enough to be used."""
-REMEMBERED = 128
-"""The running means forget: a window counts as one in so many at least."""
 FASTEST = 525_600.0
 """Windows a year while their frequency is not known: one a minute, as often as cron can look."""
 DAILY = 365.25
@@ -29,22 +27,23 @@ LOWEST_BAR = 0.5
 YEAR = 365.25 * 86400
 
 
-def weigh(f1: float, counts: Counts | None, positives: float | None, triggers: Triggers) -> Weight | None:
-    """What a window with this F1 adds to the evidence; None without an evidence rule or something to count.
-
-    Without counts, the positives stand in for U. They are fewer, so the evidence is less than it could be.
-    """
-    if triggers.evidence is None or triggers.performance_threshold is None:
+def weigh(
+    f1: float, counts: Counts | None, positives: float | None, triggers: Triggers, dispersed: float = 1.0
+) -> Weight | None:
+    """What a window with this F1 adds to the evidence; None without an evidence rule or something to count."""
+    counted = hits_of(f1, counts, positives)
+    if triggers.evidence is None or triggers.performance_threshold is None or counted is None:
         return None
-    if counts is not None:
-        trials, hits = counts.tp + counts.fp + counts.fn, counts.tp
-    elif positives is not None:
-        trials, hits = positives, positives * jaccard(f1)
-    else:
-        return None
+    hits, trials = counted
     healthy, dropped = _shares(triggers)
     score = hits * log(dropped / healthy) + (trials - hits) * (log1p(-dropped) - log1p(-healthy))
-    return Weight(score, trials, rule_name(triggers))
+    return Weight(score / dispersed, trials, rule_name(triggers))
+
+
+def dispersion_of(evidence: Evidence, triggers: Triggers) -> float:
+    """How many times the variance of chance the windows have: as configured, else as they show it."""
+    configured = triggers.evidence.dispersion if triggers.evidence is not None else Auto.AUTO
+    return dispersion(evidence.spread) if configured == Auto.AUTO else float(configured)
 
 
 def gather(evidence: Evidence, weight: Weight, at: datetime, *, counts: bool) -> Evidence:
@@ -56,11 +55,11 @@ def gather(evidence: Evidence, weight: Weight, at: datetime, *, counts: bool) ->
     score = max(0.0, score + weight.score) if counts else score
     if evidence.latest is not None and at <= evidence.latest:  # the last window of the champion before
         return replace(evidence, rule=weight.rule, score=score)
-    windows, gap = min(evidence.windows + 1, REMEMBERED), evidence.gap
+    windows, gap = min(evidence.windows + 1, WINDOWS), evidence.gap
     if evidence.latest is not None:
         gap = _mean_gap(gap, (at - evidence.latest).total_seconds(), windows - 1)
     trials = evidence.trials + (weight.trials - evidence.trials) / windows
-    return Evidence(weight.rule, score, windows, trials, gap, at)
+    return Evidence(weight.rule, score, windows, trials, gap, at, evidence.spread)
 
 
 def _mean_gap(mean: float, gap: float, number: int) -> float:
@@ -79,8 +78,14 @@ def forgotten(evidence: Evidence) -> Evidence:
 
 
 def spent(evidence: Evidence) -> Evidence:
-    """The evidence after a training, or about another champion: what is known of the windows stays."""
+    """The evidence after a training: what is known of the windows stays."""
     return replace(evidence, score=0.0)
+
+
+def anew(evidence: Evidence) -> Evidence:
+    """The evidence about another champion, whose mean is not known."""
+    spread = evidence.spread
+    return replace(evidence, score=0.0, spread=Spread(known=spread.known, means=spread.means))
 
 
 def bar(evidence: Evidence, triggers: Triggers) -> float:
@@ -100,7 +105,7 @@ def bar(evidence: Evidence, triggers: Triggers) -> float:
         return max(LOWEST_BAR, log(apart))
     healthy, dropped = _shares(triggers)
     divergence = healthy * log(healthy / dropped) + (1 - healthy) * (log1p(-healthy) - log1p(-dropped))
-    information = min(evidence.trials * divergence, HIGHEST)
+    information = min(evidence.trials * divergence / dispersion_of(evidence, triggers), HIGHEST)
     return max(LOWEST_BAR, _solved(apart * information) - 2 * _overshoot(sqrt(2 * information)))
 
 

@@ -7,14 +7,17 @@ from typing import Any
 from msgspec.structs import replace
 
 from retrain.core import events
+from retrain.core.counts import WINDOWS, hits_of, share_of, widened
 from retrain.core.events import Checked, Entry, Event, Judged, Promoted, TrainingFinished
-from retrain.core.evidence import forgotten, gather, spent
+from retrain.core.evidence import anew, forgotten, gather, spent
 from retrain.core.past import (
     PASSING,
     PROMOTION,
     REMEMBERED,
     TRAINING,
+    UNPROMOTED,
     Challenger,
+    End,
     Evidence,
     FirstWindow,
     OpenRun,
@@ -29,7 +32,7 @@ from retrain.core.past import (
     seen_at,
     with_own_times,
 )
-from retrain.core.records import Action, Assessment, Counts, Outcome, Signal, State
+from retrain.core.records import JUDGED, Action, Assessment, Counts, Outcome, Signal, State
 
 
 def fold(past: Past, entries: Iterable[Entry]) -> Past:
@@ -58,10 +61,13 @@ def _step(past: Past, event: Event, at: datetime) -> Past:  # noqa: PLR0912  (a 
             return _judged(past, event)
         case events.NotJudged():
             # A refusal settles the challenger, and makes nothing that comes later old news.
-            refused = _of(past, event.version, refused=event.refused, ruling=None)
-            return refused if event.refused else _reported(past, incident_of(PROMOTION, event.message), at)
+            if event.refused:
+                return _of(past, event.version, refused=event.refused, ruling=None)
+            unscored = _of(past, event.version, unscored=True)
+            return _reported(unscored, incident_of(PROMOTION, event.message), at)
         case events.Rejected():
-            return _without(past, event.version)
+            gone = _without(past, event.version)
+            return gone if gone is past else replace(gone, ends=_appended(past.ends, End.REJECTED))
         case events.SwapStarted():
             return replace(past, swap=event)
         case events.SwapUndone():
@@ -71,7 +77,7 @@ def _step(past: Past, event: Event, at: datetime) -> Past:  # noqa: PLR0912  (a 
             probation = _on_trial(past, event, at)
             past = _serves(replace(past, swap=None), event.version, at, disarm=True)
             past = _without_incidents(past, [each for each in past.reported if kind_of(each) not in PASSING])
-            return replace(_without(past, event.version), unpromoted=0, probation=probation)
+            return replace(_without(past, event.version), unpromoted=0, ends=(), probation=probation)
         case events.RolledBack():
             past = as_of(past, event.previous, at)
             before = past.lineage[: past.lineage.index(event.version)] if event.version in past.lineage else None
@@ -132,7 +138,7 @@ def _undone(past: Past, event: events.SwapUndone, at: datetime) -> Past:
 
 
 def _trained(past: Past, event: TrainingFinished, at: datetime) -> Past:
-    past = replace(past, run=None)
+    past, before = replace(past, run=None), past.challenger
     if event.outcome is not Outcome.SUCCEEDED or event.challenger is None:
         past = _reported(past, incident_of(TRAINING, f"{event.outcome} {event.exit_code}"), at) if event.news else past
         return replace(past, failures=past.failures + 1, failed_at=at)
@@ -148,7 +154,8 @@ def _trained(past: Past, event: TrainingFinished, at: datetime) -> Past:
         admitted=appended(past.admitted, event.challenger),
         trained=appended(past.trained, event.challenger),
         unpromoted=past.unpromoted + 1,
-        reported={},
+        ends=_appended(past.ends, before.end) if before is not None and past.unpromoted else past.ends,
+        reported={each: at for each, at in past.reported.items() if kind_of(each) == UNPROMOTED},
     )
 
 
@@ -160,7 +167,7 @@ def _serves(past: Past, version: str, at: datetime, *, disarm: bool) -> Past:
         past,
         f1=Streak(),
         drift=Streak(armed=not disarm or (past.drift.armed and not past.drift.in_breach)),
-        evidence=spent(past.evidence),
+        evidence=anew(past.evidence),
         banned=tuple(each for each in past.banned if each != version),
         probation=None,
         served=version,
@@ -184,6 +191,10 @@ def _without(past: Past, version: str) -> Past:
     return replace(past, challenger=None) if gone else past
 
 
+def _appended(ends: tuple[End, ...], end: End) -> tuple[End, ...]:
+    return (*ends, end)[-_INCIDENTS:]
+
+
 def _without_incidents(past: Past, ended: Collection[str]) -> Past:
     return replace(past, reported={each: at for each, at in past.reported.items() if each not in ended})
 
@@ -192,9 +203,8 @@ def _reported(past: Past, incident: str, at: datetime) -> Past:
     return replace(past, reported=dict([*past.reported.items(), (incident, at)][-_INCIDENTS:]))
 
 
-_JUDGED = (State.HEALTHY, State.BREACH)
 _INCIDENTS = 32
-"""How many incidents are remembered as reported."""
+"""How many incidents are remembered as reported, and how many trainings by their end."""
 _FIRSTS = 32
 """How many champions are remembered by their first window."""
 DATED = 8
@@ -203,29 +213,40 @@ DATED = 8
 
 def watch(past: Past, assessments: Iterable[Assessment]) -> Past:
     """What matters after these readings: every window counts once."""
-    f1, drift, evidence, probation, firsts = past.f1, past.drift, past.evidence, past.probation, past.firsts
+    f1, drift, evidence, probation = past.f1, past.drift, past.evidence, past.probation
+    firsts, shares = past.firsts, past.shares
     for assessment in assessments:
         if assessment.signal is Signal.DRIFT:
             drift = _after(drift, assessment)
             continue
-        if assessment.state in _JUDGED and not f1.has_seen(assessment):
+        if assessment.state in JUDGED and not f1.has_seen(assessment):
             evidence, probation = _weighed(evidence, assessment), _tried(probation, assessment)
+            shares = _with_share(shares, assessment)
             firsts = _with_first(firsts, past.served or "", assessment)
         f1 = _after(f1, assessment)
     if f1 is past.f1 and drift is past.drift:
         return past
-    return replace(past, f1=f1, drift=drift, evidence=evidence, probation=probation, firsts=firsts)
+    return replace(past, f1=f1, drift=drift, evidence=evidence, probation=probation, firsts=firsts, shares=shares)
+
+
+def _with_share(shares: tuple[float, ...], f1: Assessment) -> tuple[float, ...]:
+    share = share_of(f1.counts, f1.samples)
+    return shares if share is None else (*shares, round(share, 4))[-WINDOWS:]
 
 
 def _with_first(firsts: Mapping[str, FirstWindow], served: str, f1: Assessment) -> Mapping[str, FirstWindow]:
     """The first windows, with this one where it is the first of the champion that counts."""
-    if served in firsts or f1.settling or f1.value is None:
+    if served in firsts or f1.settling or f1.judged is None:
         return firsts
-    return dict([*firsts.items(), (served, FirstWindow(f1.value, f1.counts))][-_FIRSTS:])
+    counts = f1.mix.counts if f1.mix is not None and f1.mix.used else f1.counts
+    return dict([*firsts.items(), (served, FirstWindow(f1.judged, counts))][-_FIRSTS:])
 
 
 def _weighed(evidence: Evidence, f1: Assessment) -> Evidence:
     """The evidence after a new window."""
+    counted = hits_of(f1.value or 0.0, f1.counts, f1.positives)
+    if counted is not None and not f1.settling:
+        evidence = replace(evidence, spread=widened(evidence.spread, *counted))
     if f1.weight is None or f1.observed_at is None:
         return forgotten(evidence)
     return gather(evidence, f1.weight, f1.observed_at, counts=not f1.settling)
@@ -246,7 +267,7 @@ def _tried(probation: Probation | None, f1: Assessment) -> Probation | None:
 
 
 def _after(streak: Streak, assessment: Assessment) -> Streak:
-    if assessment.state not in _JUDGED:
+    if assessment.state not in JUDGED:
         return streak
     healthy = assessment.state is State.HEALTHY
     if streak.has_seen(assessment):

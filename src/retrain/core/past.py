@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from enum import StrEnum
 from hashlib import sha256
 
 from msgspec import Struct, field
@@ -18,7 +19,9 @@ REPAIR = "restore its latest copy, or run retrain doctor --repair"
 REMEMBERED = 128
 """How many windows without a time are remembered as seen, and how many champions."""
 TRAINING, PROMOTION, UNKNOWN, FAILED, STUCK = "training", "promotion", "unknown", "failed", "stuck"
-"""Kinds of incidents: a training or a promotion that failed, unknown metrics, a check that failed, a stuck lock."""
+UNPROMOTED = "unpromoted"
+"""Kinds of incidents: a training or a promotion that failed, unknown metrics, a check that failed, a stuck lock, and
+trainings that bring no promotion."""
 PASSING = (UNKNOWN, FAILED, STUCK)
 """Kinds that end with the next check that works; the others last until all is healthy, or an event ends them."""
 
@@ -44,19 +47,42 @@ class Streak(Struct, frozen=True):
     series: str = ""
 
     def has_seen(self, assessment: Assessment) -> bool:
-        """Whether this window was read before, or ended before one that was."""
-        return self.is_behind(assessment) or assessment.window in self.seen
+        """Whether this window was read before, ended before one that was, or overlaps one that was counted."""
+        return assessment.window in self.seen or self.is_behind(assessment) or self.overlaps(assessment)
 
     def is_behind(self, assessment: Assessment) -> bool:
         """Whether this window ended before one that was read."""
         return assessment.dated and earlier(assessment.observed_at, self.latest)
 
+    def overlaps(self, assessment: Assessment) -> bool:
+        """Whether this window began before the last one that was counted ended."""
+        return earlier(assessment.began_at, self.latest)
+
+    def supports(self, assessment: Assessment) -> bool:
+        """Whether this window is one of the streak, or overlaps its last one."""
+        return assessment.window in self.counted or (bool(self.counted) and self.overlaps(assessment))
+
+
+class Spread(Struct, frozen=True):
+    """How much the champion's windows differ.
+
+    `hits` and `trials` are their mean TP and TP + FP + FN, `windows` their number (up to a cap). `means` are the
+    running mean of the squared residual over its binomial variance, as it was after each of the last windows, oldest
+    first, and `known` how many residuals are in it (up to a cap), those of earlier champions among them.
+    """
+
+    hits: float = 0.0
+    trials: float = 0.0
+    windows: int = 0
+    known: int = 0
+    means: tuple[float, ...] = ()
+
 
 class Evidence(Struct, frozen=True):
     """The score of the evidence rule under `rule`, and what is known of the windows.
 
-    That is their number (up to a cap), their mean TP + FP + FN (`trials`), the mean seconds between two (`gap`) and
-    the end of the latest.
+    That is their number (up to a cap), their mean TP + FP + FN (`trials`), the mean seconds between two (`gap`), the
+    end of the latest, and how much they differ.
     """
 
     rule: str = ""
@@ -65,6 +91,7 @@ class Evidence(Struct, frozen=True):
     trials: float = 0.0
     gap: float = 0.0
     latest: datetime | None = None
+    spread: Spread = field(default_factory=Spread)
 
 
 class Probation(Struct, frozen=True):
@@ -100,11 +127,26 @@ class OpenRun(Struct, frozen=True):
     at: datetime
 
 
+class End(StrEnum):
+    """Why a training brought no promotion; its words follow a number."""
+
+    INCONCLUSIVE = "inconclusive"
+    WORSE = "no better than the champion"
+    REJECTED = "rejected by a person"
+    REFUSED = "refused, as a training may have read the holdout"
+    UNSCORABLE = "could not be scored"
+    NOT_IN_SERVICE = "won, but not put in service"
+    NOT_JUDGED = "not compared"
+
+
+_ENDS = {Ruling.INCONCLUSIVE: End.INCONCLUSIVE, Ruling.REJECT: End.WORSE, Ruling.PROMOTE: End.NOT_IN_SERVICE}
+
+
 class Challenger(Struct, frozen=True):
     """What the last successful training left, and the latest ruling on it.
 
     `undone` says that it won and was put in service, but the hook after the swap failed; `refused` says why and on
-    which holdout file it was refused (see NotJudged).
+    which holdout file it was refused (see NotJudged); `unscored` says that a comparison failed.
     """
 
     version: str
@@ -113,6 +155,14 @@ class Challenger(Struct, frozen=True):
     ruling: Ruling | None = None
     undone: bool = False
     refused: str = ""
+    unscored: bool = False
+
+    @property
+    def end(self) -> End:
+        """Why it was not promoted, if it never is."""
+        if self.ruling is not None:
+            return _ENDS[self.ruling]
+        return End.REFUSED if self.refused else End.UNSCORABLE if self.unscored else End.NOT_JUDGED
 
     @property
     def settled(self) -> bool:
@@ -123,15 +173,16 @@ class Challenger(Struct, frozen=True):
 class Past(Struct, frozen=True):
     """All of the journal that the decisions need.
 
-    `run` and `swap` were started and not recorded as ended. `lineage` are the champions before the present one,
-    oldest first; `champions` all that served, by the last time they did; `admitted` the challengers that were kept,
-    `trained` those among them that a training left; `banned` those that were rolled back. `probation` is that of the
-    latest promotion, where the champion before it showed an F1. `firsts` are the first windows of the latest champions
-    by their versions ("" where that is not known). `took_over_at` is when the present champion took over
-    from another. `reported` are the incidents that were reported and have not ended, with when they were reported.
-    `lost_at` is when the history was lost last, `losses` how often. `newest` is the latest time of any event;
-    `rewound` are the first and the last time at which the clock was behind that, while it is. `set_back` is the time
-    of the first event after the clock last went back, `since_then` the latest time of any event since (see below).
+    `run` and `swap` were started and not recorded as ended. `lineage` are the champions before the present one, oldest
+    first; `champions` all that served, by the last time they did; `admitted` the challengers that were kept, `trained`
+    those among them that a training left; `banned` those that were rolled back. `probation` is that of the latest
+    promotion, where the champion before it showed an F1. `firsts` are the first windows of the latest champions by
+    their versions ("" where that is not known). `ends` are those of the `unpromoted` trainings but the one whose
+    challenger still waits; `shares` the shares of positives of the latest windows. `took_over_at` is when the present
+    champion took over from another. `reported` are the incidents that were reported and have not ended, with when they
+    were reported. `lost_at` is when the history was lost last, `losses` how often. `newest` is the latest time of any
+    event; `rewound` are the first and the last time at which the clock was behind that, while it is. `set_back` is the
+    time of the first event after the clock last went back, `since_then` the latest time of any event since (see below).
     """
 
     f1: Streak = field(default_factory=Streak)
@@ -154,6 +205,8 @@ class Past(Struct, frozen=True):
     banned: tuple[str, ...] = ()
     probation: Probation | None = None
     firsts: Mapping[str, FirstWindow] = field(default_factory=dict)
+    ends: tuple[End, ...] = ()
+    shares: tuple[float, ...] = ()
     reported: Mapping[str, datetime] = field(default_factory=dict)
     lost_at: datetime | None = None
     losses: int = 0
@@ -198,16 +251,18 @@ class Past(Struct, frozen=True):
     def is_news(self, incident: str, now: datetime, repeat_after: timedelta) -> bool:
         """Whether to report this incident: it is new, or it was reported `repeat_after` ago.
 
-        A kind without a cause stands for any of that kind.
+        A kind without a cause stands for any of that kind. That nothing is promoted is reported once.
         """
         times = [at for each, at in self.reported.items() if incident in (each, kind_of(each))]
+        if kind_of(incident) == UNPROMOTED:
+            return not times
         return all(abs(now - at) >= repeat_after for at in times)  # the clock may have been ahead then
 
     def ended(self, reason: Reason, incident: str | None) -> tuple[str, ...]:
         """The reported incidents that end with a check that did not act for this reason, itself part of `incident`."""
         if incident is not None and kind_of(incident) == FAILED:
             return ()
-        kinds = {kind_of(each) for each in self.reported} - {PROMOTION}
+        kinds = {kind_of(each) for each in self.reported} - {PROMOTION, UNPROMOTED}
         if reason in (Reason.BUSY, Reason.UNKNOWN):
             kinds &= {FAILED}
         elif reason is not Reason.HEALTHY:

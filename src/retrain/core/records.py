@@ -1,12 +1,12 @@
 """The nouns, frozen. Times are aware datetimes in UTC; a version is the SHA-256 of an artifact's bytes in hex."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from msgspec import Struct, field
 
-from retrain.core.text import apart
+from retrain.core.text import apart, duration
 
 Label = str | int | float
 """A class label as JSON knows it; True is 1."""
@@ -100,6 +100,7 @@ class Snapshot(Struct, frozen=True):
     samples: float | Unknown | None = None
     positives: float | Unknown | None = None
     counts: Counts | Unknown | None = None
+    window_length: timedelta | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     """What the monitor says of a signal besides its number, e.g. {"drift": "feature=age"}."""
     written_at: Mapping[str, datetime] = field(default_factory=dict)
@@ -122,13 +123,18 @@ class State(StrEnum):
     BREACH = "breach"
     UNKNOWN = "unknown"
     TOO_FEW = "too_few"
+    TOO_EARLY = "too_early"
+
+
+JUDGED = (State.HEALTHY, State.BREACH)
+"""What a window can be that counts."""
 
 
 class Weight(Struct, frozen=True):
     """What one window adds to the evidence for a drop of F1.
 
-    `score` is the log of how much likelier its counts are after the drop, `trials` the TP + FP + FN it was computed
-    from, `rule` names the drop that was looked for.
+    `score` is the log of how much likelier its counts are after the drop, over the dispersion; `trials` the TP + FP +
+    FN it was computed from, `rule` names the drop that was looked for.
     """
 
     score: float
@@ -147,14 +153,29 @@ class Drop(Struct, frozen=True):
     shown: bool
 
 
+class Mix(Struct, frozen=True):
+    """F1 and counts of a window as they would be at the usual `share` of positives; `used`: these are judged."""
+
+    share: float
+    f1: float
+    counts: Counts
+    used: bool
+
+    @property
+    def clause(self) -> str:
+        """`0.860 at the usual 20 % positives`."""
+        return f"{self.f1:.3f} at the usual {100 * self.share:.2g} % positives"
+
+
 class Assessment(Struct, frozen=True):
     """One signal of one snapshot, judged against its threshold.
 
     `above` says on which side of the threshold a breach lies, `series` describes the series, such as `feature=age`.
     `window` identifies the window the value was measured on, `observed_at` is its end (the time of the
-    fetch where the monitor does not say; `dated` says which), `settling` says that the window is still
-    (partly) about the previous champion, `needed` is `min_samples` where there were fewer. `samples`, `positives`,
-    `counts`, `weight` and `drop` are those of F1, where they are known.
+    fetch where the monitor does not say; `dated` says which), `began_at` its beginning where the length of windows is
+    configured, `settling` says that the window is still (partly) about the previous champion, `needed` is
+    `min_samples` where there were fewer, `early` its age and `min_age` where it was younger. `samples`, `positives`,
+    `counts`, `weight`, `drop` and `mix` are those of F1, where they are known; `mix` only where it says something else.
     """
 
     signal: Signal
@@ -174,13 +195,22 @@ class Assessment(Struct, frozen=True):
     counts: Counts | None = None
     weight: Weight | None = None
     drop: Drop | None = None
+    began_at: datetime | None = None
+    early: tuple[timedelta, timedelta] | None = None
+    mix: Mix | None = None
+
+    @property
+    def judged(self) -> float | None:
+        """The value that is compared: F1 at the usual share of positives where `evidence.prevalence` asks for it."""
+        return self.mix.f1 if self.mix is not None and self.mix.used else self.value
 
     @property
     def crossed(self) -> bool:
         """Whether the value is on the wrong side of its threshold."""
-        if self.value is None or self.threshold is None:
+        value, threshold = self.judged, self.threshold
+        if value is None or threshold is None:
             return False
-        return self.value > self.threshold if self.above else self.value < self.threshold
+        return value > threshold if self.above else value < threshold
 
     @property
     def dropped(self) -> bool:
@@ -197,20 +227,29 @@ class Assessment(Struct, frozen=True):
     def sentence(self) -> str:
         """What was read, and how it compares: `F1 0.709 is below 0.850`."""
         name = NAMES[self.signal]
-        if self.state is State.UNKNOWN or self.value is None:
+        value = self.judged
+        if self.state is State.UNKNOWN or value is None:
             return f"{name} is unknown: {self.unknown.message}" if self.unknown is not None else f"{name} is unknown"
         by_drop = self.drop if self.limit != self.threshold else None
         other = by_drop.first if by_drop is not None else self.limit
-        shown, limit = apart(self.value, self.value if other is None else other)
+        shown, limit = apart(value, value if other is None else other)
         subject = f"{name} {shown}" + (f" ({self.series})" if self.series else "")
+        would = ""
+        if self.mix is not None and self.mix.used:
+            subject += f" at the usual {100 * self.mix.share:.2g} % positives (measured {self.value:.3f})"
+        elif self.mix is not None:
+            would = f" (it would be {self.mix.clause})"
+        if self.early is not None:
+            age, least = map(duration, self.early)
+            return f"{subject} is not judged: its window ended {age} ago, min_age is {least}"
         if self.state is State.TOO_FEW:
             return f"{subject} is not judged: {self.samples:g} labelled samples, min_samples is {self.needed}"
         if self.limit is None:
             return f"{subject} is not judged: the champion has no first window yet"
         if by_drop is not None:
-            return f"{subject} is {_below(self.value, by_drop)}"
+            return f"{subject} is {_below(value, by_drop)}{would}"
         side = "above" if self.above else "below"
-        return f"{subject} is {'' if self.state is State.BREACH else 'not '}{side} {limit}"
+        return f"{subject} is {'' if self.state is State.BREACH else 'not '}{side} {limit}{would}"
 
     @property
     def numbers(self) -> str:
@@ -221,6 +260,8 @@ class Assessment(Struct, frozen=True):
         parts = [shown] if self.threshold is None else [shown, f"threshold {threshold}"]
         if self.drop is not None:
             parts.append(f"first window {self.drop.first:.3f} (max_drop {self.drop.most:.3f})")
+        if self.mix is not None:
+            parts.append(self.mix.clause)
         return ", ".join(parts)
 
     @property
@@ -275,6 +316,7 @@ class Reason(StrEnum):
     GATHERING_EVIDENCE = "gathering_evidence"
     SAME_WINDOW = "same_window"
     TOO_FEW_SAMPLES = "too_few_samples"
+    TOO_EARLY = "too_early"
     CHALLENGER_WAITING = "challenger_waiting"
     COOLING_DOWN = "cooling_down"
     BACKING_OFF = "backing_off"
@@ -288,7 +330,6 @@ class Reason(StrEnum):
 _HEADS = {
     Reason.HEALTHY: "healthy",
     Reason.UNKNOWN: "no decision",
-    Reason.NEEDS_A_PERSON: "needs a person",
     Reason.NOT_REARMED: "needs a person",
 }
 

@@ -12,6 +12,10 @@ Share = NewType("Share", float)
 """A number in 0–1."""
 Level = NewType("Level", float)
 """An error bound: above 0, below 0.5."""
+Part = NewType("Part", float)
+"""A number above 0 and below 1."""
+Factor = NewType("Factor", float)
+"""A number, 1 or more."""
 Amount = NewType("Amount", float)
 """A finite number, not negative."""
 Rate = NewType("Rate", float)
@@ -38,11 +42,34 @@ class MaxAge(Struct, frozen=True):
     drift: timedelta = timedelta(hours=24)
 
 
+class MinAge(Struct, frozen=True):
+    """How old a window must be to be judged; per signal, since labels come later than features."""
+
+    f1: timedelta = timedelta()
+    drift: timedelta = timedelta()
+
+
+class Auto(StrEnum):
+    """A number that is estimated from the windows themselves."""
+
+    AUTO = "auto"
+
+
+Dispersion = Factor | Auto
+Prevalence = Part | Auto | None
+
+
 class EvidenceRule(Struct, frozen=True):
-    """Train when the windows together show that F1 has dropped by `min_drop`, and seldom by chance."""
+    """Train when the windows together show that F1 has dropped by `min_drop`, and seldom by chance.
+
+    `dispersion` is how many times the variance of chance windows have, `prevalence` the share of positives at which F1
+    is judged (None: as it is).
+    """
 
     min_drop: Share
     false_retrains_per_year: Rate
+    dispersion: Dispersion = Auto.AUTO
+    prevalence: Prevalence = None
 
 
 class Triggers(Struct, frozen=True):
@@ -54,6 +81,7 @@ class Triggers(Struct, frozen=True):
     consecutive: Positive = Positive(1)
     min_samples: Natural = Natural(0)
     max_drop: Share | None = None
+    min_age: MinAge = field(default_factory=MinAge)
     max_age: MaxAge = field(default_factory=MaxAge)
     cooldown: timedelta = timedelta(hours=6)
     failure_backoff: timedelta = timedelta(hours=1)
@@ -79,6 +107,10 @@ class Triggers(Struct, frozen=True):
     def max_age_of(self, signal: Signal) -> timedelta:
         """How old a reading of this signal may be."""
         return self.max_age.f1 if signal is Signal.F1 else self.max_age.drift
+
+    def min_age_of(self, signal: Signal) -> timedelta:
+        """How old a window of this signal must be."""
+        return self.min_age.f1 if signal is Signal.F1 else self.min_age.drift
 
 
 class Metric(StrEnum):

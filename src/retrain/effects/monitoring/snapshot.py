@@ -58,6 +58,7 @@ def snapshot_of(
         samples=value(monitoring.samples, number),
         positives=value(monitoring.positives, number),
         counts=counts_of([value(query, number) for query in (counts.tp, counts.fp, counts.fn)]) if counts else None,
+        window_length=monitoring.window_length,
         labels=_labels(monitoring, answers, scrub),
         written_at=_written_at(monitoring, answers),
         warnings=_warnings(answers, scrub),
