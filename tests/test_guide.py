@@ -17,8 +17,9 @@ import yaml
 
 from retrain.cli import retrain
 from retrain.config import load
+from retrain.core.quality import Quality
 from retrain.core.records import Action, Counts, Outcome, Reason
-from retrain.exporter.measure import Drift, Measures, Quality
+from retrain.exporter.measure import Drift, Measures
 from retrain.exporter.psi import Shift
 from retrain.exporter.serve import families
 from tests import simulations

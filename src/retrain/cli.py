@@ -4,7 +4,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -53,6 +53,7 @@ def retrain(**_before: Any) -> None:
 
 
 retrain.params += _common("config.yaml", "RETRAIN_CONFIG")
+_share = click.FloatRange(0, 1)
 _reason = click.option(
     "--reason",
     metavar="TEXT",
@@ -209,6 +210,50 @@ def backtest(context: Context, output: Output, history: str, rules: tuple[str, .
     return run(context, history, rules, every)
 
 
+@_command("rehearse data/predictions.csv --gate fresh --gate none")
+@click.argument("log", type=click.Path(path_type=Path))
+@click.option("--rule", "rules", metavar="RULE", multiple=True, help="Another rule, e.g. 'max_drop: 0.05'. Repeatable.")
+@click.option(
+    "--gate",
+    "gates",
+    metavar="GATE",
+    multiple=True,
+    help="Another gate: fresh, live, old (a holdout cut once), none; or keys of promotion, e.g. 'alpha: 0.2'; or both."
+    " Repeatable.",
+)
+@click.option("--window", metavar="DURATION", help="The length of a window (default: monitor.window).")
+@click.option("--first", metavar="DURATION", help="Train the first champion on so much (default: training.history).")
+@click.option("--sample", type=_share, default=1.0, metavar="SHARE", help="Use this share of the rows, e.g. 0.1.")
+@click.option("--break", "broken", type=_share, default=0.0, metavar="SHARE", help="Spoil this share of the trainings.")
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Which trainings --break spoils.")
+@click.option("--training-costs", type=float, metavar="AMOUNT", help="What one training costs.")
+@click.option("--f1-point-is-worth", type=float, metavar="AMOUNT", help="What 0.01 of F1 is worth in one window.")
+@click.option("--cache", type=click.Path(path_type=Path), metavar="DIR", help="Where trainings are kept.")
+def rehearse(
+    context: Context,
+    output: Output,
+    log: Path,
+    training_costs: float | None,
+    f1_point_is_worth: float | None,
+    **flags: Any,
+) -> Report:
+    """Replay a labelled log: what is retraining worth here?
+
+    It trains with the configured command on what was known at the end of each window, and compares policies: never,
+    after every window, as configured, and others. LOG is a CSV or Parquet as for `retrain monitor`; predictions are not
+    needed. It changes neither models nor journal. Trainings are kept in state/rehearse, so that it goes on after an
+    interruption.
+    """
+    from retrain.rehearse.command import Options
+    from retrain.rehearse.command import rehearse as story
+    from retrain.rehearse.report import Prices
+
+    say = partial(output.say, err=True)
+    with _progress(output, "rehearsing") as progress:
+        prices = Prices(training_costs, f1_point_is_worth)
+        return story(context, log, Options(**flags, prices=prices, progress=progress, say=say))
+
+
 @_command("doctor --cron-env", configured=False)
 @click.option("--cron-env", is_flag=True, help="Use the environment that cron gives to the job.")
 @click.option("--repair", is_flag=True, help="Settle a journal that is damaged, lost, or an old copy.")
@@ -281,12 +326,12 @@ def _waiting(output: Output) -> Callable[[object], None]:
 
 
 @contextmanager
-def _progress(output: Output) -> Iterator[Callable[[float], None]]:
+def _progress(output: Output, label: str = "scoring on the holdout") -> Iterator[Callable[[float], None]]:
     """A progress bar on standard error where that is a terminal; nothing elsewhere."""
     if output.quiet or output.as_json or not sys.stderr.isatty():
         yield lambda _share: None
         return
-    with click.progressbar(length=1000, label="scoring on the holdout", file=sys.stderr) as bar:
+    with click.progressbar(length=1000, label=label, file=sys.stderr) as bar:
         yield lambda share: bar.update(round(1000 * share) - bar.pos)
 
 

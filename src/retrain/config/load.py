@@ -5,7 +5,7 @@ class at every start, which costs `check` more than its decision.
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -24,6 +24,7 @@ from retrain.config.schema import (
     Factor,
     HoldoutKind,
     ObservedAt,
+    Promotion,
     Size,
     Types,
     Url,
@@ -79,17 +80,29 @@ def parse_rule(text: str, base: Triggers) -> Triggers:
 
     Raises ConfigError that lists every problem.
     """
-    braced = text if text.lstrip().startswith("{") else f"{{{text}}}"
-    document = parse(Path("--rule"), braced, "triggers, such as 'consecutive: 3, cooldown: 1h'")
-    if not document.values:
-        raise ConfigError("--rule is empty; it takes triggers, such as 'consecutive: 3, cooldown: 1h'")
-    problems: list[Problem] = []
-    rule: Triggers = structure(Triggers, document.values, problems)
-    if not problems:
-        rule = replace(base, **{name: getattr(rule, name) for name in document.values})
-        problems += contradictions(rule)
-    document.check(problems)
+    rule: Triggers = _changed("--rule", text, base, "triggers, such as 'consecutive: 3, cooldown: 1h'", contradictions)
     return rule
+
+
+def parse_gate(text: str, base: Promotion) -> Promotion:
+    """These rules of promotion, with those changed that the text names, as `parse_rule` does."""
+    gate: Promotion = _changed("--gate", text, base, "keys of promotion, such as 'alpha: 0.2'", lambda _gate: ())
+    return gate
+
+
+def _changed(flag: str, text: str, base: Any, expected: str, contradictions: Callable[[Any], Iterable[Problem]]) -> Any:
+    """The section with the keys changed that the text of this flag names. Raises ConfigError."""
+    braced = text if text.lstrip().startswith("{") else f"{{{text}}}"
+    document = parse(Path(flag), braced, expected)
+    if not document.values:
+        raise ConfigError(f"{flag} is empty; it takes {expected}")
+    problems: list[Problem] = []
+    found = structure(type(base), document.values, problems)
+    if not problems:
+        found = replace(base, **{name: getattr(found, name) for name in document.values})
+        problems += contradictions(found)
+    document.check(problems)
+    return found
 
 
 def parse_span(name: str, text: str) -> timedelta:

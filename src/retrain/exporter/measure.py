@@ -11,15 +11,13 @@ import pyarrow as pa
 from msgspec import Struct, field
 
 from retrain.config.schema import Config, Monitor
-from retrain.core.records import Counts, Label
-from retrain.core.rules import Average, Metric
-from retrain.core.score import UndefinedMetricError, score
+from retrain.core.quality import Confusion, Quality, quality
+from retrain.core.records import Label
 from retrain.core.text import iso
 from retrain.effects.files import stamp
 from retrain.errors import RetrainError
 from retrain.exporter.log import Log
 from retrain.exporter.psi import Shift, shift
-from retrain.exporter.windows import Confusion
 from retrain.tables import FileError
 from retrain.tables.read import Table, brief
 from retrain.tables.values import MISSING, label_of_text, quoted, vocabularies_differ
@@ -36,15 +34,6 @@ _SKIPPED = {
     "future": "some rows wait: their {0.timestamp} lies in the future (are these milliseconds? seconds are wanted)",
     "malformed": "some lines are skipped: they have more or fewer values than the header has columns",
 }
-
-
-class Quality(Struct, frozen=True):
-    """F1 of a window that ended at `end` (epoch seconds); `counts` are those of a binary F1."""
-
-    end: float
-    samples: int
-    f1: float | None
-    counts: Counts | None
 
 
 class Drift(Struct, frozen=True):
@@ -161,19 +150,6 @@ class Gauge:
             return self._feature
         drifted = sorted(name for name, shift in found.items() if shift.exceeds(0))
         return max(drifted, key=lambda name: found[name].psi, default="")
-
-
-def quality(confusion: Confusion, average: Average, positive: Label, end: float) -> Quality:
-    """F1 of the labelled rows of a window, None where there is nothing positive to find or found."""
-    try:
-        f1 = score(confusion, Metric.F1, average, positive).value
-    except UndefinedMetricError:
-        f1 = None
-    tp = confusion[positive, positive]
-    labelled = sum(rows for (label, _), rows in confusion.items() if label == positive)
-    predicted = sum(rows for (_, guess), rows in confusion.items() if guess == positive)
-    counts = Counts(tp, predicted - tp, labelled - tp) if average is Average.BINARY else None
-    return Quality(end, confusion.total(), f1, counts)
 
 
 def drift(window: Mapping[str, Any], path: Path, settings: Monitor) -> tuple[Mapping[str, Shift], list[str]]:

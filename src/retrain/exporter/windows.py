@@ -12,12 +12,10 @@ from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from retrain.config.schema import Monitor
+from retrain.core.quality import Confusion
 from retrain.core.records import Label
 from retrain.errors import RetrainError
 from retrain.tables.values import distinct, label_of_text, seconds
-
-Confusion = Counter[tuple[Label, Label]]
-"""Rows by (label, prediction)."""
 
 _MOST_WINDOWS = 1000
 

@@ -10,7 +10,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-from retrain.scoring.plan import Arrival, Comparison, Cut, Send, TrainingRows, UnusableError, limit, or_end
+from retrain.scoring.plan import (
+    Arrival,
+    Comparison,
+    Cut,
+    Predictions,
+    Send,
+    TrainingRows,
+    UnusableError,
+    limit,
+    or_end,
+)
 
 
 def main() -> None:
@@ -38,7 +48,7 @@ def main() -> None:
 def done(request: dict[str, Any], send: Send) -> dict[str, Any]:
     """The answer to the job that `request` names; its other keys are the fields of a plan."""
     # Here, and not above: these imports take a second, in which the controller may already have ended.
-    from retrain.scoring import controls, count, cut, rows
+    from retrain.scoring import controls, count, cut, predict, rows
 
     match request.pop("job"):
         case "rows":
@@ -49,6 +59,8 @@ def done(request: dict[str, Any], send: Send) -> dict[str, Any]:
             return cut.arrived(Arrival(**request), send)
         case "controls":
             return controls.made(Comparison(**request), send)
+        case "predict":
+            return predict.written(Predictions(**request), send)
         case _:
             return count.compared(Comparison(**request), send)
 

@@ -49,7 +49,11 @@ class Part(Struct, frozen=True):
 def compared(plan: Comparison, send: Send) -> dict[str, Any]:
     """The answer to "compare"."""
     plan = rows.checked(plan)
-    total, fingerprint = counted(plan, send)
+    return answer(plan, *counted(plan, send))
+
+
+def answer(plan: Comparison, total: Part, fingerprint: str) -> dict[str, Any]:
+    """What is said of rows that were counted."""
     cells, slices = listed(total.cells), _listed_slices(plan, total.slices)
     together, most = groups.repeated(total.grouped), groups.MOST_PAIRS // (1 + len(slices))
     return {
@@ -163,7 +167,11 @@ def _part(plan: Comparison, fractional: bool, chunk: pd.DataFrame, send: Send) -
                     path, plan.trusted, features, fractional, [*plan.aside, plan.group or ""]
                 )
     send({"at": "holdout"})
-    triples: list[Triple] = list(zip(truth, *predictions, strict=True))
+    return part_of(plan, chunk, list(zip(truth, *predictions, strict=True)))
+
+
+def part_of(plan: Comparison, chunk: pd.DataFrame, triples: Sequence[Triple]) -> Part:
+    """The rows, counted, by what the models made of each."""
     by_slice = {column: names(chunk[column]) for column in plan.slices}
     hashes = of_table(chunk)
     return Part(

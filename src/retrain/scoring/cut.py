@@ -1,6 +1,6 @@
 """The log of predictions → the rows that a training gets, and those that its challenger is judged on."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +47,20 @@ def _newest(window: Index, labelled: Mask, plan: LogRows) -> float:
     return -np.inf
 
 
-def left_out(window: Index, free: Mask, hashes: Hashes, plan: Cut) -> Mask:
+class Wanted(Protocol):
+    """How many rows are left out: a share of so many of the newest windows, and at least so many."""
+
+    @property
+    def share(self) -> float: ...
+
+    @property
+    def windows(self) -> int: ...
+
+    @property
+    def min_rows(self) -> int: ...
+
+
+def left_out(window: Index, free: Mask, hashes: Hashes, plan: Wanted) -> Mask:
     """The rows that are left out of a training; `free` are those that may be, of complete windows.
 
     A share of the newest windows. Where that is fewer than `min_rows`, up to half of these windows; and where that is
@@ -136,12 +149,16 @@ def _hashes(plan: Cut, log: Log) -> tuple[Hashes, Mask]:
     hashes, new = [np.array([], np.uint64)], [np.array([], bool)]
     for piece in log.pieces():
         frame = _named(plan, piece).to_pandas()
-        if plan.group is not None:
-            hashes.append(of_values(frame[plan.group]))
-        else:
-            hashes.append(of_rows({str(name): of_values(frame[name]) for name in frame.columns}))
+        hashes.append(hashes_of(frame, plan.group))
         new.append(~rows.known(plan.known_champion, frame))
     return np.concatenate(hashes), np.concatenate(new)
+
+
+def hashes_of(frame: pd.DataFrame, group: str | None) -> Hashes:
+    """The hash of each row or, where there is such a column, of its group."""
+    if group is not None:
+        return of_values(frame[group])
+    return of_rows({str(name): of_values(frame[name]) for name in frame.columns})
 
 
 def _named(plan: LogRows, piece: Any) -> Any:

@@ -95,6 +95,19 @@ class Arrival(LogRows, frozen=True, kw_only=True):
     after: float
 
 
+class Predictions(Plan, frozen=True, kw_only=True):
+    """A model whose predictions of the rows are to be recorded in a file; `fractional` as their labels may be.
+
+    A model that names no columns does not get those in `aside`.
+    """
+
+    challenger: str
+    trusted: Sequence[str] | None
+    fractional: bool
+    into: str
+    aside: Sequence[str] = ()
+
+
 class UnusableError(Exception):
     """One side cannot be used, in a sentence for a person."""
 

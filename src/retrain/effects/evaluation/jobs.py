@@ -66,7 +66,7 @@ def compare(  # noqa: PLR0913  (the files of training rows belong to the version
     )
     answer = carry_out(plan, promotion, directory, progress, scrub)
     with garbled():
-        return _tally(answer, champion is not None, promotion.group)
+        return tally_of(answer, promotion.group, compared=champion is not None)
 
 
 def remember_rows(data: Path, promotion: Promotion, into: Path, directory: Path) -> int:
@@ -175,6 +175,35 @@ def _log_plan(job: str, config: Config, now: datetime, *, holdout: Path, **field
     return _plan(job, replace(config.promotion, holdout=holdout), **fields)
 
 
+def predict(  # noqa: PLR0913  (as those of compare)
+    model: Path,
+    rows: Path,
+    into: Path,
+    promotion: Promotion,
+    directory: Path,
+    *,
+    models: Models,
+    fractional: bool,
+    aside: Sequence[str],
+    scrub: Callable[[str], str] = str,
+) -> None:
+    """Record in the file `into` what the model predicts of each row: Parquet, one `code` a row, labels in the metadata.
+
+    `fractional` says that labels of the rows have decimals; no model gets the columns in `aside` that does not name
+    them.
+    Raises as `compare` does.
+    """
+    plan = _plan(
+        *("predict", replace(promotion, holdout=rows)),
+        challenger=model,
+        into=into,
+        trusted=_trusted(models),
+        fractional=fractional,
+        aside=list(aside),
+    )
+    carry_out(plan, promotion, directory, lambda _share: None, scrub)
+
+
 def _plan(job: str, promotion: Promotion, **fields: Any) -> Plan:
     """What the child is asked: a job, and the fields of its plan in `retrain.scoring.plan`."""
     fields |= {"holdout": promotion.holdout, "target": promotion.target, "dtypes": dict(promotion.dtypes)}
@@ -187,7 +216,11 @@ def _trusted(models: Models) -> list[str] | None:
     return list(models.trusted) if models.are_skops else None
 
 
-def _tally(message: dict[str, Any], compared: bool, column: str | None) -> Tally:
+def tally_of(message: Mapping[str, Any], column: str | None, *, compared: bool) -> Tally:
+    """The tally in the answer to "compare", rows being grouped by this column; with a champion where `compared`.
+
+    Raises ArithmeticError, LookupError, TypeError or ValueError where it is no such answer.
+    """
     cells = _cells(message["cells"], compared)
     return Tally(
         cells=cells,

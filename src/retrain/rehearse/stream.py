@@ -1,0 +1,121 @@
+"""The labelled rows of a log in order of time, and the windows that they fall into."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from retrain.config.schema import Config, FreshRows
+from retrain.core.quality import Quality, quality
+from retrain.core.verdicts import Tally
+from retrain.effects.evaluation import tally_of
+from retrain.errors import RetrainError
+from retrain.scoring.count import answer, part_of
+from retrain.scoring.cut import hashes_of, left_out
+from retrain.scoring.plan import Comparison
+from retrain.tables import FileError
+from retrain.tables.read import Table, columns
+from retrain.tables.values import label_of_text, labels, seconds
+
+Mask = npt.NDArray[np.bool_]
+Labels = npt.NDArray[np.object_]
+_LEAST_WINDOWS = 2
+"""To compare policies on, after those that the first champion is trained on."""
+
+
+class Stream:
+    """The rows as a training gets them, and for each its time (epoch seconds), label and window (a number from 0).
+
+    `ends` are the ends of the windows, of which the first champion is trained on the first `first`.
+    """
+
+    def __init__(self, config: Config, frame: pd.DataFrame, times: npt.NDArray[Any], length: timedelta) -> None:
+        """Take the rows, which are in order of time."""
+        self._promotion = config.promotion
+        self.rows, self.times = frame, times
+        self.truth: Labels = np.array(labels(frame[self._promotion.target]), dtype=object)
+        known, self.window = np.unique(np.floor(times / length.total_seconds()), return_inverse=True)
+        self.ends = tuple(datetime.fromtimestamp((each + 1) * length.total_seconds(), UTC) for each in known.tolist())
+        self.begin = self.ends[0] - length
+        self._starts = np.searchsorted(self.window, np.arange(len(known) + 1))
+        self._hashes = hashes_of(frame, self._promotion.group)
+        self._counted = Comparison(
+            holdout="",
+            target=self._promotion.target,
+            dtypes={},
+            champion="",
+            trusted=None,
+            slices=self._promotion.slices,
+            group=self._promotion.group,
+        )
+        self.first = 1
+
+    @property
+    def fractional(self) -> bool:
+        """Whether labels have decimals."""
+        return any(isinstance(each, float) for each in set(self.truth.tolist()))
+
+    def quality(self, predicted: Labels, window: int) -> Quality:
+        """F1 of a window with these predictions of all rows, as `retrain monitor` would have served it."""
+        rows = slice(self._starts[window], self._starts[window + 1])
+        truth, guess = (map(label_of_text, each[rows].tolist()) for each in (self.truth, predicted))
+        positive = label_of_text(self._promotion.positive)
+        end = self.ends[window].timestamp()
+        return quality(Counter(zip(truth, guess, strict=True)), self._promotion.average, positive, end)
+
+    def tally(self, champion: Labels, challenger: Labels, rows: Mask) -> Tally:
+        """The tally of two models on some rows, by their predictions of all rows."""
+        triples = list(zip(self.truth[rows].tolist(), champion[rows].tolist(), challenger[rows].tolist(), strict=True))
+        part = part_of(self._counted, self.rows[rows], triples)
+        fingerprint = part.content.fingerprint(map(str, self.rows.columns), self._promotion.target)
+        return tally_of(answer(self._counted, part, fingerprint), self._promotion.group, compared=True)
+
+    def left_out(self, window: int, known: Mask, fresh: FreshRows) -> Mask:
+        """The rows that are left out of a training after this window; none of those that are `known` already."""
+        return left_out(self.window.astype(float), (self.window <= window) & ~known, self._hashes, fresh)
+
+
+def read(config: Config, log: Path, length: timedelta, first: timedelta | None, sample: float) -> tuple[Stream, int]:
+    """The stream of a log, and how many of its rows were left out, having no label or no time.
+
+    `first` is how much of the log the first champion is trained on. Of the rows a share of `sample` is taken, by their
+    hashes. Raises RetrainError where the log cannot be used.
+    """
+    monitor, target = config.monitor, config.promotion.target
+    try:
+        columns(str(log), {monitor.timestamp: "monitor.timestamp", monitor.label: "monitor.label"})
+        table = Table(
+            str(log),
+            {monitor.label if each == target else each: text for each, text in config.promotion.dtypes.items()},
+        )
+        frame = pd.concat(list(table.chunks()), ignore_index=True)
+    except FileError as error:
+        raise RetrainError(f"the log {log} {error}") from error
+    frame = frame.drop(columns=monitor.prediction, errors="ignore").rename(columns={monitor.label: target})
+    times = seconds(frame[monitor.timestamp])
+    usable = np.isfinite(times) & frame[target].notna().to_numpy()
+    left_out = int((~usable).sum())
+    if sample < 1:
+        usable &= hashes_of(frame, config.promotion.group) < np.uint64(sample * 2**64)
+    order = np.flatnonzero(usable)[np.argsort(times[usable], kind="stable")]
+    if not len(order):
+        raise RetrainError(f"the log {log} has no row with a label and a time")
+    stream = Stream(config, frame.iloc[order].reset_index(drop=True), times[order], length)
+    until = stream.begin + (first or _first_of(config, stream))
+    stream.first = max(1, sum(end <= until for end in stream.ends))
+    if len(stream.ends) - stream.first < _LEAST_WINDOWS:
+        why = (
+            f"the log {log} has {len(stream.ends)} windows, the first {stream.first} of which train the first champion"
+        )
+        raise RetrainError(why, "take a longer log, a shorter --window, or less for --first")
+    return stream, left_out
+
+
+def _first_of(config: Config, stream: Stream) -> timedelta:
+    """How much of the log trains the first champion: training.history, else a quarter; half of it at most."""
+    span = stream.ends[-1] - stream.begin
+    return min(config.training.history or span / 4, span / 2)
