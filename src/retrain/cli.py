@@ -158,12 +158,18 @@ def promote(  # noqa: PLR0913, PLR0917  (click passes every flag by name)
 
 @_command('rollback --reason "false alarms since noon"')
 @click.option("--to", "version", metavar="VERSION", help="The version to serve; a unique prefix is enough.")
+@click.option("--force", is_flag=True, help="Serve a version that has never served, too. Needs --reason.")
 @_reason
-def rollback(context: Context, output: Output, version: str | None, reason: str | None) -> Report:
-    """Serve the previous champion again, or another kept version."""
+def rollback(context: Context, output: Output, version: str | None, force: bool, reason: str | None) -> Report:
+    """Serve the previous champion again, or another one before it.
+
+    It waits for no training and no comparison. If the command promotion.after fails, the rollback stands.
+    """
     from retrain.swap import rollback as run
 
-    return run(context, version, reason or "", _waiting(output))
+    if force:
+        _forced(force, reason)
+    return run(context, version, reason or "", _waiting(output), forced=force)
 
 
 @_command("status --limit 20")

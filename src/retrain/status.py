@@ -95,7 +95,8 @@ def describe(event: events.Event) -> str:
             how = f" by force: {event.reason}" if event.forced else ""
             return f"promoted {short(event.version)}{_instead(event.previous)}{how}"
         case events.RolledBack():
-            return f"rolled back to {short(event.version)}{_instead(event.previous)}" + _because(event.reason)
+            failed = f"; {event.problem}" if event.problem else ""
+            return f"rolled back to {short(event.version)}{_instead(event.previous)}{_because(event.reason)}{failed}"
         case events.Rejected():
             return f"rejected {short(event.version)}{_because(event.reason)}"
         case events.Adopted():

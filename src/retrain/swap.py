@@ -31,7 +31,11 @@ PATIENCE = timedelta(seconds=10)
 
 
 class SwapUndoneError(RetrainError):
-    """The hook after a swap failed, and the previous champion serves again."""
+    """The hook after a promotion failed, and the previous champion serves again."""
+
+
+class HookError(RetrainError):
+    """The hook after a rollback failed. The rollback stands: what was in service was worse."""
 
 
 def probation_of(context: Context, past: Past) -> timedelta | None:
@@ -61,12 +65,25 @@ def current(context: Context, journal: Journal) -> tuple[registry.Served | None,
 def swap(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int, now: datetime) -> None:
     """Put the intended version in service.
 
-    Raises SwapUndoneError where the hook after the swap failed; then the previous champion serves again.
+    Raises SwapUndoneError where the hook after a promotion failed (then the previous champion serves again), HookError
+    where the one after a rollback did, and HeldError where another swap takes longer than a person waits.
     """
-    registry.verify(context.config.models, intent.version)  # nothing is served whose bytes were changed
     lock.describe(lock_fd, "changing the champion")
+    with lock.hold(context.config.state, str(intent.swap), now, wait=PATIENCE, name=lock.SWAP):
+        _swap(context, journal, intent, lock_fd, now)
+
+
+def _swap(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int, now: datetime) -> None:
+    """Swap while no other swap can happen; the hook inherits `lock_fd`."""
+    models = context.config.models
+    registry.verify(models, intent.version)  # nothing is served whose bytes were changed
+    serving = registry.served(models)
+    served = serving.version if serving is not None else None
+    if served != intent.previous:  # a rollback waits for no comparison, and for no check
+        why = f"{short(served) if served else 'no champion'} was put in service meanwhile, so {short(intent.version)}"
+        raise RetrainError(f"{why} was not", "try again")
     journal.append(intent, now)  # before the link moves, so that the next command can settle what a crash leaves open
-    registry.point(context.config.models, intent.version)
+    registry.point(models, intent.version)
     _complete(context, journal, intent, lock_fd, now)
 
 
@@ -75,12 +92,21 @@ def settle(context: Context, journal: Journal, lock_fd: int, now: datetime) -> t
 
     The lock must be held: nobody works on what is open then. Raises RetrainError as `current` does.
     """
-    models, done = context.config.models, []
-    serving, past = current(context, journal)
+    _, past = current(context, journal)
+    done = []
     if past.run is not None:
         message = f"training {past.run.id}, started {moment(past.run.at)}, was interrupted: its controller had died"
         journal.append(TrainingFinished(past.run.id, Outcome.INTERRUPTED, message), now)
         done.append(message)
+    with lock.attempt(context.config.state, "settling", now, lock.SWAP) as held:
+        # Who has it swaps at this moment, so that nothing is left over.
+        return (*done, *(_settle_swap(context, journal, lock_fd, now) if held.descriptor is not None else ()))
+
+
+def _settle_swap(context: Context, journal: Journal, lock_fd: int, now: datetime) -> tuple[str, ...]:
+    """Settle a swap that a crash left open, and adopt a champion file, while no other swap can happen."""
+    models, done = context.config.models, []
+    serving, past = current(context, journal)
     if past.swap is not None:
         intent, what = past.swap, f"the interrupted {past.swap.swap} of {short(past.swap.version)}"
         if serving is not None and serving.version == intent.version:
@@ -99,15 +125,15 @@ def settle(context: Context, journal: Journal, lock_fd: int, now: datetime) -> t
 
 
 def _complete(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int, now: datetime) -> None:
-    """Run the hook on what the link says now, and record the swap; undo it where the hook fails.
+    """Run the hook on what the link says now, and record the swap; undo a promotion where the hook fails.
 
     Only the record ends a swap: whoever dies in the hook leaves it to the next command, which runs the hook again.
     """
-    end = _hook(context, intent, lock_fd, now)
-    if end.problem is not None:
+    end, is_promotion = _hook(context, intent, lock_fd, now), intent.swap is Swap.PROMOTION
+    if end.problem is not None and is_promotion:
         _undo(context, journal, intent, end, lock_fd)
-    done: Event = RolledBack(intent.version, intent.previous, intent.reason)
-    if intent.swap is Swap.PROMOTION:
+    done: Event = RolledBack(intent.version, intent.previous, intent.reason, end.problem or "")
+    if is_promotion:
         done = Promoted(intent.version, intent.previous, intent.forced, intent.reason)
     past = journal.append(done, end.at)
     # Housekeeping that fails is tried again after the next swap.
@@ -117,6 +143,9 @@ def _complete(context: Context, journal: Journal, intent: SwapStarted, lock_fd: 
         registry.forget(context.config.models, past.outlived(context.config.models.keep))
     if end.signal is not None:
         raise Stopped(end.signal)
+    if end.problem is not None:
+        back = f"{short(intent.version)} serves again, but the service may not have loaded it: {end.problem}"
+        raise HookError(f"rolled back: {back}")
 
 
 def _undo(context: Context, journal: Journal, intent: SwapStarted, end: "_HookEnd", lock_fd: int) -> NoReturn:
@@ -167,22 +196,34 @@ def _hook(context: Context, intent: SwapStarted, lock_fd: int, now: datetime) ->
 
 
 def rollback(
-    context: Context, to: str | None, reason: str, on_wait: Callable[[lock.Holder], None] = lambda _holder: None
+    context: Context,
+    to: str | None,
+    reason: str,
+    on_wait: Callable[[lock.Holder], None] = lambda _holder: None,
+    *,
+    forced: bool = False,
 ) -> Report:
-    """The report of the swap back to the previous champion, or to the version with the prefix `to`."""
+    """The report of the swap back to the previous champion, or to the version with the prefix `to`.
+
+    It waits for another swap, and for nothing else: a training may take hours. Only `forced` serves a version that
+    has never served.
+    """
     config, now = context.config, context.clock()
     if to is not None and not to.strip():
         raise ConfigError("--to is empty and names no version", "an unset variable?")
     registry.refuse_world_writable(config.models)
-    locked = lock.hold(config.state, "rollback", now, wait=PATIENCE, on_wait=on_wait)
+    locked = lock.hold(config.state, "rollback", now, wait=PATIENCE, on_wait=on_wait, name=lock.SWAP)
     with open_journal(config.state, scrub=context.secrets.scrub) as journal, locked as lock_fd:
-        settled = settle(context, journal, lock_fd, now)
-        serving = registry.served(config.models)
+        settled = _settle_swap(context, journal, lock_fd, now)
+        serving, past = current(context, journal)
         served = serving.version if serving is not None else None
-        version = registry.find(config.models, to) if to is not None else _previous(journal.past(), served)
+        version = registry.find(config.models, to) if to is not None else _previous(past, served)
         if version == served:
             raise RetrainError(f"{short(version)} is the champion already")
-        swap(context, journal, SwapStarted(Swap.ROLLBACK, version, served, reason), lock_fd, now)
+        if version not in past.champions and past.lost_at is None and not forced:
+            why = f"{short(version)} has never served, so nothing is known of it in production"
+            raise RetrainError(why, "promote judges it; rollback --force --reason TEXT serves it anyway")
+        _swap(context, journal, SwapStarted(Swap.ROLLBACK, version, served, reason), lock_fd, now)
     gone = f", {short(served)} is out of service" if served is not None else ""
     message = f"rolled back: {short(version)} serves again{gone}"
     return Report(message, {"champion": version, "previous": served, "reason": reason, "message": message}).after(

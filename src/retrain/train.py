@@ -59,7 +59,7 @@ def train(  # noqa: PLR0913, PLR0917  (what was seen, why it trains, and what it
     with suppress(RetrainError):
         training.tidy(context.logs, config.training.keep_logs, now)
     if succeeded:
-        with suppress(RetrainError):
+        with suppress(RetrainError), lock.hold(config.state, "training", now, name=lock.SWAP):
             registry.forget(config.models, past.outlived(config.models.keep))
     return run, news
 

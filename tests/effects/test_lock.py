@@ -208,7 +208,7 @@ def test_garbage_in_the_file_is_no_name(state: Path, garbage: bytes) -> None:
     assert is_free(state)
     with lock.hold(state, "check", T0):
         (state / "lock").write_bytes(garbage)
-        with pytest.raises(lock.HeldError, match="a run that has not written its name yet holds the lock"):
+        with pytest.raises(lock.HeldError, match="a process that has not written its name holds the lock"):
             lock.hold(state, "promote", T0).__enter__()
 
 

@@ -122,11 +122,12 @@ class Promoted(Struct, frozen=True):
 
 
 class RolledBack(Struct, frozen=True):
-    """An earlier champion serves again."""
+    """An earlier champion serves again. `problem` is what the hook after it failed with: a service may not know it."""
 
     version: str
     previous: str | None
     reason: str = ""
+    problem: str = ""
 
 
 class Rejected(Struct, frozen=True):

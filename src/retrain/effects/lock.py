@@ -1,7 +1,8 @@
-"""One run at a time, its training included.
+"""One run at a time, its training included; and one change of the champion at a time, whatever else runs.
 
-The lock is `flock` on a file that is never deleted. A training inherits the descriptor, so that the lock is held
-until both the controller and the training are gone, and the kernel frees it when they are.
+A lock is `flock` on a file that is never deleted. A training inherits the descriptor of RUN, so that it is held until
+both the controller and the training are gone, and the kernel frees it when they are. SWAP is held for moments, and
+alone by a rollback: nobody should wait for a training to end before a bad model can be taken out of service.
 """
 
 import fcntl
@@ -9,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -17,8 +18,10 @@ from msgspec import Struct
 
 from retrain.config.schema import Config
 from retrain.core.text import duration, moment
+from retrain.effects.files import make_directory
 from retrain.errors import BusyError, RetrainError
 
+RUN, SWAP = "lock", "swap.lock"
 _NAMED_BY_THEN = 1.0
 """Seconds in which even a run on a busy machine has written its name, once it has the lock."""
 _PAUSE = 0.1
@@ -34,7 +37,20 @@ class Holder(Struct, frozen=True):
     since: datetime
     doing: str = ""
 
+    @property
+    def lives(self) -> bool:
+        """Whether a process with this number runs on this machine."""
+        try:
+            os.kill(self.pid, 0)
+        except PermissionError:
+            return True
+        except (OSError, OverflowError):
+            return False
+        return True
+
     def __str__(self) -> str:
+        if not self.lives:
+            return f"what retrain {self.command} of {moment(self.since)} left behind, or another program,"
         doing = f", {self.doing}" if self.doing else ""
         return f"retrain {self.command} (process {self.pid}, since {moment(self.since)}{doing})"
 
@@ -55,17 +71,17 @@ class HeldError(BusyError):
     """Another run holds the lock; `holder` says who took it, where the file says so."""
 
     def __init__(self, path: Path, holder: Holder | None) -> None:
-        who = str(holder) if holder is not None else "a run that has not written its name yet"
+        who = str(holder) if holder is not None else "a process that has not written its name"
         super().__init__(f"busy: {who} holds the lock {path}; try again when it has ended")
         self.holder = holder
 
 
 @contextmanager
-def attempt(state: Path, command: str, now: datetime) -> Iterator[Attempt]:
+def attempt(state: Path, command: str, now: datetime, name: str = RUN) -> Iterator[Attempt]:
     """The lock if it is free, until the block ends; else who holds it."""
-    path = state / "lock"
+    path = state / name
     with _errors_named(path):
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(state, 0o700)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     found = Attempt()
     try:
@@ -80,19 +96,22 @@ def attempt(state: Path, command: str, now: datetime) -> Iterator[Attempt]:
         yield found
     finally:
         if found.descriptor is not None and not found.inherited:
+            with suppress(OSError):
+                os.ftruncate(descriptor, 0)  # the next holder may be another program, which writes no name
             fcntl.flock(descriptor, fcntl.LOCK_UN)
         # What outlives this process with the descriptor keeps the lock, under the name of who took it: it stays.
         os.close(descriptor)
 
 
 @contextmanager
-def hold(
+def hold(  # noqa: PLR0913  (which lock, for whom, and how long it is waited for)
     state: Path,
     command: str,
     now: datetime,
     *,
     wait: timedelta = timedelta(),
     on_wait: Callable[[Holder], None] = lambda _holder: None,
+    name: str = RUN,
 ) -> Iterator[int]:
     """The descriptor of the lock, held until the block ends.
 
@@ -101,13 +120,13 @@ def hold(
     """
     deadline, waited = time.monotonic() + wait.total_seconds(), False
     while True:
-        with attempt(state, command, now) as found:
+        with attempt(state, command, now, name) as found:
             if found.descriptor is not None:
                 yield found.descriptor
                 return
         brief = found.holder is None or not found.holder.doing
         if not brief or time.monotonic() >= deadline:
-            raise HeldError(state / "lock", found.holder)
+            raise HeldError(state / name, found.holder)
         if found.holder is not None and not waited:
             on_wait(found.holder)
             waited = True
@@ -123,7 +142,7 @@ def describe(descriptor: int, doing: str) -> None:
 
 def holder(state: Path) -> Holder | None:
     """Who holds the lock now; None when it is free. For an instant this can make another run find it busy."""
-    path = state / "lock"
+    path = state / RUN
     with _errors_named(path):
         if not path.exists():
             return None

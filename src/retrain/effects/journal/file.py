@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from retrain.core.past import REPAIR, UNREPAIRED
+from retrain.effects.files import make_directory
 from retrain.effects.journal.entries import TABLES, Journal
 from retrain.errors import RetrainError
 
@@ -149,9 +150,8 @@ def _create(connection: sqlite3.Connection) -> None:
 
 def _make_directories(state: Path) -> None:
     try:
-        # One by one: `parents=True` would leave the state directory itself open to all.
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (state / "runs").mkdir(mode=0o700, exist_ok=True)
+        make_directory(state, 0o700)
+        make_directory(state / "runs", 0o700)
     except OSError as error:
         raise RetrainError(f"{error.filename}: the directory cannot be made (`state`): {error.strerror}") from error
     mode = state.stat().st_mode
