@@ -433,3 +433,40 @@ def test_places_that_cannot_be_written(models: Models) -> None:
     assert error_of(registry.forget, models, set()).startswith(f"{versions(models)}/.incoming-{NOBODY}: ")
     lost = replace(models, champion=models.champion.parent / "none" / "m.joblib")
     assert error_of(registry.point, lost, GONE).endswith(": No such file or directory")
+
+
+def test_a_version_is_not_more_readable_than_its_source(models: Models, tmp_path: Path) -> None:
+    """What only its owner may read stays so; nobody may write to it."""
+    source = tmp_path / "private.joblib"
+    source.write_bytes(b"private")
+    for mode, kept in ((0o600, 0o400), (0o644, 0o444), (0o640, 0o440)):
+        source.chmod(mode)
+        source.write_bytes(b"private %o" % mode)
+        path = registry.verify(models, registry.admit(models, source))
+        assert path.stat().st_mode & 0o777 == kept
+
+
+def test_directories_are_never_open_to_all(tmp_path: Path) -> None:
+    """Not with a umask of 0 either, for retrain would refuse them itself."""
+    before = os.umask(0)
+    try:
+        models = Models(tmp_path / "a/b/champion.joblib", tmp_path / "a/b/challenger.joblib")
+        registry.prepare(models)
+        models.challenger.write_bytes(b"model")
+        registry.admit(models, models.challenger)
+    finally:
+        os.umask(before)
+    registry.refuse_world_writable(models)
+    assert (tmp_path / "a").stat().st_mode & 0o002 == 0
+
+
+def test_a_challenger_that_is_one_file_with_a_version_is_parted_from_it(tmp_path: Path) -> None:
+    """Deduplication and `cp -al` make such files; a training that writes into one would change the champion."""
+    models = Models(tmp_path / "champion.joblib", tmp_path / "challenger.joblib")
+    models.challenger.write_bytes(b"model")
+    version = registry.admit(models, models.challenger)
+    kept = registry.verify(models, version)
+    models.challenger.unlink()
+    models.challenger.hardlink_to(kept)
+    registry.prepare(models)
+    assert not models.challenger.exists() and registry.verify(models, version) == kept

@@ -46,6 +46,13 @@ def _at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
+def make_directory(path: Path, mode: int = 0o755) -> None:
+    """Make the directory with this mode, and those above it that are missing; never open to all, whatever the umask."""
+    if not path.is_dir():
+        make_directory(path.parent)
+        path.mkdir(mode=mode, exist_ok=True)
+
+
 def sync_directory(directory: Path) -> None:
     """Put what was created, renamed and removed in the directory on disk."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from retrain.config.schema import Models
 from retrain.core.text import short
-from retrain.effects.files import Stamp, opened, stamp, sync_directory
+from retrain.effects.files import Stamp, make_directory, opened, stamp, sync_directory
 from retrain.errors import RetrainError, file_errors
 
 _JOBLIB, _SKOPS, _REFERENCE, _ROWS, _HOLDOUT = (
@@ -233,8 +233,20 @@ def prepare(models: Models) -> None:
     if leads_to.parent == Path(os.path.realpath(_directory(models))) or leads_to == models.champion.absolute():
         raise RetrainError(f"{challenger}: is a link to {leads_to}, the champion or a version", "remove that link")
     with file_errors(challenger.parent):
-        challenger.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(challenger.parent)
+        _part_from_versions(models, challenger)
         reference_beside(challenger).unlink(missing_ok=True)
+
+
+def _part_from_versions(models: Models, challenger: Path) -> None:
+    """Remove the challenger where it is one file with a kept version, as a deduplication makes it.
+
+    A training that writes into it would change the champion unjudged; its bytes stay under the other name.
+    """
+    if challenger.is_file() and challenger.stat().st_nlink > 1:
+        others = _directory(models).iterdir() if _directory(models).is_dir() else ()
+        if any(other.samefile(challenger) for other in (*others, models.champion) if other.is_file()):
+            challenger.unlink()
 
 
 def reference_beside(artifact: Path) -> Path:
@@ -266,7 +278,7 @@ def _copy(models: Models, source: Path, version: str | None, kind: str) -> str:
     with file_errors(source), opened(source) as file:
         if not directory.is_dir():
             # The service must get in as it does beside it, whatever our umask is.
-            directory.mkdir(parents=True, exist_ok=True)
+            make_directory(directory)
             directory.chmod(directory.parent.stat().st_mode & 0o755)
         # A crash may have left one with this very process id, and read-only.
         fresh.unlink(missing_ok=True)
@@ -291,7 +303,7 @@ def _write_out(file: BinaryIO, fresh: Path) -> str:
             copy.write(chunk)
         copy.flush()
         os.utime(copy.fileno(), ns=(0, os.fstat(file.fileno()).st_mtime_ns))  # never read; made when it was made
-        os.fchmod(copy.fileno(), 0o444)
+        os.fchmod(copy.fileno(), 0o400 | os.fstat(file.fileno()).st_mode & 0o444)  # no more open than its source
         os.fsync(copy.fileno())
     return digest.hexdigest()
 
