@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from retrain.config import load
+from retrain.config.schema import HoldoutKind
 from retrain.errors import Exit
 from tests.conftest import real
 from tests.documents import GUIDE, README, ROOT, blocks, commands
@@ -56,7 +57,7 @@ def test_the_configuration_of_the_readme_is_complete_and_loads(tmp_path: Path) -
     (tmp_path / "config.yaml").write_text(written)
     config, _ = load(tmp_path / "config.yaml", {})
     assert config.triggers.performance_threshold == 0.85
-    assert config.promotion.holdout == tmp_path / "data/holdout.csv"
+    assert config.promotion.holdout is HoldoutKind.FRESH
     assert set(yaml.safe_load(written)) <= set(yaml.safe_load((ROOT / "config.yaml").read_text()))
 
 
@@ -77,7 +78,7 @@ def test_every_link_of_the_readme_leads_to_a_file_and_every_topic_is_linked() ->
 
 
 def test_the_first_model_is_had_as_the_readme_says(tmp_path: Path) -> None:
-    """Its configuration, a holdout and a training, no monitor yet: doctor and a dry run, then the two commands."""
+    """Its configuration and a training, no log and no monitor yet: doctor and a dry run, then the two commands."""
     (tmp_path / "config.yaml").write_text(blocks(README, "yaml")[0].replace("9109", str(free_port())))
     (tmp_path / "Makefile").write_text(f"train-model:\n\t{sys.executable} -m retrain.demo.train\n")
     subprocess.run([sys.executable, "-m", "retrain.demo.world", "start"], cwd=tmp_path, check=True)

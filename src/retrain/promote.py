@@ -278,7 +278,7 @@ def _score(context: Context, contest: Contest, options: Options) -> tuple[Tally,
             models=models,
             known_challenger=contest.rows[0],
             known_champion=contest.rows[1],
-            aside=aside(context.config),
+            aside=context.config.aside,
             scrub=context.secrets.scrub,
         )
     except RetrainError as error:
@@ -308,11 +308,6 @@ def _refusal(context: Context, past: Past, contest: Contest, judged: Judged) -> 
         )
         return NotJudged(challenger, f"refused: {why}", UNKNOWN_ROWS)
     return None
-
-
-def aside(config: Config) -> tuple[str, ...]:
-    """The columns of the holdout that are no features: the time of the log."""
-    return (config.monitor.timestamp,) if isinstance(config.promotion.holdout, HoldoutKind) else ()
 
 
 def question(context: Context) -> str:

@@ -1,10 +1,12 @@
 """The demo's world, lived through once: a clean day, the drift, a worn day, and a training at each end."""
 
+import os
 from contextlib import chdir, redirect_stdout
 from dataclasses import dataclass
 from datetime import date
 from io import StringIO
 from typing import Any
+from unittest.mock import patch
 
 import joblib
 import pandas as pd
@@ -21,7 +23,7 @@ class Story:
 
     history: pd.DataFrame
     log: pd.DataFrame
-    training: pd.DataFrame
+    given: pd.DataFrame
     clean_holdout: pd.DataFrame
     worn_holdout: pd.DataFrame
     champion: Any
@@ -43,21 +45,27 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     challenger, reference = here / "models/challenger.joblib", here / "models/challenger.reference.parquet"
     with chdir(here):
         say("start", "--today", TODAY.isoformat())
-        history, clean_holdout = pd.read_csv("data/training.csv"), pd.read_csv("data/holdout.csv")
+        history = pd.read_csv("data/history.csv")
         with redirect_stdout(StringIO()) as said:
             train.main()
+        clean_holdout = pd.read_parquet("models/challenger.holdout.parquet")
         champion, champion_reference = joblib.load(challenger), pd.read_parquet(reference)
         challenger.rename(here / "models/champion.joblib")
         say("day")
         say("drift")
         say("day")
-        train.main()
+        log = pd.read_csv("data/predictions.csv")
+        worn_holdout = log.tail(world.PER_DAY).sample(train.LEFT_OUT, random_state=1)
+        given = log.drop(worn_holdout.index).drop(columns="prediction")
+        given.to_parquet("given.parquet")
+        with patch.dict(os.environ, {"RETRAIN_TRAINING": "given.parquet"}):
+            train.main()
         return Story(
             history=history,
-            log=pd.read_csv("data/predictions.csv"),
-            training=pd.read_csv("data/training.csv"),
+            log=log,
+            given=given,
             clean_holdout=clean_holdout,
-            worn_holdout=pd.read_csv("data/holdout.csv"),
+            worn_holdout=worn_holdout,
             champion=champion,
             challenger=joblib.load(challenger),
             champion_reference=champion_reference,

@@ -33,7 +33,7 @@ OF_THE_DEMO = {
     "monitoring.samples": "the same",
     "monitoring.positives": "the same",
     "monitoring.counts": "the same",
-    "promotion.holdout": "the demo writes CSV, which a reader can open",
+    "promotion.holdout": "what a newcomer should have; the default is what it was",
 }
 """Where the sample has another value than the default, and why."""
 REQUIRED = object()

@@ -66,7 +66,7 @@ def test_it_starts_afresh_on_its_own_and_stops_where_a_step_fails(tmp_path: Path
     )
     assert not (tmp_path / "models").exists()
     assert not (tmp_path / "state").exists()
-    assert (tmp_path / "data/training.csv").exists()
+    assert (tmp_path / "data/history.csv").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -12,17 +12,21 @@ import joblib
 import pandas as pd
 import pytest
 
-from retrain.demo import world
+from retrain.demo import train, world
 from retrain.demo.train import publish
 from tests.demo.conftest import TODAY, Story
 
 
 def test_it_writes_where_the_controller_asks(tmp_path: Path) -> None:
-    """Model and reference go to $RETRAIN_CHALLENGER and $RETRAIN_REFERENCE, whole, and nothing else is left."""
+    """Model, reference and the rows left out go where the variables say, whole, and nothing else is left."""
     with chdir(tmp_path):
         assert world.main(["start", "--today", TODAY.isoformat()]) == 0
-    wanted = tmp_path / "out" / "model.joblib", tmp_path / "out" / "rows.parquet"
-    asked = {"RETRAIN_CHALLENGER": str(wanted[0]), "RETRAIN_REFERENCE": str(wanted[1])}
+    wanted = tmp_path / "out" / "model.joblib", tmp_path / "out" / "rows.parquet", tmp_path / "out/left.parquet"
+    asked = {
+        "RETRAIN_CHALLENGER": str(wanted[0]),
+        "RETRAIN_REFERENCE": str(wanted[1]),
+        "RETRAIN_HOLDOUT": str(wanted[2]),
+    }
     subprocess.run([sys.executable, "-m", "retrain.demo.train"], cwd=tmp_path, env=os.environ | asked, check=True)
     assert set((tmp_path / "out").iterdir()) == set(wanted)
     assert not (tmp_path / "models").exists()
@@ -33,14 +37,14 @@ def test_it_writes_where_the_controller_asks(tmp_path: Path) -> None:
 
 def test_it_reads_the_newest_day_only(story: Story) -> None:
     """Scans of a scanner that is no longer there are not learned from."""
-    newest = story.training[world.PIXELS].tail(world.PER_DAY).reset_index(drop=True)
+    newest = story.given[world.PIXELS].tail(world.PER_DAY - train.LEFT_OUT).reset_index(drop=True)
     pd.testing.assert_frame_equal(story.challenger_reference, newest)
 
 
 def test_it_says_what_it_did(story: Story) -> None:
     """Three lines: what it read, how good it seems, where it wrote."""
     rows, score, where = story.said.splitlines()
-    assert rows == "training on 450 scans since 2026-03-11 00:00 from data/training.csv"
+    assert rows == "training on 399 scans since 2026-03-11 00:00 from data/history.csv"
     assert score.startswith("F1 0.9")
     assert where == "wrote models/challenger.joblib"
 

@@ -16,6 +16,7 @@ from retrain.config import load
 from retrain.core.judge import judge
 from retrain.core.verdicts import Cell, Ruling, Tally
 from retrain.demo import world
+from retrain.demo.train import LEFT_OUT
 from retrain.exporter.psi import psi
 from tests.demo.conftest import TODAY, Story
 
@@ -38,7 +39,7 @@ def days_of(log: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def test_the_images_are_dealt_once() -> None:
-    """Training history, live scans and holdout share no image, and every image of the data set is used."""
+    """History and live scans share no image, and every image of the data set is used."""
     dealt = world.deal()
     images, _ = load_digits(return_X_y=True)
     assert len(np.unique(images, axis=0)) == len(images), "the data set itself has no image twice"
@@ -48,13 +49,13 @@ def test_the_images_are_dealt_once() -> None:
 
 
 def test_two_days_and_the_first_training_share_no_scan(story: Story) -> None:
-    """The champion is judged live on scans that it has not learned from, and the holdout is in no training data."""
+    """The champion is judged on scans that it has not learned from, live and before its promotion."""
     first, second = days_of(story.log)
     seen = [{tuple(row) for row in rows[PIXELS].to_numpy()} for rows in (story.history, first, second)]
     assert len(set.union(*seen)) == sum(map(len, seen))
-    trained = {tuple(row) for row in story.training[PIXELS].to_numpy()}
-    for holdout in (story.clean_holdout, story.worn_holdout):
-        assert trained.isdisjoint(tuple(row) for row in holdout[PIXELS].to_numpy())
+    assert len(story.clean_holdout) == LEFT_OUT
+    trained = {tuple(row) for row in story.champion_reference[PIXELS].to_numpy()}
+    assert trained.isdisjoint(tuple(row) for row in story.clean_holdout[PIXELS].to_numpy())
 
 
 def test_the_world_is_deterministic(tmp_path: Path) -> None:
@@ -65,24 +66,22 @@ def test_the_world_is_deterministic(tmp_path: Path) -> None:
         with chdir(tmp_path / name):
             assert world.main(["start", "--today", "2026-03-14"]) == 0
         written.append({path.name: path.read_bytes() for path in (tmp_path / name / "data").iterdir()})
-    assert set(written[0]) == {".demo", "training.csv", "predictions.csv", "holdout.csv"}
+    assert set(written[0]) == {".demo", "history.csv", "predictions.csv"}
     assert written[0] == written[1]
 
 
 def test_a_day_is_deterministic() -> None:
     """The same day of the same world looks the same; another day has other images and other noise."""
     here = world.World(TODAY, days=1, worn=True)
-    (live, holdout), (again, holdout_again) = world.scans_of_day(here), world.scans_of_day(here)
-    pd.testing.assert_frame_equal(live, again)
-    pd.testing.assert_frame_equal(holdout, holdout_again)
-    other, holdout_then = world.scans_of_day(world.World(TODAY, days=2, worn=True))
+    live = world.scans_of_day(here)
+    pd.testing.assert_frame_equal(live, world.scans_of_day(here))
+    other = world.scans_of_day(world.World(TODAY, days=2, worn=True))
     assert (other[PIXELS].to_numpy() != live[PIXELS].to_numpy()).any()
-    assert (holdout_then[PIXELS].to_numpy() != holdout[PIXELS].to_numpy()).any()
 
 
 def test_a_scan_is_whole_grey_levels(story: Story) -> None:
     """However worn, the scanner gives integers from 0 to 16."""
-    for rows in (story.training, story.log, story.worn_holdout):
+    for rows in (story.history, story.log, story.worn_holdout):
         pixels = rows[PIXELS].to_numpy()
         assert pixels.dtype == np.int64
         assert pixels.min() >= 0
@@ -94,15 +93,15 @@ def test_the_log_has_the_columns_that_the_configuration_names(story: Story) -> N
     config, _ = load(Path(__file__).parents[2] / "config.yaml", {})
     named = [config.monitor.timestamp, config.monitor.prediction, config.monitor.label]
     assert list(story.log.columns) == named + PIXELS
-    assert list(story.clean_holdout.columns) == [*PIXELS, config.promotion.target]
-    assert list(story.training.columns) == ["timestamp", *PIXELS, "label"]
+    assert config.promotion.target == config.monitor.label
+    assert list(story.history.columns) == ["timestamp", *PIXELS, "label"]
     assert list(story.champion_reference.columns) == PIXELS
     assert len(days_of(story.log)[0]) >= max(20 * config.monitor.bins, config.triggers.min_samples)
 
 
 def test_the_days_fill_the_last_two_windows(story: Story) -> None:
     """In windows that begin at midnight in UTC, the clean day is the last but one before today, the worn the last."""
-    times = pd.to_datetime(story.log["timestamp"])
+    times = pd.to_datetime(story.log["timestamp"], format="ISO8601")
     midnight = datetime(TODAY.year, TODAY.month, TODAY.day, tzinfo=UTC)
     expected = [midnight - timedelta(days=2)] * world.PER_DAY + [midnight - timedelta(days=1)] * world.PER_DAY
     assert times.dt.floor("D").tolist() == expected
@@ -130,7 +129,7 @@ def test_the_worn_scanner_breaches_both_thresholds(story: Story) -> None:
 
 
 def test_the_challenger_beats_the_champion_clearly(story: Story) -> None:
-    """On today's holdout the first look under the lifetime guarantee promotes it, with room to spare."""
+    """On scans of today that were left out the first comparison promotes it, with room to spare."""
     config, _ = load(Path(__file__).parents[2] / "config.yaml", {})
     rows = story.worn_holdout
     said = zip(
@@ -149,7 +148,7 @@ def test_the_challenger_beats_the_champion_clearly(story: Story) -> None:
 
 def test_after_the_promotion_the_days_are_healthy(story: Story) -> None:
     """The challenger knows the worn scanner: on a later day neither its F1 nor its drift is in breach."""
-    later, _ = world.scans_of_day(world.World(TODAY, days=2, worn=True))
+    later = world.scans_of_day(world.World(TODAY, days=2, worn=True))
     assert f1(story.challenger, later) >= 0.93
     assert drift(story.challenger_reference, later) <= 0.15
 
@@ -179,6 +178,6 @@ def test_a_day_that_is_not_over_does_not_pass(tmp_path: Path, capsys: pytest.Cap
 
 def test_the_story_is_told_on_any_date() -> None:
     """Nothing but the timestamps depends on the date: what is measured here holds whenever the demo is run."""
-    one, _ = world.scans_of_day(world.World(date(2026, 1, 1), days=1, worn=True))
-    other, _ = world.scans_of_day(world.World(date(2031, 7, 9), days=1, worn=True))
+    one = world.scans_of_day(world.World(date(2026, 1, 1), days=1, worn=True))
+    other = world.scans_of_day(world.World(date(2031, 7, 9), days=1, worn=True))
     pd.testing.assert_frame_equal(one.drop(columns="timestamp"), other.drop(columns="timestamp"))

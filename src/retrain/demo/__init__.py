@@ -6,8 +6,7 @@ DATA = Path("data")
 MODELS = Path("models")
 STATE = Path("state")
 
-TRAINING = DATA / "training.csv"
+HISTORY = DATA / "history.csv"
 PREDICTIONS = DATA / "predictions.csv"
-HOLDOUT = DATA / "holdout.csv"
 MARKER = DATA / ".demo"
 """Marks data/, models/ and state/ as made by the demo, and holds its state."""

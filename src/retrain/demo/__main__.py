@@ -14,7 +14,7 @@ from pathlib import Path
 import requests
 
 from retrain.config import load
-from retrain.demo import DATA, HOLDOUT, MARKER, MODELS, PREDICTIONS, STATE, TRAINING
+from retrain.demo import DATA, HISTORY, MARKER, MODELS, PREDICTIONS, STATE
 from retrain.errors import RetrainError, Stopped
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -53,7 +53,7 @@ def tour() -> None:
     run(*world, "start")
     say("Train the first model on them, with the command that `retrain check` will use.")
     run("make", "train-model")
-    say("There is no champion yet, so the model only has to reach F1 0.85 on the holdout.")
+    say("There is no champion yet, so the model only has to reach F1 0.85, on scans that its training left out.")
     run(retrain, "promote", "models/challenger.joblib")
     say("A day passes. The champion serves every scan, and its predictions are logged.")
     run(*world, "day")
@@ -67,9 +67,9 @@ def tour() -> None:
         say("Now the scanner's lamp fades, and its glass gets dirty. The next day passes.")
         run(*world, "drift")
         run(*world, "day")
-        say("The next check sees the drop and trains a challenger. The champion keeps serving.")
+        say("The next check sees the drop and trains a challenger, but leaves 200 of today's scans out.")
         run(retrain, "check", "-v")
-        say("Promote compares both models on today's scans of sheets that neither was trained on.")
+        say("Promote compares both models on the scans that were left out: they are of today, and new to both.")
         run(retrain, "promote")
         say("Status shows which model serves, what waits and what happened.")
         run(retrain, "status")
@@ -101,7 +101,7 @@ def start_afresh() -> None:
     if not there:
         return
     names = ", ".join(f"{path}/" for path in there)
-    written_here = {MARKER, TRAINING, PREDICTIONS, HOLDOUT}
+    written_here = {MARKER, HISTORY, PREDICTIONS}
     strange = [path for path in there if path.is_symlink() or not path.is_dir()]
     strange += [path for path in DATA.glob("*") if path not in written_here]
     if strange or not MARKER.is_file():

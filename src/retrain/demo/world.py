@@ -1,7 +1,7 @@
 """A scanner that reads handwritten digits, and a service that says whether each is odd.
 
 The images are scikit-learn's `load_digits`: 1,797 real scans of 8 × 8 pixels, each 0–16. They are dealt once:
-some are training history, some pass the service day by day, some are the sheets of the holdout and nothing else.
+some are the history of before the first model, the others pass the service day by day.
 
     python -m retrain.demo.world start    the labelled history of a clean scanner, in data/
     python -m retrain.demo.world day      the champion serves one day of scans; then they are labelled
@@ -20,12 +20,12 @@ from msgspec import Struct, json
 from msgspec.structs import replace
 from sklearn.datasets import load_digits
 
-from retrain.demo import DATA, HOLDOUT, MARKER, MODELS, PREDICTIONS, STATE, TRAINING
+from retrain.demo import DATA, HISTORY, MARKER, MODELS, PREDICTIONS, STATE
 from retrain.errors import RetrainError
 
 PIXELS = [f"p{row}{column}" for row in range(8) for column in range(8)]
 LOG = ["timestamp", "prediction", "label", *PIXELS]
-PER_DAY = 450
+PER_DAY = 599
 SEED = 3
 
 LAMP = 0.45
@@ -49,15 +49,11 @@ class World(Struct, frozen=True):
 
 
 def deal() -> dict[str, pd.DataFrame]:
-    """The images and their labels (1: odd), dealt into `history`, `live` and `holdout`; no image is in two of them."""
+    """The images and their labels (1: odd), dealt into `history` and `live`; no image is in both."""
     images, digits = load_digits(return_X_y=True)
     order = np.random.default_rng(SEED).permutation(len(images))
     dealt = pd.DataFrame(images[order].astype(int), columns=PIXELS).assign(label=digits[order] % 2)
-    return {
-        "history": dealt[:PER_DAY],
-        "live": dealt[PER_DAY : 3 * PER_DAY],
-        "holdout": dealt[3 * PER_DAY :],
-    }
+    return {"history": dealt[:PER_DAY], "live": dealt[PER_DAY:]}
 
 
 def scan(sheets: pd.DataFrame, worn: bool, noise: np.random.Generator) -> pd.DataFrame:
@@ -69,16 +65,15 @@ def scan(sheets: pd.DataFrame, worn: bool, noise: np.random.Generator) -> pd.Dat
     return pd.DataFrame(seen, columns=PIXELS).assign(label=sheets["label"].to_numpy())
 
 
-def scans_of_day(world: World) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What passes the service on the world's next day, with timestamps, and that day's scan of the holdout sheets.
+def scans_of_day(world: World) -> pd.DataFrame:
+    """What passes the service on the world's next day, with timestamps.
 
     Two days see new images. Then they come round again, so a champion trained on them looks better than it is.
     """
-    dealt = deal()
-    first = world.days * PER_DAY % len(dealt["live"])
+    live = deal()["live"]
+    first = world.days * PER_DAY % len(live)
     noise = np.random.default_rng([SEED, world.days])
-    live = scan(dealt["live"][first : first + PER_DAY], world.worn, noise)
-    return stamped(live, world.next), scan(dealt["holdout"], world.worn, noise)
+    return stamped(scan(live[first : first + PER_DAY], world.worn, noise), world.next)
 
 
 def stamped(scans: pd.DataFrame, day: date) -> pd.DataFrame:
@@ -92,36 +87,32 @@ def stamped(scans: pd.DataFrame, day: date) -> pd.DataFrame:
 
 
 def start(today: date) -> str:
-    """Write history, an empty log and a holdout, as of three days before `today`; return what was written."""
+    """Write history and an empty log, as of three days before `today`; return what was written."""
     if DATA.exists():
         raise RetrainError(f"{DATA}/ exists already; remove what an earlier demo left: rm -r {DATA} {MODELS} {STATE}")
     world = World(next=today - timedelta(days=2))
-    dealt = deal()
-    history = stamped(dealt["history"], world.next - timedelta(days=1))
+    history = stamped(deal()["history"], world.next - timedelta(days=1))
     DATA.mkdir()
     _save(world)
-    history.to_csv(TRAINING, index=False)
+    history.to_csv(HISTORY, index=False)
     pd.DataFrame(columns=LOG).to_csv(PREDICTIONS, index=False)
-    dealt["holdout"].to_csv(HOLDOUT, index=False)
-    return f"{len(history)} labelled scans in {TRAINING}, {len(dealt['holdout'])} others set aside in {HOLDOUT}"
+    return f"{len(history)} labelled scans in {HISTORY}, and an empty log, {PREDICTIONS}"
 
 
 def day() -> str:
-    """Let the champion serve a day, log and label its scans, and renew the holdout; return how it did."""
+    """Let the champion serve a day, log and label its scans; return how it did."""
     world = _load()
     if _midnight(world.next + timedelta(days=1)) > datetime.now(UTC):
         raise RetrainError(f"{world.next} is not over yet (in UTC); a monitor looks at whole days")
     champion = MODELS / "champion.joblib"
     if not champion.exists():
         raise RetrainError(f"{champion} is missing: no model serves. Train and promote a first one")
-    live, holdout = scans_of_day(world)
+    live = scans_of_day(world)
     predictions = joblib.load(champion).predict(live[PIXELS])
     live.assign(prediction=predictions)[LOG].to_csv(PREDICTIONS, mode="a", header=False, index=False)
-    live.to_csv(TRAINING, mode="a", header=False, index=False)
-    holdout.to_csv(HOLDOUT, index=False)
     _save(replace(world, next=world.next + timedelta(days=1), days=world.days + 1))
     wrong = (predictions != live["label"]).sum()
-    return f"{world.next}: {len(live)} scans served, {wrong} of them wrongly; all are labelled, the holdout is renewed"
+    return f"{world.next}: {len(live)} scans served, {wrong} of them wrongly; all are labelled"
 
 
 def drift() -> str:

@@ -1,6 +1,9 @@
 """The gate on controls: challengers that must not be promoted."""
 
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -26,11 +29,16 @@ def gate(context: Context, known: History, progress: Callable[[float], None]) ->
         serving = registry.served(config.models)
         champion = serving.path if serving is not None else None
         directory, scrub = config.training.directory, context.secrets.scrub
-        tallies = evaluation.controls(
-            champion, config.promotion, directory, progress, models=config.models, scrub=scrub
-        )
+        with _rows(context, serving, known) as (rows, where):
+            if rows is None:
+                yield ok("holdout", f"is cut before a training, or written by it; the gate was not tested: {where}")
+                return
+            promotion = replace(config.promotion, holdout=rows)
+            tallies = evaluation.controls(
+                champion, promotion, directory, progress, models=config.models, aside=config.aside, scrub=scrub
+            )
     except evaluation.Unscorable as error:
-        what = "holdout" if error.side == "holdout" else "champion"
+        what = "holdout" if error.side in ("holdout", "log") else "champion"
         yield fail(what, f"{error.why}; the gate was not tested", remedy=error.remedy)
         return
     except RetrainError as error:
@@ -38,7 +46,7 @@ def gate(context: Context, known: History, progress: Callable[[float], None]) ->
         return
     tally = next(iter(tallies.values()), None)
     if tally is not None:
-        yield _holdout(context, tally, known, has_champion=champion is not None)
+        yield _holdout(context, tally, known, where, has_champion=champion is not None)
     yield from rule_on(tallies, config.gate)
 
 
@@ -85,12 +93,39 @@ def _perfect(tally: Tally, gate: Gate) -> Finding:
     return warn("gate", none, errors, remedy="take more rows as holdout")
 
 
-def _holdout(context: Context, tally: Tally, known: History, *, has_champion: bool) -> Finding:
+@contextmanager
+def _rows(context: Context, serving: registry.Served | None, known: History) -> Iterator[tuple[Path | None, str]]:
+    """The rows to test the gate on, and where they are from; None where there are none yet, and why.
+
+    Where the holdout is no file they are taken from the log as before a training, else those of a known version.
+    """
+    config, challenger = context.config, known.past.challenger
+    if isinstance(config.promotion.holdout, Path):
+        yield config.promotion.holdout, str(config.promotion.holdout)
+        return
+    with tempfile.TemporaryDirectory(prefix="retrain-doctor-") as directory:
+        trained_on, rows = Path(directory) / "training.parquet", Path(directory) / "holdout.parquet"
+        why, version = f"there is no {config.monitor.log} (monitor.log) yet", serving.version if serving else None
+        if config.monitor.log.is_file():
+            past = registry.rows_of(config.models, version) if version is not None else None
+            evaluation.cut(config, context.clock(), training=trained_on, holdout=rows, known_champion=past)
+            why = f"{config.monitor.log} (monitor.log) has too few new labelled rows"
+        if rows.is_file():
+            yield rows, f"what a training now would leave out of {config.monitor.log}"
+            return
+        versions = (challenger.version if challenger is not None else None, version)
+        kept = (registry.holdout_of(config.models, each) for each in versions if each is not None)
+        yield next(((file, str(file)) for file in kept if file.is_file()), (None, why))
+
+
+def _holdout(context: Context, tally: Tally, known: History, where: str, *, has_champion: bool) -> Finding:
     promotion = context.config.promotion
     used = next_comparison(tally, known.ledger, promotion.holdout_uses) - 1
-    seen = f"{promotion.holdout} has {counted(tally.rows, 'row')} with the label {promotion.target!r}"
+    seen = f"{where} has {counted(tally.rows, 'row')} with the label {promotion.target!r}"
     seen += ", and the champion can predict them all" if has_champion else ""
     uses = f"{used} of {counted(promotion.holdout_uses, 'comparison')} used (promotion.holdout_uses)"
+    if not isinstance(promotion.holdout, Path):
+        return ok("holdout", seen)
     if used < promotion.holdout_uses:
         return ok("holdout", seen, uses)
     return warn("holdout", seen, uses, remedy="it shows less with each one: take fresh rows, and only fresh ones")

@@ -69,21 +69,13 @@ def left_out(window: Index, free: Mask, hashes: Hashes, plan: Wanted) -> Mask:
     """
     taken = np.zeros(len(window), bool)
     known = np.unique(window[free])[::-1]
-    parts = [
-        free & np.isin(window, known[: plan.windows]),
-        *(free & (window == each) for each in known[plan.windows :]),
-    ]
-    for part in parts:
-        wanted = (
-            max(plan.share * part.sum(), plan.min_rows - taken.sum())
-            if not taken.any()
-            else plan.min_rows - taken.sum()
-        )
-        if wanted <= 0:
+    for windows in [known[: plan.windows], *known[plan.windows :, None]]:
+        part = free & np.isin(window, windows)
+        wanted = plan.min_rows - taken.sum() if taken.any() else max(plan.min_rows, plan.share * part.sum())
+        if wanted <= 0 or not part.any():
             break
         count = int(np.ceil(min(wanted, MOST * part.sum())))
-        limit = np.partition(hashes[part], count - 1)[count - 1]
-        taken |= part & (hashes <= limit)
+        taken |= part & (hashes <= np.partition(hashes[part], count - 1)[count - 1])
     return taken if taken.sum() >= plan.min_rows else np.zeros(len(window), bool)
 
 
