@@ -6,7 +6,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.simulations import delta, grid, probation, promotions, triggers
+from tests.simulations import delta, drift, grid, probation, promotions, rare, triggers, unopposed
 from tests.simulations.tables import Table
 
 RATIOS, DELAYS = (
@@ -15,6 +15,14 @@ RATIOS, DELAYS = (
 )
 PROBATION = "Rolled back within 7 days, "
 PROMOTIONS, DELTA = "Fifty challengers that are no better", "The one-sided error of a single comparison"
+
+
+OUTSIDE: dict[str, tuple[str, Callable[[float], Table]]] = {
+    "Equal models, where few rows decide": ("what is compared", rare.table),
+    "The first model, with a floor of 0.85": ("true F1", unopposed.table),
+    "Twenty features, daily windows": ("sizes", drift.table),
+}
+"""What real data do to the rules: title → what the rows are, and the table for an effort."""
 
 
 class Section(NamedTuple):
@@ -42,4 +50,7 @@ def figures(effort: float = 1.0, progress: Callable[[str], object] = lambda _: N
     progress(DELTA)
     met = delta.measure(effort)
     sections[DELTA] = Section("nominal", delta.table(met), delta.told(met))
+    for title, (rows, table) in OUTSIDE.items():
+        progress(title)
+        sections[title] = Section(rows, table(effort))
     return sections

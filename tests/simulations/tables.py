@@ -44,7 +44,7 @@ def shown(figure: Figure) -> str:
     """The figure in text, to the digits that its error leaves and three at most: `30,800`, `1.48`, `0.0028`."""
     value, half = figure
     if value < LEAST:
-        return f"below {LEAST:f}"
+        return f"below {LEAST:f}" if half < LEAST else f"{0:.{max(0, floor(-log10(half)))}f}"
     digits = 2 - floor(log10(value))
     if half:
         digits = min(digits, ceil(-log10(half)))

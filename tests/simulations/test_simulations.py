@@ -8,6 +8,7 @@ from itertools import product
 from math import sqrt
 
 import numpy as np
+import pandas as pd
 import pytest
 from msgspec.structs import replace
 
@@ -15,19 +16,23 @@ from retrain.core.counts import WINDOWS
 from retrain.core.evidence import bar
 from retrain.core.records import Action, Counts
 from retrain.core.rules import Positive, Triggers
+from retrain.exporter.psi import shift
 from tests import documents
 from tests.core.test_decide import Story
 from tests.simulations import (
     DELAYS,
     DELTA,
+    OUTSIDE,
     PROBATION,
     PROMOTIONS,
     RATIOS,
     delta,
+    drift,
     figures,
     grid,
     probation,
     promotions,
+    rare,
     tables,
     triggers,
 )
@@ -201,11 +206,46 @@ def test_with_counts_a_probation_rolls_back_few_that_are_no_worse(pace: str) -> 
     assert share["worse by 0.10"].value > 0.9
 
 
+def test_equal_models_are_seldom_promoted_where_few_rows_decide() -> None:
+    """The textbook bounds promote far oftener than their level says where a class has two rows; the program's do not.
+
+    Nor is one of fifty challengers promoted oftener than `alpha` says.
+    """
+    world, draws = next(iter(rare.WORLDS)), 3000
+    textbook, program = (round(figure.value * draws) for figure in rare.once(world, draws).values())
+    assert tables.interval(textbook, draws, Z)[0] > 5 * rare.LEVEL
+    assert tables.interval(program, draws, Z)[0] <= rare.LEVEL
+    for each in rare.WORLDS:
+        program = round(50 * rare.fifty(each, 50)[rare.PROGRAM].value)
+        assert tables.interval(program, 50, Z)[0] <= 0.05
+
+
+def test_the_simulated_drift_is_that_of_the_exporter() -> None:
+    """The same rows have the same index, and the floor is that of every feature with so many rows."""
+    simulated = drift.indices(np.random.default_rng(1), 200, 300, 5, moved=0.3)
+    rng = np.random.default_rng(1)
+    reference, window = rng.normal(size=(5, 300)), rng.normal(0.3, size=(5, 200))
+    for old, new, index in zip(reference, window, simulated, strict=True):
+        found = shift(pd.Series(old), pd.Series(new), drift.BINS, drift.CHANCE)
+        assert found.psi == pytest.approx(index)
+        assert found.floor == pytest.approx(drift.floor(200, 300))
+
+
+def test_drift_is_seldom_served_where_nothing_drifts() -> None:
+    """About as many windows a year as tolerated, where the plain threshold is exceeded a hundred times."""
+    rows, of = 200, 200
+    draws = 60_000
+    drawn_indices = drift.indices(np.random.default_rng(5), rows, of, draws)
+    false = int((drawn_indices > drift.floor(rows, of)).sum())
+    assert tables.interval(false, draws, Z)[0] < 1.4 * drift.CHANCE
+    assert drift.table(0.02)[next(iter(drift.SIZES))][drift.PLAIN].value > 80
+
+
 def test_figures_are_seeded_and_complete() -> None:
     """Whoever prints them again reads the same numbers, in every table; and the guide has each table."""
     sections = figures(0.01)
     rolled_back = [PROBATION + pace for pace in probation.PACES]
-    assert list(sections) == [*triggers.MONITORS, RATIOS, DELAYS, *rolled_back, PROMOTIONS, DELTA]
+    assert list(sections) == [*triggers.MONITORS, RATIOS, DELAYS, *rolled_back, PROMOTIONS, DELTA, *OUTSIDE]
     for monitor in triggers.MONITORS:
         assert sections[monitor].table == triggers.table(monitor, 0.01)
     assert sections[PROMOTIONS].table == promotions.table(0.01)
@@ -228,6 +268,7 @@ def test_figures_are_seeded_and_complete() -> None:
         (0.00281, 0.0004, "0.0028"),
         (0.0432, 0.009, "0.043"),
         (1e-9, 1e-9, "below 0.000001"),
+        (0.0, 0.0004, "0.000"),
     ],
 )
 def test_a_figure_shows_the_digits_that_it_has(value: float, half: float, text: str) -> None:
