@@ -6,7 +6,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.simulations import delta, drift, grid, probation, promotions, rare, triggers, unopposed
+from tests.simulations import delta, drift, grid, groups, probation, promotions, rare, triggers, unopposed
 from tests.simulations.tables import Table
 
 RATIOS, DELAYS = (
@@ -19,6 +19,7 @@ PROMOTIONS, DELTA = "Fifty challengers that are no better", "The one-sided error
 
 OUTSIDE: dict[str, tuple[str, Callable[[float], Table]]] = {
     "Equal models, where few rows decide": ("what is compared", rare.table),
+    "Equal models, rows that belong together": ("rows", groups.table),
     "The first model, with a floor of 0.85": ("true F1", unopposed.table),
     "Twenty features, daily windows": ("sizes", drift.table),
 }

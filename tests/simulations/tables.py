@@ -43,9 +43,11 @@ def markdown(corner: str, table: Table) -> str:
 def shown(figure: Figure) -> str:
     """The figure in text, to the digits that its error leaves and three at most: `30,800`, `1.48`, `0.0028`."""
     value, half = figure
-    if value < LEAST:
+    if not value and not half:
+        return "0"
+    if abs(value) < LEAST:
         return f"below {LEAST:f}" if half < LEAST else f"{0:.{max(0, floor(-log10(half)))}f}"
-    digits = 2 - floor(log10(value))
+    digits = 2 - floor(log10(abs(value)))
     if half:
         digits = min(digits, ceil(-log10(half)))
-    return f"{round(value, digits):,.{max(0, digits)}f}"
+    return f"{round(value, digits) + 0.0:,.{max(0, digits)}f}"
