@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from retrain.tables.hashing import Content, alike, of_rows, of_values
+from retrain.tables.values import names
 
 
 def fingerprint(frame: pd.DataFrame) -> str:
@@ -81,6 +82,31 @@ def test_a_moment_is_the_same_beside_others() -> None:
     together, alone = of_values(moments), of_values(moments[:1])
     assert together[0] == alone[0]
     assert together.tolist() == of_values(moments.astype(object)).tolist()
+
+
+@pytest.mark.parametrize("hashes", [of_values, alike])
+def test_an_array_is_hashed_by_all_that_it_holds(hashes: Any) -> None:
+    """Requirement: numpy abbreviates the text of a long array, so that 300 images had one hash."""
+    images = [np.zeros(2_000, "uint8") for _ in range(4)]
+    images[1][1_000] = images[2][1_001] = images[3][1_001] = 1
+    one, two, three, four = hashes(pd.Series(images))
+    assert len({one, two, three}) == 3
+    assert three == four
+    vectors = pd.Series([np.linspace(0, 1, 3_000), [*np.linspace(0, 1, 3_000)], None, np.linspace(0, 2, 3_000)])
+    assert hashes(vectors)[0] == hashes(vectors)[1] != hashes(vectors)[3]
+    grids = [np.zeros((40, 40)), [[0.0] * 40 for _ in range(40)], np.eye(40)]
+    assert len(set(hashes(pd.Series(grids)).tolist())) == 2
+
+
+def test_slices_of_lists_keep_their_names() -> None:
+    """Requirement: lists with equal content are one value, named as Python writes it."""
+    assert names(pd.Series([[1, 2], np.array([1, 2]), None, ["x"], [1, 2]])) == [
+        "[1, 2]",
+        "[1, 2]",
+        None,
+        "['x']",
+        "[1, 2]",
+    ]
 
 
 def test_both_lanes_of_the_fingerprint_differ_for_numbers() -> None:

@@ -120,7 +120,15 @@ def test_a_class_that_is_only_predicted_is_a_wrong_prediction() -> None:
             pd.Timestamp("2024-01-02", tz="UTC"),
             "2024-01-02T02:00+02:00",
         ],
-        ["", "NA", "null", float("nan"), None],
+        ["", "NA", "null", float("nan"), None, np.float32("nan"), pd.NA],
+        ["ham", b"ham", np.str_("ham")],
+        [date(2024, 1, 2), np.datetime64("2024-01-02"), np.datetime64("2024-01-02T00:00:00", "ns")],
+        [[1, 2.5], (1, 2.5), np.array([1, 2.5]), np.array([1, 2.5], "float32"), "[1, 2.5]", ["1", Decimal("2.5")]],
+        [[1, None], np.array([1, np.nan]), [True, "NA"], "[1.0, null]"],
+        [[], np.array([]), np.array([], object), "[]"],
+        [[[1, 2], [3, 4]], np.array([[1, 2], [3, 4]]), [np.array([1, 2]), np.array([3, 4])]],
+        [{"b": 1, "a": ["x"]}, {"a": np.array(["x"], object), "b": 1.0}, '{"a": ["x"], "b": 1}'],
+        [[date(2024, 1, 2)], np.array(["2024-01-02"], "datetime64[ns]"), ["2024-01-02"]],
     ],
 )
 def test_equal_values_have_equal_keys(same: list[Any]) -> None:
@@ -131,6 +139,7 @@ def test_equal_values_have_equal_keys(same: list[Any]) -> None:
 def test_different_values_have_different_keys() -> None:
     """Numbers that differ as 64-bit floats, texts, and a number and a word."""
     values = [0, 1, -1, 0.5, 123456789, 123456791, "x", "X", "", "inf", "2024-01-01", "2024-01-01T00:00:01", "0x1"]
+    values += ["1_0", 10, [1], [2], [1, 2], [2, 1], [[1], [2]], [], ["x"], {"a": 1}, {"a": 2}, {"b": 1}, "[1", "{}"]
     assert len({key(value) for value in values}) == len(values)
 
 

@@ -20,7 +20,7 @@ from retrain.tables.read import Table, brief, columns, shown
 
 Mask = npt.NDArray[np.bool_]
 
-HASHING = b"1"
+HASHING = b"2"
 """Raised when the same row gets another hash: the rows of older files would be found nowhere."""
 _UNNAMED = re.compile(r"Unnamed: \d+")
 """What pandas calls the column of row numbers that it writes into a CSV file by default."""

@@ -19,7 +19,7 @@ from msgspec import Struct, field
 from pandas.api.types import is_numeric_dtype, is_object_dtype, is_string_dtype
 
 from retrain.core.judge import SKETCH
-from retrain.tables.values import distinct, key
+from retrain.tables.values import content, distinct, is_nested, key, round_all
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -93,9 +93,7 @@ def of_values(column: "pd.Series[Any]", lane: int = 0) -> Hashes:
 def alike(column: "pd.Series[Any]") -> Hashes:
     """The hash of each value's `key`: the same in every file that holds the value, whatever else the file holds."""
     if is_numeric_dtype(column.dtype):  # the same keys, all at once
-        exact = column.to_numpy("float64", na_value=np.nan)
-        with np.errstate(over="ignore", invalid="ignore"):
-            return of_values(pd.Series(np.where(exact == np.floor(exact), exact, exact.astype("float32"))))
+        return of_values(pd.Series(round_all(column.to_numpy("float64", na_value=np.nan))))
     codes, uniques = distinct(column)
     return of_values(pd.Series([*map(key, uniques), None], dtype=object))[codes]  # a missing value has the code -1
 
@@ -108,9 +106,20 @@ def _of_objects(values: npt.NDArray[np.object_], lane: int) -> Hashes:
     numeric = np.array([isinstance(value, Real | Decimal | np.bool_) for value in values], bool)
     hashes = np.empty(len(values), np.uint64)
     hashes[numeric] = _of_numbers(values[numeric].astype("float64"), lane)
-    texts = np.array([str(value) for value in values[~numeric]], object)
+    texts = np.array([_text(value) for value in values[~numeric]], object)
     hashes[~numeric] = pd.util.hash_array(texts, hash_key=_KEYS[lane])
     return hashes
+
+
+def _text(value: Any) -> str:
+    """The text of a value that is no number; numpy abbreviates that of a long array."""
+    return content(value, _exact, rounded=False) if is_nested(value) else str(value)
+
+
+def _exact(value: Any) -> float | str | None:
+    if isinstance(value, Real | Decimal | np.bool_):
+        return float(value)
+    return None if value is None else _text(value)
 
 
 def _of_numbers(values: npt.NDArray[np.float64], lane: int) -> Hashes:

@@ -5,8 +5,10 @@ its column, a date always is, and a missing value is one of the texts `MISSING`.
 numbers of 32 bits have another 0.1 than those of 64 bits.
 """
 
+import hashlib
+import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from numbers import Real
@@ -62,17 +64,22 @@ def label_of_text(value: object) -> Label:
     if not isinstance(value, str):
         return name(value)
     text = value.strip()
+    number = _number(text)
+    return name(number) if number is not None and math.isfinite(number) else text
+
+
+def _number(text: str) -> float | None:
+    """The number or truth value that a text spells; Python alone also reads 1_0."""
     try:
-        number = float(_TRUTHS.get(text, text))
+        return float(_TRUTHS.get(text, text)) if "_" not in text else None
     except ValueError:
-        return text
-    return name(number) if math.isfinite(number) and "_" not in text else text
+        return None
 
 
 def name(value: object) -> Label:
     """What a value is called: a class label where it can be one, else its text."""
-    if isinstance(value, Decimal):
-        value = float(value)
+    value = float(value) if isinstance(value, Decimal) else value
+    value = value.tolist() if isinstance(value, np.ndarray) else value
     try:
         return label(value)
     except ValueError:
@@ -111,8 +118,10 @@ def distinct(column: "pd.Series[Any]") -> tuple[npt.NDArray[np.intp], list[Any]]
     """The code of each value, -1 where it is missing, and the values that the codes stand for."""
     try:
         codes, uniques = pd.factorize(column)
-    except TypeError:  # lists and the like
-        codes, uniques = pd.factorize(column.map(str, na_action="ignore"))
+    except TypeError:  # arrays, lists and the like: the first of those with equal content
+        codes, keys = pd.factorize(column.map(key))
+        places = np.unique(codes, return_index=True)[1]
+        return codes, [column.iloc[place] for place in places[len(places) - len(keys) :]]
     return codes, uniques.tolist()
 
 
@@ -120,17 +129,58 @@ def key(value: object) -> float | str | None:
     """What a value is compared by across files: equal values have equal keys, a missing one has None.
 
     It is coarse where it must be: "007" is 7, "true" is 1, a moment without a time zone is in UTC, fractions count as
-    32-bit floats and whole numbers as 64-bit floats.
+    32-bit floats and whole numbers as 64-bit floats. Arrays, lists and mappings, also as JSON texts, are compared by
+    all that they hold.
     """
     if isinstance(value, Real | Decimal | np.bool_):
         return _rounded(float(value))
+    if is_nested(value):
+        return content(value)
     text = value.isoformat(timespec="microseconds") if isinstance(value, datetime) else str(value)
+    text = value.decode(errors="replace") if isinstance(value, bytes) else text
     if text in MISSING:
         return None
-    try:
-        return _rounded(float(_TRUTHS.get(text, text)))
-    except ValueError:
-        return _moment(text) or text
+    number = _number(text)
+    if number is not None:
+        return _rounded(number)
+    if text.startswith(("[", "{")):
+        try:
+            return content(json.loads(text))
+        except (ValueError, RecursionError):
+            return text
+    return _moment(text) or text
+
+
+def is_nested(value: object) -> bool:
+    """Whether a value holds others: an array, a list, a mapping."""
+    return isinstance(value, np.ndarray | list | tuple | set | frozenset | Mapping)
+
+
+def content(value: Any, element: Callable[[Any], Any] = key, rounded: bool = True) -> str:
+    """A digest of all that a nested value holds, each value by its `element`, numbers `rounded` as keys are or not."""
+    if isinstance(value, Mapping):
+        held = sorted((str(name), element(each)) for name, each in value.items())
+        return _digest(repr(held).encode())
+    if isinstance(value, set | frozenset):
+        return _digest(repr(sorted(repr(element(each)) for each in value)).encode())
+    if not (isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "biuf"):
+        held = [element(each) for each in value]
+        if not all(each is None or isinstance(each, float) for each in held):
+            return _digest(repr(held).encode())
+        value = np.array(held, np.float64)
+    numbers = value.astype(np.float64)
+    numbers = round_all(numbers) if rounded else numbers
+    return _digest(np.where(np.isnan(numbers), np.nan, numbers + 0.0).tobytes())
+
+
+def _digest(held: bytes) -> str:
+    return f"content {hashlib.blake2b(held, digest_size=16).hexdigest()}"
+
+
+def round_all(numbers: Floats) -> Floats:
+    """The key of each number."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.where(numbers == np.floor(numbers), numbers, numbers.astype(np.float32))
 
 
 def _rounded(number: float) -> float | None:
