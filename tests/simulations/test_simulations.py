@@ -30,6 +30,7 @@ from tests.simulations import (
     drift,
     figures,
     grid,
+    groups,
     probation,
     promotions,
     rare,
@@ -218,6 +219,15 @@ def test_equal_models_are_seldom_promoted_where_few_rows_decide() -> None:
     for each in rare.WORLDS:
         program = round(50 * rare.fifty(each, 50)[rare.PROGRAM].value)
         assert tables.interval(program, 50, Z)[0] <= 0.05
+
+
+def test_rows_that_belong_together_promote_no_oftener() -> None:
+    """With their groups an equal challenger is as seldom promoted as the level says, where it was not without them."""
+    for name in list(groups.WORLDS)[1:]:
+        draws = 1500
+        alone, grouped = groups.promoted(name, draws)
+        assert tables.interval(alone, draws, Z)[0] > 10 * groups.LEVEL
+        assert tables.interval(grouped, draws, Z)[0] <= groups.LEVEL
 
 
 def test_the_simulated_drift_is_that_of_the_exporter() -> None:
