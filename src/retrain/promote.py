@@ -11,14 +11,15 @@ from retrain.config import Config
 from retrain.config.schema import HoldoutKind
 from retrain.context import Context
 from retrain.core import explain
+from retrain.core.counts import known_counts
 from retrain.core.decide import barrier
 from retrain.core.events import UNKNOWN_ROWS, Judged, NotJudged, Rejected, Swap, SwapStarted
 from retrain.core.explain import Row
 from retrain.core.fold import as_of
-from retrain.core.judge import judge, next_comparison, seen_by
+from retrain.core.judge import beside_live, judge, next_comparison, seen_by
 from retrain.core.past import PROMOTION, Past, incident_of
 from retrain.core.text import duration, moment, one_line, short
-from retrain.core.verdicts import Ruling, Tally
+from retrain.core.verdicts import Ruling, Tally, VerdictReason
 from retrain.effects import evaluation, files, lock, registry
 from retrain.effects.journal import Journal, open_journal
 from retrain.errors import Exit, Report, RetrainError
@@ -103,6 +104,7 @@ def _promote(context: Context, journal: Journal, options: Options, lock_fd: int,
         outcome = _refusal(context, journal.past(), contest, outcome) or outcome
     if isinstance(outcome, NotJudged):
         return _not_judged(context, journal, outcome, options, now)
+    outcome = _beside_live(context, journal.past(), contest, outcome)
     judged = replace(outcome, dry_run=options.dry_run, source=contest.source)
     journal.append(judged, now)
     wins = judged.verdict.ruling is Ruling.PROMOTE or options.forced is not None
@@ -310,6 +312,15 @@ def _refusal(context: Context, past: Past, contest: Contest, judged: Judged) -> 
     return None
 
 
+def _beside_live(context: Context, past: Past, contest: Contest, judged: Judged) -> Judged:
+    """The verdict on a file, with the live F1 of the champion where they contradict each other."""
+    of_today = not isinstance(context.config.promotion.holdout, Path)
+    if of_today or judged.champion is None or contest.champion != past.served:
+        return judged
+    live = known_counts(past.f1.value, past.f1.counts, past.f1.labelled)
+    return replace(judged, verdict=beside_live(judged.verdict, live))
+
+
 def question(context: Context) -> str:
     """All that the answer depends on besides the two models and the rows."""
     promotion = context.config.promotion
@@ -350,7 +361,7 @@ def _basis(context: Context, challenger: str, rows: Rows) -> str:
 
 _NUMBERS = (
     *("metric", "rows", "discordant", "difference", "standard_error"),
-    *("interval", "alpha", "look", "detectable", "groups", "effective_rows"),
+    *("interval", "alpha", "look", "detectable", "groups", "effective_rows", "worse_later"),
 )
 _WORDS = {Ruling.PROMOTE: "promote", Ruling.REJECT: "rejected", Ruling.INCONCLUSIVE: "inconclusive"}
 _TONES = {"promoted": "green", "rejected": "red", "inconclusive": "yellow"}
@@ -398,7 +409,8 @@ def _report(  # noqa: PLR0913  (what was compared, and what came of it)
     context: Context, past: Past, contest: Contest, judged: Judged, options: Options, *, wins: bool
 ) -> Report:
     """The report of a verdict, and of the swap if there was one."""
-    verdict, gate = judged.verdict, context.config.gate
+    gate, is_shown = context.config.gate, wins and not (options.dry_run and options.forced is not None)
+    verdict = explain.disclosed(judged.verdict, gate, wins=is_shown)
     head, notes = _head(contest, judged, options, wins=wins), [*_notes(context, past, contest, judged, wins)]
     message = explain.line(head, verdict, gate, notes)
     champion = {"version": contest.champion, "score": verdict.champion_score} if contest.champion is not None else None
@@ -411,13 +423,16 @@ def _report(  # noqa: PLR0913  (what was compared, and what came of it)
         "champion": champion,
         "challenger": {"version": contest.challenger, "score": verdict.challenger_score},
         **{name: getattr(verdict, name) for name in _NUMBERS},
+        **dict(zip(("expected_gain", "expected_loss"), verdict.expected or (None, None), strict=True)),
+        "lower_bound": verdict.lower,
+        "few_discordant": [{"class": label, "rows": rows} for label, rows in verdict.few],
         "slices": [
             {"column": each.column, "value": "" if each.value is None else str(each.value), "rows": each.rows}
             | {"difference": each.difference, "worse": each.worse}
             for each in verdict.slices
         ],
     }
-    screen = "" if options.if_pending else explain.screen(head, verdict, gate, notes)
+    screen = "" if options.if_pending else explain.screen(head, verdict, gate, notes, forced=options.forced is not None)
     return Report(message, data, Exit.DONE if wins else EXIT[verdict.ruling], screen=screen, tones=_TONES)
 
 
@@ -440,6 +455,9 @@ def _head(contest: Contest, judged: Judged, options: Options, *, wins: bool) -> 
 def _notes(context: Context, past: Past, contest: Contest, judged: Judged, wins: bool) -> Iterator[Row]:
     """What is to be known besides the verdict: leakage, unknown comparisons, a dry run, the probation that begins."""
     config, leaked, rows = context.config, judged.leaked, judged.verdict.rows
+    verdict = judged.verdict
+    if verdict.live is not None and verdict.reason is not VerdictReason.STALE_HOLDOUT:
+        yield Row("warning", f"{explain.stale(verdict.champion_score or 0.0, verdict.live)}; {explain.RENEW}")
     if contest.champion is not None and judged.champion is None:
         yield Row("champion", "could not be scored, so nothing was compared with it")
     if _checks_leakage(config):

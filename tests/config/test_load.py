@@ -88,7 +88,7 @@ def test_defaults_and_the_smallest_file(home: Path) -> None:
     assert config.models.champion == home / "models/champion.joblib"
     assert (config.state, config.monitor.log) == (home / "state", home / "data/predictions.csv")
     assert (config.promotion.metric, config.promotion.average) == (Metric.F1, Average.BINARY)
-    assert (config.promotion.guarantee, config.promotion.alpha) == (Guarantee.LIFETIME, 0.05)
+    assert (config.gate.guarantee, config.promotion.alpha) == (Guarantee.LIFETIME, 0.05)
 
 
 @pytest.mark.parametrize(

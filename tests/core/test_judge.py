@@ -15,13 +15,35 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from retrain.core import explain
-from retrain.core.judge import alpha_of, judge, seen_by, shared
-from retrain.core.records import Label
-from retrain.core.rules import Average, Difference, Gate, Guarantee, Level, Metric, Positive, Share
+from retrain.core.bounds import bar, expected, least_share
+from retrain.core.counts import f1_of, known_counts
+from retrain.core.judge import alpha_of, beside_live, judge, seen_by, shared
+from retrain.core.records import Counts, Label
+from retrain.core.rules import (
+    Average,
+    Difference,
+    Disclose,
+    FloorAs,
+    Gate,
+    Guarantee,
+    Level,
+    Metric,
+    Positive,
+    Share,
+    Times,
+)
 from retrain.core.score import UndefinedMetricError, guarded, score
 from retrain.core.verdicts import Cell, Groups, Leaked, Ruling, Slice, Tally, Verdict, VerdictReason
 
 ALL = [(metric, average) for metric in Metric for average in Average]
+
+
+PER_TEST = Gate(guarantee=Guarantee.PER_TEST)
+VERDICT_ONLY = Gate(disclose=Disclose.VERDICT)
+CHOSEN_BLINDLY = (
+    "at most 5% (over all comparisons on this holdout, for challengers chosen without knowledge of earlier scores"
+)
+CHOOSING = "after so many comparisons, choosing by them voids this"
 
 
 def tally(cells: Sequence[Any]) -> Tally:
@@ -100,7 +122,7 @@ def test_the_account_of_a_binary_f1_is_exact(rows: list[int]) -> None:
     f = verdict.champion_score
     assert verdict.difference == pytest.approx(((2 - f) * (b1 - c1) + f * (b0 - c0)) / (predicted + positive))
     said = shown(verdict, Gate())
-    assert said["positives"] == f"{b1} more found, {c1} more missed"
+    assert said["missed positives"] == f"{b1} fewer, {c1} new"
     assert said["false alarms"] == f"{b0} fewer, {c0} new"
     assert said["discordant rows"] == (
         f"{b1 + c1 + b0 + c0:,} (challenger right on {b1 + b0:,}, champion right on {c1 + c0:,})"
@@ -176,16 +198,204 @@ def test_a_class_that_only_a_model_knows_is_a_wrong_prediction(metric: Metric) -
 @pytest.mark.parametrize(
     ("gate", "ruling"),
     [
-        (Gate(unopposed_floor=Share(0.8)), Ruling.PROMOTE),
+        (Gate(unopposed_floor=Share(0.74)), Ruling.PROMOTE),
+        (Gate(unopposed_floor=Share(0.75)), Ruling.INCONCLUSIVE),
+        (Gate(unopposed_floor=Share(0.8), floor_as=FloorAs.POINT), Ruling.PROMOTE),
         (Gate(unopposed_floor=Share(0.9)), Ruling.REJECT),
         (Gate(), Ruling.REJECT),
     ],
 )
 def test_without_a_champion_the_floor_alone_decides(gate: Gate, ruling: Ruling) -> None:
-    """Unopposed promotion needs a floor and must reach it."""
+    """Unopposed promotion needs a floor; the lower bound of F1 reaches it, exact at 95% (here 0.741), or F1 itself."""
     verdict = judge(tally([(1, None, 1, 80), (1, None, 0, 20), (0, None, 0, 80), (0, None, 1, 20)]), gate, 1)
     assert verdict.ruling is ruling
     assert verdict.challenger_score == pytest.approx(0.8)
+
+
+def test_a_first_model_needs_thirty_rows_of_the_rarest_class() -> None:
+    """Of the positive one where the metric is about it; with floor_as: point any number will do."""
+    few, gate = tally([(1, None, 1, 29), (0, None, 0, 900)]), Gate(unopposed_floor=Share(0.5))
+    verdict = judge(few, gate, 1)
+    assert verdict.ruling is Ruling.INCONCLUSIVE
+    assert "the holdout has only 29 rows of class 1, and a first model needs 30" in explain.line("", verdict, gate)
+    assert judge(few, replace(gate, floor_as=FloorAs.POINT), 1).ruling is Ruling.PROMOTE
+    assert judge(tally([(1, None, 1, 30), (0, None, 0, 2)]), gate, 1).ruling is Ruling.PROMOTE
+    macro = replace(gate, average=Average.MACRO)
+    assert judge(tally([(1, None, 1, 30), (0, None, 0, 29)]), macro, 1).reason is VerdictReason.FEW_ROWS
+
+
+@settings(deadline=None)
+@given(st.integers(1, 300), st.integers(0, 300))
+def test_the_lower_bound_of_a_share_is_exact(hits: int, misses: int) -> None:
+    """Clopper and Pearson's: at that share, so many hits or more have chance alpha."""
+    from scipy.stats import beta
+
+    assert least_share(hits, hits + misses, 0.05) == pytest.approx(beta.ppf(0.05, hits, misses + 1), abs=1e-6)
+
+
+def test_without_hits_nothing_is_known_from_below() -> None:
+    """The lower bound of no hits is 0; that of a million is found as well."""
+    assert least_share(0, 10, 0.05) == 0
+    assert least_share(900_000, 1_000_000, 0.05) == pytest.approx(0.8995, abs=1e-4)
+
+
+@pytest.mark.parametrize("metric", [Metric.ACCURACY, Metric.MCC, Metric.RECALL])
+def test_the_lower_bound_of_other_scores_is_that_of_their_error(metric: Metric) -> None:
+    """It lies below the score, and nearer the more rows there are; a perfect score has one below 1, too."""
+    gate = Gate(metric=metric, unopposed_floor=Share(0.5))
+    bounds = [judge(tally([(1, None, 1, n), (0, None, 0, n)]), gate, 1).lower or 0.0 for n in (40, 400)]
+    assert 0.85 < bounds[0] < bounds[1] < 1
+
+
+REGRET = Gate(guarantee=Guarantee.REGRET)
+
+
+@pytest.mark.parametrize(("weight", "z"), [(1, 0.0), (8.5, 0.84), (79, 1.64), (3819, 2.81)])
+def test_the_harm_weight_is_a_bar_on_z(weight: float, z: float) -> None:
+    """Gain ~ N(d, SE²): the expected gain is `weight` times the expected loss at this z, whatever the error."""
+    assert bar(weight) == pytest.approx(z, abs=0.01)
+    gain, loss = expected(bar(weight) * 0.02, 0.02)
+    assert gain == pytest.approx(weight * loss)
+
+
+def test_expected_gain_and_loss_are_those_of_the_normal_law() -> None:
+    """Their difference is the gain; far from zero one of them vanishes and is never negative."""
+    for gain in (-1.0, -0.01, 0.0, 0.003, 1.0):
+        more, less = expected(gain, 0.01)
+        assert more - less == pytest.approx(gain)
+        assert min(more, less) >= 0
+
+
+@pytest.mark.parametrize(
+    ("won", "lost", "ruling"),
+    [(23, 20, Ruling.INCONCLUSIVE), (28, 20, Ruling.PROMOTE), (20, 28, Ruling.REJECT)],
+)
+def test_under_regret_the_expected_gain_is_weighed_against_the_expected_loss(won: int, lost: int, ruling: Any) -> None:
+    """Promote where it is more than harm_weight times as much, reject where the loss is, whichever comparison it is."""
+    verdict = judge(binary(won=won, lost=lost), REGRET, 23)
+    assert verdict.ruling is ruling
+    assert verdict.expected is not None
+    gain, loss = verdict.expected
+    assert (gain > 8 * loss, loss > 8 * gain) == (ruling is Ruling.PROMOTE, ruling is Ruling.REJECT)
+    assert judge(binary(won=won, lost=lost), replace(REGRET, harm_weight=Times(10_000)), 1).ruling is not ruling or (
+        ruling is Ruling.INCONCLUSIVE
+    )
+
+
+def test_under_regret_the_table_says_what_is_weighed_and_what_became_of_such_verdicts() -> None:
+    """Expected gain and loss, and how often a challenger with this z was worse later; no risk that nothing bounds."""
+    for won, share in ((60, "2 to 5%"), (35, "6 to 24%"), (28, "29 to 42%")):
+        rows = shown(judge(binary(won=won, lost=20), REGRET, 1), REGRET)
+        assert rows["worse later"].startswith(share)
+        assert "expected loss 0.0" in rows["expected gain"]
+        assert rows["holdout comparison"] == "1"
+        assert "90% confidence" in rows["confidence bounds"]
+        assert "false-promotion risk" not in rows
+    undecided = judge(binary(won=23, lost=20), REGRET, 1)
+    assert "worse later" not in shown(undecided, REGRET)
+    said = explain.line("", undecided, REGRET)
+    assert "the expected gain is not 8 times the expected loss" in said
+    assert judge(binary(won=20, lost=60), REGRET, 1).worse_later is None
+    margin = replace(REGRET, min_improvement=Difference(0.001))
+    assert "the expected gain above min_improvement +0.001 is not 8" in explain.line(
+        "", judge(binary(won=23, lost=20), margin, 1), margin
+    )
+
+
+def test_nothing_is_promised_of_a_challenger_that_was_forced() -> None:
+    """No rule chose it, so no rule bounds its risk."""
+    verdict = judge(binary(won=20, lost=28), Gate(), 1)
+    assert "false-promotion risk" in explain.screen("", verdict, Gate())
+    assert "risk" not in explain.screen("", verdict, Gate(), forced=True)
+
+
+@pytest.mark.parametrize(
+    ("rows", "gate"),
+    [
+        (binary(won=23, lost=20), VERDICT_ONLY),
+        (binary(won=20, lost=60), VERDICT_ONLY),
+        (binary(won=60, lost=5), replace(VERDICT_ONLY, floor=Share(0.999))),
+        (binary(won=23, lost=20), replace(VERDICT_ONLY, guarantee=Guarantee.REGRET)),
+        (tally([(1, None, 1, 80), (0, None, 1, 80)]), replace(VERDICT_ONLY, unopposed_floor=Share(0.9))),
+    ],
+)
+def test_with_disclose_verdict_no_score_of_who_is_not_promoted_is_shown(rows: Tally, gate: Gate) -> None:
+    """The verdict, the discordant rows and the detectable gain remain; nothing from which the gain follows."""
+    verdict = judge(rows, gate, 1)
+    hidden = explain.disclosed(verdict, gate, wins=False)
+    for said in (explain.line("rejected", hidden, gate), explain.screen("rejected", hidden, gate)):
+        assert not [
+            word
+            for word in (
+                "champion 0.",
+                "gain +",
+                "gain -",
+                "right on",
+                "confidence bounds +",
+                "confidence bounds -",
+                "fewer",
+            )
+            if word in said
+        ]
+        assert f"{verdict.challenger_score:.3f}" not in said
+    assert hidden.detectable == verdict.detectable
+    assert explain.disclosed(verdict, gate, wins=True) == verdict
+    assert explain.disclosed(verdict, replace(gate, disclose=Disclose.SCORES), wins=False) == verdict
+
+
+def test_with_disclose_verdict_a_slice_that_is_worse_is_named_without_its_loss() -> None:
+    """How much worse it is would be a score."""
+    rows = binary(won=60, lost=5)
+    lost = tuple(Cell(*cell) for cell in [(1, 1, 1, 90), (0, 0, 0, 90), (1, 1, 0, 40)])
+    verdict = judge(replace(rows, slices=(Slice("region", "south", lost),)), VERDICT_ONLY, 1)
+    said = explain.line("", explain.disclosed(verdict, VERDICT_ONLY, wins=False), VERDICT_ONLY)
+    assert "worse where region = south (220 rows), which" in said
+
+
+OLD_WORLD = binary(won=5, lost=60)
+"""The champion has F1 0.991 here, and the challenger less."""
+
+
+@pytest.mark.parametrize(
+    ("live", "contradicts"),
+    [
+        (Counts(40, 460, 460), True),
+        (Counts(500, 70, 70), True),
+        (Counts(500, 20, 20), False),
+        (Counts(4, 1, 1), False),
+        (Counts(0, 0, 0), False),
+        (None, False),
+    ],
+)
+def test_where_live_f1_contradicts_a_file_no_challenger_is_rejected_by_it(
+    live: Counts | None, contradicts: bool
+) -> None:
+    """F1 differs by more than 0.05 and beyond chance: inconclusive, with both numbers and what to do."""
+    verdict = beside_live(judge(OLD_WORLD, Gate(), 1), live)
+    assert verdict.ruling is (Ruling.INCONCLUSIVE if contradicts else Ruling.REJECT)
+    assert (verdict.live is not None) == contradicts
+    if contradicts:
+        said = explain.line("", verdict, Gate())
+        assert "on this holdout the champion has F1 0.991, live 0." in said
+        assert "it says nothing about today" in said
+        assert "set it to fresh" in said
+
+
+def test_what_is_not_rejected_stays_what_it_is_on_an_old_holdout() -> None:
+    """The live F1 is noted, and nothing else changes; other metrics cannot be compared with it."""
+    live = Counts(40, 460, 460)
+    better = judge(binary(won=60, lost=5), Gate(), 1)
+    assert beside_live(better, live) == replace(better, live=0.08)
+    recall = Gate(metric=Metric.RECALL)
+    assert beside_live(judge(OLD_WORLD, recall, 1), live).ruling is Ruling.REJECT
+
+
+def test_where_only_positives_are_known_they_stand_in_for_the_counts() -> None:
+    """They are fewer than TP + FP + FN, so less is taken for proven; the number of samples proves nothing."""
+    assert known_counts(0.5, None, ("positives", 30)) == Counts(30 * 0.5 / 1.5, 30 - 30 * 0.5 / 1.5, 0.0)
+    assert known_counts(0.5, None, ("samples", 30)) is None
+    assert known_counts(0.5, Counts(1, 1, 1), None) == Counts(1, 1, 1)
+    assert f1_of(Counts(0, 0, 0)) == 0
 
 
 def test_the_levels_of_all_comparisons_sum_to_alpha() -> None:
@@ -278,9 +488,6 @@ def test_an_inconclusive_verdict_says_how_many_rows_would_tell() -> None:
     assert (z + 0.84) * error == pytest.approx(verdict.difference, rel=0.05)
 
 
-PER_TEST = Gate(guarantee=Guarantee.PER_TEST)
-
-
 @pytest.mark.parametrize(
     ("gate", "number", "row", "text"),
     [
@@ -288,7 +495,9 @@ PER_TEST = Gate(guarantee=Guarantee.PER_TEST)
         (Gate(), 10, "holdout comparison", "10 of 10"),
         (Gate(), 23, "holdout comparison", "23 of 10 (worn out: take a fresh holdout)"),
         (PER_TEST, 23, "holdout comparison", "23"),
-        (Gate(), 23, "false-promotion risk", "at most 5% (over all comparisons on this holdout)"),
+        (VERDICT_ONLY, 23, "false-promotion risk", "at most 5% (over all comparisons on this holdout)"),
+        (Gate(), 10, "false-promotion risk", f"{CHOSEN_BLINDLY})"),
+        (Gate(), 11, "false-promotion risk", f"{CHOSEN_BLINDLY}; {CHOOSING})"),
         (PER_TEST, 1, "false-promotion risk", "at most 5% (in each comparison)"),
         (PER_TEST, 7, "false-promotion risk", "at most 5% (in each comparison, at most 35% in 7 together)"),
     ],
@@ -310,16 +519,18 @@ def test_a_worn_holdout_is_compared_with_a_fresh_one() -> None:
 
 TABLE = """\
 promoted a11743928df5: better than the champion
-  F1                        0.996, champion 0.963
+  F1                        challenger 0.996, champion 0.963
   gain                      +0.033
-  confidence bounds         +0.021 to +0.045 (the likely range of the real gain)
+  confidence bounds         +0.021 to +0.045 (with 99.5% confidence)
   holdout rows              2,176
   discordant rows           88 (challenger right on 80, champion right on 8)
-  positives                 40 more found, 4 more missed
+  missed positives          40 fewer, 4 new
   false alarms              40 fewer, 4 new
   holdout comparison        1 of 10
   smallest detectable gain  +0.016
-  false-promotion risk      at most 5% (over all comparisons on this holdout)
+  false-promotion risk      at most 5% (over all comparisons on this holdout,
+                            for challengers chosen without knowledge of earlier
+                            scores)
   probation                 for 7 d"""
 
 
@@ -438,6 +649,9 @@ def test_every_part_of_the_question_makes_another_one() -> None:
         Gate(unopposed_floor=Share(0.5)),
         Gate(alpha=Level(0.01)),
         Gate(guarantee=Guarantee.PER_TEST),
+        Gate(floor_as=FloorAs.POINT),
+        REGRET,
+        replace(REGRET, harm_weight=Times(2)),
     ]
     assert len({gate.question for gate in gates}) == len(gates)
 
@@ -459,7 +673,7 @@ def test_positives_are_shown_where_the_metric_is_about_them() -> None:
     gate = Gate(average=Average.MACRO)
     rows = shown(judge(tally(cells), gate, 1), gate)
     assert rows["discordant rows"].startswith("45")
-    assert not {"positives", "false alarms"} & rows.keys()
+    assert not {"missed positives", "false alarms"} & rows.keys()
 
 
 def test_a_holdout_without_rows_shares_none() -> None:

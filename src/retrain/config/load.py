@@ -46,6 +46,7 @@ from retrain.core.rules import (
     Prevalence,
     Rate,
     Share,
+    Times,
     Triggers,
 )
 from retrain.errors import ConfigError
@@ -360,6 +361,7 @@ _READERS: dict[Any, Callable[[object], Any]] = {
     Rate: lambda value: _number(value, 0.001, 1_000_000, "a number from 0.001 to 1,000,000"),
     Dispersion: lambda value: Auto.AUTO if value == Auto.AUTO else _number(value, 1, 1000, "auto, or a number from 1"),
     Prevalence: lambda value: value if value in (None, Auto.AUTO) else _part(value),
+    Times: lambda value: _number(value, 1, 1_000_000, "a number from 1 to 1,000,000"),
     Level: _level,
     Natural: lambda value: _integer(value, 0),
     Positive: lambda value: _integer(value, 1),

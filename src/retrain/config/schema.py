@@ -15,6 +15,8 @@ from retrain.core.records import NAMES, Label, Signal
 from retrain.core.rules import (
     Average,
     Difference,
+    Disclose,
+    FloorAs,
     Gate,
     Guarantee,
     Level,
@@ -23,6 +25,7 @@ from retrain.core.rules import (
     Positive,
     Rate,
     Share,
+    Times,
     Triggers,
 )
 
@@ -156,9 +159,12 @@ class Promotion(Struct, frozen=True):
     positive: Label = 1
     min_improvement: Difference = Difference(0.0)
     floor: Share | None = None
+    floor_as: FloorAs = FloorAs.BOUND
     alpha: Level = Level(0.05)
-    guarantee: Guarantee = Guarantee.LIFETIME
+    guarantee: Guarantee | None = None
+    harm_weight: Times = Times(8.0)
     holdout_uses: Positive = Positive(10)
+    disclose: Disclose = Disclose.SCORES
     slices: Columns = Columns(())
     group: str | None = None
     max_leakage: Share = Share(0.0)
@@ -220,8 +226,11 @@ class Config(Struct, frozen=True):
             floor=rules.floor,
             unopposed_floor=self.triggers.performance_threshold if rules.floor is None else rules.floor,
             alpha=rules.alpha,
-            guarantee=rules.guarantee,
+            guarantee=rules.guarantee or (Guarantee.LIFETIME if isinstance(rules.holdout, Path) else Guarantee.REGRET),
+            harm_weight=rules.harm_weight,
             holdout_uses=rules.holdout_uses,
+            floor_as=rules.floor_as,
+            disclose=rules.disclose,
         )
 
 

@@ -24,6 +24,39 @@ def jaccard(f1: float) -> float:
     return f1 / (2 - f1)
 
 
+def f1_of(counts: Counts) -> float:
+    """F1 of these counts; 0 where there are none."""
+    below = 2 * counts.tp + counts.fp + counts.fn
+    return 2 * counts.tp / below if below else 0.0
+
+
+def known_counts(f1: float | None, counts: Counts | None, labelled: tuple[str, float] | None) -> Counts | None:
+    """The counts of a window; where only its positives are known they stand in for U, which is more."""
+    if counts is not None or f1 is None or labelled is None or labelled[0] != "positives":
+        return counts
+    hits = labelled[1] * jaccard(f1)
+    return Counts(hits, labelled[1] - hits, 0.0)
+
+
+LEAST_CONTRADICTION, CERTAIN = 0.05, 3.29
+"""F1 on a holdout and live F1 contradict each other where both they and the z of their counts differ by more."""
+
+
+def contradict(one: Counts, other: Counts) -> bool:
+    """Whether F1 differs by more than 0.05, as windows of one world may, and beyond chance.
+
+    Chance is excluded at the two-sided level 0.001, by the test of two proportions with one more success and failure
+    each (Agresti & Caffo 2000), which serves few rows, too.
+    """
+    shares, variance = [], 0.0
+    for each in (one, other):
+        trials = each.tp + each.fp + each.fn + 2
+        shares.append((each.tp + 1) / trials)
+        variance += shares[-1] * (1 - shares[-1]) / trials
+    is_large = abs(f1_of(one) - f1_of(other)) > LEAST_CONTRADICTION
+    return is_large and abs(shares[0] - shares[1]) > CERTAIN * sqrt(variance)
+
+
 def hits_of(f1: float, counts: Counts | None, positives: float | None) -> tuple[float, float] | None:
     """TP and U of a window; None where neither its counts nor its positives are known.
 

@@ -5,12 +5,14 @@ from math import floor, log10
 from textwrap import wrap
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from retrain.core.judge import alpha_of
-from retrain.core.rules import Average, Gate, Guarantee, Metric
-from retrain.core.score import POWER, quantile
+from retrain.core.bounds import quantile
+from retrain.core.judge import FEWEST_ROWS, FLOOR_LEVEL, alpha_of
+from retrain.core.rules import Average, Disclose, Gate, Guarantee, Metric
+from retrain.core.score import POWER
 from retrain.core.text import apart, counted, one_line
-from retrain.core.verdicts import Leaked, SliceVerdict, Verdict, VerdictReason
+from retrain.core.verdicts import Leaked, Ruling, SliceVerdict, Verdict, VerdictReason
 
 FRESH_MARGIN, MOST_ROWS = 1.2, 1e9
 """So many more rows than the formula says, since the error is itself an estimate; no larger holdout is advised."""
@@ -28,18 +30,25 @@ class Row(Struct, frozen=True):
 def line(head: str, verdict: Verdict, gate: Gate, notes: Sequence[Row] = ()) -> str:
     """The verdict in one line: cause, numbers, remedy, then the notes. `head` says what was done."""
     reason, remedy = because(verdict, gate)
-    brief = (name_of(gate), "gain", "confidence bounds", "holdout rows", "holdout comparison")
-    numbers = ", ".join(f"{row.title} {row.text}" for row in _table(verdict, gate) if row.title in brief)
+    new, old = verdict.challenger_score, verdict.champion_score
+    brief = ("lower confidence bound", "gain", "confidence bounds", "holdout rows", "holdout comparison")
+    rows = [f"{row.title} {row.text}" for row in _table(verdict, gate) if row.title in brief]
+    scores = [f"{name_of(gate)} {new:z.3f}"] if new is not None else []
+    numbers = ", ".join([*scores, *([f"champion {old:z.3f}"] if scores and old is not None else []), *rows])
     first = f"{head}: {reason}; {numbers}" + (f" ({remedy})" if remedy else "")
     return "; ".join([first, *(f"{row.title}: {row.text}" for row in [*_few(verdict), *notes])])
 
 
-def screen(head: str, verdict: Verdict, gate: Gate, notes: Sequence[Row] = ()) -> str:
-    """The verdict as a sentence over a table, 80 columns wide where no word is longer."""
+def screen(head: str, verdict: Verdict, gate: Gate, notes: Sequence[Row] = (), *, forced: bool = False) -> str:
+    """The verdict as a sentence over a table, 80 columns wide where no word is longer.
+
+    Nothing is promised of a challenger that was `forced`.
+    """
     reason, remedy = because(verdict, gate)
     lines = [*_wrapped(f"{head}:", _WIDTH), *_wrapped(reason, _WIDTH)] if len(f"{head}: {reason}") > _WIDTH else []
     lines = lines or [f"{head}: {reason}"]
-    rows = [*_table(verdict, gate), *_few(verdict), *notes, *([Row("what to do", remedy)] if remedy else [])]
+    promised = [] if forced else _promised(verdict, gate)
+    rows = [*_table(verdict, gate), *promised, *_few(verdict), *notes, *([Row("what to do", remedy)] if remedy else [])]
     for row in rows:
         first, *more = _wrapped(row.text + (f" ({row.meaning})" if row.meaning else ""), _WIDTH - _INDENT)
         lines += [f"  {row.title:{_INDENT - 2}}{first}", *(" " * _INDENT + each for each in more)]
@@ -67,15 +76,27 @@ def because(verdict: Verdict, gate: Gate) -> tuple[str, str]:  # noqa: PLR0912  
             return f"the gain is above {margin}" if margin else "better than the champion", ""
         case VerdictReason.REACHES_FLOOR | VerdictReason.BELOW_FLOOR:
             return _beside_the_floor(verdict, gate), ""
+        case VerdictReason.FLOOR_UNDECIDED:
+            return f"{_beside_the_floor(verdict, gate)}, but its lower confidence bound does not", _MORE_ROWS
+        case VerdictReason.FEW_ROWS:
+            of_class = ", ".join(f"{_rows(rows)} of class {label!r}" for label, rows in verdict.few)
+            few = f"the holdout has only {of_class or 'a few rows'}, and a first model needs {FEWEST_ROWS}"
+            return f"there is no champion to beat, and {few}", _MORE_ROWS
         case VerdictReason.NOT_BETTER:
             return f"the gain is not above {margin}" if margin else "not better than the champion", ""
         case VerdictReason.NO_FLOOR:
             what = "set promotion.floor or triggers.performance_threshold"
             return "there is no champion to beat, and no floor is set", what
         case VerdictReason.WORSE_SLICE:
-            worse = [(each, signed(each.difference or 0.0)) for each in verdict.slices if each.worse]
-            named = "; ".join(f"{where(each)} ({gain} on {_rows(each.rows)})" for each, gain in worse)
+            worse = [each for each in verdict.slices if each.worse]
+            named = "; ".join(f"{where(each)} ({_loss(each)}{_rows(each.rows)})" for each in worse)
             return f"worse where {named}, which promotion.slices forbids", ""
+        case VerdictReason.STALE_HOLDOUT:
+            return stale(verdict.champion_score or 0.0, verdict.live or 0.0), RENEW
+        case VerdictReason.UNDECIDED if gate.guarantee is Guarantee.REGRET:
+            above = f" above {margin}" if margin else ""
+            why = f"the expected gain{above} is not {gate.harm_weight:g} times the expected loss"
+            return f"{why} (promotion.harm_weight)", _larger(verdict, gate)
         case VerdictReason.UNDECIDED:
             return f"the confidence bounds of the gain include {margin or '0'}", _larger(verdict, gate)
         case VerdictReason.SAME_PREDICTIONS:
@@ -102,17 +123,21 @@ def because(verdict: Verdict, gate: Gate) -> tuple[str, str]:  # noqa: PLR0912  
 
 def _beside_the_floor(verdict: Verdict, gate: Gate) -> str:
     """The clause about a challenger that the floor admits or keeps out."""
-    is_alone = verdict.champion_score is None
-    score, limit = verdict.challenger_score or 0.0, (gate.unopposed_floor if is_alone else gate.floor) or 0.0
-    (shown, floor_shown), reaches = apart(score, limit), score >= limit
+    is_alone = verdict.discordant is None
+    limit = (gate.unopposed_floor if is_alone else gate.floor) or 0.0
+    if verdict.challenger_score is None:
+        return f"{name_of(gate)} is below the floor {limit:g}"
+    (shown, floor_shown), reaches = apart(verdict.challenger_score, limit), verdict.challenger_score >= limit
     alone = f"there is no champion to beat, {'and' if reaches else 'but'} " if is_alone else ""
     return f"{alone}{name_of(gate)} {shown} {'reaches' if reaches else 'is below'} the floor {floor_shown}"
 
 
 def _larger(verdict: Verdict, gate: Gate) -> str:
     """The size of a fresh holdout that shows a gain of this size; empty where there is none, or it is too small."""
-    above = (verdict.difference or 0.0) - gate.min_improvement
-    if above <= 0 or verdict.standard_error is None:
+    if verdict.difference is None or verdict.standard_error is None:
+        return ""
+    above = verdict.difference - gate.min_improvement
+    if above <= 0:
         return ""
     z = quantile(alpha_of(gate, 1)) + POWER
     needed = max(verdict.rows, verdict.rows * (z * verdict.standard_error / above) ** 2 * FRESH_MARGIN)
@@ -127,28 +152,31 @@ def _table(verdict: Verdict, gate: Gate) -> Iterator[Row]:
     is_lifetime, look = gate.guarantee is Guarantee.LIFETIME, verdict.look
     is_worn = is_lifetime and look > gate.holdout_uses
     if new is not None:
-        yield Row(name_of(gate), f"{new:z.3f}" + (f", champion {old:z.3f}" if old is not None else ""))
+        both = f"challenger {new:z.3f}, champion {old:z.3f}" if old is not None else f"{new:z.3f}"
+        yield Row(name_of(gate), both)
+    if verdict.lower is not None:
+        yield Row("lower confidence bound", f"{max(0.0, verdict.lower):.3f}", _confidence(1 - FLOOR_LEVEL))
     if verdict.difference is not None:
         yield Row("gain", signed(verdict.difference))
     if verdict.interval is not None and verdict.discordant:
         low, high = map(signed, verdict.interval)
-        yield Row("confidence bounds", f"{low} to {high}", "the likely range of the real gain")
+        yield Row("confidence bounds", f"{low} to {high}", _confidence(1 - 2 * verdict.alpha))
     yield Row("holdout rows", *_grouped(verdict))
-    if verdict.won is not None and verdict.lost is not None:
-        right = f"challenger right on {verdict.won:,}, champion right on {verdict.lost:,}"
-        yield Row("discordant rows", f"{verdict.discordant:,}", right)
-        if verdict.positives is not None:
-            found, missed = verdict.positives
-            yield Row("positives", f"{found:,} more found, {missed:,} more missed")
-            yield Row("false alarms", f"{verdict.won - found:,} fewer, {verdict.lost - missed:,} new")
-    if new is not None:
+    yield from _discordant(verdict)
+    if new is not None or verdict.discordant is not None:
         number = f"{look} of {gate.holdout_uses}" if is_lifetime else f"{look}"
         yield Row("holdout comparison", number, "worn out: take a fresh holdout" if is_worn else "")
     if verdict.detectable is not None:
         fresh = gate.min_improvement + (quantile(alpha_of(gate, 1)) + POWER) * (verdict.standard_error or 0.0)
         beside = f"on a fresh holdout of this size {signed(fresh)}" if is_worn else ""
         yield Row("smallest detectable gain", signed(verdict.detectable), beside)
-    if verdict.difference is not None:
+
+
+def _promised(verdict: Verdict, gate: Gate) -> Iterator[Row]:
+    """What the guarantee says of this verdict."""
+    if gate.guarantee is Guarantee.REGRET:
+        yield from _regret(verdict, gate)
+    elif verdict.discordant is not None:
         yield Row("false-promotion risk", *_risk(verdict, gate))
 
 
@@ -164,10 +192,45 @@ def _grouped(verdict: Verdict) -> tuple[str, str]:
     return f"{rows} of {counted(groups, 'group')} by {one_line(verdict.group)}, {about}", ""
 
 
+def _confidence(share: float) -> str:
+    return f"with {100 * share:.4g}% confidence" if share <= 0.9999 else "with more than 99.99% confidence"
+
+
+def _discordant(verdict: Verdict) -> Iterator[Row]:
+    """The rows on which the models differ, and who is right there."""
+    if verdict.discordant is None:
+        return
+    right = (
+        f"challenger right on {verdict.won:,}, champion right on {verdict.lost:,}" if verdict.won is not None else ""
+    )
+    yield Row("discordant rows", f"{verdict.discordant:,}", right)
+    if verdict.positives is not None and verdict.won is not None and verdict.lost is not None:
+        found, missed = verdict.positives
+        yield Row("missed positives", f"{found:,} fewer, {missed:,} new")
+        yield Row("false alarms", f"{verdict.won - found:,} fewer, {verdict.lost - missed:,} new")
+
+
+def _regret(verdict: Verdict, gate: Gate) -> Iterator[Row]:
+    """What is weighed with guarantee regret, and what such verdicts turned out to be worth."""
+    if verdict.expected is not None:
+        gain, loss = (signed(each)[1:] for each in verdict.expected)
+        rule = f"a promotion needs a gain of more than {gate.harm_weight:g} times the loss"
+        yield Row("expected gain", f"{gain}, expected loss {loss}", rule)
+    if verdict.worse_later is not None and verdict.ruling is Ruling.PROMOTE:
+        low, high = (f"{100 * share:.0f}" for share in verdict.worse_later)
+        what = "of such challengers were worse in the four windows that followed, on six real streams"
+        yield Row("worse later", f"{low} to {high}%", f"{what}; rows of the past promise no more")
+
+
 def _risk(verdict: Verdict, gate: Gate) -> tuple[str, str]:
     """How probable it is at most that a challenger which is no better is promoted, and in which comparisons."""
     if gate.guarantee is Guarantee.LIFETIME:
-        return f"at most {100 * gate.alpha:.3g}%", "over all comparisons on this holdout"
+        scope = "over all comparisons on this holdout"
+        if gate.disclose is Disclose.SCORES:
+            scope += ", for challengers chosen without knowledge of earlier scores"
+            late = verdict.look > gate.holdout_uses
+            scope += "; after so many comparisons, choosing by them voids this" if late else ""
+        return f"at most {100 * gate.alpha:.3g}%", scope
     together = f"at most {100 * min(1.0, verdict.look * verdict.alpha):.3g}% in {verdict.look} together"
     return f"at most {100 * verdict.alpha:.3g}%", "in each comparison" + (f", {together}" if verdict.look > 1 else "")
 
@@ -195,6 +258,30 @@ def leakage(side: str, leaked: Leaked, rows: int, most: float) -> str:
     count = (leaked.challenger if side == "challenger" else leaked.champion) or 0
     share = f"{count / rows:.2%}; promotion.max_leakage is {most:.2%}"
     return f"the {side} was trained on {count:,} of the {counted(rows, 'holdout row')} ({share})"
+
+
+RENEW = "renew promotion.holdout, or set it to fresh"
+_MORE_ROWS = "take more rows as holdout; promotion.floor_as: point takes the score as it is"
+
+
+def stale(shown: float, live: float) -> str:
+    """The clause about a holdout whose rows are not like those of today."""
+    return f"on this holdout the champion has F1 {shown:.3f}, live {live:.3f}: it says nothing about today"
+
+
+def disclosed(verdict: Verdict, gate: Gate, *, wins: bool) -> Verdict:
+    """The verdict as it may be shown: where promotion.disclose says so, without the scores of who is not promoted."""
+    if gate.disclose is Disclose.SCORES or wins:
+        return verdict
+    hidden = dict.fromkeys(("challenger_score", "difference", "interval", "won", "lost", "positives", "lower"))
+    slices = tuple(replace(each, difference=None) for each in verdict.slices)
+    # The champion's score alone says nothing about the challenger, and a stale holdout is known by it.
+    old = verdict.champion_score if verdict.live is not None else None
+    return replace(verdict, **hidden, champion_score=old, expected=None, worse_later=None, slices=slices)
+
+
+def _loss(verdict: SliceVerdict) -> str:
+    return f"{signed(verdict.difference)} on " if verdict.difference is not None else ""
 
 
 def where(verdict: SliceVerdict) -> str:

@@ -8,19 +8,29 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from retrain.core.bounds import bar, beyond, expected, worse_later
+from retrain.core.counts import contradict, f1_of
 from retrain.core.events import HistoryLost, Judged
-from retrain.core.records import Label
-from retrain.core.rules import Average, Gate, Guarantee, Metric
-from retrain.core.score import FEW_DISCORDANT, Paired, UndefinedMetricError, compare, score_of
+from retrain.core.records import Counts, Label
+from retrain.core.rules import Average, FloorAs, Gate, Guarantee, Metric
+from retrain.core.score import FEW_DISCORDANT, Paired, UndefinedMetricError, compare, counts_of, least, score_of
 from retrain.core.verdicts import Cell, Leaked, Ruling, SliceVerdict, Tally, Verdict, VerdictReason
+
+FLOOR_LEVEL = 0.05
+"""The one-sided level of the bound that must reach the floor where there is no champion."""
+FEWEST_ROWS = 30
+"""So many rows of the positive class, else of the rarest, must judge a first model."""
 
 
 def alpha_of(gate: Gate, number: int) -> float:
-    """The one-sided level of the comparison with this number on a holdout, the first being 1.
+    """The one-sided level at which the comparison with this number on a holdout is decided, the first being 1.
 
     Under `lifetime` the levels of all comparisons sum to alpha (alpha spending): every `holdout_uses` of them they
-    halve (`retrain guide statistics`).
+    halve (`retrain guide statistics`). Under `regret` it is that at which the expected gain is `harm_weight` times the
+    expected loss.
     """
+    if gate.guarantee is Guarantee.REGRET:
+        return beyond(bar(gate.harm_weight))
     if gate.guarantee is Guarantee.PER_TEST:
         return float(gate.alpha)
     halvings = (number - 1) // gate.holdout_uses + 1
@@ -47,6 +57,8 @@ def judge(tally: Tally, gate: Gate, number: int) -> Verdict:
         return replace(none, reason=VerdictReason.UNDEFINED)
     slices = _slices(tally, gate)
     reason = _reason(paired, gate, alpha, vetoed=any(each.worse for each in slices))
+    is_regret, above = gate.guarantee is Guarantee.REGRET, paired.gain - gate.min_improvement
+    shown = gate.alpha if is_regret else alpha  # bounds of so low a level as decides under regret mean little
     won, lost, positives = _changes(tally.cells, gate)
     return Verdict(
         ruling=reason.ruling,
@@ -54,7 +66,7 @@ def judge(tally: Tally, gate: Gate, number: int) -> Verdict:
         rows=tally.rows,
         challenger_score=paired.new,
         champion_score=paired.old,
-        alpha=alpha,
+        alpha=shown,
         look=number,
         reason=reason,
         discordant=paired.discordant,
@@ -63,13 +75,16 @@ def judge(tally: Tally, gate: Gate, number: int) -> Verdict:
         positives=positives,
         difference=paired.difference,
         standard_error=paired.error,
-        interval=paired.interval(alpha),
+        interval=paired.interval(shown),
         detectable=paired.detectable(alpha, gate.min_improvement),
         slices=slices,
         few=_few(tally.cells, paired.effect),
         groups=tally.groups.number if tally.groups is not None else None,
         group=tally.groups.column if tally.groups is not None else None,
         effective_rows=round(tally.rows / paired.effect),
+        expected=expected(above, paired.error) if paired.error else None,
+        worse_later=worse_later(above / paired.error) if is_regret and paired.error else None,
+        counts=_counts(tally.cells, gate),
     )
 
 
@@ -88,13 +103,58 @@ def _reason(paired: Paired, gate: Gate, alpha: float, *, vetoed: bool) -> Verdic
     return VerdictReason.NOT_BETTER if high <= gate.min_improvement else VerdictReason.UNDECIDED
 
 
+def beside_live(verdict: Verdict, live: Counts | None) -> Verdict:
+    """The verdict of a comparison on a file, beside the counts of the champion's last window.
+
+    Where these contradict the holdout its rows are not like those of today, and no challenger is rejected by them.
+    """
+    if live is None or verdict.counts is None or not contradict(verdict.counts[0], live):
+        return verdict
+    verdict = replace(verdict, live=f1_of(live))
+    if verdict.ruling is not Ruling.REJECT:
+        return verdict
+    return replace(verdict, ruling=Ruling.INCONCLUSIVE, reason=VerdictReason.STALE_HOLDOUT)
+
+
 def _unopposed(tally: Tally, gate: Gate, number: int) -> Verdict:
     """The verdict where no champion serves: the floor alone decides. Raises UndefinedMetricError."""
-    value, floor = score_of(tally.cells, gate, "challenger").value, gate.unopposed_floor
-    reason = VerdictReason.NO_FLOOR
-    if floor is not None:
-        reason = VerdictReason.REACHES_FLOOR if value >= floor else VerdictReason.BELOW_FLOOR
-    return Verdict(reason.ruling, gate.metric, tally.rows, value, None, alpha_of(gate, number), number, reason)
+    cells, floor = tally.cells, gate.unopposed_floor
+    classes = _truths(cells)
+    value, lower = score_of(cells, gate, "challenger", classes).value, least(cells, gate, FLOOR_LEVEL, classes)
+    of_class: Counter[Label] = Counter()
+    for cell in cells:
+        of_class[cell.truth] += cell.rows
+    rarest = min(classes, key=lambda label: (of_class[label], str(label)))
+    label = gate.positive if _is_of_one_class(gate) else rarest
+    if floor is None:
+        reason = VerdictReason.NO_FLOOR
+    elif value < floor:
+        reason = VerdictReason.BELOW_FLOOR
+    elif gate.floor_as is FloorAs.POINT:
+        reason = VerdictReason.REACHES_FLOOR
+    elif of_class[label] < FEWEST_ROWS:
+        reason = VerdictReason.FEW_ROWS
+    else:
+        reason = VerdictReason.REACHES_FLOOR if lower >= floor else VerdictReason.FLOOR_UNDECIDED
+    return Verdict(
+        ruling=reason.ruling,
+        metric=gate.metric,
+        rows=tally.rows,
+        challenger_score=value,
+        champion_score=None,
+        alpha=FLOOR_LEVEL,
+        look=number,
+        reason=reason,
+        few=((label, of_class[label]),) if reason is VerdictReason.FEW_ROWS else (),
+        lower=lower,
+    )
+
+
+def _counts(cells: Sequence[Cell], gate: Gate) -> tuple[Counts, Counts] | None:
+    """The counts of champion and challenger, where the metric is that which is monitored."""
+    if gate.metric is not Metric.F1 or gate.average is not Average.BINARY:
+        return None
+    return counts_of(cells, gate.positive, "champion"), counts_of(cells, gate.positive, "challenger")
 
 
 def _changes(cells: Sequence[Cell], gate: Gate) -> tuple[int, int, tuple[int, int] | None]:

@@ -16,6 +16,8 @@ Part = NewType("Part", float)
 """A number above 0 and below 1."""
 Factor = NewType("Factor", float)
 """A number, 1 or more."""
+Times = NewType("Times", float)
+"""So many times: from 1 to a million."""
 Amount = NewType("Amount", float)
 """A finite number, not negative."""
 Rate = NewType("Rate", float)
@@ -134,10 +136,25 @@ class Average(StrEnum):
 
 
 class Guarantee(StrEnum):
-    """What `alpha` bounds: all comparisons on a holdout together, or each alone."""
+    """What is bounded: by `alpha`, all comparisons on a holdout together or each alone; or by `harm_weight`, regret."""
 
     LIFETIME = "lifetime"
     PER_TEST = "per_test"
+    REGRET = "regret"
+
+
+class FloorAs(StrEnum):
+    """What must reach the floor where there is no champion: the lower bound of the score, or the score itself."""
+
+    BOUND = "bound"
+    POINT = "point"
+
+
+class Disclose(StrEnum):
+    """What is shown of a comparison that promotes no challenger: its scores, or the verdict without them."""
+
+    SCORES = "scores"
+    VERDICT = "verdict"
 
 
 class Gate(Struct, frozen=True):
@@ -151,11 +168,16 @@ class Gate(Struct, frozen=True):
     unopposed_floor: Share | None = None
     alpha: Level = Level(0.05)
     guarantee: Guarantee = Guarantee.LIFETIME
+    harm_weight: Times = Times(8.0)
     holdout_uses: Positive = Positive(10)
+    floor_as: FloorAs = FloorAs.BOUND
+    disclose: Disclose = Disclose.SCORES
 
     @property
     def question(self) -> str:
         """What is asked of a pair and a holdout; the same question of the same three has one answer."""
         scope = f"{self.average}:{self.positive!r}" if self.average is Average.BINARY else self.average
-        floors = f"floor {self.floor}, {self.unopposed_floor} unopposed"
-        return f"{self.metric} {scope} > {self.min_improvement:+}, {floors}, at {self.alpha} {self.guarantee}"
+        floors = f"floor {self.floor}, {self.unopposed_floor} unopposed as {self.floor_as}"
+        level = f"{self.alpha} {self.guarantee}"
+        level += f" {self.harm_weight:g}" if self.guarantee is Guarantee.REGRET else ""
+        return f"{self.metric} {scope} > {self.min_improvement:+}, {floors}, at {level}, guarded"

@@ -7,12 +7,13 @@ standard error follows from its partial derivatives (the delta method, `retrain 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from math import sqrt
-from statistics import NormalDist
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from retrain.core.records import Label
+from retrain.core.bounds import least_share, quantile
+from retrain.core.records import Counts, Label
 from retrain.core.rules import Average, Gate, Metric
 from retrain.core.verdicts import Cell, Groups
 
@@ -177,11 +178,6 @@ class Paired(Struct, frozen=True):
         return above + (quantile(alpha) + POWER) * self.error if self.discordant else None
 
 
-def quantile(alpha: float) -> float:
-    """The normal quantile that is exceeded with chance alpha."""
-    return -NormalDist().inv_cdf(alpha)
-
-
 def compare(
     cells: Sequence[Cell], gate: Gate, classes: Collection[Label] | None = None, groups: Groups | None = None
 ) -> Paired:
@@ -235,6 +231,29 @@ def guarded(cells: Sequence[Cell], weight: int = 1) -> list[Cell]:
             other = frequent[label == frequent[0]]
             added += [Cell(label, other, label, weight), Cell(label, label, other, weight)]
     return [*cells, *added]
+
+
+def least(cells: Sequence[Cell], gate: Gate, alpha: float, classes: Collection[Label]) -> float:
+    """The lower bound of the challenger's score, at the one-sided level alpha.
+
+    Exact for a binary F1; else that of the delta method, on the guarded tally. Raises UndefinedMetricError.
+    """
+    if gate.metric is Metric.F1 and gate.average is Average.BINARY:
+        counts = counts_of(cells, gate.positive, "challenger")
+        share = least_share(counts.tp, counts.tp + counts.fp + counts.fn, alpha)
+        return 2 * share / (1 + share)
+    counted = guarded([replace(cell, champion=cell.challenger) for cell in cells])
+    found = score_of(counted, gate, "challenger", classes)
+    error = sqrt(sum(cell.rows * found.slope(cell.truth, cell.challenger) ** 2 for cell in counted))
+    return found.value - quantile(alpha) * error
+
+
+def counts_of(cells: Sequence[Cell], positive: Label, side: Literal["champion", "challenger"]) -> Counts:
+    """What the F1 of the positive class is computed from, for one of the two."""
+    rows: Counter[tuple[bool, bool]] = Counter()
+    for cell in cells:
+        rows[cell.truth == positive, getattr(cell, side) == positive] += cell.rows
+    return Counts(rows[True, True], rows[False, True], rows[True, False])
 
 
 def score_of(

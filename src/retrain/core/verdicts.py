@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from retrain.core.records import Label
+from retrain.core.records import Counts, Label
 
 
 class Cell(Struct, frozen=True):
@@ -97,6 +97,9 @@ class VerdictReason(StrEnum):
     NO_FLOOR = "no_floor"
     WORSE_SLICE = "worse_slice"
     UNDECIDED = "undecided"
+    FLOOR_UNDECIDED = "floor_undecided"
+    FEW_ROWS = "few_rows"
+    STALE_HOLDOUT = "stale_holdout"
     SAME_PREDICTIONS = "same_predictions"
     FEW_DISCORDANT = "few_discordant"
     NO_POSITIVE = "no_positive"
@@ -139,6 +142,11 @@ class Verdict(Struct, frozen=True):
     of `groups` groups (by the column `group`; None: of equal rows) and say as much as `effective_rows` independent
     ones. `labels` are the classes that the reason is about. `reason` is None where an earlier release recorded the
     verdict.
+
+    `expected` are the expected gain and loss beyond min_improvement, `worse_later` how often such a challenger was
+    worse in the windows that followed (with guarantee regret). `lower` is the lower bound of the score where there is
+    no champion. `counts` are those of the champion and of the challenger where the metric is a binary F1, `live` the
+    champion's live F1 where it contradicts this holdout.
     """
 
     ruling: Ruling
@@ -163,3 +171,8 @@ class Verdict(Struct, frozen=True):
     groups: int | None = None
     group: str | None = None
     effective_rows: int | None = None
+    expected: tuple[float, float] | None = None
+    worse_later: tuple[float, float] | None = None
+    lower: float | None = None
+    counts: tuple[Counts, Counts] | None = None
+    live: float | None = None
