@@ -69,6 +69,7 @@ def test_json_is_the_contracts_object(project: Project) -> None:
     assert set(said) == {
         *("verdict", "message", "promoted", "dry_run", "forced", "metric", "rows", "discordant", "champion"),
         *("challenger", "difference", "standard_error", "interval", "alpha", "look", "detectable", "slices"),
+        *("groups", "effective_rows", "expected_gain", "expected_loss", "worse_later", "lower_bound", "few_discordant"),
     }
     assert (said["verdict"], said["promoted"], said["rows"], said["look"]) == ("promote", True, 3000, 1)
     assert said["alpha"] == pytest.approx(0.0025)
@@ -510,7 +511,8 @@ def test_on_a_terminal_the_verdict_is_a_table_under_one_sentence(project: Projec
     assert re.match(r"\w{12} would be promoted: better than the champion\n  F1  ", table)
     rows = dict(re.findall(r"^  (\S.*?)  +(\S.*)$", table, re.M))
     assert list(rows) == [
-        *("F1", "gain", "confidence bounds", "holdout rows", "discordant rows", "positives", "false alarms"),
+        *("F1", "gain", "confidence bounds", "holdout rows", "discordant rows", "missed positives"),
+        "false alarms",
         *("holdout comparison", "smallest detectable gain", "false-promotion risk", "dry run"),
     ]
     assert rows["holdout comparison"] == "1 of 10"
