@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from retrain.core.bounds import quantile
 from retrain.core.judge import alpha_of, judge
 from retrain.core.rules import Average, Gate, Guarantee, Level
-from retrain.core.score import quantile, score_of
+from retrain.core.score import score_of
 from retrain.core.verdicts import Cell, Ruling, Tally
 from tests.simulations.tables import Figure, Table, of_share
 from tests.simulations.windows import Ints
