@@ -1,6 +1,6 @@
 """`retrain promote`: compare challenger and champion on the holdout, and swap only if the challenger is better."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from retrain.core.decide import barrier
 from retrain.core.events import UNKNOWN_ROWS, Judged, NotJudged, Rejected, Swap, SwapStarted
 from retrain.core.explain import Row
 from retrain.core.fold import as_of
-from retrain.core.judge import beside_live, judge, next_comparison, seen_by
+from retrain.core.judge import RowKey, beside_live, judge, next_comparison, row_keys, seen_by
 from retrain.core.past import PROMOTION, Past, incident_of
 from retrain.core.text import duration, moment, one_line, short
 from retrain.core.verdicts import Ruling, Tally, VerdictReason
@@ -225,14 +225,14 @@ def _recorded(context: Context, journal: Journal, contest: Contest) -> Judged | 
     known = journal.recorded_for_file(stamp, contest.champion, contest.challenger, question(context))
     if known is None or known.known_rows != stamp_of(*contest.rows):
         return None
-    return replace(known, repeated=True, sketch=())
+    return replace(known, repeated=True, sketch=(), sketches=())
 
 
 def _compare(context: Context, journal: Journal, contest: Contest, options: Options) -> Judged | NotJudged:
     """The verdict of a comparison, or why there is none. A recorded verdict on the same rows costs no comparison."""
     config, asked = context.config, question(context)
-    stamp = stamp_of(contest.holdout)
-    scored = _score(context, contest, options)
+    stamp, ledger = stamp_of(contest.holdout), list(journal.ledger())
+    scored = _score(context, contest, options, row_keys(ledger))
     if isinstance(scored, NotJudged):
         return scored
     tally, rows = scored
@@ -244,10 +244,9 @@ def _compare(context: Context, journal: Journal, contest: Contest, options: Opti
     champion = None if any(cell.champion is None for cell in tally.cells) else contest.champion
     known = journal.recorded(tally.holdout, champion, contest.challenger, asked)
     if known is not None:
-        return replace(known, file=stamp, leaked=tally.leaked, known_rows=rows, repeated=True, sketch=())
-    ledger = list(journal.ledger())
+        return replace(known, file=stamp, leaked=tally.leaked, known_rows=rows, repeated=True, sketch=(), sketches=())
     number = next_comparison(tally, ledger, config.gate.holdout_uses)
-    seen = {each.holdout for each in ledger if isinstance(each, Judged)}
+    seen = {each.holdout for each in ledger if isinstance(each, Judged) and each.sketches}
     return Judged(
         challenger=contest.challenger,
         champion=champion,
@@ -255,14 +254,16 @@ def _compare(context: Context, journal: Journal, contest: Contest, options: Opti
         question=asked,
         file=stamp,
         verdict=judge(tally, config.gate, number),
-        sketch=() if tally.holdout in seen else tally.sketch,
+        sketches=() if tally.holdout in seen else tally.sketches,
         classes=tally.classes,
         leaked=tally.leaked,
         known_rows=rows,
     )
 
 
-def _score(context: Context, contest: Contest, options: Options) -> tuple[Tally, str] | NotJudged:
+def _score(
+    context: Context, contest: Contest, options: Options, keys: Sequence[RowKey]
+) -> tuple[Tally, str] | NotJudged:
     """Both models on the holdout and the stamp of the training rows that were used; or why that cannot be.
 
     Only the --force of a person goes past training rows that cannot be used, and past a champion that cannot be scored.
@@ -281,14 +282,15 @@ def _score(context: Context, contest: Contest, options: Options) -> tuple[Tally,
             known_challenger=contest.rows[0],
             known_champion=contest.rows[1],
             aside=context.config.aside,
+            keys=keys,
             scrub=context.secrets.scrub,
         )
     except RetrainError as error:
         side = error.side if isinstance(error, evaluation.Unscorable) else "champion"
         if options.forced is not None and side == "training rows":
-            return _score(context, replace(contest, rows=(None, contest.rows[1])), options)
+            return _score(context, replace(contest, rows=(None, contest.rows[1])), options, keys)
         if options.forced is not None and side == "champion" and contest.champion_file is not None:
-            return _score(context, replace(contest, champion_file=None, rows=(None, None)), options)
+            return _score(context, replace(contest, champion_file=None, rows=(None, None)), options, keys)
         if side == "training rows":
             return NotJudged(contest.challenger, f"refused: {error}", _basis(context, contest.challenger, contest.rows))
         return NotJudged(contest.challenger, str(error))

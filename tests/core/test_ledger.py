@@ -3,10 +3,11 @@
 import random
 
 import pytest
+from msgspec.structs import replace
 
 from retrain.core.events import HistoryLost, Judged
-from retrain.core.judge import SKETCH, next_comparison, shared
-from retrain.core.verdicts import Cell, Ruling, Tally, Verdict
+from retrain.core.judge import MOST_KEYS, SKETCH, next_comparison, row_keys, shared
+from retrain.core.verdicts import Cell, Ruling, Sketch, Tally, Verdict
 
 
 def sketch(rows: range) -> tuple[int, ...]:
@@ -66,3 +67,47 @@ def test_a_history_that_was_lost_counts_on_top_of_what_is_recorded() -> None:
     assert next_comparison(rows, [lost, compared(rows, 5)], 4) == 6
     assert next_comparison(rows, [compared(rows, 3), lost], 4) == 8
     assert next_comparison(rows, [lost, compared(rows, 5), lost], 4) == 10
+
+
+def by(columns: str, rows: range, decimals: int | None = None) -> Sketch:
+    """The sketch of these rows, by columns of one letter each."""
+    key = sum(ord(column) for column in columns) + (decimals or 0)
+    return Sketch(tuple(columns), decimals, tuple(sorted(each ^ key for each in sketch(rows))))
+
+
+def known(name: str, *sketches: Sketch) -> Tally:
+    return Tally((Cell(1, 1, 0, 500),), name, sketches=sketches)
+
+
+def recorded(tally: Tally, number: int) -> Judged:
+    verdict = Verdict(Ruling.INCONCLUSIVE, "f1", tally.rows, 0.8, 0.8, 0.05, number)
+    return Judged("b", "a", tally.holdout, "q", "f", verdict, sketches=tally.sketches)
+
+
+def test_rows_are_known_by_the_columns_that_both_holdouts_have() -> None:
+    """One sketch that both have is enough; where they have none in common, or none of the rows, the count is new."""
+    rows, others = range(500), range(1000, 1500)
+    past = [recorded(known("first", by("ab", rows), by("ab", rows, 1), by("a", rows)), 1)]
+    assert next_comparison(known("more columns", by("abc", rows), by("ab", rows)), past, 10) == 2
+    assert next_comparison(known("rounded", by("ab", others), by("ab", rows, 1)), past, 10) == 2
+    assert next_comparison(known("fewer columns", by("a", rows)), past, 10) == 2
+    assert next_comparison(known("other columns", by("cd", rows)), past, 10) == 1
+    assert next_comparison(known("fresh", by("ab", others), by("ab", others, 1), by("a", others)), past, 10) == 1
+
+
+def test_what_an_earlier_release_recorded_counts_as_before() -> None:
+    """It has no columns: its rows are known by all columns as they are."""
+    first = holdout("first", range(500))
+    again = replace(holdout("one more row", range(501)), sketches=(by("ab", range(501)),))
+    assert next_comparison(again, [compared(first, 1)], 10) == 2
+    past = [compared(first, 1), recorded(again, 2)]
+    assert next_comparison(known("by its columns", by("ab", range(400))), past, 10) == 3
+
+
+def test_the_keys_of_earlier_holdouts_are_asked_for_once() -> None:
+    """The latest first, and not more than a comparison can afford; a lost history has none."""
+    rows = range(3)
+    past = [recorded(known("one", by("ab", rows), by("a", rows)), 1), recorded(known("two", by("ab", rows)), 2)]
+    assert row_keys([*past, HistoryLost("", "")]) == ((("a", "b"), None), (("a",), None))
+    many = [recorded(known(f"{n}", by("a", rows, n)), n) for n in range(100)]
+    assert row_keys(many) == tuple((("a",), n) for n in range(99, 99 - MOST_KEYS, -1))

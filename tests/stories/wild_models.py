@@ -85,6 +85,7 @@ def answers(cells: list[Any]) -> None:
         "cells": cells,
         "holdout": "made up",
         "sketch": [],
+        "sketches": [],
         "slices": [],
         "leaked": {},
         "groups": None,

@@ -140,7 +140,9 @@ def _larger(verdict: Verdict, gate: Gate) -> str:
     if above <= 0:
         return ""
     z = quantile(alpha_of(gate, 1)) + POWER
-    needed = max(verdict.rows, verdict.rows * (z * verdict.standard_error / above) ** 2 * FRESH_MARGIN)
+    copies = verdict.groups is not None and verdict.group is None  # which a fresh holdout need not have
+    seen = (verdict.effective_rows if copies else None) or verdict.rows
+    needed = max(seen, seen * (z * verdict.standard_error / above) ** 2 * FRESH_MARGIN)
     unit = 10 ** max(0, floor(log10(needed)) - 1)  # two significant digits, upwards
     rows = f"about {int(-(-needed // unit) * unit):,} rows, none of these among them"
     return f"take a fresh holdout of {rows}, to show this gain" if needed <= MOST_ROWS else ""

@@ -259,6 +259,10 @@ def seen_by(leaked: Leaked, rows: int, most: float) -> str | None:
 
 SKETCH = 1024
 """How many of the smallest row hashes are kept of a holdout."""
+RowKey = tuple[Sequence[str], int | None]
+"""By which columns a row is known, and how many decimals of its numbers; None: as they are."""
+MOST_KEYS = 64
+"""Keys by which a holdout is compared with earlier ones; each one costs a hash of every row."""
 SHARED = 0.1
 """A holdout that shares this part of its rows with an earlier one continues its count (`retrain guide statistics`)."""
 
@@ -275,12 +279,27 @@ def next_comparison(tally: Tally, ledger: Iterable[Judged | HistoryLost], uses: 
         if isinstance(judged, HistoryLost):
             latest += uses
             continue
-        if judged.holdout not in related and judged.sketch:
-            share = shared(tally.sketch, tally.rows, judged.sketch, judged.verdict.rows)
-            related |= {judged.holdout} if share >= SHARED else set()
+        if judged.holdout not in related and _shares_rows(tally, judged):
+            related.add(judged.holdout)
         if judged.holdout in related:
             latest = max(latest, judged.verdict.look)
     return latest + 1
+
+
+def row_keys(ledger: Iterable[Judged | HistoryLost]) -> tuple[RowKey, ...]:
+    """How the rows of the holdouts in the ledger are known, the latest keys first."""
+    known = [each for each in ledger if isinstance(each, Judged)]
+    keys = ((each.columns, each.decimals) for judged in reversed(known) for each in judged.sketches)
+    return tuple(dict.fromkeys(keys))[:MOST_KEYS]
+
+
+def _shares_rows(tally: Tally, judged: Judged) -> bool:
+    """Whether the rows of this holdout are among those of an earlier one, known by any columns that both have."""
+    own = {(each.columns, each.decimals): each.hashes for each in tally.sketches}
+    pairs = [(own.get((its.columns, its.decimals), ()), its.hashes) for its in judged.sketches]
+    pairs += [(tally.sketch, judged.sketch)] if judged.sketch else []
+    rows = judged.verdict.rows
+    return any(shared(mine, tally.rows, its, rows) >= SHARED for mine, its in pairs)
 
 
 def shared(sketch: Sequence[int], rows: int, other: Sequence[int], other_rows: int) -> float:

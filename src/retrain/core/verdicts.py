@@ -47,17 +47,30 @@ class Leaked(Struct, frozen=True):
     champion: int | None = None
 
 
+class Sketch(Struct, frozen=True):
+    """The smallest hashes of a holdout's rows in order, a row being known by these columns alone.
+
+    Its numbers are rounded to so many `decimals`; None: not rounded.
+    """
+
+    columns: tuple[str, ...]
+    decimals: int | None
+    hashes: tuple[int, ...]
+
+
 class Tally(Struct, frozen=True):
     """The holdout, counted: all that any metric of a confusion matrix needs.
 
     `champion` of every cell is None where there is no champion. `holdout` is the fingerprint of the rows'
-    content, `sketch` the smallest of their hashes in order, `slices` the same rows by the columns that were asked for,
-    `groups` which of them belong together (None: each row stands alone).
+    content, `sketch` the smallest of their hashes in order, `sketches` those by fewer columns and decimals, `slices`
+    the same rows by the columns that were asked for, `groups` which of them belong together (None: each row stands
+    alone).
     """
 
     cells: tuple[Cell, ...]
     holdout: str
     sketch: tuple[int, ...] = ()
+    sketches: tuple[Sketch, ...] = ()
     slices: tuple[Slice, ...] = ()
     leaked: Leaked = Leaked()
     groups: Groups | None = None

@@ -7,7 +7,8 @@ controller. On `result`, JSON lines: {"at": side or null} before each step, {"pr
 {"error": {"side", "message"}} or the answer:
 
 - "compare" scores two models on a holdout: {"cells": [[truth, champion, challenger, rows], …],
-  "holdout": fingerprint, "sketch": [hash, …], "slices": [[column, value or null, cells, groups], …],
+  "holdout": fingerprint, "sketch": [hash, …], "sketches": [{"columns", "decimals", "hashes"}, …],
+  "slices": [[column, value or null, cells, groups], …],
   "leaked": {"challenger": rows or null, "champion": rows or null}, "groups": groups};
   groups are null or {"number", "discordant", "together": [[cell, cell, count], …]}, cells being numbers from 0
 - "rows" records the rows of training data in a file: {"rows": number read}

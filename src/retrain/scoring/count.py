@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from retrain.core.records import Label
-from retrain.scoring import groups, models, rows
+from retrain.scoring import groups, models, rows, sketches
 from retrain.scoring.plan import Comparison, Plan, Send, Side, Triple, blamed, or_end
 from retrain.tables import FileError
 from retrain.tables.hashing import Content, of_table
@@ -35,6 +35,7 @@ class Part(Struct, frozen=True):
     slices: Slices = field(default_factory=Counter)
     leaked: Counter[Side] = field(default_factory=Counter)
     grouped: tuple[groups.Rows, ...] = ()
+    sketched: sketches.Sketches = field(default_factory=dict)
 
     def __add__(self, other: "Part") -> "Part":
         return Part(
@@ -43,6 +44,7 @@ class Part(Struct, frozen=True):
             self.slices + other.slices,
             self.leaked + other.leaked,
             self.grouped + other.grouped,
+            sketches.joined(self.sketched, other.sketched),
         )
 
 
@@ -60,6 +62,7 @@ def answer(plan: Comparison, total: Part, fingerprint: str) -> dict[str, Any]:
         "cells": cells,
         "holdout": fingerprint,
         "sketch": total.content.sketch.tolist(),
+        "sketches": sketches.listed(plan, total.sketched),
         "slices": [[*each, groups.together(groups.of_slice(together, *each[:2]), each[2], most)] for each in slices],
         "leaked": rows.listed(plan, total.leaked),
         "groups": groups.together(together, cells, most),
@@ -76,6 +79,8 @@ def counted(plan: Comparison, send: Send) -> tuple[Part, str]:
     with blamed("holdout", plan.holdout):
         table = _table(plan)
         fractional = _fractional(plan, table)
+        if plan.challenger is not None:  # no ledger knows controls
+            plan = replace(plan, keys=sketches.keys(plan, table))
         try:
             total = _total(plan, table, fractional, send)
         except BrokenProcessPool:
@@ -180,6 +185,7 @@ def part_of(plan: Comparison, chunk: pd.DataFrame, triples: Sequence[Triple]) ->
         _sliced(by_slice, triples),
         rows.leaked(plan, chunk),
         (groups.Rows.of(groups.keys(chunk, plan.group, hashes), triples, by_slice),),
+        sketches.of_chunk(plan.keys, chunk),
     )
 
 

@@ -21,6 +21,8 @@ Send = Callable[[dict[str, Any]], None]
 Side = Literal["champion", "challenger", "holdout", "training data", "training rows", "log"]
 Triple = tuple[Label, Label | None, Label | None]
 """Truth, the champion's prediction, the challenger's; None without such a model."""
+Key = tuple[Sequence[str], int | None]
+"""Columns, and the decimals that their numbers are rounded to; None: as they are, up to the error of 32-bit floats."""
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -36,7 +38,8 @@ class Comparison(Plan, frozen=True, kw_only=True):
     """Two models; the columns whose values slice the holdout; the files of rows that each side was trained on.
 
     Rows with the same value in the column `group` belong together (without it, rows that are equal in all columns).
-    A model that names no columns does not get those in `aside`.
+    A model that names no columns does not get those in `aside`. `keys` are the columns and decimals by which the rows
+    of earlier holdouts are known.
 
     Without a challenger, controls are made from the champion's predictions. `trusted` are the types that skops files
     may have besides skops' own; where it is None, the models are joblib files.
@@ -49,6 +52,7 @@ class Comparison(Plan, frozen=True, kw_only=True):
     slices: Sequence[str] = ()
     group: str | None = None
     aside: Sequence[str] = ()
+    keys: Sequence[Key] = ()
     known_challenger: str | None = None
     known_champion: str | None = None
 

@@ -22,7 +22,7 @@ Mask = npt.NDArray[np.bool_]
 
 HASHING = b"2"
 """Raised when the same row gets another hash: the rows of older files would be found nowhere."""
-_UNNAMED = re.compile(r"Unnamed: \d+")
+UNNAMED = re.compile(r"Unnamed: \d+")
 """What pandas calls the column of row numbers that it writes into a CSV file by default."""
 
 
@@ -102,7 +102,7 @@ def _files(plan: Comparison) -> dict[Side, str]:
 
 def _shared(plan: TrainingRows, of_data: Sequence[str], of_holdout: Sequence[str]) -> list[str]:
     """The columns that a row is known by. FileError where only the label is left."""
-    shared = sorted(name for name in set(of_holdout) & set(of_data) if not _UNNAMED.fullmatch(name))
+    shared = sorted(name for name in set(of_holdout) & set(of_data) if not UNNAMED.fullmatch(name))
     if shared == [plan.target]:
         raise FileError(
             f"has only the label, {plan.target!r}, in common with the holdout {plan.holdout}, so that no row could "

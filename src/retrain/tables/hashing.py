@@ -90,12 +90,21 @@ def of_values(column: "pd.Series[Any]", lane: int = 0) -> Hashes:
     return hashes
 
 
-def alike(column: "pd.Series[Any]") -> Hashes:
-    """The hash of each value's `key`: the same in every file that holds the value, whatever else the file holds."""
+def alike(column: "pd.Series[Any]", decimals: int | None = None) -> Hashes:
+    """The hash of each value's `key`: the same in every file that holds the value, whatever else the file holds.
+
+    Numbers are rounded to these decimals first.
+    """
     if is_numeric_dtype(column.dtype):  # the same keys, all at once
-        return of_values(pd.Series(round_all(column.to_numpy("float64", na_value=np.nan))))
+        exact = column.to_numpy("float64", na_value=np.nan)
+        with np.errstate(over="ignore", invalid="ignore"):
+            exact = exact if decimals is None else exact.round(decimals)
+        return of_values(pd.Series(round_all(exact)))
     codes, uniques = distinct(column)
-    return of_values(pd.Series([*map(key, uniques), None], dtype=object))[codes]  # a missing value has the code -1
+    keys = [key(value) for value in uniques]
+    if decimals is not None:
+        keys = [key(round(each, decimals)) if isinstance(each, float) else each for each in keys]
+    return of_values(pd.Series([*keys, None], dtype=object))[codes]  # a missing value has the code -1
 
 
 def _smallest(hashes: Hashes) -> Hashes:

@@ -5,11 +5,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, convert
 from msgspec.structs import replace
 
 from retrain.config.schema import Config, Models, Promotion
-from retrain.core.verdicts import Cell, Groups, Leaked, Slice, Tally
+from retrain.core.judge import RowKey
+from retrain.core.verdicts import Cell, Groups, Leaked, Sketch, Slice, Tally
 from retrain.effects.evaluation.child import Plan, carry_out, garbled
 
 
@@ -40,16 +41,17 @@ def compare(  # noqa: PLR0913  (the files of training rows belong to the version
     known_challenger: Path | None = None,
     known_champion: Path | None = None,
     aside: Sequence[str] = (),
+    keys: Sequence[RowKey] = (),
     scrub: Callable[[str], str] = str,
 ) -> Tally:
     """The tally of both models on the configured holdout; `champion` is None where nothing is served yet.
 
     `directory` is where the models' own modules are importable from. `progress` is called with the share of
     rows done. `models` says in which format they are, and what is trusted. `known_…` are files from `remember_rows`,
-    of the data that each side was trained on. `aside` are columns that only a model is given which names them. `scrub`
-    takes secrets out of what the models print. Raises Unscorable where the champion, the challenger, the holdout or
-    such a file cannot be used, and RetrainError where the scoring cannot start or does not end within
-    `promotion.timeout`.
+    of the data that each side was trained on. `aside` are columns that only a model is given which names them. `keys`
+    are how the rows of earlier holdouts are known. `scrub` takes secrets out of what the models print. Raises
+    Unscorable where the champion, the challenger, the holdout or such a file cannot be used, and RetrainError where the
+    scoring cannot start or does not end within `promotion.timeout`.
     """
     plan = _plan(
         "compare",
@@ -63,6 +65,7 @@ def compare(  # noqa: PLR0913  (the files of training rows belong to the version
         known_challenger=known_challenger,
         known_champion=known_champion,
         aside=list(aside),
+        keys=list(keys),
     )
     answer = carry_out(plan, promotion, directory, progress, scrub)
     with garbled():
@@ -226,6 +229,7 @@ def tally_of(message: Mapping[str, Any], column: str | None, *, compared: bool) 
         cells=cells,
         holdout=str(message["holdout"]),
         sketch=tuple(map(int, message["sketch"])),
+        sketches=convert(message["sketches"], tuple[Sketch, ...]),
         slices=tuple(_slice(each, compared, column) for each in message["slices"]),
         leaked=Leaked(**message["leaked"]),
         groups=_groups(message["groups"], len(cells), column),

@@ -1,0 +1,109 @@
+"""Sketches of a holdout: by which it is known again, with other columns, dtypes and decimals.
+
+A row is known by the target and the columns that two holdouts both have, and by numbers of as many decimals as both
+have. What a later holdout will have is not known, so a holdout is sketched by all its columns, by all but some, and
+with its numbers rounded; and by the keys of earlier holdouts.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_integer_dtype, is_numeric_dtype
+
+from retrain.core.judge import SKETCH
+from retrain.scoring.plan import Comparison, Key
+from retrain.scoring.rows import UNNAMED
+from retrain.tables.hashing import Hashes, alike, of_rows
+from retrain.tables.read import Table
+
+Sketches = Mapping[Key, Hashes]
+
+DECIMALS = (3, 2, 1, 0)
+_BLOCKS = 4
+"""So many keys leave out some of the columns each, and every column is left out by one of them."""
+_COUNTED = 65_536
+"""Hashes that are kept until the end: they say within half a per cent how many rows differ."""
+_DISTINCT = 0.98
+"""A key by which fewer of the rows differ would take rows for known that are only alike."""
+
+
+def keys(plan: Comparison, table: Table) -> list[Key]:
+    """The keys that this holdout is sketched by: its own, that of all its columns first, then those asked for."""
+    features = sorted(name for name in table.columns if name != plan.target and not UNNAMED.fullmatch(name))
+    counting = _counting(table, plan.chunk)
+    own = [((*features, plan.target), None), *_own([name for name in features if name not in counting], plan.target)]
+    asked = ((tuple(names), decimals) for names, decimals in plan.keys if set(names) <= set(table.columns))
+    return list(dict.fromkeys([*own, *asked]))
+
+
+def of_chunk(keys: Sequence[Key], chunk: pd.DataFrame) -> Sketches:
+    """The sketches of one chunk."""
+    hashes: dict[tuple[str, int | None], Hashes] = {}
+
+    def of(name: str, decimals: int | None) -> Hashes:
+        if (name, decimals) not in hashes:
+            same = decimals is not None and _is_whole(chunk[name])
+            hashes[name, decimals] = of(name, None) if same else alike(chunk[name], decimals)
+        return hashes[name, decimals]
+
+    return {
+        (names, decimals): _smallest(of_rows({name: of(name, decimals) for name in names})) for names, decimals in keys
+    }
+
+
+def joined(one: Sketches, other: Sketches) -> Sketches:
+    """The sketches of both."""
+    return {
+        key: _smallest(np.concatenate([one[key], hashes])) if key in one else hashes for key, hashes in other.items()
+    }
+
+
+def listed(plan: Comparison, sketches: Sketches) -> list[dict[str, Any]]:
+    """The sketches that say enough: that by all columns, and those by which nearly as many rows differ."""
+    found: list[dict[str, Any]] = []
+    asked, seen = {(tuple(names), decimals) for names, decimals in plan.keys}, set[tuple[int, ...]]()
+    rows = max(map(_distinct, sketches.values()), default=0)
+    for key, kept in sketches.items():
+        hashes = tuple(kept[:SKETCH].tolist())
+        tells_apart = not found or _distinct(kept) >= _DISTINCT * rows
+        if tells_apart and (key in asked or hashes not in seen):
+            found.append({"columns": key[0], "decimals": key[1], "hashes": hashes})
+        seen.add(hashes)
+    return found
+
+
+def _own(names: Sequence[str], target: str) -> Iterator[Key]:
+    """All these columns, with decimals and without, and all but some."""
+    if not names:
+        return
+    every = (*names, target)
+    yield every, None
+    yield from ((every, decimals) for decimals in DECIMALS)
+    for block in range(_BLOCKS):
+        left = [name for place, name in enumerate(names) if place % _BLOCKS != block]
+        if 1 < len(left) < len(names):
+            yield (*left, target), None
+
+
+def _counting(table: Table, chunk: int) -> set[str]:
+    """The columns that may only number the rows of the file: whole numbers, as many from least to most as rows."""
+    first = next(table.chunks(1))
+    names = [name for name in table.columns if is_integer_dtype(first[name].dtype)]
+    ends = pd.concat([part.agg(["min", "max"]) for part in table.chunks(chunk, names)]) if names else first[names]
+    return {name for name in names if ends[name].max() - ends[name].min() == table.rows - 1}
+
+
+def _is_whole(column: "pd.Series[Any]") -> bool:
+    """Whether these are whole numbers, which no rounding changes."""
+    return is_numeric_dtype(column.dtype) and not (column.dropna() % 1 != 0).any()
+
+
+def _distinct(kept: Hashes) -> float:
+    """How many rows differ: exact where all hashes are kept, else from how small they are (Bar-Yossef et al. 2002)."""
+    return len(kept) if len(kept) < _COUNTED else (len(kept) - 1) * 2.0**64 / float(kept[-1])
+
+
+def _smallest(hashes: Hashes) -> Hashes:
+    return np.unique(hashes)[:_COUNTED].astype(np.uint64, copy=False)
