@@ -11,7 +11,7 @@ from retrain.config import Config
 from retrain.config.schema import HoldoutKind
 from retrain.context import Context
 from retrain.core import explain
-from retrain.core.counts import known_counts
+from retrain.core.counts import latest
 from retrain.core.decide import barrier
 from retrain.core.events import UNKNOWN_ROWS, Judged, NotJudged, Rejected, Swap, SwapStarted
 from retrain.core.explain import Row
@@ -319,8 +319,7 @@ def _beside_live(context: Context, past: Past, contest: Contest, judged: Judged)
     of_today = not isinstance(context.config.promotion.holdout, Path)
     if of_today or judged.champion is None or contest.champion != past.served:
         return judged
-    live = known_counts(past.f1.value, past.f1.counts, past.f1.labelled)
-    return replace(judged, verdict=beside_live(judged.verdict, live))
+    return replace(judged, verdict=beside_live(judged.verdict, latest(past)))
 
 
 def question(context: Context) -> str:

@@ -2,18 +2,22 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 
+from retrain.config.schema import HoldoutKind
 from retrain.context import Context
 from retrain.core import events, evidence
+from retrain.core.counts import latest
 from retrain.core.decide import Asked, barrier, decide, fruitless, is_worse
 from retrain.core.events import Entry, Judged
+from retrain.core.explain import RENEW, contradiction, disclosed
 from retrain.core.fold import as_of
 from retrain.core.past import FAILED, STUCK, Past, Probation, kind_of
 from retrain.core.records import JUDGED, Action, Assessment, Decision, Reason, Signal
-from retrain.core.rules import Triggers
+from retrain.core.rules import Gate, Triggers
 from retrain.core.text import counted, duration, iso, moment, short
 from retrain.core.verdicts import Ruling
-from retrain.effects import lock, registry
+from retrain.effects import files, lock, registry
 from retrain.effects.journal import open_journal
 from retrain.errors import Report
 from retrain.swap import probation_of
@@ -43,13 +47,14 @@ def status(context: Context, limit: int) -> Report:
         "challenger": _challenger(past),
         "trainings": in_vain.message if in_vain is not None else "",
         "comparisons": f"{used} used on the holdout (promotion.holdout_uses)" if used else "",
+        "holdout": _stale(config.promotion.holdout, compared, past),
         "evidence": evidence.text(past.evidence, triggers) if triggers.evidence is not None else "",
         "probation": _probation(new, triggers, until) if new is not None else "",
         "last check": _last_check(last, now),
         "next check": _next(past, due, triggers, seen, holder, now) if lost is None else "stops until a repair",
     }
     text = [f"{word}: {why}", *(f"{title:<12}{line}" for title, line in screen.items() if line)]
-    lately = [(entry.at, type(entry.event).__name__, describe(entry.event)) for entry in latest]
+    lately = [(entry.at, type(entry.event).__name__, describe(entry.event, config.gate)) for entry in latest]
     text += ["latest events, newest first"] if lately else []
     text += [f"  {moment(at)}  {message}" for at, _, message in lately]
     data = {
@@ -63,6 +68,7 @@ def status(context: Context, limit: int) -> Report:
         "evidence": triggers.evidence
         and {"score": evidence.gathered(past.evidence, triggers), "bar": evidence.bar(past.evidence, triggers)},
         "probation": new and {"f1": new.f1, "before": new.before, "windows_below": new.count},
+        "holdout": screen["holdout"] or None,
         "held_back": held and {"reason": held.reason, "message": held.what, "until": _iso(held.until)},
         "unpromoted": past.unpromoted,
         "unpromoted_because": in_vain and in_vain.message,
@@ -73,8 +79,8 @@ def status(context: Context, limit: int) -> Report:
     return Report("\n".join(text), data, tones={word: _TONES.get(word, "yellow")})
 
 
-def describe(event: events.Event) -> str:
-    """An event of the journal in a sentence."""
+def describe(event: events.Event, gate: Gate) -> str:
+    """An event of the journal in a sentence, with the scores that promotion.disclose does not withhold."""
     match event:
         case events.Checked() | events.TrainingFinished() | events.SwapUndone() | events.HistoryLost():
             return event.message
@@ -82,10 +88,11 @@ def describe(event: events.Event) -> str:
             return f"started training {event.run}: {event.message}"
         case Judged():
             again = " (recorded verdict)" if event.repeated else ""
-            verdict, scores = event.verdict, ""
+            wins = event.verdict.ruling is Ruling.PROMOTE
+            verdict, scores = disclosed(event.verdict, gate, wins=wins), ""
             if verdict.challenger_score is not None:
-                scores = f", {verdict.metric} {verdict.challenger_score:.3f}"
-                scores += "" if verdict.champion_score is None else f" against {verdict.champion_score:.3f}"
+                scores = f", {verdict.metric} {verdict.challenger_score:z.3f}"
+                scores += "" if verdict.champion_score is None else f" against {verdict.champion_score:z.3f}"
             return f"compared {short(event.challenger)}{again}: {verdict.ruling}, comparison {verdict.look}{scores}"
         case events.NotJudged():
             return f"could not judge {short(event.version)}: {event.message}"
@@ -188,6 +195,17 @@ def _scored(compared: Judged | None, served: str | None) -> str:
     verdict = compared.verdict
     score = verdict.challenger_score if served == compared.challenger else verdict.champion_score
     return "" if score is None else f"; holdout {verdict.metric} {score:.3f} on {counted(verdict.rows, 'row')}"
+
+
+def _stale(holdout: Path | HoldoutKind, compared: Judged | None, past: Past) -> str:
+    """What is to be known of a holdout file that the live F1 contradicts, where the champion was compared on it."""
+    if compared is None or compared.verdict.counts is None or not isinstance(holdout, Path):
+        return ""
+    is_renewed = compared.file != ":".join(map(str, files.stamp(holdout) or ()))
+    if is_renewed or past.served not in (compared.champion, compared.challenger):
+        return ""
+    why = contradiction(compared.verdict.counts[past.served == compared.challenger], latest(past))
+    return f"{why} ({RENEW})" if why else ""
 
 
 def _challenger(past: Past) -> str:

@@ -16,8 +16,9 @@ from msgspec.structs import replace
 
 from retrain.core import explain
 from retrain.core.bounds import bar, expected, least_share
-from retrain.core.counts import f1_of, known_counts
+from retrain.core.counts import f1_of, latest
 from retrain.core.judge import alpha_of, beside_live, judge, seen_by, shared
+from retrain.core.past import Past, Streak
 from retrain.core.records import Counts, Label
 from retrain.core.rules import (
     Average,
@@ -392,9 +393,17 @@ def test_what_is_not_rejected_stays_what_it_is_on_an_old_holdout() -> None:
 
 def test_where_only_positives_are_known_they_stand_in_for_the_counts() -> None:
     """They are fewer than TP + FP + FN, so less is taken for proven; the number of samples proves nothing."""
-    assert known_counts(0.5, None, ("positives", 30)) == Counts(30 * 0.5 / 1.5, 30 - 30 * 0.5 / 1.5, 0.0)
-    assert known_counts(0.5, None, ("samples", 30)) is None
-    assert known_counts(0.5, Counts(1, 1, 1), None) == Counts(1, 1, 1)
+    positives, samples = (Past(f1=Streak(value=0.5, labelled=(kind, 30))) for kind in ("positives", "samples"))
+    assert latest(positives) == Counts(30 * 0.5 / 1.5, 30 - 30 * 0.5 / 1.5, 0.0)
+    assert latest(samples) is None
+    assert latest(Past(f1=Streak(value=0.5, counts=Counts(1, 1, 1)))) == Counts(1, 1, 1)
+    shown = Counts(90, 10, 10)
+    assert explain.contradiction(shown, Counts(10, 90, 90)).startswith(
+        "on this holdout the champion has F1 0.900, live"
+    )
+    assert not explain.contradiction(shown, shown)
+    assert not explain.contradiction(None, shown)
+    assert not explain.contradiction(shown, None)
     assert f1_of(Counts(0, 0, 0)) == 0
 
 

@@ -6,7 +6,7 @@ from statistics import median
 
 from msgspec.structs import replace
 
-from retrain.core.past import Spread
+from retrain.core.past import Past, Spread
 from retrain.core.records import Counts
 
 WINDOWS = 128
@@ -30,12 +30,13 @@ def f1_of(counts: Counts) -> float:
     return 2 * counts.tp / below if below else 0.0
 
 
-def known_counts(f1: float | None, counts: Counts | None, labelled: tuple[str, float] | None) -> Counts | None:
-    """The counts of a window; where only its positives are known they stand in for U, which is more."""
-    if counts is not None or f1 is None or labelled is None or labelled[0] != "positives":
-        return counts
-    hits = labelled[1] * jaccard(f1)
-    return Counts(hits, labelled[1] - hits, 0.0)
+def latest(past: Past) -> Counts | None:
+    """The counts of the champion's last window; where only its positives are known, they stand in for the larger U."""
+    f1, kind = past.f1, past.f1.labelled
+    if f1.counts is not None or f1.value is None or kind is None or kind[0] != "positives":
+        return f1.counts
+    hits = kind[1] * jaccard(f1.value)
+    return Counts(hits, kind[1] - hits, 0.0)
 
 
 LEAST_CONTRADICTION, CERTAIN = 0.05, 3.29

@@ -8,7 +8,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from retrain.core.bounds import quantile
+from retrain.core.counts import contradict, f1_of
 from retrain.core.judge import FEWEST_ROWS, FLOOR_LEVEL, alpha_of
+from retrain.core.records import Counts
 from retrain.core.rules import Average, Disclose, Gate, Guarantee, Metric
 from retrain.core.score import POWER
 from retrain.core.text import apart, counted, one_line
@@ -269,6 +271,13 @@ _MORE_ROWS = "take more rows as holdout; promotion.floor_as: point takes the sco
 def stale(shown: float, live: float) -> str:
     """The clause about a holdout whose rows are not like those of today."""
     return f"on this holdout the champion has F1 {shown:.3f}, live {live:.3f}: it says nothing about today"
+
+
+def contradiction(shown: Counts | None, live: Counts | None) -> str:
+    """The sentence about a holdout on which the champion has these counts; empty where live ones do not contradict."""
+    if shown is None or live is None or not contradict(shown, live):
+        return ""
+    return stale(f1_of(shown), f1_of(live))
 
 
 def disclosed(verdict: Verdict, gate: Gate, *, wins: bool) -> Verdict:

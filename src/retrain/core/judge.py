@@ -150,9 +150,14 @@ def _unopposed(tally: Tally, gate: Gate, number: int) -> Verdict:
     )
 
 
+def is_live_f1(gate: Gate) -> bool:
+    """Whether the metric is that which is monitored."""
+    return gate.metric is Metric.F1 and gate.average is Average.BINARY
+
+
 def _counts(cells: Sequence[Cell], gate: Gate) -> tuple[Counts, Counts] | None:
     """The counts of champion and challenger, where the metric is that which is monitored."""
-    if gate.metric is not Metric.F1 or gate.average is not Average.BINARY:
+    if not is_live_f1(gate):
         return None
     return counts_of(cells, gate.positive, "champion"), counts_of(cells, gate.positive, "challenger")
 

@@ -8,9 +8,11 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from retrain.context import Context
-from retrain.core.explain import because, name_of
-from retrain.core.judge import judge, next_comparison
+from retrain.core.counts import latest
+from retrain.core.explain import RENEW, because, contradiction, name_of
+from retrain.core.judge import is_live_f1, judge, next_comparison
 from retrain.core.rules import Gate
+from retrain.core.score import counts_of
 from retrain.core.text import counted
 from retrain.core.verdicts import Ruling, Tally
 from retrain.doctor.findings import Finding, fail, ok, warn
@@ -47,6 +49,10 @@ def gate(context: Context, known: History, progress: Callable[[float], None]) ->
     tally = next(iter(tallies.values()), None)
     if tally is not None:
         yield _holdout(context, tally, known, where, has_champion=champion is not None)
+        shown = counts_of(tally.cells, config.promotion.positive, "champion")
+        is_known = isinstance(config.promotion.holdout, Path) and serving is not None
+        if is_known and is_live_f1(config.gate) and (why := contradiction(shown, latest(known.past))):
+            yield warn("holdout", why, remedy=RENEW)
     yield from rule_on(tallies, config.gate)
 
 
@@ -87,8 +93,9 @@ def _perfect(tally: Tally, gate: Gate) -> Finding:
     verdict, none = judge(known, gate, 1), "would not even promote a challenger that knows every label"
     if verdict.ruling is Ruling.PROMOTE:
         return ok("gate", "would promote a challenger that knows every label")
-    if verdict.ruling is Ruling.REJECT or verdict.challenger_score is None:
-        return fail("gate", none, because(verdict, gate)[0])
+    if verdict.ruling is Ruling.REJECT or verdict.champion_score is None:
+        why, remedy = because(verdict, gate)
+        return fail("gate", none, why, remedy=remedy)
     errors = f"this champion makes {counted(verdict.discordant or 0, 'error')} on it"
     return warn("gate", none, errors, remedy="take more rows as holdout")
 
