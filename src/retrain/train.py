@@ -1,5 +1,6 @@
 """One training, recorded: the intent before it, the outcome after it."""
 
+import re
 import secrets
 import tempfile
 from collections.abc import Callable, Collection
@@ -48,11 +49,11 @@ def train(  # noqa: PLR0913, PLR0917  (what was seen, why it trains, and what it
     run = _run_of(context, run_id, ended, given, checked, journal.past(), is_new=is_new)
     run, stopped = _with_rows_remembered(config, run, given)
     succeeded, now = run.outcome is Outcome.SUCCEEDED, context.clock()
-    incident = incident_of(TRAINING, f"{run.outcome} {run.exit_code}")
+    incident = incident_of(TRAINING, context.secrets.scrub(run.cause))
     news = succeeded or journal.past().is_news(incident, now, config.notifications.repeat_after)
     news = news or checked.reason is Reason.FORCED
-    finished = TrainingFinished(run.id, run.outcome, run.message, run.exit_code, run.seconds, run.challenger, news)
-    past = journal.append(finished, now)
+    ending = run.message, run.exit_code, run.seconds, run.challenger, news, context.secrets.scrub(run.cause)
+    past = journal.append(TrainingFinished(run.id, run.outcome, *ending), now)
     if ended.signal is not None or stopped is not None:
         raise Stopped(ended.signal or stopped or 0)
     # Housekeeping that fails is tried again after the next training.
@@ -143,7 +144,10 @@ def _run_of(  # noqa: PLR0913, PLR0917  (what the command did, and what there wa
     if problem:
         quoted = f": {' | '.join(ended.tail)}" if ended.tail else ""
         message = f"training failed: {command} {problem}{quoted} (log: {log})"
-    return Run(run_id, outcome, ended.exit_code, ended.seconds, version, log, message)
+    last = ended.tail[-1] if ended.exit_code and ended.tail else problem
+    # Words with digits, such as times and addresses, differ from run to run.
+    cause = " ".join((outcome, "by a signal" if (ended.exit_code or 0) < 0 else "", re.sub(r"\S*\d\S*", "", last)))
+    return Run(run_id, outcome, ended.exit_code, ended.seconds, version, log, message, cause if problem else "")
 
 
 def _outcome(  # noqa: PLR0913  (what the command did, and what there was before)

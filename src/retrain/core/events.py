@@ -35,7 +35,7 @@ class TrainingStarted(Struct, frozen=True):
 
 
 class TrainingFinished(Struct, frozen=True):
-    """How a training ended. `news` says that a failure was reported."""
+    """How a training ended. `news` says that a failure was reported, `cause` which one that was."""
 
     run: str
     outcome: Outcome
@@ -44,6 +44,7 @@ class TrainingFinished(Struct, frozen=True):
     seconds: float | None = None
     challenger: str | None = None
     news: bool = False
+    cause: str = ""
 
 
 class Judged(Struct, frozen=True):

@@ -140,7 +140,11 @@ def _undone(past: Past, event: events.SwapUndone, at: datetime) -> Past:
 def _trained(past: Past, event: TrainingFinished, at: datetime) -> Past:
     past, before = replace(past, run=None), past.challenger
     if event.outcome is not Outcome.SUCCEEDED or event.challenger is None:
-        past = _reported(past, incident_of(TRAINING, f"{event.outcome} {event.exit_code}"), at) if event.news else past
+        past = (
+            _reported(past, incident_of(TRAINING, event.cause or f"{event.outcome} {event.exit_code}"), at)
+            if event.news
+            else past
+        )
         return replace(past, failures=past.failures + 1, failed_at=at)
     return replace(
         past,

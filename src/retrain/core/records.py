@@ -377,7 +377,10 @@ class Outcome(StrEnum):
 
 
 class Run(Struct, frozen=True):
-    """One training: how it ended, in seconds, and the challenger's version if there is one."""
+    """One training: how it ended, in seconds, and the challenger's version if there is one.
+
+    `cause` is that of a failure, without what differs from run to run.
+    """
 
     id: str
     outcome: Outcome
@@ -386,3 +389,4 @@ class Run(Struct, frozen=True):
     challenger: str | None
     log: str
     message: str
+    cause: str = ""
