@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from retrain.config.schema import Command, Training
+from retrain.config.schema import Command, Size, Training
 from retrain.effects import training
 from retrain.effects.training import Ended
 from retrain.errors import RetrainError
@@ -550,3 +550,18 @@ def test_an_ignored_signal_stays_ignored(place: Place, controller: Callable[...,
     (place.root / "go").touch()
     result = started.result()
     assert (result["signal"], result["exit_code"], result["restored"]) == (None, 0, True)
+
+
+def test_a_log_without_end_keeps_its_head_and_its_tail(place: Place) -> None:
+    """It does not fill the disk; what went wrong stands at the end."""
+    command = Command(("sh", "-c", "echo first; seq 400000; echo last >&2; exit 1"))
+    configured = Training(command=command, directory=place.root, max_log=Size(65536))
+    descriptor = os.open(place.lock, os.O_RDWR | os.O_CREAT)
+    try:
+        ended = training.run(configured, place.environment, place.log, descriptor, None)
+    finally:
+        os.close(descriptor)
+    text = place.log.read_text()
+    assert ended.tail[-1] == "last" and ended.exit_code == 1
+    assert len(text) < 70_000 and text.startswith("first\n1\n2\n") and text.endswith("399999\n400000\nlast\n")
+    assert "bytes were left out here" in text

@@ -130,6 +130,7 @@ class Training(Struct, frozen=True):
     data: Path | None = None
     history: timedelta | None = None
     keep_logs: KeepLogs = field(default_factory=KeepLogs)
+    max_log: Size = Size(50 * 1024**2)
 
 
 class Models(Struct, frozen=True):

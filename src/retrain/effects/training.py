@@ -94,27 +94,34 @@ def run(  # noqa: PLR0913, PLR0917  (what runs, where its output goes, and what 
                 why = _why_not_started(training, environment, error, key).message
                 return Ended(None, time.monotonic() - began, False, received.first, (), why)
             follower = _Follower(output, start, echo)
+            most = min(training.max_log, _free(log) // 2)
+
+            def follow() -> None:
+                follower.more()
+                _cut(output, start, most)
+
             try:
-                timed_out = _wait(started, training, received, follower)
+                timed_out = _wait(started, training, received, follow)
             finally:
                 exit_code = process.end(started)
+                _cut(output, start, most)  # before anything is recorded: the disk may be full of it
             while follower.more():
                 pass
         seconds = time.monotonic() - began
         return Ended(exit_code, seconds, timed_out, received.first, _tail(output, start, scrub), None)
 
 
-def _wait(started: Process, training: Training, received: "_Received", follower: "_Follower") -> bool:
+def _wait(started: Process, training: Training, received: "_Received", follow: Callable[[], None]) -> bool:
     """Whether the time limit was reached. On return the command has ended or has used up its grace."""
 
     def is_over() -> bool:
         return process.exit_code(started) is not None or received.first is not None
 
-    in_time = process.until(is_over, training.timeout.total_seconds(), follower.more)
+    in_time = process.until(is_over, training.timeout.total_seconds(), follow)
     if process.exit_code(started) is None:
         process.ask(started, received.first or signal.SIGTERM)
         grace = training.grace.total_seconds()
-        process.until(lambda: received.insistent or process.is_gone(started), grace, follower.more)
+        process.until(lambda: received.insistent or process.is_gone(started), grace, follow)
     return not in_time
 
 
@@ -181,6 +188,7 @@ class _Follower:
         """Whether there was anything new to show."""
         if self.echo is None:
             return False
+        self.position = min(self.position, os.fstat(self.log).st_size)  # it may have been cut
         new = os.pread(self.log, _ECHO_BYTES, self.position)
         self.position += len(new)
         try:
@@ -189,6 +197,24 @@ class _Follower:
         except OSError:  # the terminal is gone, the training is not
             self.echo = None
         return bool(new)
+
+
+def _free(log: Path) -> int:
+    """Bytes that may still be written to the disk of the log."""
+    disk = os.statvfs(log)
+    return disk.f_bavail * disk.f_frsize
+
+
+def _cut(log: int, start: int, most: int) -> None:
+    """Leave the middle out of a log of more than `most` bytes since `start`: what comes next is appended as before."""
+    size = os.fstat(log).st_size - start
+    if size <= most:
+        return
+    tail = os.pread(log, most // 4, start + size - most // 4)
+    os.ftruncate(log, start + most // 2)
+    left_out = size - most // 2 - len(tail)
+    os.write(log, f"\n[{left_out:,} bytes were left out here, for training.max_log or the room on the disk]\n".encode())
+    os.write(log, tail)
 
 
 def _tail(log: int, start: int, scrub: Callable[[str], str]) -> tuple[str, ...]:
