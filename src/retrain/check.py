@@ -52,7 +52,9 @@ def check(context: Context, options: Options) -> Report:
     config, now = context.config, context.clock()
     locked = nullcontext(lock.Attempt()) if options.dry_run else lock.attempt(config.state, "check", now)
     # A damaged journal ends every check with its sentence: there is nothing to record in that it was reported.
-    opened = open_journal(config.state, writable=not options.dry_run, scrub=context.secrets.scrub)
+    opened = open_journal(
+        config.state, writable=not options.dry_run, scrub=context.secrets.scrub, champion=config.models.champion
+    )
     with opened as journal, locked as held:
         try:
             report = _check(context, journal, held, options, now)

@@ -67,7 +67,7 @@ class Contest(Struct, frozen=True):
 def promote(context: Context, options: Options) -> Report:
     """The report of a comparison, and of the swap that followed it."""
     config, now = context.config, context.clock()
-    with open_journal(config.state, scrub=context.secrets.scrub) as journal:
+    with open_journal(config.state, scrub=context.secrets.scrub, champion=config.models.champion) as journal:
         try:
             current(context, journal)
             if options.if_pending and not _is_pending(context, journal):

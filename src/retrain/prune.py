@@ -12,7 +12,7 @@ from retrain.errors import Report
 def prune(context: Context, keep: timedelta) -> Report:
     """The report of what was removed: events older than `keep` but holdout comparisons, and logs as configured."""
     config, now = context.config, context.clock()
-    with open_journal(config.state) as journal:
+    with open_journal(config.state, champion=config.models.champion) as journal:
         journal.verify()
         events = journal.prune(now - keep, now)
     logs = training.tidy(context.logs, config.training.keep_logs, now)

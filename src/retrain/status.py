@@ -29,7 +29,7 @@ def status(context: Context, limit: int) -> Report:
     """The report of how things stand; it changes nothing."""
     config, triggers, now = context.config, context.config.triggers, context.clock()
     serving, kept = registry.served(config.models), set(registry.kept(config.models))
-    with open_journal(config.state, writable=False) as journal:
+    with open_journal(config.state, writable=False, champion=config.models.champion) as journal:
         past, last = as_of(journal.past(), None, now), journal.last_check()
         latest, compared = journal.turning_points(limit), next(journal.latest_judgements(), None)
     holder, held, seen = lock.holder(config.state), barrier(past, triggers, now), _readings(last, past)

@@ -213,7 +213,8 @@ def rollback(
         raise ConfigError("--to is empty and names no version", "an unset variable?")
     registry.refuse_world_writable(config.models)
     locked = lock.hold(config.state, "rollback", now, wait=PATIENCE, on_wait=on_wait, name=lock.SWAP)
-    with open_journal(config.state, scrub=context.secrets.scrub) as journal, locked as lock_fd:
+    opened = open_journal(config.state, scrub=context.secrets.scrub, champion=config.models.champion)
+    with opened as journal, locked as lock_fd:
         settled = _settle_swap(context, journal, lock_fd, now)
         serving, past = current(context, journal)
         served = serving.version if serving is not None else None

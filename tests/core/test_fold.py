@@ -79,7 +79,7 @@ def test_a_history_without_what_serves_is_lost() -> None:
     for past in (Past(), after(trained), after(Adopted("A"), trained)):
         lost = past.lost("X")
         assert lost is not None
-        assert lost.why.startswith("this journal never saw champion X put in service")
+        assert lost.why.startswith("there was no journal that put champion X in service")
         assert lost.remedy.endswith("run retrain doctor --repair")
 
 

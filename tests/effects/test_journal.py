@@ -53,6 +53,7 @@ LEAVES: dict[Any, st.SearchStrategy[Any]] = {
     float: st.floats(allow_nan=False, allow_infinity=False),
     bool: st.booleans(),
     type(None): st.none(),
+    timedelta: st.timedeltas(timedelta(), timedelta(days=3650)),
     datetime: st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)).map(lambda at: at.replace(tzinfo=UTC)),
 }
 

@@ -124,7 +124,7 @@ def test_comparisons_that_were_lost_count_as_more_than_there_can_have_been(proje
 
 def stopped(project: Project) -> None:
     """Every command that trains or swaps fails with the same sentence, which a check says once."""
-    words = "this journal never saw champion "
+    words = "there was no journal that put champion "
     project.metrics(f1=0.78)
     first, second = project.run("check"), project.run("check")
     assert (first.returncode, first.stdout, first.stderr.count("\n")) == (1, "", 1)
@@ -307,3 +307,23 @@ def test_prune_finds_damage_that_a_check_does_not_read(project: Project) -> None
     assert (done.returncode, done.stdout) == (1, "")
     assert "the journal is damaged" in done.stderr
     assert journal.read_bytes() == content
+
+
+def test_one_state_is_that_of_one_champion(project: Project) -> None:
+    """Two configurations that share `state` would serve one model as the other; nothing is done, and it is said."""
+    project.serve(project.models.weak)
+    project.run("promote", str(project.models.strong))
+    project.configure(models={"champion": "models/b.joblib", "challenger": "models/b-next.joblib"})
+    for words in (("status",), ("check",), ("rollback",), ("promote",), ("prune",)):
+        refused = project.run(*words)
+        assert refused.returncode != 0 and "is the state of " in refused.stdout + refused.stderr, words
+    assert not (project.root / "models/b.joblib").exists()
+
+
+def test_a_champion_that_is_renamed_keeps_its_journal(project: Project) -> None:
+    """The old name is gone then; the whole project may move, too."""
+    project.serve(project.models.weak)
+    project.run("promote", str(project.models.strong))
+    (project.root / CHAMPION).rename(project.root / "models/renamed.joblib")
+    project.configure(models={"champion": "models/renamed.joblib"})
+    assert project.run("rollback").returncode == 0

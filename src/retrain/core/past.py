@@ -233,8 +233,8 @@ class Past(Struct, frozen=True):
         under_way = self.swap.version if self.swap is not None else None
         if served is None or served in (self.served, under_way, *self.champions):
             return None
-        why = f"this journal never saw champion {short(served)} put in service: it is new, an old copy, or the link was"
-        return Unknown("lost", f"{why} moved by hand", REPAIR)
+        why = f"there was no journal that put champion {short(served)} in service: this one is new, an old copy, or the"
+        return Unknown("lost", f"{why} link was moved by hand", REPAIR)
 
     def outlived(self, keep: int) -> set[str]:
         """The versions of this journal that may be removed.

@@ -60,6 +60,20 @@ class Journal:
         """Close the file; the journal cannot be used after that."""
         self._db.close()
 
+    def owner(self) -> str | None:
+        """The champion that this is the journal of, as `own` was given it; None where that is not recorded."""
+        if not self._db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'owner'").fetchone()[0]:
+            return None
+        row = self._db.execute("SELECT champion FROM owner").fetchone()
+        return str(row[0]) if row is not None else None
+
+    def own(self, champion: str) -> None:
+        """Record whose journal this is."""
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("CREATE TABLE IF NOT EXISTS owner (one INTEGER PRIMARY KEY, champion TEXT NOT NULL)")
+            self._db.execute("INSERT OR REPLACE INTO owner VALUES (1, ?)", (champion,))
+
     def past(self) -> Past:
         """What the history means for the decisions."""
         # One statement, for others may append meanwhile.

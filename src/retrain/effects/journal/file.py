@@ -31,11 +31,17 @@ class DamagedError(RetrainError):
 
 @contextmanager
 def open_journal(
-    state: Path, *, writable: bool = True, name: str = NAME, scrub: Callable[[str], str] = str
+    state: Path,
+    *,
+    writable: bool = True,
+    name: str = NAME,
+    scrub: Callable[[str], str] = str,
+    champion: Path | None = None,
 ) -> Iterator[Journal]:
     """The journal in this state directory; made if it is missing. Not writable: an absent one is empty.
 
-    `scrub` takes secrets out of everything that is recorded.
+    `scrub` takes secrets out of everything that is recorded. Where `champion` is given the journal must be that of
+    this champion, and a new one becomes so.
     Raises DamagedError for a damaged one, also where that is found only within the block, and another RetrainError
     where it cannot be used. The file is never changed then: a disk that failed once looks like damage to SQLite, and
     the next command finds nothing wrong.
@@ -49,9 +55,24 @@ def open_journal(
         raise _unusable(path, error) from error
     with closing(journal):
         try:
+            if champion is not None:
+                _refuse_foreign(journal, path, champion, writable=writable)
             yield journal
         except sqlite3.Error as error:
             raise _unusable(path, error) from error
+
+
+def _refuse_foreign(journal: Journal, path: Path, champion: Path, *, writable: bool) -> None:
+    """Raise RetrainError where the journal is that of another champion, which is still there."""
+    # Relative, so that a project that moves keeps its journal.
+    own = os.path.relpath(champion, path.parent)
+    known = journal.owner()
+    if known is not None and known != own and os.path.lexists(path.parent / known):
+        other = os.path.normpath(path.parent / known)
+        why = f"{path.parent}: is the state of {other}, and this configuration serves {champion}"
+        raise RetrainError(why, "name another directory in `state`")
+    if writable and known != own:
+        journal.own(own)
 
 
 def files_of(path: Path) -> list[Path]:
