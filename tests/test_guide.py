@@ -188,7 +188,11 @@ def test_the_guide_explains_every_reason_of_a_check() -> None:
 def test_the_guide_names_every_series_of_the_exporter() -> None:
     """With the name that a query needs."""
     everything = Measures(
-        Quality(1.0, 4, 0.5, Counts(1, 1, 1)), Drift(1.0, 4, {"a": Shift(0.1, 0.05)}), ("a problem",), {"future": 1}
+        Quality(1.0, 4, 0.5, Counts(1, 1, 1), (0.6, 0.4)),
+        Drift(1.0, 4, {"a": Shift(0.1, 0.05)}, weighted=0.1),
+        0.5,
+        ("a problem",),
+        {"future": 1},
     )
     text = section(GUIDE["monitoring"], "retrain monitor: an exporter for a log of predictions")
     assert set(re.findall(r"`(model_\w+)`", text)) == {family.name for family in families(everything)}

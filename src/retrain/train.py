@@ -80,6 +80,7 @@ def environment_of(context: Context, run_id: str, reason: str) -> dict[str, str]
         "RETRAIN_REASON": shell_text(reason),
         "RETRAIN_CHALLENGER": str(challenger),
         "RETRAIN_REFERENCE": str(registry.reference_beside(challenger)),
+        "RETRAIN_WEIGHTS": str(registry.weights_beside(challenger)),
     }
     holdout, rows = context.config.promotion.holdout, registry.training_beside(challenger)
     if holdout is HoldoutKind.FRESH:

@@ -142,6 +142,20 @@ def test_the_reference_is_kept_with_its_version(models: Models) -> None:
     assert registry.kept(models) == sorted([first, second])
 
 
+def test_the_weights_are_kept_with_their_version(models: Models) -> None:
+    """Like the reference: beside the version, and gone before the next training, which may leave none."""
+    beside = registry.weights_beside(models.challenger)
+    beside.write_text("feature,weight\nage,1\n")
+    version = kept(models, b"one")
+    assert (versions(models) / f"{version}.weights.csv").read_text() == beside.read_text()
+    registry.prepare(models)
+    assert not beside.exists()
+    for path in versions(models).iterdir():
+        os.utime(path, (0, 0))  # not in use
+    registry.forget(models, {version})
+    assert names(versions(models)) == []
+
+
 def test_a_leftover_of_a_crash_is_no_obstacle(models: Models, tmp_path: Path) -> None:
     """In a container the process id is the same every time, and the leftover may be read-only or anything."""
     precious = tmp_path / "precious"

@@ -174,7 +174,7 @@ def test_old_windows_are_let_go_in_whatever_order_they_come(tmp_path: Path) -> N
         follower = Log(config(tmp_path, log=path).monitor)
         follower.refresh(NOW)
         kept = follower.windows.kept.values()
-        assert len(kept) == 2
+        assert len(kept) == 32
         assert sum(len(window.features["x"]) for window in kept if window.features is not None) == 2
 
 

@@ -234,6 +234,7 @@ def test_training_gets_its_environment_and_a_clean_make(project: Project) -> Non
     assert "RETRAIN_REASON=F1 0.780 is below 0.850\n" in seen
     assert f"RETRAIN_CHALLENGER={project.root / CHALLENGER}\n" in seen
     assert f"RETRAIN_REFERENCE={project.root}/models/challenger.reference.parquet\n" in seen
+    assert f"RETRAIN_WEIGHTS={project.root}/models/challenger.weights.csv\n" in seen
     assert "EXTRA=1\n" in seen
     assert "hunter2" not in seen
     assert "MAKELEVEL=1\n" in seen

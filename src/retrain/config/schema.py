@@ -191,6 +191,7 @@ class Monitor(Struct, frozen=True):
     prediction: str = "prediction"
     label: str = "label"
     timestamp: str = "timestamp"
+    score: str | None = None
     features: tuple[str, ...] | None = None
     window: timedelta = timedelta(hours=24)
     bins: Positive = Positive(10)
@@ -246,6 +247,7 @@ def conflicts(config: Config) -> Iterator[Problem]:
     yield from _unmonitored(config.triggers, config.monitoring)
     if config.monitoring is not None and config.monitoring.type is MonitorType.PROMETHEUS:
         yield from _not_http(("monitoring", "url"), config.monitoring.url)
+    yield from _estimated(config.monitoring)
     yield from _not_http(("notifications", "heartbeat"), config.notifications.heartbeat)
     spans: dict[Keys, timedelta | None] = {
         ("monitoring", "timeout"): config.monitoring.timeout if config.monitoring is not None else None,
@@ -287,6 +289,13 @@ def conflicts(config: Config) -> Iterator[Problem]:
     for keys, path in tables.items():
         if isinstance(path, Path) and path.suffix not in (".csv", ".parquet"):
             yield Problem(keys, "must end in .csv or .parquet")
+
+
+def _estimated(monitoring: Monitoring | None) -> Iterator[Problem]:
+    """An F1 that is an estimate: it may warn, but train nothing."""
+    if monitoring is not None and "model_estimated_f1" in (monitoring.f1 or ""):
+        why = "asks for an estimate without labels, which does not see that the inputs mean something else now"
+        yield Problem(("monitoring", "f1"), why, "ask for model_f1_score, and let other alerts watch the estimate")
 
 
 def _formats(models: Models) -> Iterator[Problem]:

@@ -13,12 +13,16 @@ Confusion = Counter[tuple[Label, Label]]
 
 
 class Quality(Struct, frozen=True):
-    """F1 of a window that ended at `end` (epoch seconds); `counts` are those of a binary F1."""
+    """F1 of a window that ended at `end` (epoch seconds); `counts` are those of a binary F1.
+
+    `usual` is the F1 at the usual share of positives, and that share, where they are known.
+    """
 
     end: float
     samples: int
     f1: float | None
     counts: Counts | None
+    usual: tuple[float, float] | None = None
 
 
 def quality(confusion: Confusion, average: Average, positive: Label, end: float) -> Quality:

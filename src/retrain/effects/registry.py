@@ -18,13 +18,13 @@ from retrain.core.text import short
 from retrain.effects.files import Stamp, make_directory, opened, stamp, sync_directory
 from retrain.errors import RetrainError, file_errors
 
-_JOBLIB, _SKOPS, _REFERENCE, _ROWS, _HOLDOUT = (
+_JOBLIB, _SKOPS, _REFERENCE, _WEIGHTS, _ROWS, _HOLDOUT = (
     *("joblib", "skops"),
-    *("reference.parquet", "rows.parquet", "holdout.parquet"),
+    *("reference.parquet", "weights.csv", "rows.parquet", "holdout.parquet"),
 )
-"""What is kept of a version: the model (in one format or the other), a sample of its training rows, the hashes of all
-of them, and the rows that it is judged on."""
-_VERSION_FILE = r"([0-9a-f]{64})\.(joblib|skops|reference\.parquet|rows\.parquet|holdout\.parquet)"
+"""What is kept of a version: the model (in one format or the other), a sample of its training rows, the importance of
+its features, the hashes of all training rows, and the rows that it is judged on."""
+_VERSION_FILE = r"([0-9a-f]{64})\.(joblib|skops|reference\.parquet|weights\.csv|rows\.parquet|holdout\.parquet)"
 _INCOMING = ".incoming-"
 _CHUNK = 1 << 20
 _MOMENT = 1.0
@@ -141,9 +141,9 @@ def check_format(models: Models, artifact: Path) -> None:
 
 
 def admit(models: Models, artifact: Path) -> str:
-    """The version of this artifact; its bytes are now kept, and with them the reference and the holdout beside it."""
+    """The version of this artifact; its bytes are now kept, and with them what lies beside it."""
     version = _copy(models, artifact, None, _artifact(models))
-    for kind in (_REFERENCE, _HOLDOUT):
+    for kind in (_REFERENCE, _WEIGHTS, _HOLDOUT):
         if (file := _beside(artifact, kind)).is_file():
             _copy(models, file, version, kind)
     return version
@@ -223,7 +223,7 @@ def forget(models: Models, versions: set[str]) -> None:
 
 
 def prepare(models: Models) -> None:
-    """Make the directory of the challenger, and remove the sample that an earlier training left there.
+    """Make the directory of the challenger, and remove the sample and the weights that an earlier training left.
 
     Raises RetrainError where the challenger is a link to what is served or kept: whoever may write to any file, as
     root may, would change the champion unjudged.
@@ -236,6 +236,7 @@ def prepare(models: Models) -> None:
         make_directory(challenger.parent)
         _part_from_versions(models, challenger)
         reference_beside(challenger).unlink(missing_ok=True)
+        weights_beside(challenger).unlink(missing_ok=True)
 
 
 def _part_from_versions(models: Models, challenger: Path) -> None:
@@ -252,6 +253,11 @@ def _part_from_versions(models: Models, challenger: Path) -> None:
 def reference_beside(artifact: Path) -> Path:
     """Where training may leave a sample of its rows: beside the artifact."""
     return _beside(artifact, _REFERENCE)
+
+
+def weights_beside(artifact: Path) -> Path:
+    """Where training may leave the importance of its features, as feature,weight: beside the artifact."""
+    return _beside(artifact, _WEIGHTS)
 
 
 def holdout_beside(artifact: Path) -> Path:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from retrain.config.schema import Monitor
+from retrain.core.records import Label
 from retrain.effects.files import Stamp, opened, stamp
 from retrain.errors import RetrainError
 from retrain.exporter.windows import Windows
@@ -26,11 +27,11 @@ _HEAD = 64 * 1024
 class Log:
     """A log and its windows as of the last time that it could be read."""
 
-    def __init__(self, settings: Monitor) -> None:
-        self._settings = settings
+    def __init__(self, settings: Monitor, positive: Label = 1) -> None:
+        self._settings, self._positive = settings, positive
         self._seen: Stamp | None = None
         self._position = Position()
-        self.windows = Windows(settings)
+        self.windows = Windows(settings, positive)
 
     def refresh(self, now: float) -> None:
         """Take in what has changed since the last time.
@@ -58,7 +59,7 @@ class Log:
         if self._settings.log.suffix == ".csv":
             self._seen = self._follow(file, seen, now)
             return
-        windows = Windows(self._settings)
+        windows = Windows(self._settings, self._positive)
         for piece in newest_first(file, self._settings.timestamp, windows.since):
             windows.add(piece.rows, now)
         self.windows, self._seen = windows, seen
@@ -80,7 +81,7 @@ class Log:
                 return None  # until the new log has a line, the old one may get more
             self._add(self.windows, file, Position(columns=self._position.columns), now)
             return seen
-        windows, position = Windows(self._settings), Position()
+        windows, position = Windows(self._settings, self._positive), Position()
         for path in rotated:
             if path.stat().st_mtime >= self.windows.since():
                 with _opened(path) as before:

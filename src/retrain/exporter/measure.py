@@ -6,16 +6,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from retrain.config.schema import Config, Monitor
 from retrain.core.quality import Confusion, Quality, quality
 from retrain.core.records import Label
+from retrain.core.rules import Average
 from retrain.core.text import iso
 from retrain.effects.files import stamp
 from retrain.errors import RetrainError
+from retrain.exporter.estimate import estimated_f1, f1_at_usual_share, weighted
 from retrain.exporter.log import Log
 from retrain.exporter.psi import Shift, shift
 from retrain.tables import FileError
@@ -39,13 +43,15 @@ _SKIPPED = {
 class Drift(Struct, frozen=True):
     """The shift of each feature in a window of `rows` rows that ended at `end` (epoch seconds).
 
-    `feature` is the one that drifted most, "" where chance explains all of them.
+    `feature` is the one that drifted most, "" where chance explains all of them; `weighted` is the index over all
+    features by their importance, where training left that.
     """
 
     end: float
     rows: int
     shifts: Mapping[str, Shift]
     feature: str = ""
+    weighted: float | None = None
 
     @property
     def psi(self) -> Mapping[str, float]:
@@ -58,6 +64,7 @@ class Measures(Struct, frozen=True):
 
     quality: Quality | None = None
     drift: Drift | None = None
+    estimate: float | None = None
     problems: tuple[str, ...] = ()
     skipped: Mapping[str, int] = field(default_factory=dict)
 
@@ -67,7 +74,7 @@ class Gauge:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._log = Log(config.monitor)
+        self._log = Log(config.monitor, label_of_text(config.promotion.positive))
         self._lock = threading.Lock()
         self._known: tuple[object, tuple[Mapping[str, Shift], list[str]]] | None = None
         self._feature = ""
@@ -78,8 +85,9 @@ class Gauge:
             problems = self._refreshed(now)
             quality = _guarded("F1", self._quality, now, problems)
             drift = _guarded("drift", self._drift, now, problems)
+            estimate = _guarded("estimated F1", self._estimate, now, problems)
             skipped = {kind: rows for kind, rows in self._log.windows.skipped.items() if rows}
-            return Measures(quality, drift, tuple(problems), skipped)
+            return Measures(quality, drift, estimate, tuple(problems), skipped)
 
     def _refreshed(self, now: float) -> list[str]:
         """The problems of the log, which is read as far as it has changed."""
@@ -91,8 +99,8 @@ class Gauge:
         windows = self._log.windows
         problems += [_SKIPPED[kind].format(settings) for kind, rows in windows.skipped.items() if rows]
         if windows.columns:
-            wanted = (settings.label, settings.prediction, *(settings.features or ()))
-            problems += [f"the log has no column {name!r}" for name in wanted if name not in windows.columns]
+            wanted = (settings.label, settings.prediction, settings.score, *(settings.features or ()))
+            problems += [f"the log has no column {name!r}" for name in wanted if name and name not in windows.columns]
         return problems
 
     def _quality(self, now: float, problems: list[str]) -> Quality | None:
@@ -113,7 +121,30 @@ class Gauge:
         if found.f1 is None:
             nothing = f"nothing is labelled or predicted {rules.positive!r} (promotion.positive)"
             problems.append(f"no F1: in the window that ended at {_iso(end)} {nothing}")
-        return found
+        if found.counts is None:
+            return found
+        earlier = (windows.kept[each].confusion for each in sorted(windows.kept) if each < index)
+        before = [quality(each, rules.average, label_of_text(rules.positive), end) for each in earlier if each]
+        pairs = [(each.counts, each.samples) for each in before if each.counts is not None]
+        return replace(found, usual=f1_at_usual_share(found.counts, found.samples, pairs))
+
+    def _estimate(self, now: float, problems: list[str]) -> float | None:
+        """F1 of the newest window by its scores, corrected by the labelled windows before it."""
+        windows, settings = self._log.windows, self._config.monitor
+        index = windows.newest(now) if settings.score in windows.columns else None
+        if index is None:
+            return None
+        window, average = windows.kept[index], self._config.promotion.average
+        scored = 0 if window.scores is None else int(window.scores[..., 0].sum())
+        if average is not Average.BINARY:
+            problems.append(f"no estimated F1: it is for promotion.average binary, which is {average} here")
+        elif window.scores is None or scored < window.rows:
+            lack = f"{window.rows - scored} of {window.rows} rows have no {settings.score} from 0 to 1"
+            problems.append(f"no estimated F1: in the window that ended at {_iso(windows.end(index))} {lack}")
+        else:
+            earlier = [each.scores for at, each in windows.kept.items() if at < index and each.scores is not None]
+            return estimated_f1(window.scores, sum(earlier, np.zeros_like(window.scores)))
+        return None
 
     def _drift(self, now: float, problems: list[str]) -> Drift | None:
         windows, settings = self._log.windows, self._config.monitor
@@ -137,7 +168,16 @@ class Gauge:
         except (OSError, RetrainError) as error:
             problems.append(str(error))
         self._feature = self._drifted(found)
-        return Drift(end, window.rows, found, self._feature)
+        return Drift(end, window.rows, found, self._feature, self._weighted(found, problems))
+
+    def _weighted(self, found: Mapping[str, Shift], problems: list[str]) -> float | None:
+        """The drift by the champion's weights; None where training left none."""
+        path = self._config.models.champion.resolve().with_suffix(".weights.csv")
+        try:
+            return weighted(found, path, problems) if found and path.is_file() else None
+        except RetrainError as error:
+            problems.append(str(error))
+            return None
 
     def _drifted(self, found: Mapping[str, Shift]) -> str:
         """The feature that is served as drift, "" for none: the worst of those that are above their floors.

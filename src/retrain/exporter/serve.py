@@ -122,6 +122,13 @@ def _single(measures: Measures) -> dict[str, tuple[str, float]]:
     if quality := measures.quality:
         if quality.f1 is not None:
             found["model_f1_score"] = "F1 of the newest labelled window", quality.f1
+        if quality.usual is not None:
+            at_usual, share = quality.usual
+            found["model_f1_at_usual_share"] = (
+                "F1 of that window as it would be at the usual share of positives",
+                at_usual,
+            )
+            found["model_usual_share"] = "Median share of positives of the labelled windows before", share
         if counts := quality.counts:
             found["model_true_positives"] = "True positives of the newest labelled window", counts.tp
             found["model_false_positives"] = "False positives of the newest labelled window", counts.fp
@@ -130,8 +137,12 @@ def _single(measures: Measures) -> dict[str, tuple[str, float]]:
         found["model_labelled_samples"] = "Labelled rows of the newest labelled window", quality.samples
         found["model_labelled_window_end_timestamp_seconds"] = "End of the newest labelled window", quality.end
     if drift := measures.drift:
+        if drift.weighted is not None:
+            found["model_weighted_drift_psi"] = "PSI over all features, weighted by their importance", drift.weighted
         found["model_predictions"] = "Rows of the newest window", drift.rows
         found["model_window_end_timestamp_seconds"] = "End of the newest window", drift.end
+    if measures.estimate is not None:
+        found["model_estimated_f1"] = "F1 of the newest window by its scores alone, without labels", measures.estimate
     return found
 
 

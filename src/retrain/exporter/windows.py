@@ -15,9 +15,12 @@ from retrain.config.schema import Monitor
 from retrain.core.quality import Confusion
 from retrain.core.records import Label
 from retrain.errors import RetrainError
+from retrain.exporter.estimate import Scores, binned
 from retrain.tables.values import distinct, label_of_text, seconds
 
 _MOST_WINDOWS = 1000
+_LABELLED = 32
+"""How many labelled windows show what is usual."""
 
 
 class Window(Struct):
@@ -29,19 +32,19 @@ class Window(Struct):
     rows: int = 0
     confusion: Confusion = field(default_factory=Counter)
     features: dict[str, Any] | None = None
+    scores: Scores | None = None
 
 
 class Windows:
     """The windows that may still be served.
 
-    Kept are: features of the newest complete window and of those not complete yet; counts back to the
-    second newest complete window with labels (the newest may yet get rows without one, which takes it out
-    of service; the second newest can never lose its turn), and of no more than 1,000 windows. Rows more than one
+    Kept are: features of the newest complete window and of those not complete yet; counts and scores of the 32 newest
+    complete windows with labels, which show what is usual, and of no more than 1,000 windows. Rows more than one
     window ahead of the clock are left in the log until their time has come.
     """
 
-    def __init__(self, settings: Monitor) -> None:
-        self._settings = settings
+    def __init__(self, settings: Monitor, positive: Label = 1) -> None:
+        self._settings, self._positive = settings, positive
         self._length = settings.window.total_seconds()
         self.kept: dict[int, Window] = {}
         self._floor = -math.inf
@@ -102,7 +105,8 @@ class Windows:
         for index in complete[:-1]:
             self.kept[index].features = None
         labelled = [index for index in complete if self.kept[index].confusion]
-        self._floor = max([self._floor, *labelled[-2:-1], *complete[-_MOST_WINDOWS : 1 - _MOST_WINDOWS]])
+        oldest = [*labelled[-_LABELLED : 1 - _LABELLED], *complete[-_MOST_WINDOWS : 1 - _MOST_WINDOWS]]
+        self._floor = max([self._floor, *oldest])
         for index in [index for index in complete if index < self._floor]:
             del self.kept[index]
         self.lossy = {index for index in self.lossy if index >= self._floor}
@@ -139,19 +143,42 @@ class Windows:
     def _count(self, table: Any, index: NDArray[np.float64], wanted: NDArray[np.bool_]) -> None:
         for window, rows in zip(*np.unique(index[wanted], return_counts=True), strict=True):
             self.kept.setdefault(int(window), Window()).rows += int(rows)
-        names = [self._settings.label, self._settings.prediction]
-        if not set(names) <= set(self.columns):
+        settings = self._settings
+        if settings.prediction not in self.columns:
             return
-        (truths, labels), (guesses, predictions) = (_called(table.column(name).to_pandas()) for name in names)
+        guesses, predictions = _called(table.column(settings.prediction).to_pandas())
+        truths, labels = np.full(len(guesses), -1), list[Label]()
+        if settings.label in self.columns:
+            truths, labels = _called(table.column(settings.label).to_pandas())
+        if settings.score in self.columns:
+            score = pd.to_numeric(table.column(settings.score).to_pandas(), errors="coerce").to_numpy(np.float64)
+            positive = np.array([*(float(label == self._positive) for label in labels), math.nan])
+            predicted = np.array([*(label == self._positive for label in predictions), False])
+            self._keep_scores(index, wanted, score, predicted[guesses], positive[truths])
         labelled = wanted & (truths >= 0)
         cells = np.stack([index[labelled], truths[labelled], guesses[labelled]])
         for (window, truth, guess), rows in zip(*_distinct(cells), strict=True):
             self.kept[int(window)].confusion[labels[int(truth)], predictions[int(guess)]] += int(rows)
 
+    def _keep_scores(
+        self,
+        index: NDArray[np.float64],
+        wanted: NDArray[np.bool_],
+        score: NDArray[np.float64],
+        predicted: NDArray[np.bool_],
+        label: NDArray[np.float64],
+    ) -> None:
+        fit = wanted & (score >= 0) & (score <= 1)
+        for number in np.unique(index[fit]):
+            window, rows = self.kept[int(number)], fit & (index == number)
+            found = binned(score[rows], predicted[rows], label[rows])
+            window.scores = found if window.scores is None else window.scores + found
+
     def _keep_features(self, table: Any, index: NDArray[np.float64], wanted: NDArray[np.bool_], now: float) -> None:
         newest = self.newest(now)
         recent = wanted if newest is None else wanted & (index >= newest)
-        others = (self._settings.prediction, self._settings.label, self._settings.timestamp)
+        settings = self._settings
+        others = (settings.prediction, settings.label, settings.timestamp, settings.score)
         names = [name for name in self.columns if name not in others]
         if self._settings.features is not None:
             names = [name for name in self._settings.features if name in self.columns]
