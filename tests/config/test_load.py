@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from msgspec.structs import fields
 
 from retrain.config import Config, Secrets, load
+from retrain.config.load import parse_rule
 from retrain.config.schema import CountQueries, Models, Monitor, Monitoring, ObservedAt, Promotion, Training
-from retrain.core.rules import Average, Guarantee, MaxAge, Metric, Side, Triggers
+from retrain.core.rules import Auto, Average, Guarantee, MaxAge, Metric, MinAge, Share, Side, Triggers
 from retrain.errors import ConfigError
 
 SMALLEST = "triggers: {max_model_age: 90d}\n"
@@ -102,6 +103,8 @@ def test_defaults_and_the_smallest_file(home: Path) -> None:
         ("triggers.max_age", "2h", MaxAge(timedelta(hours=2), timedelta(hours=2))),
         ("triggers.max_age", {"f1": "30d"}, MaxAge(f1=timedelta(days=30))),
         ("triggers.max_age", {"f1": "30d", "drift": "1.5h"}, MaxAge(timedelta(days=30), timedelta(minutes=90))),
+        ("triggers.max_drop", 0.05, 0.05),
+        ("triggers.min_age", "0s", MinAge()),
         ("triggers.cooldown", "0s", timedelta()),
         ("triggers.cooldown", "90s", timedelta(seconds=90)),
         ("triggers.settle", "15m", timedelta(minutes=15)),
@@ -372,6 +375,41 @@ def test_a_configuration_in_order_is_read_with_little(home: Path) -> None:
     assert not {"attr", "attrs", "cattrs", "pydantic", "difflib", "shlex"} & set(loaded_modules.split())
 
 
+@pytest.mark.parametrize(
+    ("text", "dispersion", "prevalence"),
+    [
+        ("", Auto.AUTO, None),
+        (", dispersion: auto, prevalence: auto", Auto.AUTO, Auto.AUTO),
+        (", dispersion: 1, prevalence: 0.2", 1.0, 0.2),
+        (", dispersion: 2.5, prevalence: null", 2.5, None),
+    ],
+)
+def test_what_the_evidence_rule_estimates_can_be_set(text: str, dispersion: Any, prevalence: Any) -> None:
+    """A word or a number; the dispersion is at least 1, a share lies between 0 and 1."""
+    rule = parse_rule(f"evidence: {{min_drop: 0.03, false_retrains_per_year: 1{text}}}", Triggers(Share(0.85))).evidence
+    assert rule is not None
+    assert (rule.dispersion, rule.prevalence) == (dispersion, prevalence)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["dispersion: 0.9", "dispersion: null", "dispersion: yes", "prevalence: 0", "prevalence: 1", "prevalence: x"],
+)
+def test_what_it_cannot_be_is_named(text: str) -> None:
+    """With what it can be."""
+    with pytest.raises(ConfigError, match=r"is not (null, )?auto, or a number"):
+        parse_rule(f"evidence: {{min_drop: 0.03, false_retrains_per_year: 1, {text}}}", Triggers(Share(0.85)))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("2h", MinAge(timedelta(hours=2), timedelta(hours=2))), ("{f1: 14d}", MinAge(f1=timedelta(days=14)))],
+)
+def test_one_min_age_is_for_both_signals_or_each_has_its_own(text: str, expected: MinAge) -> None:
+    """Labels come later than features."""
+    assert parse_rule(f"min_age: {text}, max_age: 30d", Triggers(Share(0.85))).min_age == expected
+
+
 # ---------------------------------------------------------------- keys that do not fit together
 
 
@@ -390,6 +428,26 @@ def test_a_configuration_in_order_is_read_with_little(home: Path) -> None:
         (
             "triggers: {drift_threshold: 0.8}\nmonitoring: {url: http://h, f1: x}",
             ["2: monitoring.drift: is required, since triggers.drift_threshold is set (or set that to null)"],
+        ),
+        (
+            "triggers: {max_drop: 0.05}\nmonitoring: {url: http://h}",
+            ["2: monitoring.f1: is required, since triggers.max_drop is set (or set that to null)"],
+        ),
+        (
+            "triggers: {max_drop: 0.05, min_age: 1h}\nmonitoring: {url: http://h, f1: x}",
+            ["1: triggers.min_age: needs the end of the windows of F1 (set monitoring.observed_at.f1)"],
+        ),
+        (
+            "triggers: {max_drop: 0.05, min_age: 24h}\nmonitoring: {url: http://h, f1: x, observed_at: t}",
+            ["1: triggers.min_age: 24h is not shorter than max_age, so no window of F1 would ever count"],
+        ),
+        (
+            "triggers: {drift_threshold: 0.8}\nmonitoring: {url: http://h, drift: x, window_length: 7d}",
+            ["2: monitoring.window_length: needs the end of the windows of drift (set monitoring.observed_at.drift)"],
+        ),
+        (
+            "triggers: {max_drop: 0.05}\nmonitoring: {url: http://h, f1: x, observed_at: t, window_length: 0s}",
+            ["2: monitoring.window_length: is 0; it must be longer, such as 1h"],
         ),
         (
             f"{SMALLEST[:-2]}, min_samples: 1}}\nmonitoring: {{url: http://h}}",

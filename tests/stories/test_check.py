@@ -55,13 +55,30 @@ def test_a_breach_trains_and_says_so_in_one_line(project: Project) -> None:
     assert not (project.root / "models/champion.joblib").exists()
 
 
+def test_trainings_in_vain_are_reported_once_with_their_cause(project: Project) -> None:
+    """Also where all is healthy by then; the loop goes on, and cron hears nothing more of it."""
+    project.serve(project.models.fair)
+    project.configure(triggers={"max_unpromoted": 1, "cooldown": "0s"})
+    project.metrics(f1=0.8)
+    project.run("check")
+    project.run("promote", "--reject", "--reason", "labels are wrong")
+    project.metrics(f1=0.9)
+    assert project.run("check").stdout == (
+        "1 training in a row brought no promotion: 1 rejected by a person (look at data, labels and training);"
+        " healthy: F1 0.900 is not below 0.850; drift 0.100 is not above 0.200\n"
+    )
+    assert project.run("check").stdout == ""
+    project.metrics(f1=0.8)
+    assert project.json("check")["action"] == "train"
+
+
 def test_json_is_the_contracts_object(project: Project) -> None:
     """One object on standard output, with exactly the contract's keys."""
     project.metrics(f1=0.78, drift=0.5)
     said = project.json("check")
     assert set(said) == {"action", "reason", "message", "dry_run", "metrics", "breaches", "run"}
     assert (said["action"], said["reason"], said["dry_run"]) == ("train", "breach", False)
-    assert set(said["metrics"]) == {"f1", "drift", "samples", "observed_at"}
+    assert set(said["metrics"]) == {"f1", "drift", "samples", "f1_at_usual_share", "usual_share", "observed_at"}
     assert said["breaches"] == [
         {"metric": "f1", "value": 0.78, "threshold": 0.85},
         {"metric": "drift", "value": 0.5, "threshold": 0.2},

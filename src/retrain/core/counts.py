@@ -15,6 +15,8 @@ LAG = 14
 """So many windows later a dispersion is used: a drop must not hide itself."""
 DISPERSED = 34
 """From so many windows on the dispersion is used."""
+FAR = 9.0
+"""A window adds so many times the dispersion at most, three standard deviations: a drop that lasts must not hide."""
 USUAL = 8
 """From so many windows on their usual share of positives is known."""
 
@@ -104,7 +106,7 @@ def widened(spread: Spread, hits: float, trials: float) -> Spread:
         return after
     variance = trials * share * (1 - share) * (1 + trials / (spread.windows * spread.trials))
     known, mean = min(spread.known + 1, WINDOWS), spread.means[-1] if spread.means else 0.0
-    mean += ((hits - trials * share) ** 2 / variance - mean) / known
+    mean += (min((hits - trials * share) ** 2 / variance, FAR * max(1.0, mean)) - mean) / known
     return replace(after, known=known, means=(*spread.means, mean)[-LAG - 1 :])
 
 
