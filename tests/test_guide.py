@@ -17,6 +17,7 @@ import yaml
 
 from retrain.cli import retrain
 from retrain.config import load
+from retrain.core.bounds import WORSE_LATER
 from retrain.core.quality import Quality
 from retrain.core.records import Action, Counts, Outcome, Reason
 from retrain.exporter.measure import Drift, Measures
@@ -261,7 +262,7 @@ def test_the_figures_of_the_guide_are_those_of_the_simulations() -> None:
         tables[simulations.PROBATION + pace] = simulations.probation.table(pace, 0.2)
     tables |= {title: table(0.05) for title, (_, table) in simulations.OUTSIDE.items()}
     for title, table in tables.items():
-        shown = rows(section(GUIDE["statistics"], title))
+        shown = rows(section(GUIDE["statistics"] + GUIDE["gates"], title))
         for row, figures in table.items():
             for cell, figure in zip(shown[row], figures.values(), strict=True):
                 printed, _, decimals = cell.replace(",", "").partition(".")
@@ -269,6 +270,14 @@ def test_the_figures_of_the_guide_are_those_of_the_simulations() -> None:
                 rounding = 0.5 * 10 ** (-len(decimals) if decimals else floor(log10(float(printed) or 1)) - 2)
                 error = abs(float(f"{printed}.{decimals}") - figure.value)
                 assert error <= 2 * figure.half + rounding, (title, row, cell, figure)
+
+
+def test_the_guide_says_how_often_a_promotion_was_worse_later() -> None:
+    """The shares that a verdict quotes."""
+    shown = rows(section(GUIDE["statistics"], "Worse later on real streams"))
+    shares = [tuple(int(each) / 100 for each in re.findall(r"(\d+) %", cell)) for (cell,) in list(shown.values())[1:]]
+    assert shares == [share for _, share in WORSE_LATER]
+    assert [float(re.findall(r"[\d.]+", name)[0]) for name in list(shown)[1:]] == [low for low, _ in WORSE_LATER]
 
 
 @pytest.mark.parametrize("target", ["demo", "test", "lint", "simulations", "survive"])

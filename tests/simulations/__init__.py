@@ -6,7 +6,19 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.simulations import delta, drift, grid, groups, probation, promotions, rare, triggers, unopposed
+from tests.simulations import (
+    delta,
+    drift,
+    gates,
+    grid,
+    groups,
+    probation,
+    promotions,
+    rare,
+    triggers,
+    uneven,
+    unopposed,
+)
 from tests.simulations.tables import Table
 
 RATIOS, DELAYS = (
@@ -21,7 +33,11 @@ OUTSIDE: dict[str, tuple[str, Callable[[float], Table]]] = {
     "Equal models, where few rows decide": ("what is compared", rare.table),
     "Equal models, rows that belong together": ("rows", groups.table),
     "The first model, with a floor of 0.85": ("true F1", unopposed.table),
+    "Windows that differ more than chance explains": ("windows of 1,000 rows", uneven.dispersed),
+    "Windows that overlap, and a mix that moves": ("windows of 1,000 rows", uneven.overlapping),
     "Twenty features, daily windows": ("sizes", drift.table),
+    "What each gate is worth": ("the loop", gates.table),
+    "Worse later, by the z of the verdict": ("gain over its standard error", gates.later),
 }
 """What real data do to the rules: title → what the rows are, and the table for an effort."""
 

@@ -29,6 +29,7 @@ from tests.simulations import (
     delta,
     drift,
     figures,
+    gates,
     grid,
     groups,
     probation,
@@ -36,6 +37,8 @@ from tests.simulations import (
     rare,
     tables,
     triggers,
+    uneven,
+    unopposed,
 )
 from tests.simulations.windows import (
     Bools,
@@ -230,6 +233,48 @@ def test_rows_that_belong_together_promote_no_oftener() -> None:
         assert tables.interval(grouped, draws, Z)[0] <= groups.LEVEL
 
 
+def test_a_first_model_reaches_the_floor_with_its_lower_bound() -> None:
+    """One at the floor is promoted 5 times in 100 at most, and hardly any that is below it."""
+    for name, figures_of in unopposed.table(0.2).items():
+        promoted = figures_of[unopposed.PROGRAM]
+        if float(name[:4]) <= unopposed.FLOOR:
+            assert tables.interval(round(promoted.value * 800), 800, Z)[0] <= 0.05
+
+
+@pytest.mark.parametrize("world", list(uneven.WORLDS))
+def test_windows_that_differ_more_than_chance_train_no_oftener(world: str) -> None:
+    """With the dispersion about as often as tolerated at the threshold; without it many times as often."""
+    found = [
+        uneven.a_year(uneven.controller(dispersion=each), uneven.WORLDS[world](np.random.default_rng(3), 0.85), 12)
+        for each in uneven.RULES.values()
+    ]
+    plain, program = (round(12 * each.value) for each in found)
+    assert program / 12 - Z * sqrt(program + 1) / 12 < 1.4
+    assert world == next(iter(uneven.WORLDS)) or plain - Z * sqrt(plain) > 12
+
+
+def test_windows_that_overlap_and_a_mix_that_moves_train_no_oftener() -> None:
+    """With the key that says what the windows are."""
+    for row in uneven.overlapping(0.3).values():
+        as_it_is, corrected = row.values()
+        assert as_it_is.value - Z / 1.96 * as_it_is.half > 2
+        assert corrected.value - Z / 1.96 * corrected.half < 1.1
+
+
+def test_a_gate_on_fresh_rows_follows_a_moving_world_and_holds_off_broken_models() -> None:
+    """It gains most of what no gate gains, also where trainings break, and loses nothing where nothing changes.
+
+    A file from before the change promotes none.
+    """
+    table = gates.table(0.3)
+    moving, broken, *_, still = zip(*(row.values() for row in table.values()), strict=True)
+    no_gate, file, fresh = (list(table).index(name) for name in gates.COMPARED)
+    assert fresh in {at for at, _ in enumerate(moving) if moving[at].value > 0.9 * moving[no_gate].value}
+    assert broken[fresh].value > broken[no_gate].value + 0.1
+    assert moving[file].value < 0.05
+    assert still[fresh].value + Z / 1.96 * still[fresh].half > -0.001
+
+
 def test_the_simulated_drift_is_that_of_the_exporter() -> None:
     """The same rows have the same index, and the floor is that of every feature with so many rows."""
     simulated = drift.indices(np.random.default_rng(1), 200, 300, 5, moved=0.3)
@@ -263,8 +308,9 @@ def test_figures_are_seeded_and_complete() -> None:
         lines = tables.markdown(section.rows, section.table).splitlines()
         assert len({line.count("|") for line in lines}) == 1
         assert len(lines) == 2 + len(section.table)
+    guide = documents.GUIDE["statistics"] + documents.GUIDE["gates"]
     for title, simulated in sections.items():
-        (corner, columns), *others = documents.rows(documents.section(documents.GUIDE["statistics"], title)).items()
+        (corner, columns), *others = documents.rows(documents.section(guide, title)).items()
         assert (corner, columns) == (simulated.rows, list(next(iter(simulated.table.values()))))
         assert [row for row, _ in others] == list(simulated.table)
 

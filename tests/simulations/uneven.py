@@ -1,0 +1,165 @@
+"""False trainings where windows are not what the textbook takes them for: uneven, overlapping, of another mix.
+
+Daily windows of 1,000 rows, read by the real path (assess, decide, remember) for years; a training ends at once and
+leaves the model as it is. The evidence rule looks for a drop of F1 from 0.85 to 0.82 and tolerates one false training
+a year.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from copy import copy
+from datetime import timedelta
+from itertools import count, islice, repeat
+from math import pi, sin, sqrt
+from typing import Any
+
+import numpy as np
+
+from retrain.core.evidence import YEAR
+from retrain.core.records import Action, Counts
+from retrain.core.rules import Auto, EvidenceRule, Factor, Part, Positive, Rate, Share, Triggers
+from tests.core.test_decide import Story
+from tests.simulations.tables import Figure, Table
+from tests.simulations.windows import POSITIVES, drawn, jaccard, share_of_trials
+
+DAY = timedelta(days=1)
+DAYS_A_YEAR = YEAR / 86400
+THRESHOLD, HEALTHY, DROPPED, ROWS = 0.85, 0.86, 0.82, 1000
+YEARS, DROPS, KNOWN = 40, 200, 200
+"""Years at the threshold, drops, and the windows after which it is forgotten how the journal began."""
+FALSE, DELAY = "false trainings a year", "days until it trains after a drop to 0.82"
+USERS, RHO = 50, 0.5
+AS_IT_IS, CORRECTED = "as it is", "with the key"
+
+Generator = np.random.Generator
+World = Callable[[Generator, float], Iterator[Counts]]
+"""Daily windows of a model with this mean F1."""
+
+
+def counted(tp: int, trials: int) -> Counts:
+    """As many false alarms as missed positives, but for one."""
+    return Counts(float(tp), float((trials - tp) // 2), float(trials - tp - (trials - tp) // 2))
+
+
+def _of_days(rng: Generator, f1s: Iterable[float], rows: int = ROWS) -> Iterator[Counts]:
+    for f1 in f1s:
+        tp, trials = drawn(rng, rows, f1, 1)
+        yield counted(int(tp[0]), int(trials[0]))
+
+
+def independent(rng: Generator, f1: float, rows: int = ROWS) -> Iterator[Counts]:
+    """Rows that err independently: the textbook."""
+    yield from _of_days(rng, repeat(f1), rows)
+
+
+def uneven_days(rng: Generator, f1: float) -> Iterator[Counts]:
+    """Each day has an F1 of its own."""
+    yield from _of_days(rng, (float(f1 + rng.normal(0, 0.02)) for _ in count()))
+
+
+def season(rng: Generator, f1: float) -> Iterator[Counts]:
+    """F1 follows the days of the week."""
+    yield from _of_days(rng, (f1 + 0.03 * sin(2 * pi * day / 7) for day in count()))
+
+
+def users(rng: Generator, f1: float) -> Iterator[Counts]:
+    """The rows are those of 50 users, about 20 each, and users differ: beta-binomial with correlation 0.5."""
+    alike = 1 / RHO - 1
+    while True:
+        trials = rng.binomial(ROWS // USERS, share_of_trials(f1), USERS)
+        hits = rng.binomial(trials, rng.beta(jaccard(f1) * alike, (1 - jaccard(f1)) * alike, USERS))
+        yield counted(int(hits.sum()), int(trials.sum()))
+
+
+WORLDS: dict[str, World] = {
+    "rows that err independently": independent,
+    "each day its own F1, sd 0.02": uneven_days,
+    "F1 with a weekly season, ±0.03": season,
+    "50 users a day with 20 rows, correlation 0.5": users,
+}
+RULES = {"`dispersion: 1`": Factor(1.0), "`dispersion: auto`": Auto.AUTO}
+
+
+def controller(**fields: Any) -> Story:
+    """A controller with the evidence rule, and these fields of it; nothing holds a training back."""
+    rule = Triggers(Share(THRESHOLD), evidence=EvidenceRule(Share(0.03), Rate(1.0), **fields))
+    none = timedelta()
+    return Story(rule, settle=none, cooldown=none, challenger_ttl=none, max_unpromoted=Positive(10**6))
+
+
+def trains(story: Story, counts: Counts, **fields: Any) -> bool:
+    """Whether the controller trains on this window, a day later."""
+    f1 = 2 * counts.tp / (2 * counts.tp + counts.fp + counts.fn)
+    return story.check(story.later(DAY).see(f1, counts=counts, **fields)).action is Action.TRAIN
+
+
+def a_year(story: Story, windows: Iterator[Counts], years: int, **fields: Any) -> Figure:
+    """Trainings a year on these windows."""
+    for counts in islice(windows, KNOWN):
+        trains(story, counts, **fields)
+    met = sum(trains(story, counts, **fields) for counts in islice(windows, round(years * DAYS_A_YEAR)))
+    return Figure(met / years, 1.96 * sqrt(met + 1) / years)
+
+
+def delay(story: Story, world: World, rng: Generator, drops: int) -> Figure:
+    """Days from a drop to the training, from a journal that knows a healthy model; mean over so many drops."""
+    for counts in islice(world(rng, HEALTHY), KNOWN):
+        trains(story, counts)
+    waited = []
+    for _ in range(drops):
+        after = copy(story)
+        waited.append(next(day for day, counts in enumerate(world(rng, DROPPED), 1) if trains(after, counts)))
+    return Figure(float(np.mean(waited)), float(1.96 * np.std(waited) / sqrt(drops)) or 0.1)
+
+
+def dispersed(effort: float = 1.0) -> Table:
+    """False trainings at the threshold and the delay after a drop, by how windows differ."""
+    years, drops = max(2, round(YEARS * effort)), max(10, round(DROPS * effort))
+    figures: Table = {name: {} for name in WORLDS}
+    for name, world in WORLDS.items():
+        for shown, dispersion in RULES.items():
+            windows = world(np.random.default_rng(1), THRESHOLD)
+            figures[name][f"{shown}: {FALSE}"] = a_year(controller(dispersion=dispersion), windows, years)
+        for shown, dispersion in RULES.items():
+            waited = delay(controller(dispersion=dispersion), world, np.random.default_rng(2), drops)
+            figures[name][f"{shown}: {DELAY}"] = waited
+    return figures
+
+
+def trailing(rng: Generator) -> Iterator[Counts]:
+    """Every day the sum of the last seven, of 1,000 rows."""
+    days = independent(rng, THRESHOLD, ROWS // 7)
+    week = list(islice(days, 7))
+    while True:
+        yield Counts(*(sum(getattr(day, name) for day in week) for name in ("tp", "fp", "fn")))
+        week = [*week[1:], next(days)]
+
+
+def mixed(rng: Generator, share: float) -> Iterator[Counts]:
+    """A model with the same recall and false alarm rate at any share of positives; at 20 % its F1 is 0.86."""
+    while True:
+        positives = int(rng.binomial(ROWS, share))
+        tp = int(rng.binomial(positives, 0.86))
+        yield Counts(float(tp), float(rng.binomial(ROWS - positives, 0.035)), float(positives - tp))
+
+
+def overlapping(effort: float = 1.0) -> Table:
+    """False trainings a year as it is, and with the key that says what the windows are."""
+    years, one = max(2, round(YEARS * effort)), Factor(1.0)
+
+    def trailed(**fields: Any) -> Figure:
+        return a_year(controller(dispersion=one), trailing(np.random.default_rng(3)), years, **fields)
+
+    def moved(**fields: Any) -> Figure:
+        windows = mixed(np.random.default_rng(4), 0.12)
+        return a_year(controller(dispersion=one, **fields), windows, years, samples=float(ROWS))
+
+    return {
+        "trailing windows of 7 days, read daily (`window_length: 7d`)": {
+            AS_IT_IS: trailed(),
+            CORRECTED: trailed(window_length=7 * DAY),
+        },
+        "20 % positives become 12 %, the model is the same (`prevalence: 0.2`)": {
+            AS_IT_IS: moved(),
+            CORRECTED: moved(prevalence=Part(POSITIVES)),
+        },
+    }
