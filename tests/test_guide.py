@@ -201,7 +201,11 @@ def test_the_guide_names_every_series_of_the_exporter() -> None:
 
 def test_the_guide_names_every_variable_of_a_training(tmp_path: Path) -> None:
     """What a training finds in its environment, no more and no less."""
-    (tmp_path / "config.yaml").write_text("triggers: {max_model_age: 90d}\n")
+    (tmp_path / "config.yaml").write_text(
+        "triggers: {max_model_age: 90d}\npromotion: {holdout: fresh}\nmonitor: {log: log.csv}\n"
+    )
+    logged = "".join(f"{number},{number % 2},{number % 2}\n" for number in range(500))
+    (tmp_path / "log.csv").write_text(f"timestamp,label,prediction\n{logged}")
     (tmp_path / "Makefile").write_text("train-model:\n\tenv > variables\n")
     done = subprocess.run(
         [RETRAIN, "check", "--force", "--reason", "test"], cwd=tmp_path, capture_output=True, text=True, check=False

@@ -1,5 +1,6 @@
 """`retrain promote`: compare challenger and champion on the holdout, and swap only if the challenger is better."""
 
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ from retrain.core.explain import Row
 from retrain.core.fold import as_of
 from retrain.core.judge import RowKey, beside_live, judge, next_comparison, row_keys, seen_by
 from retrain.core.past import PROMOTION, Past, incident_of
-from retrain.core.text import duration, moment, one_line, short
+from retrain.core.text import counted, duration, moment, one_line, short
 from retrain.core.verdicts import Ruling, Tally, VerdictReason
 from retrain.effects import evaluation, files, lock, registry
 from retrain.effects.journal import Journal, open_journal
@@ -93,6 +94,8 @@ def _promote(context: Context, journal: Journal, options: Options, lock_fd: int,
         return _reject(context, journal, options.rejected, now)
     # Who had the lock until now may have judged it, or what was settled was its promotion.
     pending = not options.if_pending or _is_pending(context, journal)
+    if pending and (too_few := _await(context, journal, options, now)) is not None:
+        return too_few
     contest = admit(context, journal.past(), options) if pending else None
     if contest is None:
         return _nothing_waits(context, options)
@@ -214,6 +217,41 @@ def holdout_of(context: Context, challenger: str, beside: Path | None = None) ->
         f"{short(challenger)} has no rows to be judged on: no training under promotion.holdout: {holdout} left it",
         "train anew: retrain check --force --reason TEXT",
     )
+
+
+def _await(context: Context, journal: Journal, options: Options, now: datetime) -> Report | None:
+    """The report on a challenger for which too few rows have come after its training; None where it can be judged.
+
+    Once the rows are complete they are kept with it; after `promotion.live.give_up` it is given up.
+    """
+    config, waiting, live = context.config, journal.past().challenger, context.config.promotion.live
+    if config.promotion.holdout is not HoldoutKind.LIVE or options.challenger is not None or waiting is None:
+        return None
+    if registry.holdout_of(config.models, waiting.version).is_file():
+        return None
+    length, name = config.monitor.window, short(waiting.version)
+    earliest = waiting.at + length * live.windows  # a whole window has begun after the training
+    found = evaluation.Arrived(0, 0, complete=False)
+    if now >= earliest or not options.if_pending:  # cron asks often, and a log is read whole
+        with tempfile.TemporaryDirectory(prefix="retrain-") as directory:
+            rows = Path(directory) / "holdout.parquet"
+            found = evaluation.arrived(config, waiting.at, now, rows)
+            if found.complete:
+                registry.keep_holdout(config.models, waiting.version, rows)
+                return None
+    so_far = (
+        f"{counted(found.rows, 'labelled row')} in {counted(found.windows, 'whole window')} came after its training"
+    )
+    so_far += f", {live.min_rows:,} in {live.windows:,} are needed (promotion.live)"
+    data = {"verdict": None, "challenger": {"version": waiting.version}, "rows": found.rows, "windows": found.windows}
+    if now < waiting.at + live.give_up:
+        message = f"no decision for {name}: {so_far}; it waits until {moment(waiting.at + live.give_up)}"
+        code = Exit.DONE if options.if_pending else Exit.INCONCLUSIVE
+        return Report(message, {**data, "message": message}, code, news=not options.if_pending)
+    if not options.dry_run:
+        journal.append(Rejected(waiting.version, f"given up after {duration(live.give_up)}: {so_far}"), now)
+    message = f"gave {name} up after {duration(live.give_up)}, the champion stays: {so_far}"
+    return Report(message, {**data, "message": message}, Exit.INCONCLUSIVE)
 
 
 # ---------------------------------------------------------------- the verdict

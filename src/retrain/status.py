@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+from retrain.config import Config
 from retrain.config.schema import HoldoutKind
 from retrain.context import Context
 from retrain.core import events, evidence
@@ -40,11 +41,12 @@ def status(context: Context, limit: int) -> Report:
     due = decide(past, past, seen, triggers, now, Asked(made_at, probation))
     lost = past.lost(serving.version if serving is not None else None)
     word, why = ("NEEDS A PERSON", lost.message) if lost is not None else _state(past, last, seen, due, serving, holder)
-    used = f"{compared.verdict.look} of {config.promotion.holdout_uses}" if compared is not None else ""
+    is_file = isinstance(config.promotion.holdout, Path)
+    used = f"{compared.verdict.look} of {config.promotion.holdout_uses}" if compared is not None and is_file else ""
     screen: dict[str, str] = {
         **{str(each.signal): _reading(each) for each in seen},
         "champion": _champion(serving, past, now) + _scored(compared, past.served),
-        "challenger": _challenger(past),
+        "challenger": _challenger(past, config),
         "trainings": in_vain.message if in_vain is not None else "",
         "comparisons": f"{used} used on the holdout (promotion.holdout_uses)" if used else "",
         "holdout": _stale(config.promotion.holdout, compared, past),
@@ -208,8 +210,8 @@ def _stale(holdout: Path | HoldoutKind, compared: Judged | None, past: Past) -> 
     return f"{why} ({RENEW})" if why else ""
 
 
-def _challenger(past: Past) -> str:
-    waiting = past.challenger
+def _challenger(past: Past, config: Config) -> str:
+    waiting, holdout = past.challenger, config.promotion.holdout
     if waiting is None:
         return "none waits"
     name = f"{short(waiting.version)} of {moment(waiting.at)}"
@@ -217,13 +219,16 @@ def _challenger(past: Past) -> str:
         return f"{name} was refused: its training rows are not known (train anew)"
     if waiting.refused:
         return f"{name} was refused: a training may have read the holdout (a fresh holdout can judge it)"
+    if waiting.ruling is None and holdout is HoldoutKind.LIVE:
+        return f"{name} waits for labelled rows after its training (retrain promote says how many came)"
     if waiting.ruling is None:
         return f"{name} waits (retrain promote judges it)"
     if waiting.undone:
         return f"{name} won, but the hook after the swap failed (retrain promote tries again)"
     if waiting.ruling is Ruling.PROMOTE:
         return f"{name} won, but was not put in service (retrain promote does it)"
-    return f"{name} was judged: {waiting.ruling} (a fresh holdout can judge it anew)"
+    anew = " (a fresh holdout can judge it anew)" if isinstance(holdout, Path) else ""
+    return f"{name} was judged: {waiting.ruling}{anew}"
 
 
 def _probation(new: Probation, triggers: Triggers, until: datetime) -> str:

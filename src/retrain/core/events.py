@@ -134,7 +134,7 @@ class RolledBack(Struct, frozen=True):
 
 
 class Rejected(Struct, frozen=True):
-    """A person turned the waiting challenger down."""
+    """The waiting challenger was turned down, by a person or since too few rows came to judge it on."""
 
     version: str
     reason: str
