@@ -3,11 +3,12 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from retrain.core.explain import line
 from retrain.core.judge import judge
 from retrain.core.rules import Average, Difference, Gate, Metric
-from retrain.core.verdicts import Cell, Ruling, Slice, Tally
+from retrain.core.verdicts import Cell, Groups, Ruling, Slice, Tally
 
 GOOD = [(1, 1, 1, 500), (0, 0, 0, 500), (1, 0, 1, 80), (0, 1, 0, 80)]
 """A challenger that wins 160 rows and loses none."""
@@ -113,3 +114,17 @@ def test_a_label_that_one_model_brings_into_a_slice_neither_hides_nor_makes_a_lo
     assert judged([*lost, (0, 2, 0, 1)]).ruling is Ruling.REJECT
     assert judged([*won, (0, 0, 2, 1)]).slices[0].difference > 0
     assert judged([*won, (0, 0, 2, 1)]).ruling is Ruling.PROMOTE
+
+
+def test_the_groups_of_a_slice_count_there() -> None:
+    """Ten customers of whom two are worse off forbid nothing, however many rows they have."""
+    rows = Slice("region", "south", cells(worse(25)))
+    customers = Groups(
+        10, 2, tuple((place, place, cell.rows * 25) for place, cell in enumerate(rows.cells)), "customer"
+    )
+    one, other = (
+        judge(Tally(cells(GOOD), "h", slices=(each,)), Gate(), 1).slices[0]
+        for each in (rows, replace(rows, groups=customers))
+    )
+    assert (one.worse, one.tested) == (True, True)
+    assert (other.worse, other.tested) == (False, False)
