@@ -125,6 +125,18 @@ def test_a_monitor_that_starts_reads_the_rotated_files_too(tmp_path: Path, name:
     assert samples(Gauge(config(tmp_path))) == 3
 
 
+def test_a_rotated_file_that_is_being_compressed_counts_once(tmp_path: Path) -> None:
+    """Requirement: the half of a .gz beside its source is no file of the log; one that is broken is named."""
+    before = csv(rows(1, [TP] * 2))
+    (tmp_path / "log.csv").write_text(csv(rows(1, [TP]), header=False))
+    (tmp_path / "log.csv.1").write_text(before)
+    (tmp_path / "log.csv.1.gz").write_bytes(gzip.compress(before.encode())[:-9])
+    (tmp_path / "log.csv.2").mkdir()
+    assert samples(Gauge(config(tmp_path))) == 3
+    (tmp_path / "log.csv.1").unlink()
+    assert any("log.csv.1.gz: " in problem for problem in Gauge(config(tmp_path)).measure(NOW).problems)
+
+
 def test_a_copy_that_is_being_made_counts_once(tmp_path: Path) -> None:
     """Requirement: between the copy and the cut of copytruncate no row counts twice."""
     text = csv(rows(1, [TP] * 4))

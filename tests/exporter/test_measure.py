@@ -283,6 +283,15 @@ def test_a_header_in_the_middle_maps_the_rows_behind_it(tmp_path: Path, columns:
     assert measures.problems == ()
 
 
+def test_a_header_in_the_middle_that_renames_a_column_is_no_f1(tmp_path: Path) -> None:
+    """Requirement: rows under a header without the prediction are not read under the header before."""
+    later = pd.DataFrame(rows(1, [FN] * 10))[["label", "timestamp", "prediction"]].rename(columns={"prediction": "p"})
+    (tmp_path / "log.csv").write_text(csv(rows(1, [TP] * 40)) + later.to_csv(index=False))
+    measures = measure(config(tmp_path))
+    assert measures.quality is None
+    assert said(measures, "the log has no column 'prediction'")
+
+
 @pytest.mark.parametrize("negative", ["None", "NA", "null", "n/a", "nan"])
 def test_a_class_may_be_called_none(tmp_path: Path, negative: str) -> None:
     """Requirement: only the empty field is missing in the columns of labels and predictions."""

@@ -3,6 +3,7 @@
 import gzip
 import math
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,8 +93,7 @@ class Log:
 
     def _add(self, windows: Windows, file: BinaryIO, position: Position, now: float) -> Position:
         """Count the rows behind a position; the position behind them."""
-        settings = self._settings
-        for piece in appended(file, position, {settings.timestamp, settings.prediction}):
+        for piece in appended(file, position, {self._settings.timestamp}):
             windows.add(piece.rows, now, piece.lost)
             position = piece.position
         if windows is self.windows:
@@ -107,7 +107,8 @@ def rotated_from(log: Path, file: BinaryIO) -> list[Path]:
     Without one that begins as the log does, which is a copy that is being made: the log is cut after that.
     """
     name = re.compile(re.escape(log.name) + r"[.-]\d[\dT:_.-]*(\.gz)?")
-    found = [path for path in log.parent.iterdir() if name.fullmatch(path.name)]
+    found = {path for path in log.parent.iterdir() if name.fullmatch(path.name) and path.is_file()}
+    found -= {path for path in found if path.suffix == ".gz" and path.with_suffix("") in found}  # not compressed yet
     return sorted((path for path in found if not _is_copy(path, file)), key=lambda path: path.stat().st_mtime_ns)
 
 
@@ -120,8 +121,11 @@ def _is_copy(path: Path, file: BinaryIO) -> bool:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    with opened(path) as file:
-        yield cast(BinaryIO, gzip.GzipFile(fileobj=file)) if path.suffix == ".gz" else file
+    try:
+        with opened(path) as file:
+            yield cast(BinaryIO, gzip.GzipFile(fileobj=file)) if path.suffix == ".gz" else file
+    except (OSError, EOFError, zlib.error) as error:
+        raise RetrainError(f"{path.name}: {error}") from error
 
 
 def newest_first(file: BinaryIO, timestamp: str, since: Callable[[], float]) -> Iterator[Piece]:

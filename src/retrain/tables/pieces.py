@@ -50,8 +50,8 @@ class Piece(Struct, frozen=True):
 def appended(file: BinaryIO, position: Position, names: Collection[str] = ()) -> Iterator[Piece]:
     """The complete records behind the position. A line whose end is not yet written waits. Raises FileError.
 
-    A line that has all these `names` among its values is a header, wherever it stands: the rows behind it are under
-    it, in whatever order it has the columns.
+    A line that has all these `names` among its values, and a second name of a column, is a header wherever it stands:
+    the rows behind it are under it, in whatever order it has the columns.
     """
     file.seek(position.offset)
     block = b""
@@ -85,9 +85,10 @@ def _pieces(lines: Sequence[bytes], position: Position, names: Collection[str]) 
     marks = [name.encode() for name in names]
     while lines:
         columns, start = position.columns, 0
-        if not columns or _is_header(lines[0], marks, names):
+        if not columns or _is_header(lines[0], marks, names, columns):
             columns, start = _names(lines[0]), 1
-        stop = next((at for at in range(start, len(lines)) if _is_header(lines[at], marks, names)), len(lines))
+        headers = (at for at in range(start, len(lines)) if _is_header(lines[at], marks, names, columns))
+        stop = next(headers, len(lines))
         rows, lost, used = _parse(lines[start:stop], columns, goes_on=stop == len(lines))
         used += start
         if not used:
@@ -97,8 +98,11 @@ def _pieces(lines: Sequence[bytes], position: Position, names: Collection[str]) 
         lines = lines[used:] if used == stop else ()
 
 
-def _is_header(line: bytes, marks: Sequence[bytes], names: Collection[str]) -> bool:
-    return bool(marks) and all(mark in line for mark in marks) and set(names) <= {*(_values(line) or ())}
+def _is_header(line: bytes, marks: Sequence[bytes], names: Collection[str], columns: Collection[str]) -> bool:
+    if not marks or not all(mark in line for mark in marks):
+        return False
+    values = set(_values(line) or ())
+    return values >= set(names) and len(values & set(columns)) > 1
 
 
 def _names(header: bytes) -> tuple[str, ...]:
