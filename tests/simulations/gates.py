@@ -172,7 +172,7 @@ def table(effort: float = 1.0) -> Table:
             "of the gap to hindsight": _closed(moving, [each.f1 for each in outcomes]),
             "the same, 15 % broken": _closed(breaking, [run(each, policy).f1 for each in breaking]),
             "promotions": _mean([float(each.promotions) for each in outcomes]),
-            "of these worse next": _mean([float(each.harmful) for each in outcomes]),
+            "of these worse next": _rare(sum(each.harmful for each in outcomes), count),
             "F1 gained where nothing changes": _mean([run(each, policy).f1 - never(each) for each in still]),
         }
     return figures
@@ -184,6 +184,11 @@ def _closed(found: list[Stream], f1s: list[float]) -> Figure:
     gained, gap = np.array(f1s) - low, np.array([hindsight(each) for each in found]) - low
     share = float(gained.sum() / gap.sum())
     return Figure(share, float(1.96 * np.std(gained - share * gap) / gap.mean() / sqrt(len(found))))
+
+
+def _rare(met: int, of: int) -> Figure:
+    """The mean of a small count over so many streams; none at all says less than one."""
+    return Figure(met / of, 1.96 * sqrt(met + 1) / of)
 
 
 def _mean(values: list[float]) -> Figure:

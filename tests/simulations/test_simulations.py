@@ -194,7 +194,7 @@ def test_the_two_models_of_the_delta_test_are_equally_good(f1: float) -> None:
 def test_the_delta_test_keeps_its_level(rows: int, f1: float) -> None:
     """One comparison promotes an equal challenger no oftener than its level says, but for the Monte Carlo error.
 
-    (With 30 times the draws the largest of the grid are 0.052 at 0.05 and 0.003 at 0.0025: the normal approximation
+    (With 12 times the draws the largest of the grid are 0.051 at 0.05 and 0.0027 at 0.0025: the normal approximation
     is that far off. With few rows on which the models differ it is below.)
     """
     for level, (hits, draws) in delta.errors(rows, f1, 5000).items():
