@@ -51,7 +51,7 @@ def status(context: Context, limit: int) -> Report:
         "comparisons": f"{used} used on the holdout (promotion.holdout_uses)" if used else "",
         "holdout": _stale(config.promotion.holdout, compared, past),
         "evidence": evidence.text(past.evidence, triggers) if triggers.evidence is not None else "",
-        "probation": _probation(new, triggers, until) if new is not None else "",
+        "probation": _probation(new, past, triggers, until) if new is not None else "",
         "last check": _last_check(last, now),
         "next check": _next(past, due, triggers, seen, holder, now) if lost is None else "stops until a repair",
     }
@@ -231,12 +231,13 @@ def _challenger(past: Past, config: Config) -> str:
     return f"{name} was judged: {waiting.ruling}{anew}"
 
 
-def _probation(new: Probation, triggers: Triggers, until: datetime) -> str:
+def _probation(new: Probation, past: Past, triggers: Triggers, until: datetime) -> str:
     """What the new champion must keep up, and how it does."""
     windows = f"{counted(triggers.consecutive, 'window')} in a row with F1 below {new.f1:.3f}"
     beyond = ", if its windows together show it beyond chance" if new.old is not None else ""
     so_far = f"so far {new.count}"
-    if new.old is not None and new.count and not is_worse(new.old, new.new, new.windows):
+    dispersion = evidence.dispersion_of(past.evidence, triggers)
+    if new.old is not None and new.count and not is_worse(new.old, new.new, new.windows, dispersion):
         so_far += ", which chance may explain"
     return (
         f"until {moment(until)} a check rolls back after {windows}, which {short(new.before)} showed"
@@ -279,13 +280,16 @@ def _trigger(past: Past, seen: tuple[Assessment, ...], triggers: Triggers) -> st
     """What it takes for the next check to train."""
     if not triggers.watched:
         return "trains when the champion is too old (max_model_age)"
-    counting, of, ways = [each.signal for each in seen], "", []
+    counting, what, ways = [each.signal for each in seen], "in breach", []
     if triggers.evidence is not None:
         ways.append(f"when the evidence reaches {evidence.bar(past.evidence, triggers):.1f}")
-        counting, of = [Signal.DRIFT], " of drift"
-    if triggers.evidence is None or triggers.drift_threshold is not None:
+        by_drop = triggers.max_drop is not None
+        counting = [each for each in triggers.watched if each is Signal.DRIFT or by_drop]
+        what = "of drift in breach" if not by_drop else "max_drop below the first"
+        what += " or of drift in breach" if by_drop and Signal.DRIFT in counting else ""
+    if triggers.evidence is None or counting:
         more = triggers.consecutive - max((past.streak(signal).count for signal in counting), default=0)
-        ways.append(f"on a new window{of} in breach" if more <= 1 else f"after {more} more windows{of} in breach")
+        ways.append(f"on a new window {what}" if more <= 1 else f"after {more} more windows {what}")
     return f"trains {' or '.join(ways)}"
 
 

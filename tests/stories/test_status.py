@@ -2,6 +2,9 @@
 
 import json
 import re
+from typing import Any
+
+import pytest
 
 from tests.stories.project import Project, until
 
@@ -87,3 +90,42 @@ def test_a_forced_training_is_named_once(project: Project) -> None:
     shown = project.run("status").stdout
     assert ": forced: new labels\n" in shown
     assert "training: training" not in shown
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "trains when the evidence reaches 13.2 or on a new window of drift in breach"),
+        ({"max_drop": 0.05}, "trains when the evidence reaches 13.2 or on a new window max_drop below the first or of"),
+        (
+            {"max_drop": 0.05, "drift_threshold": None, "consecutive": 3},
+            "trains when the evidence reaches 13.2 or after 3 more windows max_drop below the first",
+        ),
+        ({"evidence": None, "max_drop": 0.05}, "trains on a new window in breach"),
+    ],
+)
+def test_the_next_check_says_what_trains(project: Project, changes: dict[str, Any], words: str) -> None:
+    """Each way that the rules give."""
+    rule = {"min_drop": 0.03, "false_retrains_per_year": 1}
+    project.configure(triggers={"evidence": rule} | changes, monitoring={"positives": "positives"})
+    assert words in project.run("status").stdout
+
+
+def test_f1_at_the_usual_share_of_positives_is_shown(project: Project) -> None:
+    """In `status`, `check -v` and both objects, with the first window that it is compared with."""
+    project.configure(
+        triggers={"max_drop": 0.2},
+        monitoring={"counts": {"tp": "tp", "fp": "fp", "fn": "fn"}, "samples": "n"},
+    )
+    for _ in range(8):
+        project.metrics(f1=0.86, tp=172, fp=28, fn=28, n=1000)
+        project.run("check")
+    project.metrics(f1=0.80816, tp=99, fp=31, fn=16, n=1000)
+    said = project.json("check")
+    assert said["metrics"]["usual_share"] == 0.2
+    assert said["metrics"]["f1_at_usual_share"] == pytest.approx(0.860, abs=0.001)
+    numbers = "0.808, threshold 0.850, first window 0.860 (max_drop 0.200), 0.860 at the usual 20 % positives"
+    assert f"f1          {numbers}" in project.run("status").stdout
+    shown = project.json("status")["metrics"]["f1"]
+    assert (shown["first_window"], shown["usual_share"]) == (0.86, 0.2)
+    assert f"f1: breach, {numbers}, observed at " in project.run("check", "-v").stderr
