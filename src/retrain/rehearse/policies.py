@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from retrain.config.load import parse_gate, parse_rule
 from retrain.config.schema import Config, HoldoutKind
-from retrain.core.rules import Gate, Triggers
+from retrain.core.rules import Gate, MinAge, Triggers
 from retrain.errors import ConfigError
 
 NEVER, CALENDAR, CONFIGURED, HINDSIGHT = "never", "calendar", "as configured", "hindsight"
@@ -92,10 +92,11 @@ def _gated(name: str, config: Config, triggers: Triggers, text: str) -> Policy:
 
 
 def _without_drift(triggers: Triggers) -> tuple[Triggers, list[str]]:
-    """The rule without drift, which is not rehearsed, and a note on that."""
+    """The rule without drift, which is not rehearsed, and a note on that. Labels do not come late here, either."""
+    triggers = replace(triggers, min_age=MinAge())
     if triggers.drift_threshold is None:
         return triggers, []
     triggers = replace(triggers, drift_threshold=None)
-    if triggers.performance_threshold is None and triggers.max_model_age is None:
+    if all(each is None for each in (triggers.performance_threshold, triggers.max_drop, triggers.max_model_age)):
         raise ConfigError("only drift is configured, and it is not rehearsed", "set triggers.performance_threshold")
     return triggers, ["drift is not rehearsed: only F1 and the age of the champion trigger trainings here"]

@@ -83,6 +83,8 @@ class Trainings:
             broken = not sound and random.Random(f"{self._seed} {window}").random() < self._broken  # noqa: S311
             try:
                 self._known[asked] = self._trained(window, left_out, broken=broken)
+            except _SameModelError:
+                raise
             except RetrainError as error:
                 self._known[asked] = error
         return self._known[asked]

@@ -1,0 +1,190 @@
+"""`retrain rehearse` with a real training command, on a small stream whose world turns round half-way."""
+
+import json
+import signal
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.stories.project import Models, Project, make_models, until
+
+DAYS, TURN, ROWS = 12, 6, 120
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+TRAIN = """
+import json, os
+import joblib, pandas as pd
+from rules import Rule
+
+rows = pd.read_parquet(os.environ["RETRAIN_TRAINING"])
+left_out = pd.read_parquet(os.environ["RETRAIN_HOLDOUT"])
+with open("seen.jsonl", "a") as file:
+    shared = len(rows.merge(left_out))
+    newest = max([rows["timestamp"].max(), *left_out["timestamp"]])
+    print(json.dumps([rows["timestamp"].min(), newest, len(rows), len(left_out), shared]), file=file)
+joblib.dump(Rule(0.5).fit(rows, rows["label"]), os.environ["RETRAIN_CHALLENGER"])
+"""
+
+
+def write_log(path: Path) -> Path:
+    """One window a day; from day TURN on what was positive is negative."""
+    dice = np.random.default_rng(1)
+    rows = pd.DataFrame(dice.normal(size=(DAYS * ROWS, 3)), columns=list("abc"))
+    day = np.arange(len(rows)) // ROWS
+    sign = np.where(day < TURN, 1, -1)
+    rows["label"] = (sign * rows["a"] + dice.normal(scale=0.3, size=len(rows)) > 0).astype(int)
+    step = timedelta(days=1) / ROWS
+    rows.insert(0, "timestamp", [(T0 + number * step).isoformat() for number in range(len(rows))])
+    rows.loc[5, "label"] = None
+    rows.sample(frac=1, random_state=0).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project of its own, whose trainings are shared by the tests as they are by the policies."""
+    models: Models = make_models(tmp_path_factory.mktemp("models"))
+    made = Project(tmp_path_factory.mktemp("project"), models, installed=False)
+    made.settings["triggers"] = {"performance_threshold": 0.8}
+    made.settings["promotion"] = {"holdout": "fresh", "fresh": {"min_rows": 40}}
+    made.configure(training={"command": f"{sys.executable} train.py", "history": "2d"})
+    (made.root / "train.py").write_text(TRAIN)
+    write_log(made.root / "log.csv")
+    return made
+
+
+def rehearsed(project: Project, *words: str) -> dict[str, dict[str, Any]]:
+    """The policies by name."""
+    done = project.run("rehearse", "log.csv", "--json", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {each["policy"]: each for each in json.loads(done.stdout)["policies"]}
+
+
+def test_it_shows_what_each_policy_is_worth(project: Project) -> None:
+    """Never, after every window, as configured, no gate, and hindsight, on the same windows with the same trainings."""
+    before = {name: file for name, file in project.files().items() if not name.startswith("state")}
+    found = rehearsed(project)
+    assert list(found) == ["never", "calendar", "as configured", "gate: none", "hindsight"]
+    windows = DAYS - 2
+    assert all(len(each["f1"]) == windows for each in found.values())
+    assert found["never"]["trainings"] == 0
+    assert found["calendar"]["trainings"] == found["calendar"]["promotions"] == windows - 1
+    assert 0 < found["as configured"]["promotions"] <= found["as configured"]["trainings"] < windows - 1
+    gaps = {name: each["gap_closed"] for name, each in found.items()}
+    assert gaps["never"] == 0 < gaps["as configured"] <= gaps["hindsight"] == 1
+    assert found["never"]["mean_f1"] < 0.65 < found["as configured"]["mean_f1"]
+    after = {name: file for name, file in project.files().items() if not name.startswith("state")}
+    assert before == {name: after[name] for name in before}, "neither models nor data are touched"
+    assert not (project.root / "state/journal.db").exists()
+
+
+def test_a_training_knows_nothing_of_later_days(project: Project) -> None:
+    """RETRAIN_TRAINING has the rows of training.history up to then, without those in RETRAIN_HOLDOUT."""
+    rehearsed(project)
+    seen = [json.loads(line) for line in (project.root / "seen.jsonl").read_text().splitlines()]
+    for oldest, newest, rows, left_out, shared in seen:
+        end = datetime.fromisoformat(newest)
+        assert end.hour == 23, "the newest row is one of the end of a window"
+        assert end - datetime.fromisoformat(oldest) < timedelta(days=2)
+        assert shared == 0
+        assert left_out in (0, 40)
+        assert rows + left_out in (2 * ROWS, 2 * ROWS - 1), "but one row has no label"
+
+
+def test_a_second_rehearsal_goes_on_with_the_trainings_of_the_first(project: Project) -> None:
+    """The same trainings are not made again, and the figures are the same."""
+    first = rehearsed(project)
+    made = (project.root / "seen.jsonl").read_text()
+    assert rehearsed(project) == first
+    assert (project.root / "seen.jsonl").read_text() == made
+    assert "of an earlier rehearsal used again" in project.run("rehearse", "log.csv").stdout
+
+
+def test_other_rules_and_gates_are_tried(project: Project) -> None:
+    """--rule takes triggers, --gate the kind of the holdout, keys of promotion, or both."""
+    rule, gates = "performance_threshold: 0.01", ("old", "live, live: {min_rows: 100}", "alpha: 0.4")
+    found = rehearsed(project, "--rule", rule, *(word for gate in gates for word in ("--gate", gate)))
+    names = [rule, *(f"gate: {gate}" for gate in gates)]
+    assert list(found) == ["never", "calendar", "as configured", *names, "hindsight"]
+    assert found[rule]["trainings"] == 0
+    assert found["gate: live, live: {min_rows: 100}"]["trainings"] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--gate", "fresch"], "unknown key"),
+        (["--gate", "alpha: 2"], "--gate takes fresh, live, old, none"),
+        (["--gate", "none", "--gate", "none"], "given twice"),
+        (["--rule", "consecutiv: 3"], "did you mean consecutive?"),
+        (["--window", "soon"], "is not a duration"),
+        (["--sample", "2"], "Invalid value for '--sample'"),
+    ],
+)
+def test_what_is_wrong_with_a_flag_is_said(project: Project, words: list[str], said: str) -> None:
+    """Exit code 2, and a sentence that names the flag."""
+    done = project.run("rehearse", "log.csv", *words)
+    assert done.returncode == 2, done.stdout
+    assert said in done.stderr
+
+
+def test_spoiled_trainings_show_what_the_gate_is_for(project: Project) -> None:
+    """With --break the calendar serves spoiled models, and the gate keeps them out."""
+    found = rehearsed(project, "--break", "0.4", "--seed", "1")
+    assert found["calendar"]["broken_windows"] > 0
+    assert found["as configured"]["broken_windows"] == 0
+    assert "broken" in project.run("rehearse", "log.csv", "--break", "0.4", "--seed", "1").stdout
+
+
+def test_prices_name_the_cheapest(project: Project) -> None:
+    """Dear trainings make never the cheapest, cheap ones do not."""
+    said = json.loads(project.run("rehearse", "log.csv", "--json", "--training-costs", "1000000").stdout)
+    assert said["cheapest"] == "never"
+    said = project.run("rehearse", "log.csv", "--training-costs", "1", "--f1-point-is-worth", "100").stdout
+    assert "cheapest: never" not in said
+    assert "cheapest: " in said
+
+
+def test_a_command_that_does_not_train_on_the_given_rows_is_refused(project: Project) -> None:
+    """It would have read rows of the future, and its figures would mislead."""
+    project.configure(training={"command": f"cp {project.models.strong} models/other.joblib"})
+    try:
+        done = project.run("rehearse", "log.csv")
+        assert done.returncode == 1
+        assert "must write its model to $RETRAIN_CHALLENGER" in done.stderr
+        project.configure(training={"command": f"sh -c 'cp {project.models.strong} $RETRAIN_CHALLENGER'"})
+        done = project.run("rehearse", "log.csv")
+        assert done.returncode == 1
+        assert "left the same model for different rows" in done.stderr
+    finally:
+        project.configure(training={"command": f"{sys.executable} train.py"})
+
+
+def test_a_log_that_is_too_short_or_lacks_a_column_is_refused(project: Project) -> None:
+    """The sentence says what is missing."""
+    rows = pd.read_csv(project.root / "log.csv")
+    rows.drop(columns="label").to_csv(project.root / "unlabelled.csv", index=False)
+    assert "has no column 'label'" in project.run("rehearse", "unlabelled.csv").stderr
+    rows.sort_values("timestamp").head(2 * ROWS).to_csv(project.root / "short.csv", index=False)
+    assert "take a longer log" in project.run("rehearse", "short.csv").stderr
+
+
+def test_it_ends_well_when_it_is_interrupted_and_goes_on(project: Project) -> None:
+    """Ctrl-C ends it in a sentence; what was trained is kept."""
+    cache = project.root / "other-cache"
+    process = project.start("rehearse", "log.csv", "--cache", str(cache))
+    until(lambda: len(list(cache.glob("*/version"))) >= 2, 60)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    assert "the same command goes on from there" in said
+    assert "Traceback" not in said
+    assert not list(cache.glob(".scratch-*"))
+    kept = len(list(cache.glob("*/version")))
+    done = project.run("rehearse", "log.csv", "--cache", str(cache))
+    assert done.returncode == 0, done.stderr
+    assert f"{kept} trainings of an earlier rehearsal used again" in done.stdout
