@@ -47,7 +47,9 @@ def train(  # noqa: PLR0913, PLR0917  (what was seen, why it trains, and what it
     ended, given = _run(context, run_id, why, lock_fd, echo)
     is_new = files.stamp(config.models.challenger) not in (None, before)
     run = _run_of(context, run_id, ended, given, checked, journal.past(), is_new=is_new)
-    run, stopped = _with_rows_remembered(config, run, given)
+    run, stopped = _tried(context, run)
+    if stopped is None:
+        run, stopped = _with_rows_remembered(config, run, given)
     succeeded, now = run.outcome is Outcome.SUCCEEDED, context.clock()
     incident = incident_of(TRAINING, context.secrets.scrub(run.cause))
     news = succeeded or journal.past().is_news(incident, now, config.notifications.repeat_after)
@@ -172,6 +174,8 @@ def _outcome(  # noqa: PLR0913  (what the command did, and what there was before
         why = given.why or "where the rows were that it has to leave out"
         return *nothing, f"left no rows at RETRAIN_HOLDOUT, {holdout}, to be judged on: {why}"
     try:
+        if artifact.is_dir():
+            return *nothing, f"left a challenger that cannot be kept: {artifact} is a directory; a model is one file"
         if artifact.is_file() and artifact.stat().st_size == 0:
             return *nothing, f"left an empty {artifact}"
         version = registry.admit(config.models, artifact)
@@ -182,6 +186,34 @@ def _outcome(  # noqa: PLR0913  (what the command did, and what there was before
     if version in banned:
         return *nothing, f"left the bytes of {short(version)}, which was rolled back: nothing new"
     return Outcome.SUCCEEDED, version, ""
+
+
+def _tried(context: Context, run: Run) -> tuple[Run, int | None]:
+    """The run, which has failed where its challenger cannot be loaded or predict rows of its holdout.
+
+    What else is wrong, such as with the holdout, `promote` says. Also returns the signal that ended the trial.
+    """
+    config, version = context.config, run.challenger
+    if version is None:
+        return run, None
+    kind = config.promotion.holdout
+    holdout = registry.holdout_of(config.models, version) if kind is HoldoutKind.FRESH else kind
+    rows = holdout if isinstance(holdout, Path) else None
+    try:
+        if rows is None or rows.exists():
+            file, directory = registry.verify(config.models, version), config.training.directory
+            aside, scrub = config.aside, context.secrets.scrub
+            evaluation.try_out(file, rows, config.promotion, directory, models=config.models, aside=aside, scrub=scrub)
+    except Stopped as signal:
+        return run, signal.number
+    except evaluation.Unscorable as error:
+        if error.side == "challenger":
+            command = " ".join(config.training.command)
+            why = f"training failed: {command} left what cannot be used: {error} (log: {run.log})"
+            return replace(run, outcome=Outcome.NO_CHALLENGER, challenger=None, message=why), None
+    except RetrainError:
+        pass
+    return run, None
 
 
 def _with_rows_remembered(config: Config, run: Run, given: Given) -> tuple[Run, int | None]:

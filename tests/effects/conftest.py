@@ -9,7 +9,7 @@ import pytest
 
 from retrain.config.schema import Promotion
 from retrain.effects.evaluation import Unscorable, jobs
-from retrain.scoring import models
+from retrain.scoring import artifact
 from retrain.scoring.__main__ import done
 from retrain.scoring.plan import UnusableError
 
@@ -27,7 +27,7 @@ def carry_out(
         if "progress" in message:
             progress(message["progress"])
 
-    models._loaded.cache_clear()  # a process of its own would have loaded none
+    artifact.loaded.cache_clear()  # a process of its own would have loaded none
     try:
         answer = json.dumps(done(json.loads(json.dumps(plan)), hear))
     except UnusableError as error:

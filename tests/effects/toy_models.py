@@ -48,12 +48,30 @@ class Vandal:
         return answer
 
 
+class Named:
+    """Says it was fitted on these names, or has a method that does, and predicts the values of one column."""
+
+    def __init__(self, names: Any, column: str) -> None:
+        self.feature_names_in_ = names
+        self.column = column
+
+    def predict(self, rows: pd.DataFrame) -> Any:
+        return rows[self.column].to_numpy()
+
+
 class Raises:
-    def __init__(self, error: BaseException) -> None:
+    """Raises the error; where there is a `first` one, while that is handled."""
+
+    def __init__(self, error: BaseException, first: BaseException | None = None) -> None:
         self.error = error
+        self.first = first
 
     def predict(self, rows: pd.DataFrame) -> None:
-        raise self.error
+        try:
+            if self.first is not None:
+                raise self.first
+        finally:
+            raise self.error
 
 
 class RaisesOnLoading:

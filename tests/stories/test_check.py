@@ -137,7 +137,9 @@ def test_an_incident_that_lasts_is_told_again_after_repeat_after(project: Projec
         (("@sleep 60",), "timed_out", "its time limit"),
         (("@touch $(RETRAIN_CHALLENGER); kill -9 $$$$",), "failed", "exited 2"),
         (("@cp models/champion.joblib $(RETRAIN_CHALLENGER)",), "no_challenger", "the champion's own bytes"),
-        (("@mkdir -p $(RETRAIN_CHALLENGER)",), "no_challenger", "cannot be kept"),
+        (("@mkdir -p $(RETRAIN_CHALLENGER)",), "no_challenger", "is a directory; a model is one file"),
+        (("@echo '{}' > $(RETRAIN_CHALLENGER)",), "no_challenger", "is a JSON text, which begins with '{}'"),
+        (("@head -c 300 models/champion.joblib > $(RETRAIN_CHALLENGER)",), "no_challenger", "is cut off"),
     ],
 )
 def test_a_training_that_fails_exits_1_and_quotes_its_log(
@@ -156,6 +158,30 @@ def test_a_training_that_fails_exits_1_and_quotes_its_log(
     assert again["reason"] == "backing_off"
     project.configure(triggers={"failure_backoff": "0s"})
     assert project.json("check")["run"]["outcome"] == outcome
+
+
+def test_a_challenger_is_tried_at_the_end_of_its_training(project: Project) -> None:
+    """What cannot be loaded or predict is a failed training, no challenger; a bad holdout is no such fault."""
+    project.serve(project.models.weak)
+    project.configure(triggers={"failure_backoff": "0s"})
+    save = "import joblib; joblib.dump({}, 'models/challenger.joblib')"
+    model = "class Net:\n    def predict(self, rows): return {}\n"
+    for text, words in (
+        (model.format("[1]") + save.format("Net()"), "Net was defined in the script that saved the model (__main__)"),
+        (f"from net import Net\n{save.format('Net()')}", "predicts an array of shape (1,) for 100 rows"),
+        (save.format("{'a': 1}"), "holds a dict, which has no predict method"),
+    ):
+        (project.root / "net.py").write_text(model.format("[1]"))
+        (project.root / "train.py").write_text(text)
+        project.train(f"@{sys.executable} train.py")
+        done = project.run("check", "--force", "--reason", "now", "--json")
+        assert done.returncode == 1
+        said = json.loads(done.stdout)
+        assert (said["run"]["outcome"], said["run"]["challenger"]) == ("no_challenger", None)
+        assert words in said["message"]
+    (project.root / "data/holdout.csv").write_text("x,y\n1,2,3\n")
+    project.train(f"cp {project.models.strong} $(RETRAIN_CHALLENGER)")
+    assert project.run("check", "--force", "--reason", "now").returncode == 0
 
 
 def test_a_training_leaves_a_new_artifact_and_touches_no_other(project: Project) -> None:

@@ -173,6 +173,7 @@ def _project(root: Path) -> Project:
         (root / f"{name}.joblib").write_text(name)
     (root / "holdout.csv").write_text("a,y\n1,1\n")
     project = Project(root, Models(root))
+    (root / "data/holdout.csv").unlink()
     (root / "train.sh").write_text('test $(cat fails) = 0 && echo "$RETRAIN_RUN_ID" > "$RETRAIN_CHALLENGER"\n')
     project.configure(
         triggers={

@@ -11,6 +11,7 @@ controller. On `result`, JSON lines: {"at": side or null} before each step, {"pr
   "slices": [[column, value or null, cells, groups], …],
   "leaked": {"challenger": rows or null, "champion": rows or null}, "groups": groups};
   groups are null or {"number", "discordant", "together": [[cell, cell, count], …]}, cells being numbers from 0
+- "trial" lets a challenger predict a few rows: {"rows": number}
 - "rows" records the rows of training data in a file: {"rows": number read}
 - "controls" counts a champion against controls made from its predictions: {"controls": {name: cells},
   "holdout": fingerprint}

@@ -17,6 +17,7 @@ from retrain.scoring.plan import (
     Predictions,
     Send,
     TrainingRows,
+    Trial,
     UnusableError,
     limit,
     or_end,
@@ -57,6 +58,8 @@ def done(request: dict[str, Any], send: Send) -> dict[str, Any]:
             return cut.fresh(Cut(**request), send)
         case "arrived":
             return cut.arrived(Arrival(**request), send)
+        case "trial":
+            return count.tried(Trial(**request), send)
         case "controls":
             return controls.made(Comparison(**request), send)
         case "predict":

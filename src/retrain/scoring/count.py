@@ -14,12 +14,14 @@ from msgspec.structs import replace
 
 from retrain.core.records import Label
 from retrain.scoring import groups, models, rows, sketches
-from retrain.scoring.plan import Comparison, Plan, Send, Side, Triple, blamed, or_end
+from retrain.scoring.plan import Comparison, Plan, Send, Side, Trial, Triple, blamed, or_end
 from retrain.tables import FileError
 from retrain.tables.hashing import Content, of_table
 from retrain.tables.read import Table, brief, columns
 from retrain.tables.values import MISSING, labels, names, quoted, vocabularies_differ
 
+TRIED = 100
+"""Rows that a challenger predicts at the end of its training."""
 MOST_VALUES = 100
 """Different values of a slice column. Each one costs memory, and the judge a share of its alpha."""
 
@@ -36,6 +38,7 @@ class Part(Struct, frozen=True):
     leaked: Counter[Side] = field(default_factory=Counter)
     grouped: tuple[groups.Rows, ...] = ()
     sketched: sketches.Sketches = field(default_factory=dict)
+    notes: frozenset[str] = frozenset()
 
     def __add__(self, other: "Part") -> "Part":
         return Part(
@@ -45,6 +48,7 @@ class Part(Struct, frozen=True):
             self.leaked + other.leaked,
             self.grouped + other.grouped,
             sketches.joined(self.sketched, other.sketched),
+            self.notes | other.notes,
         )
 
 
@@ -92,6 +96,25 @@ def counted(plan: Comparison, send: Send) -> tuple[Part, str]:
             with blamed(side, path):
                 _check_vocabulary(predicted, truths, plan)
     return total, total.content.fingerprint(table.columns, plan.target)
+
+
+def tried(plan: Trial, send: Send) -> dict[str, Any]:
+    """The answer to "trial". UnusableError where a side cannot be used."""
+    features, fractional = pd.DataFrame(), False
+    if plan.holdout:
+        send({"at": "holdout"})
+        with blamed("holdout", plan.holdout):
+            columns(plan.holdout, {plan.target: "promotion.target"})
+            table = Table(plan.holdout, plan.dtypes, labels=[plan.target])
+            fractional = _fractional(plan, table)
+            features = next(table.chunks(TRIED)).drop(columns=plan.target)
+    send({"at": "challenger"})
+    with blamed("challenger", plan.challenger):
+        if plan.holdout:
+            models.predict(plan.challenger, plan.trusted, features, fractional, plan.aside)
+        else:
+            models.ready(plan.challenger, plan.trusted)
+    return {"rows": len(features)}
 
 
 def _table(plan: Comparison) -> Table:

@@ -1,18 +1,19 @@
 """One model: the artifact, loaded, and what it predicts for a chunk of rows."""
 
-import functools
+import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
-import joblib
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from retrain.core.records import Label
+from retrain.scoring.artifact import Artifact, cause, loaded, sparing
 from retrain.tables import FileError
-from retrain.tables.read import brief
+from retrain.tables.read import brief, shown
 from retrain.tables.values import labels
 
 
@@ -30,74 +31,83 @@ def predict(
     which was fitted on them by name. FileError where the model cannot be loaded, raises, or returns something that is
     not one label a row.
     """
-    model = _loaded(path, None if trusted is None else tuple(trusted))
-    if not callable(getattr(model, "predict", None)):
-        kind = f"{type(model).__module__}.{type(model).__qualname__}".removeprefix("builtins.")
-        raise FileError(f"holds a {kind}, which has no predict method: save the fitted model itself")
+    artifact = ready(path, trusted)
+    model = artifact.model
     inputs = _inputs(model, features, aside)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as "fitted without feature names"
-            predicted = np.asarray(_sparing(lambda: model.predict(inputs)))
+            predicted = np.asarray(sparing(lambda: model.predict(inputs)))
     except BaseException as error:
-        raise FileError(f"cannot predict {len(features)} holdout rows: {brief(error)}") from error
+        found = cause(error)
+        saved = f" (the model was {artifact.saved})" if artifact.saved else ""
+        hint = _dtypes_hint(found, inputs) + saved
+        raise FileError(f"cannot predict {len(features)} holdout rows: {brief(found)}{hint}") from error
     return _labels(predicted, len(features), fractional)
 
 
-@functools.cache
-def _loaded(path: str, trusted: tuple[str, ...] | None) -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # another version of scikit-learn is no error as long as it predicts
-            return _sparing(lambda: joblib.load(path) if trusted is None else _from_skops(path, trusted))
-    except FileError:
-        raise
-    except BaseException as error:
-        hint = ""
-        if isinstance(error, ImportError | AttributeError):
-            hint = (
-                " (what an artifact refers to must be importable in retrain's environment or from "
-                "training.directory, in the version it was saved with)"
-            )
-        raise FileError(f"cannot be loaded: {brief(error)}{hint}") from error
+def ready(path: str, trusted: Sequence[str] | None) -> Artifact:
+    """The artifact, which can predict. FileError where it cannot."""
+    artifact = loaded(path, None if trusted is None else tuple(trusted))
+    if not callable(getattr(artifact.model, "predict", None)):
+        kind = f"{type(artifact.model).__module__}.{type(artifact.model).__qualname__}".removeprefix("builtins.")
+        raise FileError(f"holds a {kind}, which has no predict method: save the fitted model itself")
+    return artifact
 
 
-def _from_skops(path: str, trusted: tuple[str, ...]) -> Any:
-    """The model in a skops file. Nothing of it is built before each of its types was found to be trusted."""
-    try:
-        from skops.io import get_untrusted_types, load
-    except ImportError as error:
-        problem = "cannot be loaded: .skops files need skops: pip install 'retrain-controller[skops]'"
-        raise FileError(problem) from error
-    if unknown := sorted(set(get_untrusted_types(file=path)) - set(trusted)):
-        raise FileError(
-            f"has types that are not trusted: {', '.join(unknown)}. Read what they do, then add them to models.trusted,"
-            " or do not use this file"
-        )
-    return load(path, trusted=trusted)
-
-
-def _sparing(act: Callable[[], Any]) -> Any:
-    """The result of the act. Where it runs out of memory, free what its frames hold: a report needs some."""
-    try:
-        return act()
-    except MemoryError as error:
-        error.__traceback__ = None
-        raise
+def notes(path: str, trusted: Sequence[str] | None) -> list[str]:
+    """What a person should know about a model that can be scored, each in a clause."""
+    artifact = loaded(path, None if trusted is None else tuple(trusted))
+    found = [f"was {artifact.saved}"] if artifact.saved else []
+    if _fitted_on(artifact.model) is None:
+        found.append("names no columns, so it is given those of the holdout by their position")
+    return found
 
 
 def _inputs(model: Any, features: pd.DataFrame, aside: Sequence[str]) -> pd.DataFrame:
     """The columns the model was fitted on, in that order; where it does not name them, every one but those `aside`."""
-    try:
-        fitted = getattr(model, "feature_names_in_", None)
-    except Exception as error:
-        raise FileError(f"cannot give its feature_names_in_: {brief(error)}") from error
-    names = [str(name) for name in (features.columns.difference(list(aside), sort=False) if fitted is None else fitted)]
+    fitted = _fitted_on(model)
+    if fitted is None:
+        return features.drop(columns=[name for name in aside if name in features.columns])
+    # LightGBM writes a space in a name as an underscore.
+    spaced = Counter(str(name).replace(" ", "_") for name in features.columns)
+    meant = {under: name for name in features.columns if spaced[under := str(name).replace(" ", "_")] == 1}
+    names = [name if name in features.columns else meant.get(name, name) for name in fitted]
     missing = [name for name in names if name not in features.columns]
     if missing:
-        shown = ", ".join(map(repr, missing[:10])) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
-        raise FileError(f"was fitted on columns that the holdout lacks: {shown}; give it those that training uses")
+        listed = ", ".join(map(repr, missing[:10])) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
+        raise FileError(f"was fitted on columns that the holdout lacks: {listed}; give it those that training uses")
     return features[names].copy()  # a model may change what it is given
+
+
+def _fitted_on(model: Any) -> list[str] | None:
+    """The names of the columns that the model was fitted on; None where it has none. FileError where they are odd."""
+    try:
+        fitted = getattr(model, "feature_names_in_", None)
+        fitted = fitted() if callable(fitted) else fitted
+        names = None if fitted is None else [str(name) for name in fitted]
+    except Exception as error:
+        raise FileError(f"cannot give its feature_names_in_: {brief(error)}") from error
+    if isinstance(fitted, str):
+        raise FileError(f"has one text, {fitted!r}, as its feature_names_in_, where a list of names is needed")
+    # LightGBM calls the columns of an array so, and a search or a pipeline repeats it.
+    return None if names == [f"Column_{number}" for number in range(len(names or ()))] else names
+
+
+def _dtypes_hint(error: BaseException, inputs: pd.DataFrame) -> str:
+    """How a column of another dtype than in training is corrected, where the error may be about one."""
+    words = str(error)
+    if not re.search(r"categor|dtype|object|[Ss]tring|\bstr\b|isnan", words):
+        return ""
+    texts = [str(name) for name in inputs.columns if inputs[name].dtype.kind == "O" or inputs[name].dtype == "str"]
+    if texts:
+        what = f"text in {shown(texts)}"
+    elif "categor" in words:
+        what = "no categories"
+    else:
+        return ""
+    example = f"promotion.dtypes: {{{texts[0] if texts else 'NAME'}: category}}"
+    return f" (the holdout has {what}: where training had another dtype, set that, such as {example})"
 
 
 def _labels(predicted: npt.NDArray[Any], rows: int, fractional: bool) -> list[Label]:

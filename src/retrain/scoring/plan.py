@@ -57,6 +57,14 @@ class Comparison(Plan, frozen=True, kw_only=True):
     known_champion: str | None = None
 
 
+class Trial(Plan, frozen=True, kw_only=True):
+    """A challenger that is to predict a few rows; without a holdout it is only loaded."""
+
+    challenger: str
+    trusted: Sequence[str] | None
+    aside: Sequence[str] = ()
+
+
 class TrainingRows(Plan, frozen=True, kw_only=True):
     """Training data whose rows are to be recorded in a file."""
 

@@ -1,7 +1,17 @@
 """Models and rows → tallies, and a log → rows, made in a child process."""
 
 from retrain.effects.evaluation.child import Unscorable, carry_out
-from retrain.effects.evaluation.jobs import Arrived, arrived, compare, controls, cut, predict, remember_rows, tally_of
+from retrain.effects.evaluation.jobs import (
+    Arrived,
+    arrived,
+    compare,
+    controls,
+    cut,
+    predict,
+    remember_rows,
+    tally_of,
+    try_out,
+)
 
 __all__ = [
     "Arrived",
@@ -14,4 +24,5 @@ __all__ = [
     "predict",
     "remember_rows",
     "tally_of",
+    "try_out",
 ]

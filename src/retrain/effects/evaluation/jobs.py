@@ -72,6 +72,22 @@ def compare(  # noqa: PLR0913  (the files of training rows belong to the version
         return tally_of(answer, promotion.group, compared=champion is not None)
 
 
+def try_out(  # noqa: PLR0913  (as those of compare)
+    challenger: Path,
+    holdout: Path | None,
+    promotion: Promotion,
+    directory: Path,
+    *,
+    models: Models,
+    aside: Sequence[str] = (),
+    scrub: Callable[[str], str] = str,
+) -> None:
+    """Load the challenger; where there is a holdout, let it predict a few rows of that. Raises as `compare` does."""
+    plan = _plan("trial", promotion, challenger=challenger, trusted=_trusted(models), aside=list(aside))
+    plan = {**plan, "holdout": "" if holdout is None else str(holdout.absolute())}
+    carry_out(plan, promotion, directory, lambda _share: None, scrub)
+
+
 def remember_rows(data: Path, promotion: Promotion, into: Path, directory: Path) -> int:
     """The number of rows in the training data, whose hashes are now in the file `into`, as Parquet.
 

@@ -1,0 +1,233 @@
+"""Models as they are: what is no artifact, names and dtypes of other libraries, older versions, hidden causes."""
+
+import io
+import pickle
+import sys
+import types
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import joblib
+import lightgbm
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import VotingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.tree import DecisionTreeClassifier
+
+from retrain.scoring.artifact import loaded
+from retrain.scoring.models import notes, predict
+from retrain.tables import FileError
+from tests.effects.toy_models import Named, Raises, Says
+
+RANDOM = np.random.default_rng(4)
+ROWS = pd.DataFrame({"mean spend": RANDOM.normal(size=400), "age": RANDOM.normal(size=400)})
+LABELS = (ROWS["mean spend"] > 0).astype(int)
+
+
+def gbm(**changes: Any) -> Any:
+    return lightgbm.LGBMClassifier(n_estimators=5, verbosity=-1, n_jobs=1, **changes)
+
+
+def predicted(here: Path, model: Any, rows: pd.DataFrame) -> list[Any]:
+    path = here / f"{len(list(here.iterdir()))}.joblib"
+    joblib.dump(model, path)
+    return predict(str(path), None, rows, fractional=False)
+
+
+def fault(here: Path, model: Any, rows: pd.DataFrame = ROWS) -> str:
+    with pytest.raises(FileError) as caught:
+        predicted(here, model, rows)
+    return str(caught.value)
+
+
+def of_bytes(here: Path, content: bytes, trusted: tuple[str, ...] | None = None) -> str:
+    """The sentence on a file of these bytes."""
+    path = here / f"{len(list(here.iterdir()))}.joblib"
+    path.write_bytes(content)
+    with pytest.raises(FileError) as caught:
+        loaded(str(path), trusted)
+    return str(caught.value)
+
+
+def zipped() -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("data.pkl", "x")
+    return archive.getvalue()
+
+
+# ---------------------------------------------------------------- what the file is
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 7\n", "is a Git LFS pointer, not the model"),
+        (b"outs:\n- md5: " + b"a1" * 16 + b"\n  size: 7\n  path: model.joblib\n", "is a DVC pointer, not the model"),
+        (b"/annex/objects/SHA256E-s7--ab.joblib\n", "is a git-annex pointer"),
+        (b"\n<HTML><body>Forbidden</body>", "is an HTML page (the error page of a download?)"),
+        (b"<?xml version='1.0'?><Error/>", "is an XML text"),
+        (b'{"learner": {"version": [2, 0]}}', 'is a JSON text, which begins with \'{"learner"'),
+        (b"{L\0\0\0\0\0\0\0\1", "is a model in XGBoost's own binary format"),
+        (b"tree\nversion=v4\n", "is a model in LightGBM's own text format"),
+        (b"CBM1\0\0", "is a model in CatBoost's own format"),
+        (b"\x89HDF\r\n\x1a\n", "is an HDF5 file"),
+        (zipped(), "is a zip archive"),
+        (b"PAR1\0", "is a Parquet file"),
+        (b"hello world\n", "is a text, which begins with 'hello world'"),
+        (b"\n", "is empty: save the fitted model itself with joblib.dump"),
+    ],
+)
+def test_a_file_that_is_no_artifact(tmp_path: Path, content: bytes, sentence: str) -> None:
+    """Requirement: the sentence says what the file is, not which byte the unpickler did not know."""
+    assert of_bytes(tmp_path, content).startswith(sentence)
+
+
+@pytest.mark.parametrize("compress", [0, 3, "gzip", "xz", "bz2"])
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.99])
+def test_a_file_that_is_cut_off(tmp_path: Path, compress: Any, part: float) -> None:
+    """Requirement: half a file is called that, compressed or not, wherever it ends."""
+    whole = tmp_path / "whole"
+    joblib.dump(DecisionTreeClassifier().fit(RANDOM.normal(size=(500, 9)), np.arange(500) % 7), whole, compress)
+    content = whole.read_bytes()
+    assert of_bytes(tmp_path, content[: int(len(content) * part)]).startswith("is cut off, it ends too early")
+
+
+def test_a_directory_is_no_artifact(tmp_path: Path) -> None:
+    """Requirement: MLflow's and TensorFlow's models are directories; a model is one file."""
+    with pytest.raises(FileError, match="is a directory, and a model is one file"):
+        loaded(str(tmp_path), None)
+
+
+def test_a_class_of_the_training_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requirement: the name, and that it belongs into a module of its own."""
+    script = types.ModuleType("__main__")
+    exec("class Net: pass\ndef scaled(rows): return rows", script.__dict__)  # noqa: S102
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "__main__", script)
+        contents = {name: pickle.dumps(script.__dict__[name]) for name in ("Net", "scaled")}
+    for name, content in contents.items():
+        message = of_bytes(tmp_path, content)
+        assert f"{name} was defined in the script that saved the model (__main__)" in message
+        assert "move it to a module of its own in training.directory" in message
+
+
+# ---------------------------------------------------------------- versions
+
+
+def test_an_artifact_of_another_scikit_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requirement: both versions are in the notes, in the error where it cannot predict, and where it cannot load."""
+    path, broken = tmp_path / "old.joblib", tmp_path / "broken.joblib"
+    state = LogisticRegression.__getstate__
+    old = lambda self: {**state(self), "_sklearn_version": "1.0.2"}  # noqa: E731
+    with monkeypatch.context() as patch:
+        patch.setattr(LogisticRegression, "__getstate__", old)
+        joblib.dump(LogisticRegression().fit(ROWS, LABELS), path)
+        joblib.dump(LogisticRegression(), broken)
+    now = version_of_sklearn()
+    assert notes(str(path), None) == [f"was saved with scikit-learn 1.0.2, loaded with {now}"]
+    with pytest.raises(FileError, match=rf"\(the model was saved with scikit-learn 1.0.2, loaded with {now}\)"):
+        predict(str(broken), None, ROWS, fractional=False)
+    gone = path.read_bytes().replace(b"sklearn.linear_model._logistic", b"sklearn.linear_model._logistik")
+    assert f"saved with scikit-learn 1.0.2, loaded with {now}" in of_bytes(tmp_path, gone)
+
+
+def version_of_sklearn() -> str:
+    import sklearn
+
+    return str(sklearn.__version__)
+
+
+# ---------------------------------------------------------------- names
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        gbm,
+        lambda: make_pipeline(gbm()),
+        lambda: GridSearchCV(gbm(), {"num_leaves": [4, 8]}, cv=2),
+        lambda: GridSearchCV(make_pipeline(gbm()), {"lgbmclassifier__num_leaves": [4, 8]}, cv=2),
+        lambda: CalibratedClassifierCV(gbm(), cv=2),
+        lambda: VotingClassifier([("a", gbm()), ("b", gbm(num_leaves=4))]),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_lightgbm_is_given_its_columns(tmp_path: Path, made: Any, named: bool) -> None:
+    """Requirement: it writes spaces as underscores, and calls the columns of an array Column_0; so do its wrappers."""
+    model = made().fit(ROWS if named else ROWS.to_numpy(), LABELS)
+    given = ROWS.assign(id=7)[["id", "age", "mean spend"]] if named else ROWS
+    found = predicted(tmp_path, model, given)
+    assert np.mean(np.array(found) == LABELS) > 0.95
+
+
+def test_names_that_only_resemble_those_of_the_holdout(tmp_path: Path) -> None:
+    """Requirement: a name is taken as it is first; of two columns that one could mean, none is."""
+    model = Named(["mean_spend"], "mean_spend")
+    assert predicted(tmp_path, model, ROWS.assign(mean_spend=1).head(2)) == [1, 1]
+    both = pd.DataFrame({"a b c": [1], "a b_c": [1]})
+    assert "was fitted on columns that the holdout lacks: 'a_b_c'" in fault(tmp_path, Named(["a_b_c"], "a_b_c"), both)
+
+
+def test_column_0_of_older_releases_is_a_position(tmp_path: Path) -> None:
+    """Requirement: before 4.7 LightGBM names the columns of an array; a holdout need not."""
+    rows = pd.DataFrame({"x": [1, 0], "y": [0, 0]})
+    model = Named(["Column_0", "Column_1"], "x")
+    assert predicted(tmp_path, model, rows) == [1, 0]
+    joblib.dump(model, tmp_path / "m")
+    assert notes(str(tmp_path / "m"), None) == [
+        "names no columns, so it is given those of the holdout by their position"
+    ]
+
+
+def test_odd_names(tmp_path: Path) -> None:
+    """Requirement: a method is asked; what is no list of names is called that."""
+    assert predicted(tmp_path, Named(lambda_of_names, "age"), ROWS.assign(age=1).head(2)) == [1, 1]
+    assert "has one text, 'age', as its feature_names_in_" in fault(tmp_path, Named("age", "age"))
+    assert "cannot give its feature_names_in_: TypeError" in fault(tmp_path, Named(7, "age"))
+
+
+def lambda_of_names() -> list[str]:
+    return ["age"]
+
+
+# ---------------------------------------------------------------- causes
+
+
+def test_a_category_that_is_text_in_the_holdout(tmp_path: Path) -> None:
+    """Requirement: the column, and promotion.dtypes; following that the model is scored."""
+    region = pd.Series(np.where(LABELS, "eu", "us"))
+    model = gbm().fit(ROWS.assign(region=region.astype("category")), LABELS)
+    message = fault(tmp_path, model, ROWS.assign(region=region))
+    assert "(the holdout has text in region: " in message
+    assert "promotion.dtypes: {region: category})" in message
+    assert predicted(tmp_path, model, ROWS.assign(region=region.astype("category")))
+
+
+def test_what_is_not_about_dtypes_gets_no_hint(tmp_path: Path) -> None:
+    """Requirement: an error of another kind is quoted alone."""
+    assert "promotion.dtypes" not in fault(tmp_path, Raises(ValueError("no such licence")), ROWS.assign(region="eu"))
+
+
+@pytest.mark.parametrize("refused", [MemoryError(), RuntimeError("can't start new thread")])
+def test_a_refusal_that_a_thread_pool_hides(tmp_path: Path, refused: Exception) -> None:
+    """Requirement: the refusal is the cause, not the error of the pool that cleans up after it."""
+
+    error = AttributeError("'DummyProcess' object has no attribute 'terminate'")
+    message = fault(tmp_path, Raises(error, refused))
+    assert "DummyProcess" not in message
+    assert type(refused).__name__ in message
+
+
+def test_a_model_without_a_fault(tmp_path: Path) -> None:
+    """Requirement: nothing is noted about a model that names its columns."""
+    model = LogisticRegression().fit(ROWS, LABELS)
+    joblib.dump(model, tmp_path / "m")
+    assert notes(str(tmp_path / "m"), None) == []
+    assert predicted(tmp_path, Says(1), ROWS.head(1)) == [1]
