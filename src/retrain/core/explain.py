@@ -218,12 +218,12 @@ def _regret(verdict: Verdict, gate: Gate) -> Iterator[Row]:
     """What is weighed with guarantee regret, and what such verdicts turned out to be worth."""
     if verdict.expected is not None:
         gain, loss = (signed(each)[1:] for each in verdict.expected)
-        rule = f"a promotion needs a gain of more than {gate.harm_weight:g} times the loss"
+        rule = f"to promote, it must be above {gate.harm_weight:g} times the loss"
         yield Row("expected gain", f"{gain}, expected loss {loss}", rule)
     if verdict.worse_later is not None and verdict.ruling is Ruling.PROMOTE:
         low, high = (f"{100 * share:.0f}" for share in verdict.worse_later)
-        what = "of such challengers were worse in the four windows that followed, on six real streams"
-        yield Row("worse later", f"{low} to {high}%", f"{what}; rows of the past promise no more")
+        what = "in the next four windows, on six real streams: no promise"
+        yield Row("worse later", f"{low} to {high}% of such challengers", what)
 
 
 def _risk(verdict: Verdict, gate: Gate) -> tuple[str, str]:
