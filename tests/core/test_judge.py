@@ -781,3 +781,19 @@ def test_the_verdict_says_what_the_rows_are_worth() -> None:
     assert re.fullmatch(r"2,000 of 100 groups by user, worth about \d\d0 independent rows", said)
     copies = shown(judge(grouped([Counter(dict.fromkeys(CASES, 4))] * 50, None), Gate(), 1), Gate())["holdout rows"]
     assert copies.startswith("1,600, of which 50 differ, worth about ")
+
+
+@pytest.mark.parametrize("gate", [Gate(), Gate(metric=Metric.ACCURACY)])
+def test_a_first_model_gains_nothing_by_copies(gate: Gate) -> None:
+    """The lower bound that must reach the floor is that of the rows once, and so are the fewest rows."""
+    once = [(1, None, 1, 55), (1, None, 0, 5), (0, None, 0, 80), (0, None, 1, 6)]
+    copied = tally([(*cell[:3], 30 * cell[3]) for cell in once])
+    groups = Groups(146, 0, tuple((place, place, 900 * cell[3]) for place, cell in enumerate(once)))
+    asked = replace(gate, unopposed_floor=Share(0.88))
+    one, other = judge(tally(once), asked, 1), judge(replace(copied, groups=groups), asked, 1)
+    assert (one.reason, other.reason) == (VerdictReason.FLOOR_UNDECIDED,) * 2
+    assert other.lower == pytest.approx(one.lower, abs=0.02)
+    assert judge(copied, asked, 1).ruling is Ruling.PROMOTE
+    few = tally([(1, None, 1, 60), (0, None, 0, 60)])
+    few = replace(few, groups=Groups(4, 0, ((0, 0, 1800), (1, 1, 1800))))
+    assert judge(few, asked, 1).reason is VerdictReason.FEW_ROWS

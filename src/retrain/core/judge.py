@@ -79,13 +79,17 @@ def judge(tally: Tally, gate: Gate, number: int) -> Verdict:
         detectable=paired.detectable(alpha, gate.min_improvement),
         slices=slices,
         few=_few(tally.cells, paired.effect),
-        groups=tally.groups.number if tally.groups is not None else None,
-        group=tally.groups.column if tally.groups is not None else None,
-        effective_rows=round(tally.rows / paired.effect),
+        **_grouped(tally, paired.effect),
         expected=expected(above, paired.error) if paired.error else None,
         worse_later=worse_later(above / paired.error) if is_regret and paired.error else None,
         counts=_counts(tally.cells, gate),
     )
+
+
+def _grouped(tally: Tally, effect: float) -> dict[str, Any]:
+    """What a verdict says of the groups of its rows."""
+    number, column = (tally.groups.number, tally.groups.column) if tally.groups is not None else (None, None)
+    return {"groups": number, "group": column, "effective_rows": round(tally.rows / effect)}
 
 
 def _reason(paired: Paired, gate: Gate, alpha: float, *, vetoed: bool) -> VerdictReason:
@@ -120,7 +124,8 @@ def _unopposed(tally: Tally, gate: Gate, number: int) -> Verdict:
     """The verdict where no champion serves: the floor alone decides. Raises UndefinedMetricError."""
     cells, floor = tally.cells, gate.unopposed_floor
     classes = _truths(cells)
-    value, lower = score_of(cells, gate, "challenger", classes).value, least(cells, gate, FLOOR_LEVEL, classes)
+    value = score_of(cells, gate, "challenger", classes).value
+    lower, effect = least(cells, gate, FLOOR_LEVEL, classes, tally.groups)
     of_class: Counter[Label] = Counter()
     for cell in cells:
         of_class[cell.truth] += cell.rows
@@ -132,7 +137,7 @@ def _unopposed(tally: Tally, gate: Gate, number: int) -> Verdict:
         reason = VerdictReason.BELOW_FLOOR
     elif gate.floor_as is FloorAs.POINT:
         reason = VerdictReason.REACHES_FLOOR
-    elif of_class[label] < FEWEST_ROWS:
+    elif of_class[label] < FEWEST_ROWS * effect:
         reason = VerdictReason.FEW_ROWS
     else:
         reason = VerdictReason.REACHES_FLOOR if lower >= floor else VerdictReason.FLOOR_UNDECIDED
@@ -145,8 +150,9 @@ def _unopposed(tally: Tally, gate: Gate, number: int) -> Verdict:
         alpha=FLOOR_LEVEL,
         look=number,
         reason=reason,
-        few=((label, of_class[label]),) if reason is VerdictReason.FEW_ROWS else (),
+        few=((label, int(of_class[label] / effect)),) if reason is VerdictReason.FEW_ROWS else (),
         lower=lower,
+        **_grouped(tally, effect),
     )
 
 

@@ -6,7 +6,7 @@ standard error follows from its partial derivatives (the delta method, `retrain 
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from math import sqrt
+from math import ceil, sqrt
 from typing import Literal
 
 from msgspec import Struct
@@ -233,19 +233,26 @@ def guarded(cells: Sequence[Cell], weight: int = 1) -> list[Cell]:
     return [*cells, *added]
 
 
-def least(cells: Sequence[Cell], gate: Gate, alpha: float, classes: Collection[Label]) -> float:
-    """The lower bound of the challenger's score, at the one-sided level alpha.
+def least(
+    cells: Sequence[Cell], gate: Gate, alpha: float, classes: Collection[Label], groups: Groups | None = None
+) -> tuple[float, float]:
+    """The lower bound of the challenger's score, at the one-sided level alpha, and the design effect of its groups.
 
     Exact for a binary F1; else that of the delta method, on the guarded tally. Raises UndefinedMetricError.
     """
+    slope, effect = score_of(cells, gate, "challenger", classes).slope, 1.0
+    if groups is not None:
+        effect = _design_effect(cells, [slope(cell.truth, cell.challenger) for cell in cells], groups)
     if gate.metric is Metric.F1 and gate.average is Average.BINARY:
         counts = counts_of(cells, gate.positive, "challenger")
-        share = least_share(counts.tp, counts.tp + counts.fp + counts.fn, alpha)
-        return 2 * share / (1 + share)
-    counted = guarded([replace(cell, champion=cell.challenger) for cell in cells])
+        wrong = ceil((counts.fp + counts.fn) / effect)
+        hits = int(counts.tp / effect)
+        share = least_share(hits, hits + wrong, alpha)
+        return 2 * share / (1 + share), effect
+    counted = guarded([replace(cell, champion=cell.challenger) for cell in cells], round(effect))
     found = score_of(counted, gate, "challenger", classes)
-    error = sqrt(sum(cell.rows * found.slope(cell.truth, cell.challenger) ** 2 for cell in counted))
-    return found.value - quantile(alpha) * error
+    error = sqrt(effect * sum(cell.rows * found.slope(cell.truth, cell.challenger) ** 2 for cell in counted))
+    return found.value - quantile(alpha) * error, effect
 
 
 def counts_of(cells: Sequence[Cell], positive: Label, side: Literal["champion", "challenger"]) -> Counts:
