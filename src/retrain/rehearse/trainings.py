@@ -24,13 +24,18 @@ _PREDICTIONS = "predictions.parquet"
 
 
 class Trained(Struct, frozen=True):
-    """A model: its version, when it was trained and on which rows, and its predictions of all rows of the stream."""
+    """A model: its version, when it was trained, on which rows (a bit each), and its predictions of all rows."""
 
     version: str
     made_at: datetime
-    rows: Mask
+    trained_on: bytes
     predictions: Path
     broken: bool = False
+
+    @property
+    def rows(self) -> Mask:
+        """The rows that it was trained on."""
+        return np.unpackbits(np.frombuffer(self.trained_on, np.uint8), count=len(self.predicted)).astype(bool)
 
     @property
     def predicted(self) -> Labels:
@@ -116,7 +121,7 @@ class Trainings:
                 "training.command left the same model for different rows: it does not train on $RETRAIN_TRAINING",
                 "let it read that Parquet file, which ends at the time that is rehearsed",
             )
-        return Trained(version, stream.ends[window], rows, kept / _PREDICTIONS, broken)
+        return Trained(version, stream.ends[window], np.packbits(rows).tobytes(), kept / _PREDICTIONS, broken)
 
     def _make(self, artifact: Path, kept: Path) -> None:
         """Train, predict all rows of the stream, and keep that. Raises RetrainError where one of them fails."""
