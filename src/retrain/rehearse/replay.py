@@ -10,10 +10,11 @@ from datetime import datetime
 import numpy as np
 from msgspec import Struct
 
+from retrain.core.counts import latest
 from retrain.core.decide import Asked, look_at
 from retrain.core.events import Event, Judged, Promoted, Rejected, RolledBack, TrainingFinished
 from retrain.core.fold import advance
-from retrain.core.judge import judge, next_comparison
+from retrain.core.judge import beside_live, judge, next_comparison
 from retrain.core.past import Past
 from retrain.core.records import Action, Outcome, Snapshot
 from retrain.core.text import short
@@ -141,8 +142,7 @@ class _Loop:
         return True
 
     def _train(self, window: int, now: datetime) -> None:
-        fresh, nothing = self._policy.config.promotion.fresh, np.zeros(len(self._stream.window), bool)
-        left_out = nothing
+        fresh, left_out = self._policy.config.promotion.fresh, np.zeros(len(self._stream.window), bool)
         if self._policy.judged_on is JudgedOn.FRESH:
             left_out = self._stream.left_out(window, self._champion.rows, fresh)
         elif self._policy.judged_on is JudgedOn.OLD:
@@ -151,7 +151,9 @@ class _Loop:
             left_out = self._old
         self.trainings += 1
         run = f"{self.trainings}"
-        model = self._models.after(window, left_out)
+        model: Trained | RetrainError = RetrainError("training failed: fewer new rows than promotion.fresh.min_rows")
+        if left_out.any() or self._policy.judged_on in (JudgedOn.LIVE, JudgedOn.NONE, JudgedOn.FUTURE):
+            model = self._models.after(window, left_out)
         if isinstance(model, RetrainError):
             self.failed += 1
             self.story.append(f"{now:%Y-%m-%d}  {model}")
@@ -174,7 +176,7 @@ class _Loop:
             case JudgedOn.LIVE:
                 wins = self._live(waiting, window, now)
             case _:
-                wins = bool(waiting.left_out.any()) and self._is_better(waiting, waiting.left_out, now)
+                wins = self._is_better(waiting, waiting.left_out, now)
         if wins is None:
             return
         self._waiting = None
@@ -199,8 +201,10 @@ class _Loop:
         gate, model = self._policy.gate, waiting.model
         tally = self._stream.tally(self._champion.predicted, model.predicted, rows)
         verdict = judge(tally, gate, next_comparison(tally, self._ledger, gate.holdout_uses))
+        if self._policy.judged_on is JudgedOn.OLD:
+            verdict = beside_live(verdict, latest(self._past))
         judged = Judged(
-            *(model.version, self._champion.version, tally.holdout, gate.question, "", verdict), sketch=tally.sketch
+            *(model.version, self._champion.version, tally.holdout, gate.question, "", verdict), sketches=tally.sketches
         )
         self._ledger.append(judged)
         self._note(judged, now)
