@@ -179,6 +179,7 @@ def _outcome(  # noqa: PLR0913  (what the command did, and what there was before
         if artifact.is_file() and artifact.stat().st_size == 0:
             return *nothing, f"left an empty {artifact}"
         version = registry.admit(config.models, artifact)
+        files.follow_owner(artifact)  # the next training may be another user's
     except RetrainError as error:
         return *nothing, f"left a challenger that cannot be kept: {error}"
     if version == served:

@@ -327,3 +327,16 @@ def test_a_champion_that_is_renamed_keeps_its_journal(project: Project) -> None:
     (project.root / CHAMPION).rename(project.root / "models/renamed.joblib")
     project.configure(models={"champion": "models/renamed.joblib"})
     assert project.run("rollback").returncode == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who makes files for others")
+def test_what_root_makes_belongs_to_who_runs_there(project: Project) -> None:
+    """An engineer runs `sudo retrain check` once; cron's user must be able to go on."""
+    for path in (project.root, *project.root.rglob("*")):
+        os.chown(path, 65534, 65534)
+    project.train(f"cp {project.models.fair} $(RETRAIN_CHALLENGER)")
+    project.metrics(f1=0.5)
+    assert project.run("check", "--force", "--reason", "by hand").returncode == 0
+    assert project.run("rollback").returncode == 1
+    made = [project.root / "state", *(project.root / "state").rglob("*"), *(project.root / "models").rglob("*")]
+    assert [path for path in made if path.lstat().st_uid != 65534] == []

@@ -4,7 +4,7 @@ import errno
 import os
 import stat as modes
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 
@@ -51,6 +51,15 @@ def make_directory(path: Path, mode: int = 0o755) -> None:
     if not path.is_dir():
         make_directory(path.parent)
         path.mkdir(mode=mode, exist_ok=True)
+        follow_owner(path)
+
+
+def follow_owner(path: Path) -> None:
+    """Give what root has made to the owner of the directory: who runs there every day must be able to change it."""
+    if os.geteuid() == 0:
+        above = path.parent.stat()
+        with suppress(OSError):  # a mount may know no owners
+            os.chown(path, above.st_uid, above.st_gid, follow_symlinks=False)
 
 
 def sync_directory(directory: Path) -> None:

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from retrain.config.schema import Config
 from retrain.core.text import duration, moment
-from retrain.effects.files import make_directory
+from retrain.effects.files import follow_owner, make_directory
 from retrain.errors import BusyError, RetrainError
 
 RUN, SWAP = "lock", "swap.lock"
@@ -83,6 +83,7 @@ def attempt(state: Path, command: str, now: datetime, name: str = RUN) -> Iterat
     with _errors_named(path):
         make_directory(state, 0o700)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        follow_owner(path)
     found = Attempt()
     try:
         with _errors_named(path):

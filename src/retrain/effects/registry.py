@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from retrain.config.schema import Models
 from retrain.core.text import short
-from retrain.effects.files import Stamp, make_directory, opened, stamp, sync_directory
+from retrain.effects.files import Stamp, follow_owner, make_directory, opened, stamp, sync_directory
 from retrain.errors import RetrainError, file_errors
 
 _JOBLIB, _SKOPS, _REFERENCE, _WEIGHTS, _ROWS, _HOLDOUT = (
@@ -294,6 +294,7 @@ def _copy(models: Models, source: Path, version: str | None, kind: str) -> str:
             target = _file_of(models, version, kind)
             if not (is_artifact and target.exists() and identify(target) == digest):
                 fresh.replace(target)
+                follow_owner(target)
         finally:
             fresh.unlink(missing_ok=True)
         sync_directory(directory)

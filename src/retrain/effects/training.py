@@ -20,6 +20,7 @@ from msgspec import Struct
 from retrain.config.schema import KeepLogs, Training
 from retrain.core.text import last_lines
 from retrain.effects import process
+from retrain.effects.files import follow_owner
 from retrain.effects.process import Process
 from retrain.errors import RetrainError
 
@@ -169,6 +170,7 @@ def _opened(log: Path) -> Iterator[int]:
     """The descriptor of the log, made if it is missing."""
     try:
         descriptor = os.open(log, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        follow_owner(log)
     except OSError as error:
         why = f"{log}: the log of the command cannot be written: {error.strerror}"
         raise RetrainError(why, "correct the directory, or change `state`") from error

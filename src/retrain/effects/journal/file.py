@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from retrain.core.past import REPAIR, UNREPAIRED
-from retrain.effects.files import make_directory
+from retrain.effects.files import follow_owner, make_directory
 from retrain.effects.journal.entries import TABLES, Journal
 from retrain.errors import RetrainError
 
@@ -108,6 +108,7 @@ def _opened(path: Path, scrub: Callable[[str], str]) -> Journal:
         connection = on_error.enter_context(closing(_connected(path, "rwc")))
         if _schema(connection, path) == 0:
             _create(connection)
+            follow_owner(path)  # SQLite does so with the files beside it
         # Readers and a writer do not wait for each other then. SQLite reports a failure as the old mode.
         if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
             raise RetrainError(f"{path}: the journal cannot be used: its write-ahead log cannot be switched on")
