@@ -253,6 +253,13 @@ def test_windows_that_differ_more_than_chance_train_no_oftener(world: str) -> No
     assert world == next(iter(uneven.WORLDS)) or plain - Z * sqrt(plain) > 12
 
 
+def test_a_probation_allows_for_windows_that_differ_more_than_chance() -> None:
+    """With the dispersion at most 5 in 100 champions that are as good are rolled back; without it many more."""
+    plain, program = zip(*(row.values() for row in uneven.probation(0.4).values()), strict=True)
+    assert all(tables.interval(round(800 * each.value), 800, Z)[0] <= 0.05 for each in program)
+    assert max(each.value for each in plain) > 0.1
+
+
 def test_windows_that_overlap_and_a_mix_that_moves_train_no_oftener() -> None:
     """With the key that says what the windows are."""
     for row in uneven.overlapping(0.3).values():

@@ -8,17 +8,19 @@ a year.
 from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from datetime import timedelta
-from itertools import count, islice, repeat
+from itertools import accumulate, count, islice, repeat
 from math import pi, sin, sqrt
 from typing import Any
 
 import numpy as np
 
-from retrain.core.evidence import YEAR
+from retrain.core.counts import f1_of
+from retrain.core.decide import is_worse
+from retrain.core.evidence import YEAR, dispersion_of
 from retrain.core.records import Action, Counts
 from retrain.core.rules import Auto, EvidenceRule, Factor, Part, Positive, Rate, Share, Triggers
 from tests.core.test_decide import Story
-from tests.simulations.tables import Figure, Table
+from tests.simulations.tables import Figure, Table, of_share
 from tests.simulations.windows import POSITIVES, drawn, jaccard, share_of_trials
 
 DAY = timedelta(days=1)
@@ -27,6 +29,8 @@ THRESHOLD, HEALTHY, DROPPED, ROWS = 0.85, 0.86, 0.82, 1000
 YEARS, DROPS, KNOWN = 40, 200, 200
 """Years at the threshold, drops, and the windows after which it is forgotten how the journal began."""
 FALSE, DELAY = "false trainings a year", "days until it trains after a drop to 0.82"
+TRIED, PROBATIONS = 6, 2000
+"""Windows of a probation of 7 days, less one of settling; and promotions."""
 USERS, RHO = 50, 0.5
 AS_IT_IS, CORRECTED = "as it is", "with the key"
 
@@ -163,3 +167,34 @@ def overlapping(effort: float = 1.0) -> Table:
             CORRECTED: moved(prevalence=Part(POSITIVES)),
         },
     }
+
+
+def probation(effort: float = 1.0) -> Table:
+    """The share of champions as good as the one before that `probation: 7d` rolls back, by how windows differ.
+
+    The dispersion is what the evidence rule has learned from a year of windows.
+    """
+    paths = max(50, round(PROBATIONS * effort))
+    figures: Table = {name: {} for name in WORLDS}
+    for name, world in WORLDS.items():
+        story = controller()
+        for counts in islice(world(np.random.default_rng(5), HEALTHY), 365):
+            trains(story, counts)
+        learned = dispersion_of(story.past.evidence, story.triggers)
+        windows = world(np.random.default_rng(6), HEALTHY)
+        # One window between two promotions: none of them all on the same day of the week.
+        seen = [list(islice(windows, 2 + TRIED))[1:] for _ in range(paths)]
+        for shown, dispersion in zip(RULES, (1.0, learned), strict=True):
+            figures[name][shown] = of_share(sum(rolled_back(each, dispersion) for each in seen), paths)
+    return figures
+
+
+def rolled_back(windows: list[Counts], dispersion: float) -> bool:
+    """Whether the champion of the later windows is found worse than that of the first one, at any of them."""
+    old, *later = windows
+    below = [f1_of(each) < f1_of(old) for each in later]
+    together = list(accumulate(later, lambda one, two: Counts(one.tp + two.tp, one.fp + two.fp, one.fn + two.fn)))
+    return any(
+        is_below and is_worse(old, counts, number, dispersion)
+        for number, (is_below, counts) in enumerate(zip(below, together, strict=True), 1)
+    )
