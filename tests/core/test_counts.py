@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from retrain.core import evidence
 from retrain.core.counts import DISPERSED, LAG, USUAL, WINDOWS, at_share, chance_of_drop, dispersion, usual, widened
+from retrain.core.decide import look_at
 from retrain.core.events import Promoted
 from retrain.core.evidence import dispersion_of, weigh
 from retrain.core.past import Evidence, FirstWindow, Past, Spread
@@ -181,6 +182,13 @@ def test_f1_at_the_usual_share_is_shown_beside_f1() -> None:
     decision = Mixing(Triggers(Share(0.83), settle=timedelta())).look(0.12)
     assert decision.action is Action.TRAIN
     assert decision.message == "training: F1 0.813 is below 0.830 (it would be 0.860 at the usual 20 % positives)"
+
+
+def test_the_numbers_have_both() -> None:
+    """For `status` and `check -v`."""
+    story = Mixing(Triggers(Share(0.83)))
+    (assessed,) = look_at(story.past, None, story.see(**mixed(0.12)), story.triggers, story.now).assessments
+    assert assessed.numbers == "0.813, threshold 0.830, 0.860 at the usual 20 % positives"
 
 
 @pytest.mark.parametrize("fields", [{}, {"samples": None}, {"counts": None}, {"samples": 0.0}])

@@ -12,7 +12,7 @@ from retrain.core.events import Entry
 from retrain.core.fold import as_of, fold, watch
 from retrain.core.past import Past
 from retrain.core.records import Action, Decision, Outcome, Reason, Snapshot, State, Unknown
-from retrain.core.rules import Amount, Positive, Share, Triggers
+from retrain.core.rules import Amount, MinAge, Positive, Share, Triggers
 from tests.core.test_decide import T0, Story
 
 readings = st.one_of(st.floats(0, 1), st.just(Unknown("missing", "gone")))
@@ -42,6 +42,7 @@ def triggers(draw: st.DrawFn) -> Triggers:
         cooldown=draw(hours),
         failure_backoff=draw(hours),
         settle=draw(hours),
+        min_age=draw(st.sampled_from([MinAge(), MinAge(f1=timedelta(hours=3))])),
         challenger_ttl=draw(hours),
         max_unpromoted=draw(st.integers(1, 5).map(Positive)),
     )
@@ -57,6 +58,20 @@ class Step:
     window: int
     outcome: Outcome
     then: str = field(default="")
+    length: timedelta | None = None
+
+    def seen(self, now: datetime) -> Snapshot:
+        """What the monitor says then; where the length of its windows is known, so is their end."""
+        ends = now - timedelta(hours=self.window) if self.length is not None else None
+        return Snapshot(
+            now,
+            f1=self.f1,
+            drift=self.drift,
+            window=f"w{self.window}" if ends is None else None,
+            f1_observed_at=ends,
+            drift_observed_at=ends,
+            window_length=self.length,
+        )
 
 
 steps = st.lists(
@@ -68,6 +83,7 @@ steps = st.lists(
         st.integers(0, 30),
         st.sampled_from([Outcome.SUCCEEDED, Outcome.FAILED]),
         st.sampled_from(["", "judge", "promote"]),
+        st.sampled_from([None, None, timedelta(hours=8)]),
     ),
     max_size=30,
 )
@@ -78,7 +94,7 @@ def live(rules: Triggers, life: list[Step]) -> tuple[Life, list[tuple[Step, Deci
     story, told = Life(rules), []
     for step in life:
         story.later(step.wait)
-        snapshot = Snapshot(story.now, f1=step.f1, drift=step.drift, window=f"w{step.window}")
+        snapshot = step.seen(story.now)
         before = story.past
         decision = story.check(snapshot, step.outcome)
         told.append((step, decision, before, story.now))
@@ -91,10 +107,11 @@ def live(rules: Triggers, life: list[Step]) -> tuple[Life, list[tuple[Step, Deci
 @given(triggers(), steps)
 def test_no_window_trains_twice(rules: Triggers, life: list[Step]) -> None:
     """A training that succeeded spends its window: what a signal said of it never trains the same champion again."""
-    spent: set[tuple[int, str, str | None]] = set()
-    for step, decision, before, _ in live(rules, life)[1]:
+    spent: set[tuple[int | datetime, str, str | None]] = set()
+    for step, decision, before, now in live(rules, life)[1]:
         if decision.action is Action.TRAIN:
-            causes = {(step.window, breach.metric, before.served) for breach in decision.breaches}
+            window = step.window if step.length is None else now - timedelta(hours=step.window)
+            causes = {(window, breach.metric, before.served) for breach in decision.breaches}
             assert not causes <= spent
             if step.outcome is Outcome.SUCCEEDED:
                 spent |= causes
@@ -118,7 +135,7 @@ def test_nothing_trains_inside_the_cooldown_or_the_backoff(rules: Triggers, life
 def test_nothing_trains_without_enough_distinct_windows_in_breach(rules: Triggers, life: list[Step]) -> None:
     """A training needs a known breach now, and unknown readings alone never train."""
     for step, decision, before, now in live(rules, life)[1]:
-        snapshot = Snapshot(now, f1=step.f1, drift=step.drift, window=f"w{step.window}")
+        snapshot = step.seen(now)
         states = {each.state for each in assess(snapshot, rules, before)}
         if decision.action is Action.TRAIN:
             assert State.BREACH in states
