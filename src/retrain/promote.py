@@ -291,7 +291,7 @@ def _compare(context: Context, journal: Journal, contest: Contest, options: Opti
         holdout=tally.holdout,
         question=asked,
         file=stamp,
-        verdict=judge(tally, config.gate, number),
+        verdict=replace(judge(tally, config.gate, number), models=tally.models),
         sketches=() if tally.holdout in seen else tally.sketches,
         classes=tally.classes,
         leaked=tally.leaked,
@@ -497,6 +497,9 @@ def _notes(context: Context, past: Past, contest: Contest, judged: Judged, wins:
     verdict = judged.verdict
     if verdict.live is not None and verdict.reason is not VerdictReason.STALE_HOLDOUT:
         yield Row("warning", f"{explain.stale(verdict.champion_score or 0.0, verdict.live)}; {explain.RENEW}")
+    for model in verdict.models:
+        if model.saved:
+            yield Row(model.side, f"was {model.saved}")
     if contest.champion is not None and judged.champion is None:
         yield Row("champion", "could not be scored, so nothing was compared with it")
     if _checks_leakage(config):

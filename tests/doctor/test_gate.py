@@ -3,9 +3,9 @@
 import pytest
 
 from retrain.core.rules import Difference, Gate, Share
-from retrain.core.verdicts import Cell, Tally
+from retrain.core.verdicts import Cell, ModelNote, Tally
 from retrain.doctor.findings import Severity
-from retrain.doctor.gate import rule_on
+from retrain.doctor.gate import of_model, rule_on
 
 
 def tally(*cells: tuple[object, object, object, int]) -> Tally:
@@ -28,6 +28,16 @@ def test_a_gate_that_turns_down_every_control_is_ok() -> None:
     assert "its predictions shuffled: F1 0.462, the champion's 0.923" in found[1].message
     assert "turns down a model that knows nothing (always 1)" in found[2].message
     assert found[3].message == "would promote a challenger that knows every label"
+
+
+def test_a_champion_of_other_versions_or_without_names_is_a_warning() -> None:
+    """Requirement: both versions are named, and that columns are given by their position."""
+    saved = "saved with scikit-learn 1.0.2, loaded with 1.9.1"
+    known = Tally((Cell(1, 1, 1, 5),), "h", models=(ModelNote("champion", saved, unnamed=True),))
+    one, two = of_model(known)
+    assert (one.severity, two.severity) == (Severity.WARN, Severity.WARN)
+    assert one.message.startswith(f"was {saved}")
+    assert two.message.startswith("names no columns, so it is given those of the holdout by their position")
 
 
 def test_a_gate_that_can_promote_no_challenger_is_a_warning() -> None:

@@ -18,7 +18,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from retrain.config.schema import Models, Promotion
 from retrain.core.rules import Positive
-from retrain.core.verdicts import Cell, Tally
+from retrain.core.verdicts import Cell, ModelNote, Tally
 from retrain.effects import evaluation
 from tests.effects.toy_models import Prints, Says, Sign
 
@@ -65,6 +65,7 @@ def test_counts_every_combination_of_truth_and_predictions(tmp_path: Path) -> No
     )
     assert set(tally.cells) == expected(frame, (frame["a"] > 0).astype(int), tree.predict(frame[["b", "a"]]))
     assert tally.rows == 200
+    assert tally.models == (ModelNote("champion", unnamed=True),)
     assert heard[-1] == 1.0
     kinds = {type(label) for cell in tally.cells for label in (cell.truth, cell.champion, cell.challenger)}
     assert kinds == {int}

@@ -131,7 +131,7 @@ def test_an_artifact_of_another_scikit_learn(tmp_path: Path, monkeypatch: pytest
         joblib.dump(LogisticRegression().fit(ROWS, LABELS), path)
         joblib.dump(LogisticRegression(), broken)
     now = version_of_sklearn()
-    assert notes(str(path), None) == [f"was saved with scikit-learn 1.0.2, loaded with {now}"]
+    assert notes(str(path), None) == (f"saved with scikit-learn 1.0.2, loaded with {now}", False)
     with pytest.raises(FileError, match=rf"\(the model was saved with scikit-learn 1.0.2, loaded with {now}\)"):
         predict(str(broken), None, ROWS, fractional=False)
     gone = path.read_bytes().replace(b"sklearn.linear_model._logistic", b"sklearn.linear_model._logistik")
@@ -181,9 +181,7 @@ def test_column_0_of_older_releases_is_a_position(tmp_path: Path) -> None:
     model = Named(["Column_0", "Column_1"], "x")
     assert predicted(tmp_path, model, rows) == [1, 0]
     joblib.dump(model, tmp_path / "m")
-    assert notes(str(tmp_path / "m"), None) == [
-        "names no columns, so it is given those of the holdout by their position"
-    ]
+    assert notes(str(tmp_path / "m"), None) == ("", True)
 
 
 def test_odd_names(tmp_path: Path) -> None:
@@ -229,5 +227,5 @@ def test_a_model_without_a_fault(tmp_path: Path) -> None:
     """Requirement: nothing is noted about a model that names its columns."""
     model = LogisticRegression().fit(ROWS, LABELS)
     joblib.dump(model, tmp_path / "m")
-    assert notes(str(tmp_path / "m"), None) == []
+    assert notes(str(tmp_path / "m"), None) == ("", False)
     assert predicted(tmp_path, Says(1), ROWS.head(1)) == [1]

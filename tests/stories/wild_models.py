@@ -89,6 +89,7 @@ def answers(cells: list[Any]) -> None:
         "slices": [],
         "leaked": {},
         "groups": None,
+        "models": [],
     }
     for file in range(3, 100):
         with suppress(OSError):

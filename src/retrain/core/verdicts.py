@@ -58,6 +58,17 @@ class Sketch(Struct, frozen=True):
     hashes: tuple[int, ...]
 
 
+class ModelNote(Struct, frozen=True):
+    """What is to be known of a model that was scored: in a clause, by which other versions it was `saved`.
+
+    One that is `unnamed` names no columns, so it was given those of the holdout by their position.
+    """
+
+    side: str
+    saved: str = ""
+    unnamed: bool = False
+
+
 class Tally(Struct, frozen=True):
     """The holdout, counted: all that any metric of a confusion matrix needs.
 
@@ -74,6 +85,7 @@ class Tally(Struct, frozen=True):
     slices: tuple[Slice, ...] = ()
     leaked: Leaked = Leaked()
     groups: Groups | None = None
+    models: tuple[ModelNote, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -189,3 +201,4 @@ class Verdict(Struct, frozen=True):
     lower: float | None = None
     counts: tuple[Counts, Counts] | None = None
     live: float | None = None
+    models: tuple[ModelNote, ...] = ()

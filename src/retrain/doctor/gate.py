@@ -50,10 +50,21 @@ def gate(context: Context, known: History, progress: Callable[[float], None]) ->
     if tally is not None:
         yield _holdout(context, tally, known, where, has_champion=champion is not None)
         shown = counts_of(tally.cells, config.promotion.positive, "champion")
+        yield from of_model(tally)
         is_known = isinstance(config.promotion.holdout, Path) and serving is not None
         if is_known and is_live_f1(config.gate) and (why := contradiction(shown, latest(known.past))):
             yield warn("holdout", why, remedy=RENEW)
     yield from rule_on(tallies, config.gate)
+
+
+def of_model(tally: Tally) -> Iterator[Finding]:
+    """What is to be known of the champion."""
+    for model in tally.models:
+        if model.saved:
+            yield warn("champion", f"was {model.saved}", remedy="train it again with these libraries, or install those")
+        if model.unnamed:
+            why = "names no columns, so it is given those of the holdout by their position"
+            yield warn("champion", why, remedy="fit it on a table whose columns have names")
 
 
 def rule_on(tallies: Mapping[str, Tally], gate: Gate) -> Iterator[Finding]:

@@ -33,7 +33,11 @@ def made(plan: Comparison, send: Send) -> dict[str, Any]:
         controls["shuffled"] = _shuffled(pairs)
     for label in sorted(often, key=lambda label: (-often[label], json.dumps(label)))[:_DUMMIES]:
         controls[f"always {label}"] = Counter({(*pair, label): rows for pair, rows in pairs.items()})
-    return {"controls": {name: listed(cells) for name, cells in controls.items()}, "holdout": fingerprint}
+    return {
+        "controls": {name: listed(cells) for name, cells in controls.items()},
+        "holdout": fingerprint,
+        "models": sorted(total.noted),
+    }
 
 
 def _shuffled(pairs: Counter[tuple[Label, Label | None]]) -> Counter[Triple]:

@@ -38,7 +38,7 @@ class Part(Struct, frozen=True):
     leaked: Counter[Side] = field(default_factory=Counter)
     grouped: tuple[groups.Rows, ...] = ()
     sketched: sketches.Sketches = field(default_factory=dict)
-    notes: frozenset[str] = frozenset()
+    noted: frozenset[tuple[Side, str, bool]] = frozenset()
 
     def __add__(self, other: "Part") -> "Part":
         return Part(
@@ -48,7 +48,7 @@ class Part(Struct, frozen=True):
             self.leaked + other.leaked,
             self.grouped + other.grouped,
             sketches.joined(self.sketched, other.sketched),
-            self.notes | other.notes,
+            self.noted | other.noted,
         )
 
 
@@ -70,6 +70,7 @@ def answer(plan: Comparison, total: Part, fingerprint: str) -> dict[str, Any]:
         "slices": [[*each, groups.together(groups.of_slice(together, *each[:2]), each[2], most)] for each in slices],
         "leaked": rows.listed(plan, total.leaked),
         "groups": groups.together(together, cells, most),
+        "models": sorted(total.noted),
     }
 
 
@@ -209,6 +210,9 @@ def part_of(plan: Comparison, chunk: pd.DataFrame, triples: Sequence[Triple]) ->
         rows.leaked(plan, chunk),
         (groups.Rows.of(groups.keys(chunk, plan.group, hashes), triples, by_slice),),
         sketches.of_chunk(plan.keys, chunk),
+        frozenset(
+            (side, *noted) for side, path in _models(plan) if path and any(noted := models.notes(path, plan.trusted))
+        ),
     )
 
 

@@ -55,13 +55,10 @@ def ready(path: str, trusted: Sequence[str] | None) -> Artifact:
     return artifact
 
 
-def notes(path: str, trusted: Sequence[str] | None) -> list[str]:
-    """What a person should know about a model that can be scored, each in a clause."""
+def notes(path: str, trusted: Sequence[str] | None) -> tuple[str, bool]:
+    """By which other versions the model was saved, in a clause, and whether it names no columns."""
     artifact = loaded(path, None if trusted is None else tuple(trusted))
-    found = [f"was {artifact.saved}"] if artifact.saved else []
-    if _fitted_on(artifact.model) is None:
-        found.append("names no columns, so it is given those of the holdout by their position")
-    return found
+    return artifact.saved, _fitted_on(artifact.model) is None
 
 
 def _inputs(model: Any, features: pd.DataFrame, aside: Sequence[str]) -> pd.DataFrame:

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from retrain.config.schema import Config, Models, Promotion
 from retrain.core.judge import RowKey
-from retrain.core.verdicts import Cell, Groups, Leaked, Sketch, Slice, Tally
+from retrain.core.text import one_line
+from retrain.core.verdicts import Cell, Groups, Leaked, ModelNote, Sketch, Slice, Tally
 from retrain.effects.evaluation.child import Plan, carry_out, garbled
 
 
@@ -181,7 +182,7 @@ def controls(  # noqa: PLR0913  (as those of compare)
     answer = carry_out(plan, promotion, directory, progress, scrub)
     with garbled():
         return {
-            name: Tally(_cells(cells, champion is not None), answer["holdout"])
+            name: Tally(_cells(cells, champion is not None), answer["holdout"], models=_notes(answer))
             for name, cells in answer["controls"].items()
         }
 
@@ -249,6 +250,13 @@ def tally_of(message: Mapping[str, Any], column: str | None, *, compared: bool) 
         slices=tuple(_slice(each, compared, column) for each in message["slices"]),
         leaked=Leaked(**message["leaked"]),
         groups=_groups(message["groups"], len(cells), column),
+        models=_notes(message),
+    )
+
+
+def _notes(message: Mapping[str, Any]) -> tuple[ModelNote, ...]:
+    return tuple(
+        ModelNote(str(side), one_line(str(saved)), bool(unnamed)) for side, saved, unnamed in message["models"]
     )
 
 
