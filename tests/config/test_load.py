@@ -416,6 +416,10 @@ def test_one_min_age_is_for_both_signals_or_each_has_its_own(text: str, expected
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
+        (
+            "triggers: {performance_threshold: 0.8}\nmonitoring: {url: 'http://a/metrics', f1: model_estimated_f1}",
+            ["2: monitoring.f1: asks for an estimate without labels"],
+        ),
         ("triggers: {cooldown: 1h}", ["1: triggers: nothing can trigger a training (set performance_threshold,"]),
         (
             "triggers: {performance_threshold: 0.8}",
