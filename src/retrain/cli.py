@@ -187,12 +187,12 @@ def status(context: Context, output: Output, limit: int) -> Report:
 
 
 @_command("prune --older-than 180d")
-@click.option("--older-than", metavar="DURATION", default="365d", show_default=True, help="Remove older events.")
+@click.option("--older-than", metavar="DURATION", default="365d", show_default=True, help="Remove older checks.")
 def prune(context: Context, output: Output, older_than: str) -> Report:
-    """Remove old events and old logs.
+    """Remove old checks and old logs.
 
-    Events leave the journal by age, logs by training.keep_logs. No decision changes, and every holdout comparison
-    stays. It also verifies the whole journal.
+    Checks leave the journal by age, logs by training.keep_logs. No decision changes; trainings, comparisons and
+    promotions stay for good. It also verifies the whole journal.
     """
     from retrain.prune import prune as run
 

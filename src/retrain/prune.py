@@ -1,4 +1,4 @@
-"""`retrain prune`: remove old events and logs, and nothing that a decision depends on."""
+"""`retrain prune`: remove old checks and logs; what was trained, compared and promoted stays."""
 
 from datetime import timedelta
 
@@ -10,12 +10,12 @@ from retrain.errors import Report
 
 
 def prune(context: Context, keep: timedelta) -> Report:
-    """The report of what was removed: events older than `keep` but holdout comparisons, and logs as configured."""
+    """The report of what was removed: checks older than `keep`, and logs as configured."""
     config, now = context.config, context.clock()
     with open_journal(config.state, champion=config.models.champion) as journal:
         journal.verify()
         events = journal.prune(now - keep, now)
     logs = training.tidy(context.logs, config.training.keep_logs, now)
-    done = f"pruned {counted(events, 'event')} older than {duration(keep)} and {counted(logs, 'log')}"
-    message = f"{done} (every holdout comparison stays)"
+    done = f"pruned {counted(events, 'check')} older than {duration(keep)} and {counted(logs, 'log')}"
+    message = f"{done} (trainings, comparisons and promotions stay)"
     return Report(message, {"events": events, "logs": logs, "message": message}, news=bool(events or logs))

@@ -661,19 +661,19 @@ def test_pruning_changes_nothing_that_matters(
         assert read(state) == read(state, writable=False) == past
 
 
-def test_pruning_removes_what_is_old_and_keeps_the_ledger(state: Path) -> None:
-    """Looks and the last check stay; the file gets smaller; what was done is told."""
+def test_pruning_removes_old_checks_only(state: Path) -> None:
+    """What was trained, compared and promoted stays, and the last check; the file gets smaller; it is recorded."""
     check = Checked(Action.HOLD, Reason.HEALTHY, "healthy" * 500, A, ())
     tell(state, Adopted(A), judged(B), *[check] * 300, Promoted(B, A), check)
     size = (state / "journal.db").stat().st_size
     with open_journal(state) as journal:
         past = journal.past()
         assert past.newest is not None
-        assert journal.prune(T0 + timedelta(minutes=302), past.newest) == 301
+        assert journal.prune(T0 + timedelta(minutes=302), past.newest) == 300
         assert journal.past() == past
-        assert [type(entry.event) for entry in journal.turning_points(9)] == [Pruned, Promoted, Judged]
+        assert [type(entry.event) for entry in journal.turning_points(9)] == [Pruned, Promoted, Judged, Adopted]
         assert len(list(journal.ledger())) == 1
-        assert journal.prune(T0 + timedelta(days=9), past.newest) == 1
+        assert journal.prune(T0 + timedelta(days=9), past.newest) == 0
         last = journal.last_check()
         assert last is not None and last.event == check
     assert (state / "journal.db").stat().st_size < size / 4

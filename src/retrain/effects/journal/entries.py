@@ -97,14 +97,14 @@ class Journal:
         return known[1]
 
     def prune(self, before: datetime, at: datetime) -> int:
-        """Remove the events from before this time but the ledger and the last check, and return their number.
+        """Remove the checks from before this time but the last one, and return their number; all else stays for good.
 
         What they add up to is written first, so that no decision changes.
         """
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             old = "id < (SELECT min(id) FROM events WHERE at >= ? OR id = (SELECT max(id) FROM events WHERE"
-            old += " +kind = 'Checked')) AND kind NOT IN ('Judged', 'HistoryLost', 'Pruned')"
+            old += " +kind = 'Checked')) AND +kind = 'Checked'"
             ids = self._db.execute(f"SELECT id FROM events WHERE {old}", (before.isoformat(),)).fetchall()  # noqa: S608
             if not ids:
                 return 0
