@@ -21,7 +21,7 @@ from retrain.core.events import (
 )
 from retrain.core.past import UNREPAIRED, Past
 from retrain.core.records import Outcome
-from retrain.core.text import moment, short
+from retrain.core.text import moment, shell_text, short
 from retrain.effects import lock, registry, training
 from retrain.effects.journal import Journal, open_journal
 from retrain.errors import ConfigError, Report, RetrainError, Stopped
@@ -182,7 +182,15 @@ def _hook(context: Context, intent: SwapStarted, lock_fd: int, now: datetime) ->
         return _HookEnd(now)
     log = context.log_of(f"{now:%Y%m%dT%H%M%SZ}-{intent.swap}-{short(intent.version)}")
     hook = replace(config.training, command=config.promotion.after, timeout=config.promotion.timeout)
-    environment = training.environment(context.environ, context.secrets.variables, hook, {})
+    facts = {
+        "RETRAIN_SWAP": str(intent.swap),
+        "RETRAIN_VERSION": intent.version,
+        "RETRAIN_PREVIOUS": intent.previous or "",
+        "RETRAIN_CHAMPION": str(config.models.champion),
+        "RETRAIN_REASON": shell_text(intent.reason),
+        "RETRAIN_NAME": context.file.absolute().parent.name,
+    }
+    environment = training.environment(context.environ, context.secrets.variables, hook, facts)
     try:
         ended = training.run(hook, environment, log, lock_fd, None, context.secrets.scrub, key="promotion.after")
     except RetrainError as error:

@@ -625,3 +625,21 @@ def test_the_clock_is_read_once_and_again_after_a_comparison_and_a_hook(project:
         context = Context(config, secrets, project.environment, partial(next, clock))
         assert promote_story(context, Options(str(project.models.strong), dry_run=dry_run)).exit_code == 0
         assert next(clock) == times[reads]
+
+
+def test_the_hook_knows_what_was_swapped(project: Project) -> None:
+    """What serves now and did before, why, and where: in its environment."""
+    project.serve(project.models.weak)
+    project.configure(promotion={"after": "sh -c 'env | grep ^RETRAIN_ | sort > hook.txt'"})
+    assert project.run("promote", str(project.models.strong)).returncode == 0
+    promoted = dict(line.split("=", 1) for line in (project.root / "hook.txt").read_text().splitlines())
+    assert project.run("rollback", "--reason", "it's worse; (see #7)").returncode == 0
+    back = dict(line.split("=", 1) for line in (project.root / "hook.txt").read_text().splitlines())
+    assert (promoted["RETRAIN_SWAP"], back["RETRAIN_SWAP"]) == ("promotion", "rollback")
+    assert (back["RETRAIN_VERSION"], back["RETRAIN_PREVIOUS"]) == (
+        promoted["RETRAIN_PREVIOUS"],
+        promoted["RETRAIN_VERSION"],
+    )
+    assert back["RETRAIN_REASON"] == "it_s worse, see _7"
+    assert back["RETRAIN_CHAMPION"] == str(project.root / CHAMPION)
+    assert back["RETRAIN_NAME"] == project.root.name
