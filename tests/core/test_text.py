@@ -109,3 +109,16 @@ def test_the_last_lines_of_an_output_are_those_that_say_something() -> None:
     assert text.last_lines(output, 4) == ("3", "4", "done 100%", "no newline")
     assert text.last_lines("\n \n") == ()
     assert text.last_lines("x" * 400) == ("x" * 299 + "…",)
+
+
+@pytest.mark.parametrize(
+    ("foreign", "plain"),
+    [
+        ("F1 0.7 is below 0.8; drift 5.2 (feature=p73)", "F1 0.7 is below 0.8, drift 5.2 feature=p73"),
+        ("ticket 12 $(shell touch x)", "ticket 12 _shell touch x"),
+        ("it's `new`\nlabels | tee > f & * ? ! # ~ \\ \"", "it_s _new_ labels _ tee _ f _ _ _ _ _ _ _ _"),
+    ],
+)
+def test_a_reason_is_text_to_a_shell_and_to_make(foreign: str, plain: str) -> None:
+    """A recipe may echo it as it is, whoever wrote it."""
+    assert text.shell_text(foreign) == plain

@@ -285,8 +285,8 @@ def test_prune_forgets_what_is_old_and_no_look(project: Project) -> None:
     before = project.json("status")
     done = project.run("prune")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "pruned 4 events older than 365 d and 0 logs (every holdout comparison stays)\n"
-    assert events(project) == ["Judged", "Checked", "Pruned"]
+    assert done.stdout == "pruned 3 checks older than 365 d and 0 logs (trainings, comparisons and promotions stay)\n"
+    assert events(project) == ["Adopted", "Judged", "Checked", "Pruned"]
     after = project.json("status")
     assert {**after, "events": 0, "message": 0} == {**before, "events": 0, "message": 0}
     assert project.json("promote", twin)["look"] == first["look"]

@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 
+from retrain.errors import RetrainError, file_errors
+
 Stamp = tuple[int, int, int, int]
 
 
@@ -60,6 +62,19 @@ def follow_owner(path: Path) -> None:
         above = path.parent.stat()
         with suppress(OSError):  # a mount may know no owners
             os.chown(path, above.st_uid, above.st_gid, follow_symlinks=False)
+
+
+def refuse_world_writable(directory: Path, danger: str) -> None:
+    """Raise RetrainError where everybody may write to the directory, or may put another one in its place.
+
+    In a sticky directory, as /tmp is, nobody may rename what is another's.
+    """
+    for each in (directory, *directory.absolute().parents) if directory.is_dir() else ():
+        with file_errors(each):
+            mode = each.stat().st_mode
+        if mode & modes.S_IWOTH and (each == directory or not mode & modes.S_ISVTX):
+            why = f"{each}: is world-writable ({modes.filemode(mode)}), so {danger}"
+            raise RetrainError(why, f"chmod o-w {each}, and see that nobody changed what is in it")
 
 
 def sync_directory(directory: Path) -> None:

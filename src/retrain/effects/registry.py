@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +14,7 @@ from msgspec import Struct
 
 from retrain.config.schema import Models
 from retrain.core.text import short
+from retrain.effects import files
 from retrain.effects.files import Stamp, follow_owner, make_directory, opened, stamp, sync_directory
 from retrain.errors import RetrainError, file_errors
 
@@ -115,13 +115,7 @@ def refuse_world_writable(models: Models) -> None:
     An artifact is a program: whoever may put one there would run it as the user of retrain.
     """
     for directory in (models.champion.parent, _directory(models)):
-        with file_errors(directory):
-            mode = directory.stat().st_mode if directory.is_dir() else 0
-        if mode & stat.S_IWOTH:
-            raise RetrainError(
-                f"{directory}: is world-writable ({stat.filemode(mode)}), so no model in it can be trusted",
-                f"chmod o-w {directory}, and check that nobody put one there",
-            )
+        files.refuse_world_writable(directory, "no model in it can be trusted")
 
 
 def check_format(models: Models, artifact: Path) -> None:

@@ -2,13 +2,12 @@
 
 import os
 import sqlite3
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from retrain.core.past import REPAIR, UNREPAIRED
-from retrain.effects.files import follow_owner, make_directory
+from retrain.effects.files import follow_owner, make_directory, refuse_world_writable
 from retrain.effects.journal.entries import TABLES, Journal
 from retrain.errors import RetrainError
 
@@ -176,9 +175,4 @@ def _make_directories(state: Path) -> None:
         make_directory(state / "runs", 0o700)
     except OSError as error:
         raise RetrainError(f"{error.filename}: the directory cannot be made (`state`): {error.strerror}") from error
-    mode = state.stat().st_mode
-    if mode & stat.S_IWOTH:
-        raise RetrainError(
-            f"{state}: the directory is world-writable ({stat.filemode(mode)}), so nothing in it can be trusted",
-            f"chmod o-w {state}, and see that nobody changed it",
-        )
+    refuse_world_writable(state, "nothing in it can be trusted")
