@@ -22,6 +22,9 @@ from retrain.effects import evaluation, files, lock, registry, training
 from retrain.effects.journal import Journal
 from retrain.errors import RetrainError, Stopped, file_errors
 
+_CHANGING = r"\S*\d\S*"
+"""The words of an error that differ from run to run: times, numbers, names of versions."""
+
 
 def train(  # noqa: PLR0913, PLR0917  (what was seen, why it trains, and what it holds)
     context: Context,
@@ -149,7 +152,7 @@ def _run_of(  # noqa: PLR0913, PLR0917  (what the command did, and what there wa
         message = f"training failed: {command} {problem}{quoted} (log: {log})"
     last = ended.tail[-1] if ended.exit_code and ended.tail else problem
     # Words with digits, such as times and addresses, differ from run to run.
-    cause = " ".join((outcome, "by a signal" if (ended.exit_code or 0) < 0 else "", re.sub(r"\S*\d\S*", "", last)))
+    cause = " ".join((outcome, "by a signal" if (ended.exit_code or 0) < 0 else "", re.sub(_CHANGING, "", last)))
     return Run(run_id, outcome, ended.exit_code, ended.seconds, version, log, message, cause if problem else "")
 
 
@@ -211,7 +214,8 @@ def _tried(context: Context, run: Run) -> tuple[Run, int | None]:
         if error.side == "challenger":
             command = " ".join(config.training.command)
             why = f"training failed: {command} left what cannot be used: {error} (log: {run.log})"
-            return replace(run, outcome=Outcome.NO_CHALLENGER, challenger=None, message=why), None
+            cause = f"{Outcome.NO_CHALLENGER} {re.sub(_CHANGING, '', str(error))}"
+            return replace(run, outcome=Outcome.NO_CHALLENGER, challenger=None, message=why, cause=cause), None
     except RetrainError:
         pass
     return run, None
