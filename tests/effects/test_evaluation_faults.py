@@ -100,6 +100,15 @@ def test_labels_of_another_type_are_quoted_on_both_sides(tmp_path: Path) -> None
     assert cells(plan(tmp_path, Says("1"), dtypes={"label": "str"})) == {("0", None, "1"): 2, ("1", None, "1"): 2}
 
 
+def test_a_label_of_too_many_values_is_no_class(tmp_path: Path) -> None:
+    """Requirement: a price or an identifier as label is named as such; many classes with rows enough are none."""
+    many = pd.DataFrame({"a": range(3000), "label": range(3000)})
+    side, message = fault(plan(tmp_path, Says(1), many))
+    assert side == "holdout"
+    assert "has 3,000 different labels (column 'label') in 3,000 rows: is this a regression" in message
+    assert cells(plan(tmp_path, Says(1), many.assign(label=many["a"] % 200)))[1, None, 1] == 15
+
+
 def test_a_class_may_be_called_like_a_missing_value(tmp_path: Path) -> None:
     """Requirement: None is a class in a CSV as it is in Parquet; NA among numbers is quoted, with what to write."""
     named = FRAME.assign(label=["None", "n/a", "None", "NA"])

@@ -22,6 +22,8 @@ from retrain.tables.values import MISSING, labels, names, quoted, vocabularies_d
 
 TRIED = 100
 """Rows that a challenger predicts at the end of its training."""
+MANY_LABELS, ROWS_PER_LABEL = 100, 10
+"""More different labels than this, with fewer rows for each, are no classes."""
 MOST_VALUES = 100
 """Different values of a slice column. Each one costs memory, and the judge a share of its alpha."""
 
@@ -140,14 +142,20 @@ def _fractional(plan: Plan, table: Table) -> bool:
     """Whether some labels are numbers with decimals. FileError where a row has no label, or there is no row."""
     if not table.rows:
         raise FileError("has no rows")
-    unlabelled, fractional = 0, False
+    unlabelled, fractional, known = 0, False, set[Any]()
     for chunk in table.chunks(plan.chunk, [plan.target]):
         target = chunk[plan.target]
         unlabelled += int((target.isna() | (target == "")).sum())
+        known |= set(target.dropna().unique())
         fractional |= target.dtype.kind == "f" and bool((target.dropna() % 1 != 0).any())
     if unlabelled:
         raise FileError(
             f"has no label (column {plan.target!r}) in {unlabelled} of {table.rows} rows: label or drop them"
+        )
+    if len(known) > MANY_LABELS and table.rows < ROWS_PER_LABEL * len(known):
+        raise FileError(
+            f"has {len(known):,} different labels (column {plan.target!r}) in {table.rows:,} rows: is this a"
+            " regression, or an identifier? Class labels are needed"
         )
     return fractional
 

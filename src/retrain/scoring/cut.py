@@ -33,7 +33,7 @@ class Labelled:
         self.times = seconds(frame[plan.timestamp])
         self.window: Index = np.floor(self.times / plan.window)
         dated = np.isfinite(self.times)
-        self.labelled: Mask = dated & frame[plan.label].notna().to_numpy()
+        self.labelled: Mask = dated & (frame[plan.label].notna() & (frame[plan.label] != "")).to_numpy()
         self.complete: Mask = self.labelled & (self.window <= _newest(self.window[dated], self.labelled[dated], plan))
 
 
@@ -129,7 +129,8 @@ def arrived(plan: Arrival, send: Send) -> dict[str, Any]:
 
 def _log(plan: LogRows) -> Log:
     """The log, with the columns that the configuration names."""
-    log = Log(plan.log, {plan.label if name == plan.target else name: text for name, text in plan.dtypes.items()})
+    dtypes = {plan.label if name == plan.target else name: text for name, text in plan.dtypes.items()}
+    log = Log(plan.log, dtypes, plan.label)
     log.needs({plan.timestamp: "monitor.timestamp", plan.label: "monitor.label"})
     if plan.target != plan.label and plan.target in log.schema.names:
         raise FileError(f"has a column {plan.target!r}, the name that promotion.target gives to {plan.label!r}")

@@ -19,13 +19,16 @@ from retrain.tables.values import MISSING
 class Log:
     """A CSV or Parquet log. A CSV is read whole; a line that is not yet whole, or has too many values, is left out."""
 
-    def __init__(self, path: str, dtypes: Mapping[str, str]) -> None:
-        """Read it, those columns in `dtypes` as what their text says. FileError where that cannot be."""
+    def __init__(self, path: str, dtypes: Mapping[str, str], label: str) -> None:
+        """Read it, those columns in `dtypes` as what their text says. FileError where that cannot be.
+
+        In the column `label` of a CSV only the empty field is missing: a class may be called None.
+        """
         self._path = path
         self._table: Any = None
         try:
             if path.endswith(".csv"):
-                self._table = pa.Table.from_pandas(_frame(Path(path).read_bytes(), dtypes), preserve_index=False)
+                self._table = pa.Table.from_pandas(_frame(Path(path).read_bytes(), dtypes, label), preserve_index=False)
             self.schema = self._table.schema if self._table is not None else pa.parquet.read_schema(path)
         except Exception as error:
             raise FileError(f"cannot be read: {brief(error)}") from error
@@ -54,13 +57,15 @@ class Log:
             raise FileError(f"cannot be read: {brief(error)}") from error
 
 
-def _frame(content: bytes, dtypes: Mapping[str, str]) -> pd.DataFrame:
+def _frame(content: bytes, dtypes: Mapping[str, str], label: str) -> pd.DataFrame:
     """The complete lines of a CSV. A program may be about to write the rest of the last one."""
+    whole = content[: complete(content)]
+    names = pd.read_csv(BytesIO(whole), nrows=0, index_col=False, encoding_errors="replace").columns
     return pd.read_csv(
-        BytesIO(content[: complete(content)]),
+        BytesIO(whole),
         dtype={name: pandas_dtype(text) for name, text in dtypes.items()},
         low_memory=False,
-        na_values=list(MISSING),
+        na_values={name: [""] if name == label else list(MISSING) for name in names},
         keep_default_na=False,
         on_bad_lines="skip",
         index_col=False,
