@@ -6,10 +6,10 @@ SHRINKING = {
     "lines: heart: stories, acts, core": 5_340,
     "lines: effects": 3_400,
     "lines: config": 1_165,
-    "lines: scoring and tables": 2_360,
+    "lines: scoring and tables": 2_370,
     "lines: wing: doctor": 960,
     "lines: wing: exporter": 1_000,
-    "lines in all": 16_780,
+    "lines in all": 16_790,
     "Python files": 107,
     "rooms (files and folders at the top)": 21,
 }

@@ -51,8 +51,7 @@ def train(  # noqa: PLR0913, PLR0917  (what was seen, why it trains, and what it
     is_new = files.stamp(config.models.challenger) not in (None, before)
     run = _run_of(context, run_id, ended, given, checked, journal.past(), is_new=is_new)
     run, stopped = _tried(context, run)
-    if stopped is None:
-        run, stopped = _with_rows_remembered(config, run, given)
+    run, stopped = _with_rows_remembered(config, run, given, stopped)
     succeeded, now = run.outcome is Outcome.SUCCEEDED, context.clock()
     incident = incident_of(TRAINING, context.secrets.scrub(run.cause))
     news = succeeded or journal.past().is_news(incident, now, config.notifications.repeat_after)
@@ -221,21 +220,24 @@ def _tried(context: Context, run: Run) -> tuple[Run, int | None]:
     return run, None
 
 
-def _with_rows_remembered(config: Config, run: Run, given: Given) -> tuple[Run, int | None]:
+def _with_rows_remembered(config: Config, run: Run, given: Given, stopped: int | None) -> tuple[Run, int | None]:
     """Keep the hashes of the training rows with the challenger; the message of the run says where that failed.
 
-    Also returns the signal that ended the reading of them: the training itself has succeeded all the same.
+    Also returns the signal that ended the reading of them, or had `stopped` what was before it: the training itself has
+    succeeded all the same.
     """
     kind, data = config.promotion.holdout, config.training.data
     if data is None and kind is HoldoutKind.FRESH:
         data = given.rows
     if run.challenger is None:
         return run, None
-    stopped, why = None, ""
+    why = ""
     try:
         registry.forget_rows(config.models, run.challenger)
         if data is None:
-            return run, None
+            return run, stopped
+        if stopped is not None:
+            raise Stopped(stopped)
         own = registry.holdout_of(config.models, run.challenger) if kind is HoldoutKind.FRESH else data
         promotion = replace(config.promotion, holdout=kind if isinstance(kind, Path) else own)
         with tempfile.TemporaryDirectory(prefix="retrain-") as directory:

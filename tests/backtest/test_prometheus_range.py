@@ -85,7 +85,7 @@ def test_every_query() -> None:
     answers = {
         "f1": matrix(({}, {0: "0.75", 1: "NaN", 2: "0.5"})),
         "drift": matrix(({"feature": "age", "job": "x"}, {1: "0.1", 2: "+Inf", 4: "0.25"})),
-        "end": matrix(({}, {0: str(EPOCH - 60), 1: str(EPOCH * 1000), 4: "NaN"})),
+        "end": matrix(({}, {0: str(EPOCH - 60), 1: "1e21", 4: "NaN"})),
         "window": matrix(({}, {0: "7", 1: "0.5"})),
         "n": matrix(({}, {0: "450", 3: "460"})),
         "fp": matrix(({}, {0: "2"})),
@@ -249,7 +249,7 @@ def test_secrets() -> None:
     """What an endpoint echoes of a secret is not shown."""
     with serving(lambda _: page("no such token: s3cret-t0ken", "401 Unauthorized")) as url:
         told = refused(url.replace("//", "//me:passw0rd@"), Secrets(("s3cret-t0ken",), frozenset()))
-    assert told == f"{url}/api/v1/query_range answered 401: no such token: *** (check monitoring.headers)"
+    assert told == f"{url}/api/v1/query_range answered 401: Unauthorized (check monitoring.headers)"
 
 
 @pytest.mark.parametrize("kind", [MonitorType.METRICS, MonitorType.JSON])

@@ -304,7 +304,7 @@ def test_while_a_training_runs_checks_are_busy_and_commands_exit_75(project: Pro
     second = project.run("check")
     assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
     assert project.json("check")["reason"] == "busy"
-    for words in (["rollback"], ["promote", str(project.models.fair)], ["check", "--force", "--reason", "now"]):
+    for words in (["promote", str(project.models.fair)], ["check", "--force", "--reason", "now"]):
         done = project.run(*words)
         assert done.returncode == 75, words
         assert "retrain check (process" in done.stderr
@@ -315,7 +315,7 @@ def test_while_a_training_runs_checks_are_busy_and_commands_exit_75(project: Pro
 
 
 def test_a_lock_held_longer_than_a_training_may_take_is_loud(project: Project) -> None:
-    """A training that outlives its killed controller and its own time limit: exit 75, told once, with its holder."""
+    """A training that outlives its killed controller and its own time limit: exit 75, once, with who took it."""
     project.configure(training={"timeout": "1s", "grace": "1s"})
     project.train("touch started; while [ ! -e go ]; do sleep 0.05; done; touch ended")
     project.metrics(f1=0.78)
@@ -329,7 +329,7 @@ def test_a_lock_held_longer_than_a_training_may_take_is_loud(project: Project) -
         return stuck[-1].returncode == 75
 
     until(is_loud)
-    assert f"process {process.pid}" in stuck[-1].stderr
+    assert "stuck: what retrain check of " in stuck[-1].stderr, "its process is no longer there"
     assert "has held the lock for" in stuck[-1].stderr
     assert {done.returncode for done in stuck[:-1]} <= {0}
     again = project.run("check")

@@ -175,7 +175,7 @@ def test_cron_mails_news_and_nothing_else(tmp_path: Path, models: Models) -> Non
     assert of_failure["Subject"].endswith(f" check -c {failing.root}/config.yaml")
     what = r"training: F1 0\.780 is below 0\.850; "
     assert re.fullmatch(rf"{what}trained in .*, challenger \w{{12}} waits .*\n", of_breach.get_content())
-    assert re.fullmatch(rf"{what}training failed: .*: zu groß: 7 µs \| .*\n", of_failure.get_content())
+    assert re.fullmatch(rf"{what}training failed: .*: zu groß: 7 µs \(log: .*\n", of_failure.get_content())
     trained_with = dict(line.split("=", 1) for line in (breached.root / "environment").read_text().splitlines())
     assert "VIRTUAL_ENV" not in trained_with
     assert trained_with["PATH"] == parse(example_for(breached)).variables["PATH"]

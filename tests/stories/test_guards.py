@@ -470,7 +470,7 @@ def test_doctor_finds_a_gate_that_can_judge_nobody(project: Project, promotion: 
 def test_a_model_that_spoils_the_answer_is_no_bug(project: Project) -> None:
     """It writes into every open file of its process: exit 1 with a sentence, and nothing is left beside its module."""
     (project.root / "loud.py").write_text(
-        "import os\nclass Loud:\n    def predict(self, rows):\n        for file in range(3, 20):\n            try:\n"
+        "import os\nclass Loud:\n    def predict(self, rows):\n        for file in range(3, 256):\n            try:\n"
         "                os.write(file, b'garbage\\n')\n            except OSError:\n                pass\n"
         "        return [1] * len(rows)\n"
     )

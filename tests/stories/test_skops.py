@@ -105,9 +105,10 @@ def test_a_pickle_is_never_loaded_whatever_its_name(safe: Project, how: str) -> 
     if how == "served":
         (safe.root / SERVED).write_bytes(evil.read_bytes())
     if how == "trained":
-        trained(safe, "evil.skops")
-    words = {"given": ["evil.skops"], "trained": [], "served": ["strong.skops"]}
-    done = safe.run("promote", *words.get(how, ["evil.skops", "--force", "--reason", "test"]))
+        safe.train("cp evil.skops $(RETRAIN_CHALLENGER)")
+        safe.metrics(f1=0.5)
+    words = {"given": ["promote", "evil.skops"], "trained": ["check"], "served": ["promote", "strong.skops"]}
+    done = safe.run(*words.get(how, ["promote", "evil.skops", "--force", "--reason", "test"]))
     assert done.returncode == 1
     assert "cannot be loaded: BadZipFile" in done.stderr
     assert not mark.exists()
@@ -119,6 +120,7 @@ def test_a_file_of_the_other_format_is_refused(project: Project, safe: Project, 
     done = safe.run("promote", str(safe.models.strong), *more)
     assert done.returncode == 1
     assert "takes only skops files, since any other artifact is a program" in done.stderr
+    (safe.root / SERVED).unlink()
     project.configure(models={"champion": CHAMPION, "challenger": "models/challenger.joblib", "trusted": []})
     done = project.run("promote", "strong.skops", *more)
     assert done.returncode == 1

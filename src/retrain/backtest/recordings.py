@@ -26,6 +26,7 @@ Line = tuple[int, dict[str, Any] | None]
 SIGNALS = ("f1", "drift")
 TIMES = ("at", "observed_at", "f1_observed_at", "drift_observed_at")
 COUNTS = ("tp", "fp", "fn")
+_LONGEST_CELL = 131_072
 _NAMES = (*SIGNALS, *TIMES, *COUNTS, "window", "samples", "positives", "served")
 _NESTED = {"counts": {name: name for name in COUNTS}, "observed_at": {name: f"{name}_observed_at" for name in SIGNALS}}
 """What an object in JSON may hold, and how a CSV calls it."""
@@ -162,6 +163,7 @@ def _lines(path: Path) -> list[Line]:
 
 
 def _of_csv(file: TextIO, where: str) -> Iterator[Line]:
+    csv.field_size_limit(_LONGEST_CELL)  # for the whole process, which may read other files, too
     reader = csv.reader(file, strict=True)
     try:
         header = [name.strip() for name in next(reader, ())]
