@@ -54,20 +54,24 @@ def served_by(history: Sequence[Entry]) -> str | None:
 
 
 def in_one_order(history: Sequence[Entry]) -> None:
-    """AssertionError unless everything that was begun ends before anything else begins, on what served then."""
+    """AssertionError unless everything that was begun ends before anything else begins, on what served then.
+
+    Only a rollback waits for no training and no comparison.
+    """
     assert [entry.id for entry in history] == list(range(1, len(history) + 1)), "ids are missing or doubled"
     run, swap, served = None, None, None
     for entry in history:
         event = entry.event
         match event:
             case TrainingStarted():
-                assert (run, swap) == (None, None), entry
+                assert run is None and _is_rollback(swap), entry
                 run = event.run
             case TrainingFinished():
                 assert event.run == run, entry
                 run = None
             case SwapStarted():
-                assert (run, swap, event.previous) == (None, None, served), (entry, served)
+                assert (swap, event.previous) == (None, served), (entry, served)
+                assert run is None or _is_rollback(event), entry
                 swap = event
             case Promoted() | RolledBack():
                 kind = Swap.PROMOTION if isinstance(event, Promoted) else Swap.ROLLBACK
@@ -75,13 +79,18 @@ def in_one_order(history: Sequence[Entry]) -> None:
                 assert (swap.swap, swap.version, swap.previous) == (kind, event.version, event.previous), entry
                 swap, served = None, event.version
             case Judged():
-                assert (run, swap) == (None, None), entry
+                assert run is None and _is_rollback(swap), entry
             case Adopted():
-                assert (run, swap, served) == (None, None, None), entry
+                assert (swap, served) == (None, None), entry
                 served = event.version
             case _:
                 pass
     assert (run, swap) == (None, None), "something was begun and not ended"
+
+
+def _is_rollback(swap: SwapStarted | None) -> bool:
+    """Whether this is a rollback, or no swap at all."""
+    return swap is None or swap.swap is Swap.ROLLBACK
 
 
 def trainings_apart(project: Project, history: Sequence[Entry]) -> None:

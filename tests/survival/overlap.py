@@ -46,7 +46,7 @@ CODES = {
 """The exit codes that are right where others run at the same time."""
 SENTENCES = re.compile(
     r"no challenger waits|is what serves already|are the same file|there is no champion before this one"
-    r"|was in service and was rolled back"
+    r"|was in service and was rolled back|was put in service meanwhile"
 )
 """What an exit code of 1 may say here."""
 

@@ -17,7 +17,7 @@ def test_of_twenty_checks_that_see_one_breach_one_trains(project: Project) -> No
 
 
 def test_twenty_commands_around_a_training_that_lost_its_controller(project: Project) -> None:
-    """Checks exit 0 and start nothing, commands of a person exit 75 and name the holder; the run is settled once."""
+    """Checks exit 0 and start nothing, commands of a person exit 75, a rollback goes on; the run is settled once."""
     assert len(list(races.around_an_orphan(project))) == 1
 
 
