@@ -131,7 +131,8 @@ def _is_pending(context: Context, journal: Journal) -> bool:
     if waiting.refused:
         rows = _rows(context, waiting.version, champion)
         unknown = waiting.refused == UNKNOWN_ROWS
-        return rows[0] is not None if unknown else waiting.refused != _basis(context, waiting.version, rows)
+        holdout = holdout_of(context, waiting.version)
+        return rows[0] is not None if unknown else waiting.refused != _basis(context, holdout, rows)
     if not waiting.settled or (waiting.ruling is Ruling.PROMOTE and not waiting.undone):
         return True
     stamp = stamp_of(holdout_of(context, waiting.version))
@@ -207,12 +208,12 @@ def holdout_of(context: Context, challenger: str, beside: Path | None = None) ->
 
     Raises RetrainError where it should have rows of its own and has none.
     """
-    models, holdout = context.config.models, context.config.promotion.holdout
-    if isinstance(holdout, Path):
-        return holdout
-    own = beside or registry.holdout_of(models, challenger)
-    if own.is_file():
-        return own
+    holdout = context.config.promotion.holdout
+    rows = registry.holdout_of(context.config.models, holdout, challenger)
+    if isinstance(holdout, HoldoutKind) and beside is not None:
+        return beside
+    if rows is not None:
+        return rows
     raise RetrainError(
         f"{short(challenger)} has no rows to be judged on: no training under promotion.holdout: {holdout} left it",
         "train anew: retrain check --force --reason TEXT",
@@ -227,7 +228,7 @@ def _await(context: Context, journal: Journal, options: Options, now: datetime) 
     config, waiting, live = context.config, journal.past().challenger, context.config.promotion.live
     if config.promotion.holdout is not HoldoutKind.LIVE or options.challenger is not None or waiting is None:
         return None
-    if registry.holdout_of(config.models, waiting.version).is_file():
+    if registry.holdout_of(config.models, HoldoutKind.LIVE, waiting.version) is not None:
         return None
     length, name = config.monitor.window, short(waiting.version)
     earliest = waiting.at + length * live.windows  # a whole window has begun after the training
@@ -239,10 +240,8 @@ def _await(context: Context, journal: Journal, options: Options, now: datetime) 
             if found.complete:
                 registry.keep_holdout(config.models, waiting.version, rows)
                 return None
-    so_far = (
-        f"{counted(found.rows, 'labelled row')} in {counted(found.windows, 'whole window')} came after its training"
-    )
-    so_far += f", {live.min_rows:,} in {live.windows:,} are needed (promotion.live)"
+    came = f"{counted(found.rows, 'labelled row')} in {counted(found.windows, 'whole window')} came after its training"
+    so_far = f"{came}, {live.min_rows:,} in {live.windows:,} are needed (promotion.live)"
     data = {"verdict": None, "challenger": {"version": waiting.version}, "rows": found.rows, "windows": found.windows}
     if now < waiting.at + live.give_up:
         message = f"no decision for {name}: {so_far}; it waits until {moment(waiting.at + live.give_up)}"
@@ -330,7 +329,7 @@ def _score(
         if options.forced is not None and side == "champion" and contest.champion_file is not None:
             return _score(context, replace(contest, champion_file=None, rows=(None, None)), options, keys)
         if side == "training rows":
-            return NotJudged(contest.challenger, f"refused: {error}", _basis(context, contest.challenger, contest.rows))
+            return NotJudged(contest.challenger, f"refused: {error}", _basis(context, contest.holdout, contest.rows))
         return NotJudged(contest.challenger, str(error))
     return tally, stamp_of(*contest.rows)
 
@@ -342,7 +341,7 @@ def _refusal(context: Context, past: Past, contest: Contest, judged: Judged) -> 
     if side is not None:
         seen = explain.leakage(side, judged.leaked, judged.verdict.rows, most)
         remedy = "keep the holdout out of the training data and train anew, or take a fresh holdout"
-        return NotJudged(challenger, f"refused: {seen} ({remedy})", _basis(context, contest.challenger, contest.rows))
+        return NotJudged(challenger, f"refused: {seen} ({remedy})", _basis(context, contest.holdout, contest.rows))
     if context.config.training.data is not None and judged.leaked.challenger is None and challenger in past.trained:
         why = (
             f"it is not known on which rows challenger {short(challenger)} was trained, so the holdout may be among"
@@ -370,11 +369,10 @@ def question(context: Context) -> str:
 
 def stamp_of(*paths: Path | None) -> str:
     """What changes when one of these files, the holdout for one, is touched or becomes known."""
-    stamps = {path: files.stamp(path) for path in paths if path is not None}
-    for path, stamp in stamps.items():
-        if stamp is None:
-            raise RetrainError(f"{path}: is not there, or cannot be read (is it promotion.holdout?)")
-    return ", ".join(":".join(map(str, stamp or ())) for stamp in stamps.values())
+    known = [path for path in paths if path is not None]
+    if absent := next((path for path in known if not files.stamped(path)), None):
+        raise RetrainError(f"{absent}: is not there, or cannot be read", "is it promotion.holdout?")
+    return ", ".join(map(files.stamped, known))
 
 
 def _rows(context: Context, challenger: str, champion: str | None) -> Rows:
@@ -390,9 +388,9 @@ def _checks_leakage(config: Config) -> bool:
     return config.training.data is not None or config.promotion.holdout is HoldoutKind.FRESH
 
 
-def _basis(context: Context, challenger: str, rows: Rows) -> str:
+def _basis(context: Context, holdout: Path, rows: Rows) -> str:
     """All that a refusal depends on: with another of these it must be asked anew."""
-    return f"{stamp_of(holdout_of(context, challenger), *rows)}; up to {context.config.promotion.max_leakage}"
+    return f"{stamp_of(holdout, *rows)}; up to {context.config.promotion.max_leakage}"
 
 
 # ---------------------------------------------------------------- reports

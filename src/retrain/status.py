@@ -203,7 +203,7 @@ def _stale(holdout: Path | HoldoutKind, compared: Judged | None, past: Past) -> 
     """What is to be known of a holdout file that the live F1 contradicts, where the champion was compared on it."""
     if compared is None or compared.verdict.counts is None or not isinstance(holdout, Path):
         return ""
-    is_renewed = compared.file != ":".join(map(str, files.stamp(holdout) or ()))
+    is_renewed = compared.file != files.stamped(holdout)
     if is_renewed or past.served not in (compared.champion, compared.challenger):
         return ""
     why = contradiction(compared.verdict.counts[past.served == compared.challenger], latest(past))

@@ -50,8 +50,17 @@ def train(  # noqa: PLR0913, PLR0917  (what was seen, why it trains, and what it
     ended, given = _run(context, run_id, why, lock_fd, echo)
     is_new = files.stamp(config.models.challenger) not in (None, before)
     run = _run_of(context, run_id, ended, given, checked, journal.past(), is_new=is_new)
-    run, stopped = _tried(context, run)
-    run, stopped = _with_rows_remembered(config, run, given, stopped)
+    stopped = None
+    try:
+        if run.challenger is not None:
+            registry.forget_rows(config.models, run.challenger)  # it was perhaps made before, of others
+        run = _with_rows_remembered(config, _tried(context, run), given)
+    except Stopped as signal:  # the training itself has succeeded all the same
+        stopped = signal.number
+        if _data_of(config, given) is not None:
+            run = _with_rows_unknown(config, run, f"retrain was sent signal {stopped}")
+    except RetrainError as error:
+        run = _with_rows_unknown(config, run, str(error))
     succeeded, now = run.outcome is Outcome.SUCCEEDED, context.clock()
     incident = incident_of(TRAINING, context.secrets.scrub(run.cause))
     news = succeeded or journal.past().is_news(incident, now, config.notifications.repeat_after)
@@ -191,63 +200,55 @@ def _outcome(  # noqa: PLR0913  (what the command did, and what there was before
     return Outcome.SUCCEEDED, version, ""
 
 
-def _tried(context: Context, run: Run) -> tuple[Run, int | None]:
+def _tried(context: Context, run: Run) -> Run:
     """The run, which has failed where its challenger cannot be loaded or predict rows of its holdout.
 
-    What else is wrong, such as with the holdout, `promote` says. Also returns the signal that ended the trial.
+    What else is wrong, such as with the holdout, `promote` says.
     """
     config, version = context.config, run.challenger
     if version is None:
-        return run, None
-    kind = config.promotion.holdout
-    holdout = registry.holdout_of(config.models, version) if kind is HoldoutKind.FRESH else kind
-    rows = holdout if isinstance(holdout, Path) else None
+        return run
+    rows = registry.holdout_of(config.models, config.promotion.holdout, version)
     try:
         if rows is None or rows.exists():
             file, directory = registry.verify(config.models, version), config.training.directory
             aside, scrub = config.aside, context.secrets.scrub
             evaluation.try_out(file, rows, config.promotion, directory, models=config.models, aside=aside, scrub=scrub)
-    except Stopped as signal:
-        return run, signal.number
     except evaluation.Unscorable as error:
         if error.side == "challenger":
             command = " ".join(config.training.command)
             why = f"training failed: {command} left what cannot be used: {error} (log: {run.log})"
             cause = f"{Outcome.NO_CHALLENGER} {re.sub(_CHANGING, '', str(error))}"
-            return replace(run, outcome=Outcome.NO_CHALLENGER, challenger=None, message=why, cause=cause), None
+            return replace(run, outcome=Outcome.NO_CHALLENGER, challenger=None, message=why, cause=cause)
     except RetrainError:
         pass
-    return run, None
+    return run
 
 
-def _with_rows_remembered(config: Config, run: Run, given: Given, stopped: int | None) -> tuple[Run, int | None]:
-    """Keep the hashes of the training rows with the challenger; the message of the run says where that failed.
-
-    Also returns the signal that ended the reading of them, or had `stopped` what was before it: the training itself has
-    succeeded all the same.
-    """
-    kind, data = config.promotion.holdout, config.training.data
-    if data is None and kind is HoldoutKind.FRESH:
-        data = given.rows
-    if run.challenger is None:
-        return run, None
-    why = ""
+def _with_rows_remembered(config: Config, run: Run, given: Given) -> Run:
+    """Keep the hashes of the training rows with the challenger; the message of the run says where that failed."""
+    data, version = _data_of(config, given), run.challenger
+    if data is None or version is None:
+        return run
+    # Where it has no rows yet to be judged on, the log has, and they will have the columns of its training.
+    holdout = registry.holdout_of(config.models, config.promotion.holdout, version) or data
     try:
-        registry.forget_rows(config.models, run.challenger)
-        if data is None:
-            return run, stopped
-        if stopped is not None:
-            raise Stopped(stopped)
-        own = registry.holdout_of(config.models, run.challenger) if kind is HoldoutKind.FRESH else data
-        promotion = replace(config.promotion, holdout=kind if isinstance(kind, Path) else own)
         with tempfile.TemporaryDirectory(prefix="retrain-") as directory:
             hashes = Path(directory) / "rows.parquet"
+            promotion = replace(config.promotion, holdout=holdout)
             evaluation.remember_rows(data, promotion, hashes, config.training.directory)
-            registry.keep_rows(config.models, run.challenger, hashes)
-    except Stopped as signal:
-        stopped, why = signal.number, f"retrain was sent signal {signal.number}"
+            registry.keep_rows(config.models, version, hashes)
     except (RetrainError, OSError) as error:
-        why = str(error)
+        return _with_rows_unknown(config, run, str(error))
+    return run
+
+
+def _data_of(config: Config, given: Given) -> Path | None:
+    """The rows of the training, as far as they are known."""
+    is_given = config.training.data is None and config.promotion.holdout is HoldoutKind.FRESH
+    return given.rows if is_given else config.training.data
+
+
+def _with_rows_unknown(config: Config, run: Run, why: str) -> Run:
     then = "promote will refuse it" if config.training.data is not None else "leakage will not be checked"
-    unknown = f" (its training rows are not known, so {then}: {why})" if why else ""
-    return replace(run, message=run.message + unknown), stopped
+    return replace(run, message=f"{run.message} (its training rows are not known, so {then}: {why})")

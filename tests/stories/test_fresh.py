@@ -151,6 +151,17 @@ def test_a_challenger_without_rows_of_its_own_is_an_error_that_says_what_to_do(f
     assert fresh.json("promote", "mine.joblib")["promoted"]
 
 
+def test_a_dry_run_says_that_the_champion_knows_the_rows_beside_a_file(fresh: Project) -> None:
+    """They are not kept then, so a refusal is about the rows where they lie."""
+    assert fresh.run("check").returncode == 0
+    assert fresh.json("promote")["promoted"]
+    fresh.link(fresh.models.fair, "mine.joblib")
+    pd.read_parquet(fresh.root / TRAINING).head(400).to_parquet(fresh.root / "mine.holdout.parquet")
+    done = fresh.run("promote", "mine.joblib", "--dry-run")
+    assert done.returncode == 1
+    assert "refused: the champion was trained on 400 of the 400 holdout rows" in done.stderr
+
+
 def test_history_limits_the_rows_of_the_training(fresh: Project) -> None:
     """training.history counts back from now; the rows left out are of complete windows all the same."""
     fresh.configure(training={"history": "2d"})

@@ -132,8 +132,9 @@ def _rows(context: Context, serving: registry.Served | None, known: History) -> 
             yield rows, f"what a training now would leave out of {config.monitor.log}"
             return
         versions = (challenger.version if challenger is not None else None, version)
-        kept = (registry.holdout_of(config.models, each) for each in versions if each is not None)
-        yield next(((file, str(file)) for file in kept if file.is_file()), (None, why))
+        holdout = config.promotion.holdout
+        kept = (registry.holdout_of(config.models, holdout, each) for each in versions if each is not None)
+        yield next(((file, str(file)) for file in kept if file is not None), (None, why))
 
 
 def _holdout(context: Context, tally: Tally, known: History, where: str, *, has_champion: bool) -> Finding:

@@ -26,6 +26,11 @@ def stamp(file: Path | int) -> Stamp | None:
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
+def stamped(file: Path) -> str:
+    """The stamp as it is recorded; empty where none can be seen."""
+    return ":".join(map(str, stamp(file) or ()))
+
+
 def is_there(path: Path) -> bool:
     """Whether a file has this name; what can be no name at all is none."""
     try:
@@ -65,7 +70,7 @@ def follow_owner(path: Path) -> None:
 
 
 def refuse_world_writable(directory: Path, danger: str) -> None:
-    """Raise RetrainError where everybody may write to the directory, or may put another one in its place.
+    """Raise RetrainError where any user may write to the directory, or put another one in its place.
 
     In a sticky directory, as /tmp is, nobody may rename what is another's.
     """

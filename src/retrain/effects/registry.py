@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from msgspec import Struct
 
-from retrain.config.schema import Models
+from retrain.config.schema import HoldoutKind, Models
 from retrain.core.text import short
 from retrain.effects import files
 from retrain.effects.files import Stamp, follow_owner, make_directory, opened, stamp, sync_directory
@@ -166,9 +166,12 @@ def keep_holdout(models: Models, version: str, rows: Path) -> None:
     _copy(models, rows, version, _HOLDOUT)
 
 
-def holdout_of(models: Models, version: str) -> Path:
-    """Where the rows are kept that this version is judged on, if it has its own."""
-    return _file_of(models, version, _HOLDOUT)
+def holdout_of(models: Models, holdout: Path | HoldoutKind, version: str) -> Path | None:
+    """The rows that this version is judged on: the configured file, else its own; None while it has none."""
+    if isinstance(holdout, Path):
+        return holdout
+    own = _file_of(models, version, _HOLDOUT)
+    return own if own.is_file() else None
 
 
 def verify(models: Models, version: str) -> Path:
