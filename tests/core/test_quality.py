@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from retrain.core.quality import Confusion, quality
+from retrain.core.quality import Confusion, newest_labelled, quality
 from retrain.core.records import Counts
 from retrain.core.rules import Average
 
@@ -26,3 +26,23 @@ def test_a_window_without_anything_positive_has_no_f1() -> None:
     """0/0 is no score: neither 0 nor 1."""
     found = quality(Counter({(0, 0): 5}), Average.BINARY, 1, 60.0)
     assert (found.f1, found.counts) == (None, Counts(0, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("windows", "newest"),
+    [
+        ({}, None),
+        ({4: (9, 9)}, 4),
+        ({4: (9, 8)}, None),  # labels still come
+        ({3: (9, 9), 4: (9, 0)}, 3),
+        ({3: (9, 8), 4: (9, 1)}, 3),  # later windows have labels: no more come for this one
+        ({4: (9, 8), 5: (9, 1)}, 4),  # also where that is the window that goes on
+        ({5: (9, 9)}, None),
+        ({4: (9, 9), 6: (9, 9)}, 4),  # from a clock that is ahead
+    ],
+)
+def test_the_newest_window_is_one_whose_labels_are_known(
+    windows: dict[int, tuple[int, int]], newest: int | None
+) -> None:
+    """It has ended, and has all its labels, or later windows have some; what is served and what is cut is the same."""
+    assert newest_labelled(windows, current=5) == newest

@@ -1,6 +1,7 @@
-"""F1 of a window from its rows by label and prediction, as the monitor serves it."""
+"""Which window the monitor serves, and its F1 from its rows by label and prediction."""
 
 from collections import Counter
+from collections.abc import Mapping
 
 from msgspec import Struct
 
@@ -23,6 +24,19 @@ class Quality(Struct, frozen=True):
     f1: float | None
     counts: Counts | None
     usual: tuple[float, float] | None = None
+
+
+def newest_labelled(windows: Mapping[int, tuple[int, int]], current: int) -> int | None:
+    """The newest window before the current one of which every row has a label, or whose labels later ones have passed.
+
+    `windows` are (rows, labelled rows) by window, the current one among them; None where there is no such window.
+    """
+    labelled = sorted((each for each, (_, known) in windows.items() if known and each <= current), reverse=True)
+    for each in labelled:
+        rows, known = windows[each]
+        if each < current and (each < labelled[0] or known == rows):
+            return each
+    return None
 
 
 def quality(confusion: Confusion, average: Average, positive: Label, end: float) -> Quality:

@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from retrain.config.schema import Monitor
-from retrain.core.quality import Confusion
+from retrain.core.quality import Confusion, newest_labelled
 from retrain.core.records import Label
 from retrain.errors import RetrainError
 from retrain.exporter.estimate import Scores, binned
@@ -72,12 +72,8 @@ class Windows:
 
     def newest_labelled(self, now: float) -> int | None:
         """The newest complete window of which every row has a label, or whose labels later ones have moved past."""
-        labelled = [index for index in self.kept if index <= self._index(now) and self.kept[index].confusion]
-        for index in sorted(labelled, reverse=True):
-            window = self.kept[index]
-            if index < self._index(now) and (index < max(labelled) or window.confusion.total() == window.rows):
-                return index
-        return None
+        windows = {index: (window.rows, window.confusion.total()) for index, window in self.kept.items()}
+        return newest_labelled(windows, self._index(now))
 
     def add(self, table: Any, now: float, lost: Sequence[int] = ()) -> None:
         """Count the rows of a table; `lost` has the rows before each record that could not be read.

@@ -1,5 +1,6 @@
 """The log of predictions → the rows that a training gets, and those that its challenger is judged on."""
 
+from math import floor
 from typing import Any, Protocol
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
+from retrain.core.quality import newest_labelled
 from retrain.scoring import rows
 from retrain.scoring.plan import Arrival, Cut, LogRows, Send, blamed
 from retrain.tables import FileError
@@ -34,17 +36,11 @@ class Labelled:
         self.window: Index = np.floor(self.times / plan.window)
         dated = np.isfinite(self.times)
         self.labelled: Mask = dated & (frame[plan.label].notna() & (frame[plan.label] != "")).to_numpy()
-        self.complete: Mask = self.labelled & (self.window <= _newest(self.window[dated], self.labelled[dated], plan))
-
-
-def _newest(window: Index, labelled: Mask, plan: LogRows) -> float:
-    """The newest complete window of which every row has a label, or whose labels later ones have moved past."""
-    current = np.floor(plan.now / plan.window)
-    last = np.max(window[labelled & (window <= current)], initial=-np.inf)
-    for candidate in np.unique(window[labelled & (window < current)])[::-1]:
-        if candidate < last or labelled[window == candidate].all():
-            return float(candidate)
-    return -np.inf
+        indexes, places = np.unique(self.window[dated], return_inverse=True)
+        rows, known = np.bincount(places), np.bincount(places, self.labelled[dated])
+        windows = {int(each): (int(n), int(k)) for each, n, k in zip(indexes, rows, known, strict=True)}
+        newest = newest_labelled(windows, floor(plan.now / plan.window))
+        self.complete: Mask = self.labelled & (self.window <= (-np.inf if newest is None else newest))
 
 
 class Wanted(Protocol):
