@@ -12,7 +12,7 @@ from pandas.api.types import pandas_dtype
 
 from retrain.tables import CHUNK, FileError
 from retrain.tables.pieces import complete
-from retrain.tables.read import brief, shown
+from retrain.tables.read import brief, check_columns
 from retrain.tables.values import MISSING
 
 
@@ -35,12 +35,7 @@ class Log:
 
     def needs(self, named: Mapping[str, str]) -> None:
         """Raise FileError where it lacks a column that a key of the configuration names, or has one twice."""
-        found = self.schema.names
-        for name, key in named.items():
-            if name not in found:
-                raise FileError(f"has no column {name!r}, which {key} names; it has {shown(found)}")
-        if twice := sorted({name for name in found if found.count(name) > 1}):
-            raise FileError(f"has more than one column {', '.join(map(repr, twice))}")
+        check_columns(self.schema.names, named)
 
     def pieces(self, only: Sequence[str] | None = None) -> Iterator[Any]:
         """Its rows in order as Arrow tables, with all columns or `only` some."""

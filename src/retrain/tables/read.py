@@ -28,13 +28,17 @@ def columns(path: str, named: Mapping[str, str]) -> list[str]:
     """
     with _readable():
         found = _header(path) if path.endswith(".csv") else _empty(pa.parquet.read_schema(path)).columns.to_list()
-    twice = sorted({name for name in found if found.count(name) > 1})
-    if twice:
+    check_columns(found, named)
+    return found
+
+
+def check_columns(found: Sequence[str], named: Mapping[str, str]) -> None:
+    """Raise FileError where a column is there twice, or one is not there that a key of the configuration asks for."""
+    if twice := sorted({name for name in found if found.count(name) > 1}):
         raise FileError(f"has more than one column {', '.join(map(repr, twice))}")
     for name, key in named.items():
         if name not in found:
             raise FileError(f"has no column {name!r}, which {key} names; it has {shown(found)}")
-    return found
 
 
 class Table:
