@@ -245,9 +245,7 @@ LEAST_DROP = 0.001
 def conflicts(config: Config) -> Iterator[Problem]:
     """Values that are right alone and wrong together: the path of the key to change, and why."""
     yield from _unmonitored(config.triggers, config.monitoring)
-    if config.monitoring is not None and config.monitoring.type is MonitorType.PROMETHEUS:
-        yield from _not_http(("monitoring", "url"), config.monitoring.url)
-    yield from _estimated(config.monitoring)
+    yield from _of_the_endpoint(config.monitoring)
     yield from _not_http(("notifications", "heartbeat"), config.notifications.heartbeat)
     spans: dict[Keys, timedelta | None] = {
         ("monitoring", "timeout"): config.monitoring.timeout if config.monitoring is not None else None,
@@ -261,26 +259,8 @@ def conflicts(config: Config) -> Iterator[Problem]:
     for keys, span in spans.items():
         if span == timedelta():
             yield Problem(keys, "is 0; it must be longer, such as 1h")
-    probation = config.promotion.probation
-    if probation is not None:
-        if not config.triggers.watches(Signal.F1):
-            remedy = "set triggers.performance_threshold or triggers.max_drop"
-            yield Problem(("promotion", "probation"), "needs F1", remedy)
-        if probation <= config.triggers.settle:
-            why = "is not longer than triggers.settle, so no window would ever count"
-            yield Problem(("promotion", "probation"), why, quotes=True)
-    if config.monitoring is not None and config.monitoring.key_file is not None and config.monitoring.cert_file is None:
-        yield Problem(("monitoring", "key_file"), "is the key of monitoring.cert_file, which is not set")
-    if normpath(config.models.champion) == normpath(config.models.challenger):
-        why = "is also the path of the champion, which training would overwrite"
-        yield Problem(("models", "challenger"), why, "name another file")
     yield from _formats(config.models)
-    if config.promotion.max_memory is not None and config.promotion.max_memory < LEAST_MEMORY:
-        why = "is less than 512MiB, which scikit-learn, pandas and pyarrow alone may take"
-        yield Problem(("promotion", "max_memory"), why)
-    if not 0 < config.promotion.fresh.share <= 0.5:
-        why = "is not above 0 and up to 0.5, so that most rows are left for the training"
-        yield Problem(("promotion", "fresh", "share"), why, quotes=True)
+    yield from _of_promotion(config)
     tables = {
         ("promotion", "holdout"): config.promotion.holdout,
         ("training", "data"): config.training.data,
@@ -291,15 +271,39 @@ def conflicts(config: Config) -> Iterator[Problem]:
             yield Problem(keys, "must end in .csv or .parquet")
 
 
-def _estimated(monitoring: Monitoring | None) -> Iterator[Problem]:
-    """An F1 that is an estimate: it may warn, but train nothing."""
-    if monitoring is not None and "model_estimated_f1" in (monitoring.f1 or ""):
+def _of_promotion(config: Config) -> Iterator[Problem]:
+    """What contradicts the rules of promotion."""
+    promotion, key = config.promotion, ("promotion", "probation")
+    if promotion.probation is not None and not config.triggers.watches(Signal.F1):
+        yield Problem(key, "needs F1", "set triggers.performance_threshold or triggers.max_drop")
+    if promotion.probation is not None and promotion.probation <= config.triggers.settle:
+        yield Problem(key, "is not longer than triggers.settle, so no window would ever count", quotes=True)
+    if promotion.max_memory is not None and promotion.max_memory < LEAST_MEMORY:
+        why = "is less than 512MiB, which scikit-learn, pandas and pyarrow alone may take"
+        yield Problem(("promotion", "max_memory"), why)
+    if not 0 < promotion.fresh.share <= 0.5:
+        why = "is not above 0 and up to 0.5, so that most rows are left for the training"
+        yield Problem(("promotion", "fresh", "share"), why, quotes=True)
+
+
+def _of_the_endpoint(monitoring: Monitoring | None) -> Iterator[Problem]:
+    """What cannot be asked, an F1 that is an estimate (it may warn, but train nothing), a key without a certificate."""
+    if monitoring is None:
+        return
+    if monitoring.type is MonitorType.PROMETHEUS:
+        yield from _not_http(("monitoring", "url"), monitoring.url)
+    if "model_estimated_f1" in (monitoring.f1 or ""):
         why = "asks for an estimate without labels, which does not see that the inputs mean something else now"
         yield Problem(("monitoring", "f1"), why, "ask for model_f1_score, and let other alerts watch the estimate")
+    if monitoring.key_file is not None and monitoring.cert_file is None:
+        yield Problem(("monitoring", "key_file"), "is the key of monitoring.cert_file, which is not set")
 
 
 def _formats(models: Models) -> Iterator[Problem]:
     """Contradictions in the names of the artifacts."""
+    if normpath(models.champion) == normpath(models.challenger):
+        why = "is also the path of the champion, which training would overwrite"
+        yield Problem(("models", "challenger"), why, "name another file")
     if models.are_skops != (models.challenger.suffix == ".skops"):
         yield Problem(("models", "challenger"), "and models.champion must both end in .skops, or neither of them")
     elif models.trusted and not models.are_skops:
@@ -330,15 +334,13 @@ def _unmonitored(triggers: Triggers, monitoring: Monitoring | None) -> Iterator[
 
 def _undated(triggers: Triggers, monitoring: Monitoring | None) -> Iterator[Problem]:
     """Rules about the time of a window, where the monitor does not say it."""
-    length = monitoring.window_length if monitoring is not None else None
-    for signal in triggers.watched:
-        if monitoring is None or getattr(monitoring.observed_at, signal) is not None:
-            continue
-        remedy = f"set monitoring.observed_at.{signal}"
+    if monitoring is None:
+        return
+    for signal in (each for each in triggers.watched if getattr(monitoring.observed_at, each) is None):
+        why, remedy = f"needs the end of the windows of {NAMES[signal]}", f"set monitoring.observed_at.{signal}"
         if triggers.min_age_of(signal):
-            yield Problem(("triggers", "min_age"), f"needs the end of the windows of {NAMES[signal]}", remedy)
-        if length is not None:
-            why = f"needs the end of the windows of {NAMES[signal]}"
+            yield Problem(("triggers", "min_age"), why, remedy)
+        if monitoring.window_length is not None:
             yield Problem(("monitoring", "window_length"), why, remedy)
 
 
