@@ -139,7 +139,7 @@ def _incident(seen: _Seen) -> str | None:
         return incident_of(UNKNOWN, ",".join(sorted(kinds)))
     if reason is Reason.BACKING_OFF:
         return TRAINING
-    return reason if reason in (Reason.NOT_REARMED, Reason.PROBATION) else None
+    return reason if reason is Reason.NOT_REARMED else None
 
 
 _RECOVERED = {UNKNOWN: "the metrics are known again", FAILED: "the check works again", STUCK: "the lock is free again"}

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from retrain.core.decide import is_worse
-from retrain.core.events import Promoted, RolledBack, Swap, SwapStarted, SwapUndone
+from retrain.core.events import Promoted, RolledBack, Swap, SwapStarted
 from retrain.core.fold import as_of
 from retrain.core.records import Action, Counts, Reason
 from retrain.core.rules import Natural, Positive, Share
@@ -110,19 +110,6 @@ def test_a_champion_that_came_by_hand_shows_nothing_of_the_one_before() -> None:
     story.check(story.see(0.8))
     story.later(HOUR).tell(Promoted(NEW, "c" * 64))
     assert story.past.probation is None
-
-
-def test_after_a_hook_that_failed_the_rollback_waits_for_the_back_off() -> None:
-    """The link does not move there and back at every check."""
-    story = OnTrial()
-    low = story.later(HOUR).see(0.7)
-    assert story.check(low, probation=WEEK).action is Action.ROLLBACK
-    story.tell(SwapStarted(Swap.ROLLBACK, OLD, NEW))
-    story.tell(SwapUndone(OLD, NEW, "the hook failed", failed=True))
-    held = story.later(HOUR / 2).check(low, probation=WEEK)
-    assert (held.action, held.reason) == (Action.HOLD, Reason.PROBATION)
-    assert "next try in 30 min" in held.message
-    assert story.later(HOUR / 2).check(low, probation=WEEK).action is Action.ROLLBACK
 
 
 @pytest.mark.parametrize("wait", [WEEK, 30 * DAY])

@@ -95,7 +95,7 @@ def _decision(  # noqa: PLR0913, PLR0917  (the whole world of the decision is it
         return Decision(Action.TRAIN, Reason.FORCED, (f"forced: {asked.forced}",))
     failed = fails_probation(past, assessments, triggers, asked.probation, now)
     if failed is not None:
-        return _rolling_back(past, failed, triggers, now)
+        return Decision(Action.ROLLBACK, Reason.PROBATION, (failed,))
     causes = tuple(_cause(past, each, triggers) for each in assessments if stands(past, each, triggers))
     reason = Reason.BREACH
     if not causes:
@@ -263,40 +263,31 @@ def _doubled(wait: timedelta, times: int, longest: timedelta) -> timedelta:
     return wait if wait >= longest else min(wait * 2 ** min(times, 20), longest)
 
 
+def _until(until: datetime, reason: Reason, what: str, now: datetime) -> Barrier | None:
+    """The barrier that passes by itself at this time; None once it has."""
+    remedy = f"next try in {duration(until - now)}; check --force --reason TEXT trains now"
+    return Barrier(reason, what, until, remedy) if now < until else None
+
+
 def _backing_off(past: Past, triggers: Triggers, now: datetime) -> Barrier | None:
     if past.failures == 0 or past.failed_at is None:
         return None
     wait = _doubled(triggers.failure_backoff, past.failures - 1, LONGEST_BACKOFF)
-    until = min(past.failed_at, now) + wait
-    if now >= until:
-        return None
     failed = "training failed" if past.failures == 1 else f"{past.failures} trainings in a row failed, the last"
-    return Barrier(
-        Reason.BACKING_OFF,
-        f"{failed} {duration(now - past.failed_at)} ago and the back-off is {duration(wait)}",
-        until,
-        f"next try in {duration(until - now)}; check --force --reason TEXT trains now",
-    )
+    what = f"{failed} {duration(now - past.failed_at)} ago and the back-off is {duration(wait)}"
+    return _until(min(past.failed_at, now) + wait, Reason.BACKING_OFF, what, now)
 
 
 def _cooling_down(past: Past, triggers: Triggers, now: datetime) -> Barrier | None:
-    began = [at for at in (past.trained_at, past.lost_at) if at is not None]
-    if not began:
+    since = max((at for at in (past.trained_at, past.lost_at) if at is not None), default=None)
+    if since is None:
         return None
-    since = max(began)
     fruitless = past.unpromoted + 1 - triggers.max_unpromoted
     cooldown = _doubled(triggers.cooldown, max(0, fruitless), LONGEST_COOLDOWN)
-    until = min(since, now) + cooldown
-    if now >= until:
-        return None
     longer = f", since {in_vain(past)}" if cooldown > triggers.cooldown else ""
-    what = "training ended" if since == past.trained_at else "a new journal began"
-    return Barrier(
-        Reason.COOLING_DOWN,
-        f"{what} {duration(now - since)} ago and the cooldown is {duration(cooldown)}{longer}",
-        until,
-        f"next try in {duration(until - now)}; check --force --reason TEXT trains now",
-    )
+    event = "training ended" if since == past.trained_at else "a new journal began"
+    what = f"{event} {duration(now - since)} ago and the cooldown is {duration(cooldown)}{longer}"
+    return _until(min(since, now) + cooldown, Reason.COOLING_DOWN, what, now)
 
 
 def in_vain(past: Past) -> str:
@@ -378,13 +369,3 @@ def is_worse(old: Counts, new: Counts, windows: int, dispersion: float = 1.0) ->
     It is asked after every window k, at CHANCE / (k·(k + 1)): these levels sum to CHANCE.
     """
     return chance_of_drop(old, new, dispersion) <= CHANCE / (windows * (windows + 1))
-
-
-def _rolling_back(past: Past, failed: str, triggers: Triggers, now: datetime) -> Decision:
-    """Roll back, unless the hook after it failed a short time ago."""
-    failed_at = past.probation.failed_at if past.probation is not None else None
-    if failed_at is not None and now < failed_at + triggers.failure_backoff:
-        wait = duration(failed_at + triggers.failure_backoff - now)
-        hold = f"the hook after the rollback failed {duration(now - failed_at)} ago"
-        return Decision(Action.HOLD, Reason.PROBATION, (failed,), hold, f"next try in {wait}")
-    return Decision(Action.ROLLBACK, Reason.PROBATION, (failed,))

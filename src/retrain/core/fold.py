@@ -71,7 +71,7 @@ def _step(past: Past, event: Event, at: datetime) -> Past:  # noqa: PLR0912  (a 
         case events.SwapStarted():
             return replace(past, swap=event)
         case events.SwapUndone():
-            return _undone(past, event, at)
+            return _of(replace(past, swap=None), event.version, undone=event.failed)
         case Promoted():
             past = as_of(past, event.previous, at)
             probation = _on_trial(past, event, at)
@@ -127,14 +127,6 @@ def _judged(past: Past, event: Judged) -> Past:
         return past
     past = replace(past, admitted=appended(past.admitted, event.challenger))
     return _of(past, event.challenger, ruling=event.verdict.ruling, refused="", undone=False)
-
-
-def _undone(past: Past, event: events.SwapUndone, at: datetime) -> Past:
-    was_rollback = past.swap is not None and past.swap.swap is events.Swap.ROLLBACK
-    past = replace(past, swap=None)
-    if event.failed and was_rollback and past.probation is not None:
-        return replace(past, probation=replace(past.probation, failed_at=at))
-    return _of(past, event.version, undone=event.failed)
 
 
 def _trained(past: Past, event: TrainingFinished, at: datetime) -> Past:
@@ -225,17 +217,13 @@ def watch(past: Past, assessments: Iterable[Assessment]) -> Past:
             continue
         if assessment.state in JUDGED and not f1.has_seen(assessment):
             evidence, probation = _weighed(evidence, assessment), _tried(probation, assessment)
-            shares = _with_share(shares, assessment)
+            share = share_of(assessment.counts, assessment.samples)
+            shares = shares if share is None else (*shares, round(share, 4))[-WINDOWS:]
             firsts = _with_first(firsts, past.served or "", assessment)
         f1 = _after(f1, assessment)
     if f1 is past.f1 and drift is past.drift:
         return past
     return replace(past, f1=f1, drift=drift, evidence=evidence, probation=probation, firsts=firsts, shares=shares)
-
-
-def _with_share(shares: tuple[float, ...], f1: Assessment) -> tuple[float, ...]:
-    share = share_of(f1.counts, f1.samples)
-    return shares if share is None else (*shares, round(share, 4))[-WINDOWS:]
 
 
 def _with_first(firsts: Mapping[str, FirstWindow], served: str, f1: Assessment) -> Mapping[str, FirstWindow]:

@@ -98,8 +98,7 @@ class Probation(Struct, frozen=True):
     """A promotion on probation: `before` served until `since` and showed `f1` last.
 
     `count` windows of the new champion in a row showed less, `window` was the last of them. `old` are the counts of
-    the old one's last window, `new` those of the `windows` of the new one together, where they are known. `failed_at`
-    is when the hook after the rollback failed.
+    the old one's last window, `new` those of the `windows` of the new one together, where they are known.
     """
 
     before: str
@@ -110,7 +109,6 @@ class Probation(Struct, frozen=True):
     old: Counts | None = None
     new: Counts = field(default_factory=lambda: Counts(0.0, 0.0, 0.0))
     windows: int = 0
-    failed_at: datetime | None = None
 
 
 class FirstWindow(Struct, frozen=True):
@@ -359,7 +357,7 @@ def seen_at(past: Past, now: datetime) -> Past:
         f1=replace(past.f1, latest=cap(past.f1.latest)),
         drift=replace(past.drift, latest=cap(past.drift.latest)),
         evidence=replace(past.evidence, latest=cap(past.evidence.latest)),
-        probation=probation and replace(probation, since=capped(probation.since), failed_at=cap(probation.failed_at)),
+        probation=probation and replace(probation, since=capped(probation.since)),
         run=run and replace(run, at=capped(run.at)),
         trained_at=cap(past.trained_at),
         failed_at=cap(past.failed_at),
