@@ -1,7 +1,7 @@
 """`retrain promote`: compare challenger and champion on the holdout, and swap only if the challenger is better."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -15,12 +15,11 @@ from retrain.core import explain
 from retrain.core.counts import latest
 from retrain.core.decide import barrier
 from retrain.core.events import UNKNOWN_ROWS, Judged, NotJudged, Rejected, Swap, SwapStarted
-from retrain.core.explain import Row
 from retrain.core.fold import as_of
 from retrain.core.judge import RowKey, beside_live, judge, next_comparison, row_keys, seen_by
 from retrain.core.past import PROMOTION, Past, incident_of
 from retrain.core.text import counted, duration, moment, one_line, short
-from retrain.core.verdicts import Ruling, Tally, VerdictReason
+from retrain.core.verdicts import Ruling, Tally
 from retrain.effects import evaluation, files, lock, registry
 from retrain.effects.journal import Journal, open_journal
 from retrain.errors import Exit, Report, RetrainError
@@ -400,7 +399,6 @@ _NUMBERS = (
     *("metric", "rows", "discordant", "difference", "standard_error"),
     *("interval", "alpha", "look", "detectable", "groups", "effective_rows", "worse_later"),
 )
-_WORDS = {Ruling.PROMOTE: "promote", Ruling.REJECT: "rejected", Ruling.INCONCLUSIVE: "inconclusive"}
 _TONES = {"promoted": "green", "rejected": "red", "inconclusive": "yellow"}
 EXIT = {Ruling.PROMOTE: Exit.DONE, Ruling.REJECT: Exit.REJECTED, Ruling.INCONCLUSIVE: Exit.INCONCLUSIVE}
 
@@ -446,9 +444,13 @@ def _report(  # noqa: PLR0913  (what was compared, and what came of it)
     context: Context, past: Past, contest: Contest, judged: Judged, options: Options, *, wins: bool
 ) -> Report:
     """The report of a verdict, and of the swap if there was one."""
-    gate, is_shown = context.config.gate, wins and not (options.dry_run and options.forced is not None)
+    config, gate = context.config, context.config.gate
+    is_shown = wins and not (options.dry_run and options.forced is not None)
     verdict = explain.disclosed(judged.verdict, gate, wins=is_shown)
-    head, notes = _head(contest, judged, options, wins=wins), [*_notes(context, past, contest, judged, wins)]
+    opposed, most = contest.champion is not None, config.promotion.max_leakage if _checks_leakage(config) else None
+    probation = config.promotion.probation if wins and not judged.dry_run else None
+    head = explain.head(judged, contest.given, options.forced, opposed=opposed, wins=wins)
+    notes = [*explain.notes(judged, past, gate, most, probation, opposed=opposed)]
     message = explain.line(head, verdict, gate, notes)
     champion = {"version": contest.champion, "score": verdict.champion_score} if contest.champion is not None else None
     data = {
@@ -471,53 +473,3 @@ def _report(  # noqa: PLR0913  (what was compared, and what came of it)
     }
     screen = "" if options.if_pending else explain.screen(head, verdict, gate, notes, forced=options.forced is not None)
     return Report(message, data, Exit.DONE if wins else EXIT[verdict.ruling], screen=screen, tones=_TONES)
-
-
-def _head(contest: Contest, judged: Judged, options: Options, *, wins: bool) -> str:
-    """What was done, or would be."""
-    verdict, given = judged.verdict, f" ({one_line(contest.given)})" if contest.given else ""
-    name, ruling = short(contest.challenger) + given, _WORDS[verdict.ruling]
-    force = f" by force (reason: {one_line(options.forced)})" if options.forced is not None else ""
-    force += f", verdict {ruling}" if force and verdict.ruling is not Ruling.PROMOTE else ""
-    recorded = ", recorded verdict" if judged.repeated else ""
-    if options.dry_run:
-        would = f"would be promoted{force}" if wins else f"would not be promoted ({ruling})"
-        return f"dry run, {name} {would}{recorded}"
-    if wins:
-        return f"promoted {name}{force}{recorded}"
-    stays = "the champion stays" if contest.champion is not None else "nothing serves yet"
-    return f"{ruling}{' for' if verdict.ruling is Ruling.INCONCLUSIVE else ''} {name}, {stays}{recorded}"
-
-
-def _notes(context: Context, past: Past, contest: Contest, judged: Judged, wins: bool) -> Iterator[Row]:
-    """What is to be known besides the verdict: leakage, unknown comparisons, a dry run, the probation that begins."""
-    config, leaked, rows = context.config, judged.leaked, judged.verdict.rows
-    verdict = judged.verdict
-    if verdict.live is not None and verdict.reason is not VerdictReason.STALE_HOLDOUT:
-        yield Row("warning", f"{explain.stale(verdict.champion_score or 0.0, verdict.live)}; {explain.RENEW}")
-    for model in verdict.models:
-        if model.saved:
-            yield Row(model.side, f"was {model.saved}")
-    if contest.champion is not None and judged.champion is None:
-        yield Row("champion", "could not be scored, so nothing was compared with it")
-    if _checks_leakage(config):
-        most = config.promotion.max_leakage
-        if (side := seen_by(leaked, rows, most)) is not None:
-            yield Row("warning", explain.leakage(side, leaked, rows, most))
-        known = {"challenger": leaked.challenger, "champion": leaked.champion if contest.champion is not None else 0}
-        if unknown := [side for side, count in known.items() if count is None]:
-            yield Row("leakage", f"not checked for the {' and the '.join(unknown)}, whose training rows are not known")
-    if past.losses and not judged.repeated:
-        lost = f" before {moment(past.lost_at)}" if past.lost_at is not None else ""
-        counts = past.losses * config.gate.holdout_uses
-        yield Row("journal", f"comparisons{lost} are not known, and are counted as {counts}")
-    if judged.dry_run and not judged.repeated and judged.verdict.challenger_score is not None:
-        yield Row("dry run", "nothing was changed, but the comparison counts; promote will use this verdict")
-    probation, new = config.promotion.probation, past.probation
-    if not wins or judged.dry_run or probation is None:
-        return
-    if new is None:
-        yield Row("probation", "none, since no live F1 of another champion is known to compare with")
-    else:
-        below = f"{new.f1:.3f}, which {short(new.before)} showed last"
-        yield Row("probation", f"for {duration(probation)} a check rolls back if live F1 falls below {below}")

@@ -5,7 +5,7 @@ from math import sqrt
 
 from msgspec.structs import replace
 
-from retrain.core.counts import at_share, chance_of_drop, share_of, usual
+from retrain.core.counts import at_share, chance_of_drop, f1_of, share_of, usual
 from retrain.core.evidence import dispersion_of, weigh
 from retrain.core.past import Past, Streak
 from retrain.core.records import Assessment, Counts, Drop, Mix, Signal, Snapshot, State, Trouble, Unknown
@@ -180,7 +180,7 @@ def _contradiction(counts: Counts, f1: float | Unknown | None) -> Unknown | None
         return Unknown(Trouble.CONTRADICTION, f"the counts are not whole numbers from 0 to {MOST:g}: {shown}")
     if counts.tp + counts.fp + counts.fn == 0:
         return Unknown(Trouble.NO_POSITIVES, "the counts are all 0, so F1 is not defined")
-    implied = 2 * counts.tp / (2 * counts.tp + counts.fp + counts.fn)
+    implied = f1_of(counts)
     if isinstance(f1, float) and abs(implied - f1) > F1_ROUNDING + 1e-9:
         why = f"the monitor says F1 {f1:.4f}, but its counts ({shown}) give {implied:.4f}"
         return Unknown(Trouble.CONTRADICTION, why)

@@ -34,11 +34,11 @@ def f1_of(counts: Counts) -> float:
 
 def latest(past: Past) -> Counts | None:
     """The counts of the champion's last window; where only its positives are known, they stand in for the larger U."""
-    f1, kind = past.f1, past.f1.labelled
-    if f1.counts is not None or f1.value is None or kind is None or kind[0] != "positives":
+    f1, (kind, labelled) = past.f1, past.f1.labelled or ("", 0.0)
+    if f1.counts is not None or f1.value is None or kind != "positives":
         return f1.counts
-    hits = kind[1] * jaccard(f1.value)
-    return Counts(hits, kind[1] - hits, 0.0)
+    hits = labelled * jaccard(f1.value)
+    return Counts(hits, labelled - hits, 0.0)
 
 
 LEAST_CONTRADICTION, CERTAIN = 0.05, 3.29

@@ -1,6 +1,7 @@
 """A verdict in words: a line for a log, a table for a terminal. For readers who know no statistics."""
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from math import floor, log10
 from textwrap import wrap
 
@@ -9,11 +10,13 @@ from msgspec.structs import replace
 
 from retrain.core.bounds import quantile
 from retrain.core.counts import contradict, f1_of
-from retrain.core.judge import FEWEST_ROWS, FLOOR_LEVEL, alpha_of
+from retrain.core.events import Judged
+from retrain.core.judge import FEWEST_ROWS, FLOOR_LEVEL, alpha_of, seen_by
+from retrain.core.past import Past
 from retrain.core.records import Counts
 from retrain.core.rules import Average, Disclose, Gate, Guarantee, Metric
 from retrain.core.score import POWER
-from retrain.core.text import apart, counted, one_line
+from retrain.core.text import apart, counted, duration, moment, one_line, short
 from retrain.core.verdicts import Leaked, Ruling, SliceVerdict, Verdict, VerdictReason
 
 FRESH_MARGIN, MOST_ROWS = 1.2, 1e9
@@ -27,6 +30,61 @@ class Row(Struct, frozen=True):
     title: str
     text: str
     meaning: str = ""
+
+
+_WORDS = {Ruling.PROMOTE: "promote", Ruling.REJECT: "rejected", Ruling.INCONCLUSIVE: "inconclusive"}
+
+
+def head(judged: Judged, given: str, forced: str | None, *, opposed: bool, wins: bool) -> str:
+    """What was done with the challenger, or would be.
+
+    `given` is the name of its file where a person gave one, `forced` the reason of a person who promotes it whatever
+    the verdict; `opposed` says that a champion serves.
+    """
+    name = short(judged.challenger) + (f" ({one_line(given)})" if given else "")
+    ruling, recorded = _WORDS[judged.verdict.ruling], ", recorded verdict" if judged.repeated else ""
+    force = f" by force (reason: {one_line(forced)})" if forced is not None else ""
+    force += f", verdict {ruling}" if force and judged.verdict.ruling is not Ruling.PROMOTE else ""
+    if judged.dry_run:
+        would = f"would be promoted{force}" if wins else f"would not be promoted ({ruling})"
+        return f"dry run, {name} {would}{recorded}"
+    if wins:
+        return f"promoted {name}{force}{recorded}"
+    stays = "the champion stays" if opposed else "nothing serves yet"
+    return f"{ruling}{' for' if judged.verdict.ruling is Ruling.INCONCLUSIVE else ''} {name}, {stays}{recorded}"
+
+
+def notes(  # noqa: PLR0913  (all that a reader may have to know)
+    judged: Judged, past: Past, gate: Gate, max_leakage: float | None, probation: timedelta | None, *, opposed: bool
+) -> Iterator[Row]:
+    """What is to be known besides the verdict.
+
+    `max_leakage` is None where leakage is not checked, `probation` where none begins. `opposed`: a champion serves.
+    """
+    verdict, leaked = judged.verdict, judged.leaked
+    if verdict.live is not None and verdict.reason is not VerdictReason.STALE_HOLDOUT:
+        yield Row("warning", f"{stale(verdict.champion_score or 0.0, verdict.live)}; {RENEW}")
+    for model in verdict.models:
+        if model.saved:
+            yield Row(model.side, f"was {model.saved}")
+    if opposed and judged.champion is None:
+        yield Row("champion", "could not be scored, so nothing was compared with it")
+    if max_leakage is not None:
+        if (side := seen_by(leaked, verdict.rows, max_leakage)) is not None:
+            yield Row("warning", leakage(side, leaked, verdict.rows, max_leakage))
+        known = {"challenger": leaked.challenger, "champion": leaked.champion if opposed else 0}
+        if unknown := [side for side, count in known.items() if count is None]:
+            yield Row("leakage", f"not checked for the {' and the '.join(unknown)}, whose training rows are not known")
+    if past.losses and not judged.repeated:
+        lost = f" before {moment(past.lost_at)}" if past.lost_at is not None else ""
+        yield Row("journal", f"comparisons{lost} are not known, and are counted as {past.losses * gate.holdout_uses}")
+    if judged.dry_run and not judged.repeated and verdict.challenger_score is not None:
+        yield Row("dry run", "nothing was changed, but the comparison counts; promote will use this verdict")
+    if probation is not None and past.probation is None:
+        yield Row("probation", "none, since no live F1 of another champion is known to compare with")
+    elif probation is not None and past.probation is not None:
+        below = f"{past.probation.f1:.3f}, which {short(past.probation.before)} showed last"
+        yield Row("probation", f"for {duration(probation)} a check rolls back if live F1 falls below {below}")
 
 
 def line(head: str, verdict: Verdict, gate: Gate, notes: Sequence[Row] = ()) -> str:
@@ -70,9 +128,7 @@ def name_of(gate: Gate) -> str:
 
 def because(verdict: Verdict, gate: Gate) -> tuple[str, str]:  # noqa: PLR0912  (a case a reason)
     """The reason of the verdict in a clause, and what a person can do about it (empty: nothing)."""
-    name, margin = name_of(gate), f"min_improvement {gate.min_improvement:+g}" if gate.min_improvement else ""
-    classes = ", ".join(map(repr, verdict.labels[:_SHOWN]))
-    every = "give promotion.holdout rows of every class, at least a few dozen each"
+    margin = f"min_improvement {gate.min_improvement:+g}" if gate.min_improvement else ""
     match verdict.reason:
         case VerdictReason.BETTER:
             return f"the gain is above {margin}" if margin else "better than the champion", ""
@@ -103,24 +159,30 @@ def because(verdict: Verdict, gate: Gate) -> tuple[str, str]:  # noqa: PLR0912  
             return f"the confidence bounds of the gain include {margin or '0'}", _larger(verdict, gate)
         case VerdictReason.SAME_PREDICTIONS:
             return "the models predict the same on every row", ""
-        case VerdictReason.FEW_DISCORDANT:
-            differ = _rows(verdict.discordant or 0)
-            return f"the models differ on {differ} only", ""
-        case VerdictReason.NO_POSITIVE:
-            why = f"no row has the positive label {gate.positive!r} (the labels are {classes})"
-            what = f"correct promotion.positive (YAML reads an unquoted yes or no as a truth value), or {every}"
-        case VerdictReason.ONE_CLASS:
-            why, what = f"every row is of class {classes}", every
-        case VerdictReason.MANY_CLASSES:
-            why = f"the holdout has {len(verdict.labels)} classes, and promotion.average is binary"
-            what = "set promotion.average to macro, weighted or micro"
-        case VerdictReason.UNKNOWN_CLASS:
-            why, what = f"no row is of class {classes}, which a model predicts", f"{every}, or correct the model"
-        case VerdictReason.UNDEFINED:
-            why, what = "it is 0/0 where a model predicts one class only", "correct the model"
+        case VerdictReason.NO_POSITIVE | VerdictReason.ONE_CLASS | VerdictReason.MANY_CLASSES | VerdictReason.UNDEFINED:
+            why, what = _undefined(verdict, gate)
+            return f"{name_of(gate)} cannot be computed: {why}", what
+        case VerdictReason.FEW_DISCORDANT | VerdictReason.UNKNOWN_CLASS:  # of earlier releases
+            return str(verdict.ruling), ""
         case None:
             return str(verdict.ruling), ""
-    return f"{name} cannot be computed: {why}", what
+
+
+def _undefined(verdict: Verdict, gate: Gate) -> tuple[str, str]:
+    """Why the metric has no value on this holdout, and what a person can do about it."""
+    classes = ", ".join(map(repr, verdict.labels[:_SHOWN]))
+    every = "give promotion.holdout rows of every class, at least a few dozen each"
+    match verdict.reason:
+        case VerdictReason.NO_POSITIVE:
+            why = f"no row has the positive label {gate.positive!r} (the labels are {classes})"
+            return why, f"correct promotion.positive (YAML reads an unquoted yes or no as a truth value), or {every}"
+        case VerdictReason.ONE_CLASS:
+            return f"every row is of class {classes}", every
+        case VerdictReason.MANY_CLASSES:
+            why = f"the holdout has {len(verdict.labels)} classes, and promotion.average is binary"
+            return why, "set promotion.average to macro, weighted or micro"
+        case _:
+            return "it is 0/0 where a model predicts one class only", "correct the model"
 
 
 def _beside_the_floor(verdict: Verdict, gate: Gate) -> str:

@@ -44,26 +44,26 @@ def judge(tally: Tally, gate: Gate, number: int) -> Verdict:
     Where the metric has no value nothing was compared and no score is shown: such a comparison does not count.
     """
     alpha = alpha_of(gate, number)
-    none = Verdict(Ruling.INCONCLUSIVE, gate.metric, tally.rows, None, None, alpha, number - 1)
+    empty = Verdict(Ruling.INCONCLUSIVE, gate.metric, tally.rows, None, None, alpha, number - 1)
     reason, labels = _undefined(tally.cells, gate)
     if reason is not None:
-        return replace(none, reason=reason, labels=labels)
+        return replace(empty, reason=reason, labels=labels)
     tally = _without_strange_labels(tally, gate)
     try:
         if all(cell.champion is None for cell in tally.cells):
-            return _unopposed(tally, gate, number)
+            return _unopposed(tally, gate, replace(empty, alpha=FLOOR_LEVEL, look=number))
         paired = compare(tally.cells, gate, _truths(tally.cells), tally.groups)
     except UndefinedMetricError:
-        return replace(none, reason=VerdictReason.UNDEFINED)
+        return replace(empty, reason=VerdictReason.UNDEFINED)
     slices = _slices(tally, gate)
     reason = _reason(paired, gate, alpha, vetoed=any(each.worse for each in slices))
     is_regret, above = gate.guarantee is Guarantee.REGRET, paired.gain - gate.min_improvement
     shown = gate.alpha if is_regret else alpha  # bounds of so low a level as decides under regret mean little
     won, lost, positives = _changes(tally.cells, gate)
-    return Verdict(
+    counts = counts_of(tally.cells, gate.positive, "champion"), counts_of(tally.cells, gate.positive, "challenger")
+    return replace(
+        empty,
         ruling=reason.ruling,
-        metric=gate.metric,
-        rows=tally.rows,
         challenger_score=paired.new,
         champion_score=paired.old,
         alpha=shown,
@@ -82,7 +82,7 @@ def judge(tally: Tally, gate: Gate, number: int) -> Verdict:
         **_grouped(tally, paired.effect),
         expected=expected(above, paired.error) if paired.error else None,
         worse_later=worse_later(above / paired.error) if is_regret and paired.error else None,
-        counts=_counts(tally.cells, gate),
+        counts=counts if is_live_f1(gate) else None,
     )
 
 
@@ -120,7 +120,7 @@ def beside_live(verdict: Verdict, live: Counts | None) -> Verdict:
     return replace(verdict, ruling=Ruling.INCONCLUSIVE, reason=VerdictReason.STALE_HOLDOUT)
 
 
-def _unopposed(tally: Tally, gate: Gate, number: int) -> Verdict:
+def _unopposed(tally: Tally, gate: Gate, empty: Verdict) -> Verdict:
     """The verdict where no champion serves: the floor alone decides. Raises UndefinedMetricError."""
     cells, floor = tally.cells, gate.unopposed_floor
     classes = _truths(cells)
@@ -141,14 +141,10 @@ def _unopposed(tally: Tally, gate: Gate, number: int) -> Verdict:
         reason = VerdictReason.FEW_ROWS
     else:
         reason = VerdictReason.REACHES_FLOOR if lower >= floor else VerdictReason.FLOOR_UNDECIDED
-    return Verdict(
+    return replace(
+        empty,
         ruling=reason.ruling,
-        metric=gate.metric,
-        rows=tally.rows,
         challenger_score=value,
-        champion_score=None,
-        alpha=FLOOR_LEVEL,
-        look=number,
         reason=reason,
         few=((label, int(of_class[label] / effect)),) if reason is VerdictReason.FEW_ROWS else (),
         lower=lower,
@@ -159,13 +155,6 @@ def _unopposed(tally: Tally, gate: Gate, number: int) -> Verdict:
 def is_live_f1(gate: Gate) -> bool:
     """Whether the metric is that which is monitored."""
     return gate.metric is Metric.F1 and gate.average is Average.BINARY
-
-
-def _counts(cells: Sequence[Cell], gate: Gate) -> tuple[Counts, Counts] | None:
-    """The counts of champion and challenger, where the metric is that which is monitored."""
-    if not is_live_f1(gate):
-        return None
-    return counts_of(cells, gate.positive, "champion"), counts_of(cells, gate.positive, "challenger")
 
 
 def _changes(cells: Sequence[Cell], gate: Gate) -> tuple[int, int, tuple[int, int] | None]:
