@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+from msgspec import Struct
+
 from retrain.config import Config
 from retrain.config.schema import HoldoutKind
 from retrain.context import Context
@@ -19,66 +21,99 @@ from retrain.core.rules import Gate, Triggers
 from retrain.core.text import counted, duration, iso, moment, short
 from retrain.core.verdicts import Ruling
 from retrain.effects import files, lock, registry
-from retrain.effects.journal import open_journal
+from retrain.effects.journal import Journal, open_journal
 from retrain.errors import Report
 from retrain.swap import probation_of
 
 _TONES = {"HEALTHY": "green", "NEEDS A PERSON": "red"}
 
 
+class _Known(Struct, frozen=True):
+    """All that is known now; `due` is what a check would decide, `until` when the probation of the champion ends."""
+
+    now: datetime
+    past: Past
+    last: Entry | None
+    compared: Judged | None
+    serving: registry.Served | None
+    holder: lock.Holder | None
+    seen: tuple[Assessment, ...]
+    due: Decision
+    new: Probation | None
+    until: datetime
+
+
 def status(context: Context, limit: int) -> Report:
     """The report of how things stand; it changes nothing."""
-    config, triggers, now = context.config, context.config.triggers, context.clock()
-    serving, kept = registry.served(config.models), set(registry.kept(config.models))
+    config = context.config
     with open_journal(config.state, writable=False, champion=config.models.champion) as journal:
-        past, last = as_of(journal.past(), None, now), journal.last_check()
-        latest, compared = journal.turning_points(limit), next(journal.latest_judgements(), None)
-    holder, held, seen = lock.holder(config.state), barrier(past, triggers, now), _readings(last, past)
-    probation, in_vain = probation_of(context, past), fruitless(past, triggers)
-    until = past.probation.since + probation if past.probation is not None and probation is not None else now
-    new = past.probation if now < until else None
-    made_at = serving.made_at if serving is not None else None
-    due = decide(past, past, seen, triggers, now, Asked(made_at, probation))
-    lost = past.lost(serving.version if serving is not None else None)
-    word, why = ("NEEDS A PERSON", lost.message) if lost is not None else _state(past, last, seen, due, serving, holder)
-    is_file = isinstance(config.promotion.holdout, Path)
-    used = f"{compared.verdict.look} of {config.promotion.holdout_uses}" if compared is not None and is_file else ""
-    screen: dict[str, str] = {
-        **{str(each.signal): _reading(each) for each in seen},
-        "champion": _champion(serving, past, now) + _scored(compared, past.served),
-        "challenger": _challenger(past, config),
-        "trainings": in_vain.message if in_vain is not None else "",
-        "comparisons": f"{used} used on the holdout (promotion.holdout_uses)" if used else "",
-        "holdout": _stale(config.promotion.holdout, compared, past),
-        "evidence": evidence.text(past.evidence, triggers) if triggers.evidence is not None else "",
-        "probation": _probation(new, past, triggers, until) if new is not None else "",
-        "last check": _last_check(last, now),
-        "next check": _next(past, due, triggers, seen, holder, now) if lost is None else "stops until a repair",
-    }
+        known, events_shown = _known(context, journal), journal.turning_points(limit)
+    serving, lost = known.serving, known.past.lost(known.serving.version if known.serving is not None else None)
+    word, why = ("NEEDS A PERSON", lost.message) if lost is not None else _state(known)
+    screen = _screen(config, known) | ({"next check": "stops until a repair"} if lost is not None else {})
     text = [f"{word}: {why}", *(f"{title:<12}{line}" for title, line in screen.items() if line)]
-    lately = [(entry.at, type(entry.event).__name__, describe(entry.event, config.gate)) for entry in latest]
+    lately = [(entry.at, type(entry.event).__name__, describe(entry.event, config.gate)) for entry in events_shown]
     text += ["latest events, newest first"] if lately else []
     text += [f"  {moment(at)}  {message}" for at, _, message in lately]
     data = {
         "state": word,
-        "champion": serving and {"version": serving.version, "since": _iso(_since(serving, past))},
-        "previous": [version for version in past.lineage[::-1] if version in kept],
-        "challenger": past.challenger
-        and {"version": past.challenger.version, "since": iso(past.challenger.at), "judged": past.challenger.settled},
-        "metrics": {each.signal: _numbers(each) for each in seen},
-        "last_check": last and {"at": iso(last.at), **_decided(last.event)},
-        "evidence": triggers.evidence
-        and {"score": evidence.gathered(past.evidence, triggers), "bar": evidence.bar(past.evidence, triggers)},
-        "probation": new and {"f1": new.f1, "before": new.before, "windows_below": new.count},
+        "champion": serving and {"version": serving.version, "since": _iso(_since(serving, known.past))},
+        **_numbers(config, known),
         "holdout": screen["holdout"] or None,
-        "held_back": held and {"reason": held.reason, "message": held.what, "until": _iso(held.until)},
-        "unpromoted": past.unpromoted,
-        "unpromoted_because": in_vain and in_vain.message,
-        "failures": past.failures,
         "message": "\n".join(text),
         "events": [{"at": iso(at), "kind": kind, "message": message} for at, kind, message in lately],
     }
     return Report("\n".join(text), data, tones={word: _TONES.get(word, "yellow")})
+
+
+def _known(context: Context, journal: Journal) -> _Known:
+    """What the journal, the lock and the registry say."""
+    triggers, now = context.config.triggers, context.clock()
+    past, last, serving = as_of(journal.past(), None, now), journal.last_check(), registry.served(context.config.models)
+    seen, probation = _readings(last, past), probation_of(context, past)
+    until = past.probation.since + probation if past.probation is not None and probation is not None else now
+    due = decide(past, past, seen, triggers, now, Asked(serving.made_at if serving is not None else None, probation))
+    compared, holder = next(journal.latest_judgements(), None), lock.holder(context.config.state)
+    return _Known(now, past, last, compared, serving, holder, seen, due, past.probation if now < until else None, until)
+
+
+def _screen(config: Config, known: _Known) -> dict[str, str]:
+    """The lines below the state by their titles; an empty one is not shown."""
+    past, triggers, in_vain = known.past, config.triggers, fruitless(known.past, config.triggers)
+    is_counted = known.compared is not None and isinstance(config.promotion.holdout, Path)
+    used = f"{known.compared.verdict.look} of {config.promotion.holdout_uses}" if known.compared and is_counted else ""
+    return {
+        **{str(each.signal): _reading(each) for each in known.seen},
+        "champion": _champion(known) + _scored(known.compared, past.served),
+        "challenger": _challenger(past, config),
+        "trainings": in_vain.message if in_vain is not None else "",
+        "comparisons": f"{used} used on the holdout (promotion.holdout_uses)" if used else "",
+        "holdout": _stale(config.promotion.holdout, known.compared, past),
+        "evidence": evidence.text(past.evidence, triggers) if triggers.evidence is not None else "",
+        "probation": _probation(known.new, past, triggers, known.until) if known.new is not None else "",
+        "last check": _last_check(known.last, known.now),
+        "next check": _next(known, triggers),
+    }
+
+
+def _numbers(config: Config, known: _Known) -> dict[str, object]:
+    """What --json has besides the state and the texts."""
+    past, triggers, kept = known.past, config.triggers, set(registry.kept(config.models))
+    held, in_vain = barrier(past, triggers, known.now), fruitless(past, triggers)
+    return {
+        "previous": [version for version in past.lineage[::-1] if version in kept],
+        "challenger": past.challenger
+        and {"version": past.challenger.version, "since": iso(past.challenger.at), "judged": past.challenger.settled},
+        "metrics": {each.signal: _values(each) for each in known.seen},
+        "last_check": known.last and {"at": iso(known.last.at), **_decided(known.last.event)},
+        "evidence": triggers.evidence
+        and {"score": evidence.gathered(past.evidence, triggers), "bar": evidence.bar(past.evidence, triggers)},
+        "probation": known.new and {"f1": known.new.f1, "before": known.new.before, "windows_below": known.new.count},
+        "held_back": held and {"reason": held.reason, "message": held.what, "until": _iso(held.until)},
+        "unpromoted": past.unpromoted,
+        "unpromoted_because": in_vain and in_vain.message,
+        "failures": past.failures,
+    }
 
 
 def describe(event: events.Event, gate: Gate) -> str:
@@ -114,22 +149,16 @@ def describe(event: events.Event, gate: Gate) -> str:
             return f"pruned {counted(event.events, 'event')} from before {moment(event.before)}"
 
 
-def _state(  # noqa: PLR0913, PLR0917  (everything that is known)
-    past: Past,
-    last: Entry | None,
-    seen: tuple[Assessment, ...],
-    due: Decision,
-    serving: registry.Served | None,
-    holder: lock.Holder | None,
-) -> tuple[str, str]:
+def _state(known: _Known) -> tuple[str, str]:
     """The state, and why; the gravest where several apply."""
+    past, serving, due = known.past, known.serving, known.due
     is_gone = (serving is None and past.served is not None) or (serving is not None and serving.made_at is None)
     if is_gone:
         return "NEEDS A PERSON", "the champion is gone"
-    event = last.event if last is not None else None
+    event = known.last.event if known.last is not None else None
     if isinstance(event, events.Checked) and kind_of(event.incident or "") in (FAILED, STUCK):
         return "NEEDS A PERSON", event.message
-    if past.run is not None and holder is not None:
+    if past.run is not None and known.holder is not None:
         return "TRAINING", f"{past.run.id}, since {moment(past.run.at)}"
     if due.reason is Reason.NOT_REARMED:
         return "NEEDS A PERSON", due.sentence
@@ -137,12 +166,12 @@ def _state(  # noqa: PLR0913, PLR0917  (everything that is known)
         return "WAITING FOR PROMOTE", f"challenger {short(past.challenger.version)} of {moment(past.challenger.at)}"
     if not isinstance(event, events.Checked):
         return "UNKNOWN", "no check has run yet"
-    if event.assessments and not seen:
+    if event.assessments and not known.seen:
         return "UNKNOWN", "no check has read the metrics of this champion yet"
-    if due.reason is Reason.HEALTHY and seen:
+    if due.reason is Reason.HEALTHY and known.seen:
         return "HEALTHY", due.why
     in_breach = due.breaches or due.action is not Action.HOLD
-    return ("IN BREACH" if in_breach else "UNKNOWN"), due.why if seen else event.message
+    return ("IN BREACH" if in_breach else "UNKNOWN"), due.why if known.seen else event.message
 
 
 def _readings(last: Entry | None, past: Past) -> tuple[Assessment, ...]:
@@ -157,7 +186,7 @@ def _reading(seen: Assessment) -> str:
     return f"{seen.numbers}{f' ({seen.series})' if seen.series else ''}{window}"
 
 
-def _numbers(seen: Assessment) -> dict[str, float | None]:
+def _values(seen: Assessment) -> dict[str, float | None]:
     """The latest value of a signal and what it is compared with, for --json."""
     numbers = {"value": seen.value, "threshold": seen.threshold}
     numbers |= {"first_window": seen.drop.first} if seen.drop is not None else {}
@@ -165,7 +194,8 @@ def _numbers(seen: Assessment) -> dict[str, float | None]:
     return numbers
 
 
-def _champion(serving: registry.Served | None, past: Past, now: datetime) -> str:
+def _champion(known: _Known) -> str:
+    serving, past = known.serving, known.past
     if serving is None and past.served is not None:
         return f"GONE: the journal says that {short(past.served)} serves, but there is no file (retrain rollback)"
     if serving is None:
@@ -176,7 +206,7 @@ def _champion(serving: registry.Served | None, past: Past, now: datetime) -> str
         return f"{serving.path}, an ordinary file; the next training or promotion adopts it as a version"
     since, served_since = "", _since(serving, past)
     if served_since is not None:
-        since = f" since {moment(served_since)} ({duration(now - served_since)})"
+        since = f" since {moment(served_since)} ({duration(known.now - served_since)})"
     elif past.swap is not None and serving.version == past.swap.version:
         since = f", being put in service (a {past.swap.swap})"
     elif past.served is not None:
@@ -252,26 +282,18 @@ def _last_check(last: Entry | None, now: datetime) -> str:
     return f"{moment(last.at)} ({duration(now - last.at)} ago){reason}"
 
 
-def _next(  # noqa: PLR0913, PLR0917  (everything that a check decides on)
-    past: Past,
-    due: Decision,
-    triggers: Triggers,
-    seen: tuple[Assessment, ...],
-    holder: lock.Holder | None,
-    now: datetime,
-) -> str:
+def _next(known: _Known, triggers: Triggers) -> str:
     """What the next check may do, and why."""
+    past, due, holder, now = known.past, known.due, known.holder, known.now
     if past.run is not None or past.swap is not None:
         what = f"training {past.run.id}" if past.run is not None else "a swap"
         return f"finds {what} under way, by {holder}" if holder else f"settles {what}, which was interrupted"
     if due.action is not Action.HOLD:
         act = "trains" if due.action is Action.TRAIN else "rolls back"
         return f"{act}, if this still stands: {due.why}"
-    if due.reason is Reason.PROBATION:
-        return due.message
     held = barrier(past, triggers, now)
     if held is None:
-        return "; ".join((_trigger(past, seen, triggers), *_conditions(past, triggers, now)))
+        return "; ".join((_trigger(past, known.seen, triggers), *_conditions(past, triggers, now)))
     until = f" before {moment(held.until)}" if held.until is not None else ""
     return "; ".join((f"trains nothing{until}: {held.what} ({held.remedy})", *_conditions(past, triggers, now)))
 

@@ -152,10 +152,7 @@ def _undo(context: Context, journal: Journal, intent: SwapStarted, end: "_HookEn
     """Serve the previous champion again, let the hook load it, and raise SwapUndoneError."""
     registry.point(context.config.models, intent.previous)
     back = short(intent.previous) if intent.previous else "no champion"
-    message, at = (
-        f"the {intent.swap} of {short(intent.version)} was undone, {back} serves again: {end.problem}",
-        end.at,
-    )
+    message, at = f"the promotion of {short(intent.version)} was undone, {back} serves again: {end.problem}", end.at
     # Whoever sent a signal wants an end, not another try.
     if intent.previous is not None and end.signal is None:
         again = _hook(context, intent, lock_fd, at)
