@@ -150,8 +150,9 @@ def _samples(text: str) -> Iterator["Sample"]:
     """Every sample of the text. Without its comments, for the parser renames what `# TYPE … counter` announces."""
     from prometheus_client.parser import text_string_to_metric_families
 
-    text, end = _whole(text)
-    if text and not end and not text.endswith("\n"):
+    end = re.search(r"(?m)^# EOF$", text)  # OpenMetrics; what follows it is not of the answer
+    text = text[: end.start()] if end is not None else text
+    if text and end is None and not text.endswith("\n"):
         raise ValueError("the last line has no end: the answer was cut off")
     lines = (line for line in StringIO(text, newline="\n") if not line.lstrip().startswith("#"))
     while some := "".join(islice(lines, _AT_ONCE)):
@@ -159,12 +160,6 @@ def _samples(text: str) -> Iterator["Sample"]:
             raise ValueError(f"a line is longer than {_LONGEST_LINE} characters")
         for family in text_string_to_metric_families(some):
             yield from family.samples
-
-
-def _whole(text: str) -> tuple[str, str]:
-    """The text before the end mark of OpenMetrics, and the mark; what follows it is not of the answer."""
-    found = re.search(r"(?m)^# EOF$", text)
-    return (text[: found.start()], found[0]) if found else (text, "")
 
 
 def _answer(found: _Found, name: str, names: set[str], problems: Sequence[str]) -> Answer:
