@@ -207,6 +207,14 @@ def test_strange_answers(data: str, expected: str) -> None:
     assert complaint(f'{{"status": "success", "data": {data}}}').startswith(expected)
 
 
+@pytest.mark.parametrize("said", ['"isPartial": true', '"warnings": ["store 192.0.2.2 is unavailable"]'])
+def test_a_history_of_some_stores_is_none(said: str) -> None:
+    """As for a check: a sum over half of the shards is a number, and wrong."""
+    series = f'{{"metric": {{}}, "values": [[{EPOCH}, "0.9"]]}}'
+    body = f'{{"status": "success", {said}, "data": {{"resultType": "matrix", "result": [{series}]}}}}'
+    assert complaint(body).startswith(("/api/v1/query_range sent a part", "/api/v1/query_range warns: store"))
+
+
 @pytest.mark.parametrize(
     "value", ['7, "1"', f'{EPOCH + 600}, "1"', 'NaN, "1"', 'null, "1"', '[], "1"', f'{EPOCH}, "a"', f"{EPOCH}, []", "1"]
 )

@@ -45,7 +45,7 @@ def record(monitoring: Monitoring, secrets: Secrets, start: datetime, end: datet
         points: dict[str, Points] = {}
         for query in asked:
             times = {"start": repr(first), "end": repr(last), "step": repr(pause)}
-            place = prometheus_api.question(url, {"query": query} | times)
+            place = prometheus_api.question(url, {"query": query} | times | prometheus_api.WHOLE)
             body = _body(monitoring, place)
             found = prometheus_api.blaming(body, query) if isinstance(body, Unknown) else read(body, first, last)
             if isinstance(found, Unknown):
@@ -83,6 +83,8 @@ def read(body: bytes, first: float, last: float) -> Points | Unknown:
     document = json_of(body)
     if isinstance(document, Unknown):
         return document
+    if (partial := prometheus_api.incomplete(document)) is not None:
+        return partial
     match document:
         case {"status": "success", "data": {"resultType": "matrix", "result": list(found)}}:
             return _one(found, first, last)
