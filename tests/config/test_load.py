@@ -229,7 +229,7 @@ state: 5
     assert complaints(home, content) == [
         "1: trigers: unknown key; did you mean triggers?",
         "3: monitoring.timout: unknown key; did you mean timeout?",
-        "5: monitoring.retries: -1 is not a whole number, 0 or more",
+        "5: monitoring.retries: -1 is not a whole number from 0 to 1,000,000,000",
         "6: monitoring.url: is given twice (first on line 4)",
         "6: monitoring.url: is not a URL",
         "7: monitoring.counts.fn: is required",
@@ -238,7 +238,7 @@ state: 5
         "13: promotion.alpha: 0.5 is not a number above 0 and below 0.5",
         "14: promotion.metric: F1 is not one of f1, precision, recall, accuracy, balanced_accuracy, mcc",
         "15: promotion.floor: the environment variable FLOOR is not set (set it, or write ${FLOOR:-default})",
-        "17: models.keep: five is not a whole number, 1 or more",
+        "17: models.keep: five is not a whole number from 1 to 1,000,000,000",
         "19: monitor.features: is not a list of column names",
         "21: monitor.features.1: the environment variable COLUMN is not set (set it, or write ${COLUMN:-default})",
         "22: state: 5 is not a text (put it in quotes)",
@@ -544,7 +544,7 @@ def test_a_variable_that_is_not_set_is_the_only_thing_said_of_its_value(home: Pa
 def test_a_value_of_several_lines_is_quoted_in_one(home: Path) -> None:
     """A problem is a line."""
     (line,) = complaints(home, "triggers: {performance_threshold: 0.8}\nstate: s\nmodels:\n  keep: five\n    or six\n")
-    assert line == "4: models.keep: five or six is not a whole number, 1 or more"
+    assert line == "4: models.keep: five or six is not a whole number from 1 to 1,000,000,000"
 
 
 # ---------------------------------------------------------------- secrets

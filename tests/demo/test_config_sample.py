@@ -85,7 +85,7 @@ def default_of(field: FieldInfo) -> Any:
 
 def schema(section: Any = Config, above: str = "") -> Iterator[tuple[str, Any, Any]]:
     """The dotted path, type and default of each key, but of those that are sections of the file."""
-    hints = get_type_hints(section)
+    hints = get_type_hints(section, include_extras=True)
     for field in fields(section):
         path, annotation = above + field.name, hints[field.name]
         inner = next((kind for kind in parts(annotation) if isinstance(kind, type) and issubclass(kind, Struct)), None)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from retrain.config.schema import CountQueries, Factor, Monitoring, MonitorType, ObservedAt, Url
+from retrain.config.schema import CountQueries, Monitoring, MonitorType, ObservedAt, Url
 from retrain.config.secrets import Secrets
 from retrain.core.records import Counts, Snapshot, Unknown
 from retrain.effects.monitoring import fetch
@@ -371,7 +371,7 @@ def test_a_sample_says_when_it_was_taken(tmp_path: Path) -> None:
 def test_an_f1_in_per_cent_is_scaled(tmp_path: Path) -> None:
     """57 % of a scale of 0.01 is 0.57 to the letter: equal to a threshold is healthy. Drift is left as it is."""
     queries: Mapping[str, Any] = {"f1": "f1", "drift": "psi"}
-    snapshot = look(tmp_path / "m", "f1 57\npsi 12\n", MonitorType.METRICS, **queries, scale=Factor(0.01))
+    snapshot = look(tmp_path / "m", "f1 57\npsi 12\n", MonitorType.METRICS, **queries, scale=0.01)
     assert (snapshot.f1, snapshot.drift) == (0.57, 12)
 
 

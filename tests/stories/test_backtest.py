@@ -65,7 +65,7 @@ def test_any_rule_can_be_tried(project: Project, history: Path) -> None:
     assert by_rule(answer) == {"as configured": 11, rules[0]: 0, rules[1]: 3}
     for wrong, words in (
         ("consecutiv: 3", "did you mean consecutive?"),
-        ("consecutive: 0", "is not a whole number, 1 or more"),
+        ("consecutive: 0", "is not a whole number from 1 to"),
         ("[1, 2]", "a key must be a plain text"),
         ("3", "unknown key"),
         ("", "is empty"),

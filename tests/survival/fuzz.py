@@ -38,7 +38,7 @@ INSTALLED = 100
 _SLOW = 20.0
 """Seconds that no input may take."""
 _NOW = datetime.fromtimestamp(fuzz_inputs.NOW, UTC)
-_RULES = Triggers(performance_threshold=0.85, drift_threshold=0.2)  # type: ignore[arg-type]
+_RULES = Triggers(performance_threshold=0.85, drift_threshold=0.2)
 _WHERE = "http://h"
 
 

@@ -4,16 +4,15 @@ A small reader that follows the types of the fields. Libraries that report every
 class at every start, which costs `check` more than its decision.
 """
 
-import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from enum import StrEnum
+from enum import EnumType
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 from urllib.parse import urlsplit
 
-from msgspec import Struct
+from msgspec import Struct, ValidationError, convert
 from msgspec.structs import fields, replace
 
 from retrain.config.document import Keys, Problem, fill, parse, read
@@ -21,11 +20,12 @@ from retrain.config.schema import (
     Columns,
     Command,
     Config,
-    Factor,
     HoldoutKind,
     ObservedAt,
     Promotion,
     Size,
+    Span,
+    Table,
     Types,
     Url,
     conflicts,
@@ -33,28 +33,13 @@ from retrain.config.schema import (
 )
 from retrain.config.secrets import Secrets, secret_values
 from retrain.core.records import Label
-from retrain.core.rules import (
-    Amount,
-    Auto,
-    Difference,
-    Dispersion,
-    Level,
-    MaxAge,
-    MinAge,
-    Natural,
-    Positive,
-    Prevalence,
-    Rate,
-    Share,
-    Times,
-    Triggers,
-)
+from retrain.core.rules import MaxAge, MinAge, Triggers
 from retrain.errors import ConfigError
 
+T = TypeVar("T", Triggers, Promotion)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "kB": 1000, "MB": 1000**2, "GB": 1000**3}
 _TEN_YEARS = timedelta(days=3653)
-_MOST = 1_000_000_000
 _ONE_FOR_BOTH = (MaxAge, MinAge, ObservedAt)
 """Sections that one value may stand for: `max_age: 2h` is `{f1: 2h, drift: 2h}`."""
 
@@ -81,27 +66,25 @@ def parse_rule(text: str, base: Triggers) -> Triggers:
 
     Raises ConfigError that lists every problem.
     """
-    rule: Triggers = _changed("--rule", text, base, "triggers, such as 'consecutive: 3, cooldown: 1h'", contradictions)
-    return rule
+    return _changed("--rule", text, base, "triggers, such as 'consecutive: 3, cooldown: 1h'")
 
 
 def parse_gate(text: str, base: Promotion) -> Promotion:
     """These rules of promotion, with those changed that the text names, as `parse_rule` does."""
-    gate: Promotion = _changed("--gate", text, base, "keys of promotion, such as 'alpha: 0.2'", lambda _gate: ())
-    return gate
+    return _changed("--gate", text, base, "keys of promotion, such as 'alpha: 0.2'")
 
 
-def _changed(flag: str, text: str, base: Any, expected: str, contradictions: Callable[[Any], Iterable[Problem]]) -> Any:
+def _changed(flag: str, text: str, base: T, expected: str) -> T:
     """The section with the keys changed that the text of this flag names. Raises ConfigError."""
     braced = text if text.lstrip().startswith("{") else f"{{{text}}}"
     document = parse(Path(flag), braced, expected)
     if not document.values:
         raise ConfigError(f"{flag} is empty; it takes {expected}")
     problems: list[Problem] = []
-    found = structure(type(base), document.values, problems)
+    found: T = structure(type(base), document.values, problems)
     if not problems:
         found = replace(base, **{name: getattr(found, name) for name in document.values})
-        problems += contradictions(found)
+        problems += contradictions(found) if isinstance(found, Triggers) else ()
     document.check(problems)
     return found
 
@@ -142,7 +125,7 @@ def structure(kind: Any, value: Any, problems: list[Problem], keys: Keys = ()) -
     if isinstance(kind, type) and issubclass(kind, Struct):
         return _section(kind, value, problems, keys)
     try:
-        return reader(value) if reader is not None else _choice(kind, value)
+        return reader(value) if reader is not None else _converted(kind, value)
     except ValueError as error:
         problems.append(_problem(keys, error))
         return None
@@ -238,6 +221,13 @@ def _path(value: object) -> Path:
         raise ValueError("begins with ~, but that user has no home directory") from error
 
 
+def _table(value: object) -> Path:
+    path = _path(value)
+    if path.suffix not in (".csv", ".parquet"):
+        raise ValueError("must end in .csv or .parquet")
+    return path
+
+
 def _duration(value: object) -> timedelta:
     number, unit = (value[:-1], value[-1:]) if isinstance(value, str) else ("", "")
     whole, point, part = number.partition(".")
@@ -247,6 +237,12 @@ def _duration(value: object) -> timedelta:
     if duration > _TEN_YEARS:
         raise ValueError("is longer than ten years")
     return duration
+
+
+def _span(value: object) -> timedelta:
+    if not (span := _duration(value)):
+        raise ValueError("is 0; it must be longer, such as 1h")
+    return span
 
 
 def _size(value: object) -> int:
@@ -293,32 +289,13 @@ def _command(value: object) -> tuple[str, ...]:
     return words
 
 
-def _number(value: object, low: float, high: float, wanted: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise UnfitError(wanted)
-    return float(value)
-
-
-def _part(value: object) -> float:
-    part = _number(value, 0, 1, "null, auto, or a number above 0 and below 1")
-    if part in (0, 1):
-        raise UnfitError("null, auto, or a number above 0 and below 1")
-    return part
-
-
-def _level(value: object) -> float:
-    level = _number(value, 0, 0.5, "a number above 0 and below 0.5")
-    if level in (0, 0.5):
-        raise UnfitError("a number above 0 and below 0.5")
-    return level
-
-
-def _integer(value: object, low: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise UnfitError(f"a whole number, {low} or more")
-    if value > _MOST:
-        raise UnfitError(f"a whole number up to {_MOST:,}")
-    return value
+def _converted(kind: Any, value: object) -> Any:
+    """The value as this enumeration, or as this number, whose annotation says what it may be."""
+    try:
+        return convert(value, kind)
+    except ValidationError as error:
+        wanted = f"one of {', '.join(kind)}" if isinstance(kind, EnumType) else kind.__metadata__[0].description
+        raise UnfitError(wanted) from error
 
 
 def _label(value: object) -> Label:
@@ -337,34 +314,19 @@ def _names(value: object, what: str = "column names") -> tuple[str, ...]:
     return tuple(map(_text, value))
 
 
-def _choice(kind: type[StrEnum], value: object) -> StrEnum:
-    if value not in list(kind):
-        raise UnfitError(f"one of {', '.join(kind)}")
-    return kind(str(value))
-
-
 _READERS: dict[Any, Callable[[object], Any]] = {
     str: _string,
     Path: _path,
-    Path | HoldoutKind: lambda value: HoldoutKind(str(value)) if value in list(HoldoutKind) else _path(value),
+    Table: _table,
+    Table | HoldoutKind: lambda value: HoldoutKind(str(value)) if value in list(HoldoutKind) else _table(value),
     timedelta: _duration,
+    Span: _span,
     Size: _size,
     Url: _url,
     Command: _command,
     tuple[str, ...]: _names,
     Columns: lambda value: () if value == [] else _names(value),
     Types: lambda value: () if value == [] else _names(value, "types, with their modules"),
-    Share: lambda value: _number(value, 0, 1, "a number from 0 to 1"),
-    Amount: lambda value: _number(value, 0, sys.float_info.max, "a number, 0 or more"),
-    Factor: lambda value: _number(value, sys.float_info.min, 1e6, "a number above 0, up to 1,000,000"),
-    Difference: lambda value: _number(value, -1, 1, "a number from -1 to 1"),
-    Rate: lambda value: _number(value, 0.001, 1_000_000, "a number from 0.001 to 1,000,000"),
-    Dispersion: lambda value: Auto.AUTO if value == Auto.AUTO else _number(value, 1, 1000, "auto, or a number from 1"),
-    Prevalence: lambda value: value if value in (None, Auto.AUTO) else _part(value),
-    Times: lambda value: _number(value, 1, 1_000_000, "a number from 1 to 1,000,000"),
-    Level: _level,
-    Natural: lambda value: _integer(value, 0),
-    Positive: lambda value: _integer(value, 1),
     Label: _label,
 }
 """What reads a plain value of each type, and raises ValueError with what is wrong with it."""

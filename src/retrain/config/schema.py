@@ -5,42 +5,25 @@ from datetime import timedelta
 from enum import StrEnum
 from os.path import normpath
 from pathlib import Path
-from typing import NewType
+from typing import Annotated
 from urllib.parse import urlsplit
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from retrain.config.document import Keys, Problem
-from retrain.core.records import NAMES, Label, Signal
-from retrain.core.rules import (
-    Average,
-    Difference,
-    Disclose,
-    FloorAs,
-    Gate,
-    Guarantee,
-    Level,
-    Metric,
-    Natural,
-    Positive,
-    Rate,
-    Share,
-    Times,
-    Triggers,
-)
+from retrain.core.records import NAMES, Signal
+from retrain.core.rules import Criteria, Gate, Guarantee, Natural, Positive, Rate, Share, Triggers
 
-Size = NewType("Size", int)
-"""Bytes."""
-Command = NewType("Command", tuple[str, ...])
-"""A command and its arguments, split like a shell would; run without a shell."""
-Columns = NewType("Columns", tuple[str, ...])
-"""Names of columns; none is a list, too."""
-Factor = NewType("Factor", float)
-"""A finite number above 0."""
-Types = NewType("Types", tuple[str, ...])
-"""Names of Python types with their modules, such as sklearn.tree._tree.Tree; none is a list, too."""
-Url = NewType("Url", str)
-"""An http, https or file URL."""
+Size = Annotated[int, "bytes"]
+Span = Annotated[timedelta, "longer than 0"]
+Table = Annotated[Path, "a CSV or Parquet file"]
+Command = Annotated[tuple[str, ...], "a command and its arguments, run without a shell"]
+Columns = Annotated[tuple[str, ...], "names of columns; none is a list, too"]
+Types = Annotated[tuple[str, ...], "names of Python types with their modules; none is a list, too"]
+Url = Annotated[str, "an http, https or file URL"]
+Scale = Annotated[float, Meta(gt=0, le=1e6, description="a number above 0, up to 1,000,000")]
+_MOST_STAY = "a number above 0, up to 0.5, so that most rows are left for the training"
+Minority = Annotated[float, Meta(gt=0, le=0.5, description=_MOST_STAY)]
 
 
 class MonitorType(StrEnum):
@@ -75,18 +58,18 @@ class Monitoring(Struct, frozen=True):
     drift: str | None = None
     observed_at: ObservedAt = field(default_factory=ObservedAt)
     window: str | None = None
-    window_length: timedelta | None = None
+    window_length: Span | None = None
     samples: str | None = None
     positives: str | None = None
     counts: CountQueries | None = None
-    timeout: timedelta = timedelta(seconds=10)
-    retries: Natural = Natural(2)
-    max_body: Size = Size(5 * 1024**2)
+    timeout: Span = timedelta(seconds=10)
+    retries: Natural = 2
+    max_body: Size = 5 * 1024**2
     headers: Mapping[str, str] = field(default_factory=dict)
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
-    scale: Factor = Factor(1.0)
+    scale: Scale = 1.0
 
 
 class HoldoutKind(StrEnum):
@@ -99,38 +82,38 @@ class HoldoutKind(StrEnum):
 class FreshRows(Struct, frozen=True):
     """What is left out of a training: a share of the newest labelled windows of the log, `min_rows` at least."""
 
-    share: Share = Share(0.2)
-    windows: Positive = Positive(1)
-    min_rows: Positive = Positive(200)
+    share: Minority = 0.2
+    windows: Positive = 1
+    min_rows: Positive = 200
 
 
 class LiveRows(Struct, frozen=True):
     """The labelled rows after a training that are waited for, and for how long."""
 
-    windows: Positive = Positive(1)
-    min_rows: Positive = Positive(500)
-    give_up: timedelta = timedelta(days=30)
+    windows: Positive = 1
+    min_rows: Positive = 500
+    give_up: Span = timedelta(days=30)
 
 
 class KeepLogs(Struct, frozen=True):
     """Which logs of trainings and hooks are kept: so many of the latest, and none that is older."""
 
-    count: Positive = Positive(200)
+    count: Positive = 200
     age: timedelta = timedelta(days=90)
 
 
 class Training(Struct, frozen=True):
     """The command that leaves a challenger behind."""
 
-    command: Command = Command(("make", "train-model"))
+    command: Command = ("make", "train-model")
     directory: Path = Path()
-    timeout: timedelta = timedelta(hours=6)
+    timeout: Span = timedelta(hours=6)
     grace: timedelta = timedelta(seconds=30)
     environment: Mapping[str, str] = field(default_factory=dict)
-    data: Path | None = None
-    history: timedelta | None = None
+    data: Table | None = None
+    history: Span | None = None
     keep_logs: KeepLogs = field(default_factory=KeepLogs)
-    max_log: Size = Size(50 * 1024**2)
+    max_log: Size = 50 * 1024**2
 
 
 class Models(Struct, frozen=True):
@@ -138,8 +121,8 @@ class Models(Struct, frozen=True):
 
     champion: Path = Path("models/champion.joblib")
     challenger: Path = Path("models/challenger.joblib")
-    keep: Positive = Positive(5)
-    trusted: Types = Types(())
+    keep: Positive = 5
+    trusted: Types = ()
 
     @property
     def are_skops(self) -> bool:
@@ -147,31 +130,21 @@ class Models(Struct, frozen=True):
         return self.champion.suffix == ".skops"
 
 
-class Promotion(Struct, frozen=True):
+class Promotion(Criteria, frozen=True):
     """The holdout, and what a challenger must show on it."""
 
-    holdout: Path | HoldoutKind = Path("data/holdout.parquet")
+    holdout: Table | HoldoutKind = Path("data/holdout.parquet")
     fresh: FreshRows = field(default_factory=FreshRows)
     live: LiveRows = field(default_factory=LiveRows)
     target: str = "label"
     dtypes: Mapping[str, str] = field(default_factory=dict)
-    metric: Metric = Metric.F1
-    average: Average = Average.BINARY
-    positive: Label = 1
-    min_improvement: Difference = Difference(0.0)
-    floor: Share | None = None
-    floor_as: FloorAs = FloorAs.BOUND
-    alpha: Level = Level(0.05)
     guarantee: Guarantee | None = None
-    harm_weight: Times = Times(8.0)
-    holdout_uses: Positive = Positive(10)
-    disclose: Disclose = Disclose.SCORES
-    slices: Columns = Columns(())
+    slices: Columns = ()
     group: str | None = None
-    max_leakage: Share = Share(0.0)
-    timeout: timedelta = timedelta(hours=1)
+    max_leakage: Share = 0.0
+    timeout: Span = timedelta(hours=1)
     max_memory: Size | None = None
-    jobs: Positive = Positive(1)
+    jobs: Positive = 1
     after: Command | None = None
     probation: timedelta | None = None
 
@@ -186,16 +159,16 @@ class Notifications(Struct, frozen=True):
 class Monitor(Struct, frozen=True):
     """The embedded monitoring endpoint, `retrain monitor`."""
 
-    log: Path = Path("data/predictions.csv")
+    log: Table = Path("data/predictions.csv")
     reference: Path | None = None
     prediction: str = "prediction"
     label: str = "label"
     timestamp: str = "timestamp"
     score: str | None = None
     features: tuple[str, ...] | None = None
-    window: timedelta = timedelta(hours=24)
-    bins: Positive = Positive(10)
-    false_drifts_per_year: Rate | None = Rate(1.0)
+    window: Span = timedelta(hours=24)
+    bins: Positive = 10
+    false_drifts_per_year: Rate | None = 1.0
     listen: str = "127.0.0.1:9109"
 
 
@@ -220,19 +193,11 @@ class Config(Struct, frozen=True):
     def gate(self) -> Gate:
         """The rules of promotion."""
         rules = self.promotion
+        usual = Guarantee.LIFETIME if isinstance(rules.holdout, Path) else Guarantee.REGRET
         return Gate(
-            metric=rules.metric,
-            average=rules.average,
-            positive=rules.positive,
-            min_improvement=rules.min_improvement,
-            floor=rules.floor,
+            **{name: getattr(rules, name) for name in Criteria.__struct_fields__},
+            guarantee=rules.guarantee or usual,
             unopposed_floor=self.triggers.performance_threshold if rules.floor is None else rules.floor,
-            alpha=rules.alpha,
-            guarantee=rules.guarantee or (Guarantee.LIFETIME if isinstance(rules.holdout, Path) else Guarantee.REGRET),
-            harm_weight=rules.harm_weight,
-            holdout_uses=rules.holdout_uses,
-            floor_as=rules.floor_as,
-            disclose=rules.disclose,
         )
 
 
@@ -247,28 +212,8 @@ def conflicts(config: Config) -> Iterator[Problem]:
     yield from _unmonitored(config.triggers, config.monitoring)
     yield from _of_the_endpoint(config.monitoring)
     yield from _not_http(("notifications", "heartbeat"), config.notifications.heartbeat)
-    spans: dict[Keys, timedelta | None] = {
-        ("monitoring", "timeout"): config.monitoring.timeout if config.monitoring is not None else None,
-        ("training", "timeout"): config.training.timeout,
-        ("promotion", "timeout"): config.promotion.timeout,
-        ("monitor", "window"): config.monitor.window,
-        ("monitoring", "window_length"): config.monitoring.window_length if config.monitoring is not None else None,
-        ("training", "history"): config.training.history,
-        ("promotion", "live", "give_up"): config.promotion.live.give_up,
-    }
-    for keys, span in spans.items():
-        if span == timedelta():
-            yield Problem(keys, "is 0; it must be longer, such as 1h")
     yield from _formats(config.models)
     yield from _of_promotion(config)
-    tables = {
-        ("promotion", "holdout"): config.promotion.holdout,
-        ("training", "data"): config.training.data,
-        ("monitor", "log"): config.monitor.log,
-    }
-    for keys, path in tables.items():
-        if isinstance(path, Path) and path.suffix not in (".csv", ".parquet"):
-            yield Problem(keys, "must end in .csv or .parquet")
 
 
 def _of_promotion(config: Config) -> Iterator[Problem]:
@@ -281,9 +226,6 @@ def _of_promotion(config: Config) -> Iterator[Problem]:
     if promotion.max_memory is not None and promotion.max_memory < LEAST_MEMORY:
         why = "is less than 512MiB, which scikit-learn, pandas and pyarrow alone may take"
         yield Problem(("promotion", "max_memory"), why)
-    if not 0 < promotion.fresh.share <= 0.5:
-        why = "is not above 0 and up to 0.5, so that most rows are left for the training"
-        yield Problem(("promotion", "fresh", "share"), why, quotes=True)
 
 
 def _of_the_endpoint(monitoring: Monitoring | None) -> Iterator[Problem]:

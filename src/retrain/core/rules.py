@@ -1,33 +1,24 @@
-"""The configured rules of both decisions, as the pure core needs them. Shares lie in 0–1."""
+"""The configured rules of both decisions, as the pure core needs them; bounds are checked where a file is read."""
 
 from datetime import timedelta
 from enum import StrEnum
-from typing import NewType
+from typing import Annotated
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from retrain.core.records import Label, Signal
 
-Share = NewType("Share", float)
-"""A number in 0–1."""
-Level = NewType("Level", float)
-"""An error bound: above 0, below 0.5."""
-Part = NewType("Part", float)
-"""A number above 0 and below 1."""
-Factor = NewType("Factor", float)
-"""A number, 1 or more."""
-Times = NewType("Times", float)
-"""So many times: from 1 to a million."""
-Amount = NewType("Amount", float)
-"""A finite number, not negative."""
-Rate = NewType("Rate", float)
-"""So many a year: from a thousandth to a million."""
-Natural = NewType("Natural", int)
-"""A whole number, 0 or more."""
-Positive = NewType("Positive", int)
-"""A whole number, 1 or more."""
-Difference = NewType("Difference", float)
-"""A difference of two scores: above -1, below 1."""
+Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
+Level = Annotated[float, Meta(gt=0, lt=0.5, description="a number above 0 and below 0.5")]
+"""An error bound."""
+Times = Annotated[float, Meta(ge=1, le=1e6, description="a number from 1 to 1,000,000")]
+Amount = Annotated[float, Meta(ge=0, le=1e300, description="a number, 0 or more")]
+Rate = Annotated[float, Meta(ge=0.001, le=1e6, description="a number from 0.001 to 1,000,000")]
+"""So many a year."""
+Natural = Annotated[int, Meta(ge=0, le=10**9, description="a whole number from 0 to 1,000,000,000")]
+Positive = Annotated[int, Meta(ge=1, le=10**9, description="a whole number from 1 to 1,000,000,000")]
+Difference = Annotated[float, Meta(ge=-1, le=1, description="a number from -1 to 1")]
+"""A difference of two scores."""
 
 
 class Side(StrEnum):
@@ -57,8 +48,10 @@ class Auto(StrEnum):
     AUTO = "auto"
 
 
-Dispersion = Factor | Auto
-Prevalence = Part | Auto | None
+Factor = Annotated[float, Meta(ge=1, le=1000)]
+Part = Annotated[float, Meta(gt=0, lt=1)]
+Dispersion = Annotated[Factor | Auto, Meta(description="auto, or a number from 1 to 1,000")]
+Prevalence = Annotated[Part | Auto | None, Meta(description="null, auto, or a number above 0 and below 1")]
 
 
 class EvidenceRule(Struct, frozen=True):
@@ -80,8 +73,8 @@ class Triggers(Struct, frozen=True):
     performance_threshold: Share | None = None
     drift_threshold: Amount | None = None
     drift_breach: Side = Side.ABOVE
-    consecutive: Positive = Positive(1)
-    min_samples: Natural = Natural(0)
+    consecutive: Positive = 1
+    min_samples: Natural = 0
     max_drop: Share | None = None
     min_age: MinAge = field(default_factory=MinAge)
     max_age: MaxAge = field(default_factory=MaxAge)
@@ -89,7 +82,7 @@ class Triggers(Struct, frozen=True):
     failure_backoff: timedelta = timedelta(hours=1)
     settle: timedelta = timedelta(hours=24)
     challenger_ttl: timedelta = timedelta(days=7)
-    max_unpromoted: Positive = Positive(3)
+    max_unpromoted: Positive = 3
     max_model_age: timedelta | None = None
     evidence: EvidenceRule | None = None
 
@@ -157,21 +150,26 @@ class Disclose(StrEnum):
     VERDICT = "verdict"
 
 
-class Gate(Struct, frozen=True):
-    """What a challenger must show. `unopposed_floor` is the floor where there is no champion to beat."""
+class Criteria(Struct, frozen=True):
+    """What a challenger must show."""
 
     metric: Metric = Metric.F1
     average: Average = Average.BINARY
     positive: Label = 1
-    min_improvement: Difference = Difference(0.0)
+    min_improvement: Difference = 0.0
     floor: Share | None = None
-    unopposed_floor: Share | None = None
-    alpha: Level = Level(0.05)
-    guarantee: Guarantee = Guarantee.LIFETIME
-    harm_weight: Times = Times(8.0)
-    holdout_uses: Positive = Positive(10)
     floor_as: FloorAs = FloorAs.BOUND
+    alpha: Level = 0.05
+    harm_weight: Times = 8.0
+    holdout_uses: Positive = 10
     disclose: Disclose = Disclose.SCORES
+
+
+class Gate(Criteria, frozen=True):
+    """The criteria, and what follows from other settings. `unopposed_floor` is for a challenger without a champion."""
+
+    guarantee: Guarantee = Guarantee.LIFETIME
+    unopposed_floor: Share | None = None
 
     @property
     def question(self) -> str:
