@@ -5,7 +5,6 @@ from tests.budgets import table
 SHRINKING = {
     "lines: heart: stories, acts, core": 5_340,
     "lines: effects": 3_400,
-    "lines: config": 1_069,
     "lines: scoring and tables": 2_370,
     "lines: wing: doctor": 960,
     "lines: wing: exporter": 1_000,

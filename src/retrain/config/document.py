@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import yaml
 from yaml.constructor import ConstructorError
@@ -32,6 +32,10 @@ _VARIABLE = r"(\\)?\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\})?"
 """Also a bare `${`, which would otherwise be taken as it stands where a typing error was made."""
 _SHOWN = 100
 """Characters of a value that are kept for a problem with it."""
+_PARTS = ("userinfo", "host", "path", "query")
+_URL = r"(?s).*?://(?:(?P<userinfo>[^/?#]*)@)?(?P<host>[^/?#]*)(?P<path>[^?#]*)(?P<query>.*)"
+_NO_TEXT = r"[\ud800-\udfff]"
+"""Python represents bytes that are not UTF-8 as lone surrogates."""
 _OF_A_SHELL = frozenset({"HOME", "HOSTNAME", "LOGNAME", "PWD", "USER"})
 """Variables that every process has, and that are no secrets."""
 _NAME = r"[\w-]{1,40}"
@@ -82,11 +86,6 @@ class Document:
         return f"{path and f'{path}: '}{shown and f'{shown} '}{problem.why}{remedy}"
 
 
-def read(path: Path) -> Document:
-    """The content of this file. Raises ConfigError where it is not YAML, or not a mapping of sections."""
-    return parse(path, _content(path), "sections (triggers:, monitoring:, ...)")
-
-
 def parse(path: Path, text: str, expected: str) -> Document:
     """The content of this text; `path` names it in problems. Raises ConfigError where it is not YAML, or no mapping."""
     document = Document(path)
@@ -102,9 +101,10 @@ def parse(path: Path, text: str, expected: str) -> Document:
         line = text[: error.position].count("\n") + 1
         raise ConfigError(f"{path}:{line}: is not text: it holds the character #x{error.character:04x}") from error
     except yaml.MarkedYAMLError as error:
-        _refuse(path, error)
-    if document.values is None:
-        document.values = {}
+        where = f":{error.problem_mark.line + 1}" if error.problem_mark is not None else ""
+        what = re.sub(_QUOTED, "...", ", ".join(filter(None, (error.context, error.problem))))
+        raise ConfigError(f"{path}{where}: is not valid YAML: {what}") from error
+    document.values = {} if document.values is None else document.values
     if not isinstance(document.values, dict):
         raise ConfigError(f"{path}:1: is not a mapping of {expected}")
     return document
@@ -124,6 +124,9 @@ def fill(document: Document, environ: Mapping[str, str]) -> None:
 
 
 def _filled(document: Document, text: str, keys: Keys, environ: Mapping[str, str]) -> str:
+    is_url = keys in (("monitoring", "url"), ("notifications", "heartbeat"))
+    is_sent = is_url or keys[:2] == ("monitoring", "headers")
+
     def problem(why: str, remedy: str = "") -> str:
         document.problems.append(Problem(keys, why, remedy))
         document.unfilled.add(keys)
@@ -136,9 +139,9 @@ def _filled(document: Document, text: str, keys: Keys, environ: Mapping[str, str
         if name is None:
             return problem('has a "${" that is neither ${VAR} nor ${VAR:-default}', r"write \${ for a literal one")
         value = environ.get(name, "")
-        if not _is_text(value):
+        if re.search(_NO_TEXT, value):
             return problem(f"the environment variable {name} is not UTF-8 text")
-        if _is_sent(keys):
+        if is_sent:
             value = value.strip()  # what was read from a file ends in a line feed, which no header and no URL can hold
         if name in _OF_A_SHELL:
             document.public.add(value)
@@ -149,31 +152,13 @@ def _filled(document: Document, text: str, keys: Keys, environ: Mapping[str, str
         if name not in environ and default is None:
             return problem(f"the environment variable {name} is not set", f"set it, or write ${{{name}:-default}}")
         value = value if name in environ else default or ""
-        if _is_sent(keys) and re.search(r"[\x00-\x1f\x7f]", value):
+        if is_sent and re.search(r"[\x00-\x1f\x7f]", value):
             return problem(f"the environment variable {name} has a control character, such as a line feed, in it")
-        if _part_of_url(text, match.start()) == "userinfo" and re.search(r"[/?#@\s]", value) and _is_url(keys):
+        if _part_of_url(text, match.start()) == "userinfo" and re.search(r"[/?#@\s]", value) and is_url:
             return problem(f"the environment variable {name} holds / ? # @ or a blank", "percent-encode it in a URL")
         return value
 
     return re.sub(_VARIABLE, value_of, text)
-
-
-def _is_text(value: str) -> bool:
-    """Whether a variable holds text; Python represents other bytes as lone surrogates."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _is_sent(keys: Keys) -> bool:
-    """Whether the value is a URL or a header."""
-    return keys[:2] == ("monitoring", "headers") or _is_url(keys)
-
-
-def _is_url(keys: Keys) -> bool:
-    return keys in (("monitoring", "url"), ("notifications", "heartbeat"))
 
 
 def _is_secret(text: str, value: str, at: int, keys: Keys) -> bool:
@@ -193,13 +178,8 @@ def _part_of_url(text: str, at: int) -> str:
     What makes up the whole of the text may be anything, and is called userinfo.
     """
     bare = re.sub(_VARIABLE, lambda match: "x" * len(match[0]), text)  # a default may hold any sign
-    start = bare.find("://") + 3
-    if start < 3:
-        return "userinfo"
-    end = next((place for place in range(start, len(bare)) if bare[place] in "/?#"), len(bare))
-    if at < end:
-        return "userinfo" if at < bare.rfind("@", start, end) else "host"
-    return "query" if re.search(r"[?#]", bare[:at]) else "path"
+    found = re.match(_URL, bare)
+    return next(part for part in _PARTS if at < found.end(part)) if found is not None else "userinfo"
 
 
 class _Loader(yaml.SafeLoader):
@@ -215,26 +195,19 @@ class _Loader(yaml.SafeLoader):
             raise ConstructorError(None, None, "found a value that does not fit its type", node.start_mark) from error
 
 
-def _refuse(path: Path, error: yaml.MarkedYAMLError) -> NoReturn:
-    """Raise ConfigError with what YAML found, without what it quotes."""
-    where = f":{error.problem_mark.line + 1}" if error.problem_mark is not None else ""
-    what = ", ".join(filter(None, (error.context, error.problem)))
-    raise ConfigError(f"{path}{where}: is not valid YAML: {re.sub(_QUOTED, '...', what)}") from error
-
-
-def _content(path: Path) -> str:
+def content(path: Path) -> str:
+    """The text of this file. Raises ConfigError."""
     try:
         with path.open("rb") as file:
-            content = file.read(_LONGEST + 1)
+            read = file.read(_LONGEST + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}", "name another file with -c") from error
-    if len(content) > _LONGEST:
+    if len(read) > _LONGEST:
         raise ConfigError(f"{path}: is longer than 1 MiB, so it is no configuration", "name another file with -c")
     try:
-        return content.decode("utf-8-sig")
+        return read.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        byte = content[error.start]
+        line, byte = read[: error.start].count(b"\n") + 1, read[error.start]
         raise ConfigError(f"{path}:{line}: is not UTF-8 text: it holds the byte 0x{byte:02x}") from error
 
 

@@ -4,6 +4,7 @@ A small reader that follows the types of the fields. Libraries that report every
 class at every start, which costs `check` more than its decision.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from enum import EnumType
@@ -15,9 +16,8 @@ from urllib.parse import urlsplit
 from msgspec import Struct, ValidationError, convert
 from msgspec.structs import fields, replace
 
-from retrain.config.document import Keys, Problem, fill, parse, read
+from retrain.config.document import Keys, Problem, content, fill, parse
 from retrain.config.schema import (
-    Columns,
     Command,
     Config,
     HoldoutKind,
@@ -26,7 +26,7 @@ from retrain.config.schema import (
     Size,
     Span,
     Table,
-    Types,
+    Text,
     Url,
     conflicts,
     contradictions,
@@ -39,7 +39,14 @@ from retrain.errors import ConfigError
 T = TypeVar("T", Triggers, Promotion)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "kB": 1000, "MB": 1000**2, "GB": 1000**3}
+_IMPOSSIBLE = r"[\0\ud800-\udc7f\udd00-\udfff]"
+"""What no file name, header or variable can hold; the other surrogates are bytes of a name that is not UTF-8."""
 _TEN_YEARS = timedelta(days=3653)
+_FLAGS = {
+    Triggers: ("--rule", "triggers, such as 'consecutive: 3, cooldown: 1h'"),
+    Promotion: ("--gate", "keys of promotion, such as 'alpha: 0.2'"),
+}
+"""The flag that changes a section, and what it takes."""
 _ONE_FOR_BOTH = (MaxAge, MinAge, ObservedAt)
 """Sections that one value may stand for: `max_age: 2h` is `{f1: 2h, drift: 2h}`."""
 
@@ -49,10 +56,10 @@ def load(path: Path, environ: Mapping[str, str]) -> tuple[Config, Secrets]:
 
     Raises ConfigError that lists every problem, one a line: `config.yaml:12: triggers.cooldown: ...`.
     """
-    document = read(path)
+    document = parse(path, content(path), "sections (triggers:, monitoring:, ...)")
     fill(document, environ)
     problems: list[Problem] = []
-    config = structure(Config, _sections(document.values), problems)
+    config = structure(Config, document.values, problems)
     if not problems:
         config = _anchored(config, path.absolute().parent)
         problems += conflicts(config)
@@ -61,21 +68,12 @@ def load(path: Path, environ: Mapping[str, str]) -> tuple[Config, Secrets]:
     return config, Secrets(secrets, frozenset(document.withheld))
 
 
-def parse_rule(text: str, base: Triggers) -> Triggers:
-    """These triggers, with those changed that the text names: `consecutive: 3, cooldown: 1h`, as YAML in braces or not.
+def parse_rule(text: str, base: T) -> T:
+    """The section with the keys changed that the text names: `consecutive: 3, cooldown: 1h`, as YAML in braces or not.
 
     Raises ConfigError that lists every problem.
     """
-    return _changed("--rule", text, base, "triggers, such as 'consecutive: 3, cooldown: 1h'")
-
-
-def parse_gate(text: str, base: Promotion) -> Promotion:
-    """These rules of promotion, with those changed that the text names, as `parse_rule` does."""
-    return _changed("--gate", text, base, "keys of promotion, such as 'alpha: 0.2'")
-
-
-def _changed(flag: str, text: str, base: T, expected: str) -> T:
-    """The section with the keys changed that the text of this flag names. Raises ConfigError."""
+    flag, expected = _FLAGS[type(base)]
     braced = text if text.lstrip().startswith("{") else f"{{{text}}}"
     document = parse(Path(flag), braced, expected)
     if not document.values:
@@ -108,39 +106,37 @@ class UnfitError(ValueError):
         self.remedy = remedy
 
 
-def _problem(keys: Keys, error: ValueError) -> Problem:
-    """What a reader found; the value is quoted where it is none of the wanted ones."""
-    return Problem(keys, str(error), error.remedy, True) if isinstance(error, UnfitError) else Problem(keys, str(error))
-
-
 def structure(kind: Any, value: Any, problems: list[Problem], keys: Keys = ()) -> Any:
     """The value as this type; whatever does not fit is added to the problems, with its path below `keys`."""
-    if kind == Mapping[str, str]:
-        return _texts(value, problems, keys)
     reader = _READERS.get(kind)
     options = get_args(kind)
     if reader is None and NoneType in options:
         (wanted,) = set(options) - {NoneType}
         return None if value is None else structure(wanted, value, problems, keys)
-    if isinstance(kind, type) and issubclass(kind, Struct):
-        return _section(kind, value, problems, keys)
     try:
+        if kind == Mapping[str, str]:
+            return _texts(value, problems, keys)
+        if isinstance(kind, type) and issubclass(kind, Struct):
+            return _section(kind, value, problems, keys)
         return reader(value) if reader is not None else _converted(kind, value)
+    except UnfitError as error:
+        problems.append(Problem(keys, str(error), error.remedy, quotes=True))
     except ValueError as error:
-        problems.append(_problem(keys, error))
-        return None
+        problems.append(Problem(keys, str(error)))
+    return None
 
 
 def _section(kind: Any, values: Any, problems: list[Problem], keys: Keys) -> Any:
     """The mapping as this record; None where it lacks or misspells a key, or where a value does not fit."""
     known = {field.name: field for field in fields(kind)}
     before = len(problems)
+    if kind in _ONE_FOR_BOTH and not isinstance(values, dict):
+        (part,) = {field.type for field in known.values()}
+        return kind(*[structure(part, values, problems, keys)] * 2)
+    if values is None:  # all its keys are commented out
+        values = {}
     if not isinstance(values, dict):
-        if kind in _ONE_FOR_BOTH:
-            (part,) = {field.type for field in known.values()}
-            return kind(*[structure(part, values, problems, keys)] * 2)
-        problems.append(_problem(keys, UnfitError("a section (a mapping of keys)")))
-        return None
+        raise UnfitError("a section (a mapping of keys)")
     found = {}
     for name, field in known.items():
         if name in values:
@@ -163,24 +159,14 @@ def _texts(value: Any, problems: list[Problem], keys: Keys) -> dict[str, str]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        problems.append(_problem(keys, UnfitError("a mapping of names to texts")))
-        return {}
+        raise UnfitError("a mapping of names to texts")
     if None in value.values():
         # The name is not shown: it may be name and secret, with the blank between them forgotten.
-        problems.append(Problem(keys, "has a name without a text", 'write name: "text"'))
-        return {}
+        raise ValueError('has a name without a text (write name: "text")')
     for name, text in value.items():
-        try:
-            _string(name), _text(text)
-        except ValueError as error:
-            problems.append(_problem((*keys, str(name)), error))
+        structure(str, name, problems, (*keys, str(name)))
+        structure(Text, text, problems, (*keys, str(name)))
     return dict(value)
-
-
-def _sections(values: dict[Any, Any]) -> dict[Any, Any]:
-    """The sections, less those whose keys are all commented out; `triggers` is always there, so that it is checked."""
-    optional = {each.name for each in fields(Config)} - {"state"}
-    return {"triggers": {}} | {key: value for key, value in values.items() if value is not None or key not in optional}
 
 
 def _anchored(section: Any, base: Path) -> Any:
@@ -198,12 +184,7 @@ def _anchored(section: Any, base: Path) -> Any:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise UnfitError("a text", "put it in quotes")
-    try:
-        # What a file name, header or variable can hold; surrogates are the bytes of a name that is not UTF-8.
-        possible = b"\0" not in value.encode(errors="surrogateescape")
-    except UnicodeEncodeError:
-        possible = False
-    if not possible:
+    if re.search(_IMPOSSIBLE, value):
         raise ValueError("has a character that no name can hold")
     return value
 
@@ -229,11 +210,10 @@ def _table(value: object) -> Path:
 
 
 def _duration(value: object) -> timedelta:
-    number, unit = (value[:-1], value[-1:]) if isinstance(value, str) else ("", "")
-    whole, point, part = number.partition(".")
-    if unit not in _SECONDS or not _digits(whole, 9) or not (_digits(part, 6) if point else True):
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([smhd])", value) if isinstance(value, str) else None
+    if found is None:
         raise UnfitError("a duration such as 90s, 15m, 6h or 7d")
-    duration = timedelta(seconds=float(number) * _SECONDS[unit])
+    duration = timedelta(seconds=float(found[1]) * _SECONDS[found[2]])
     if duration > _TEN_YEARS:
         raise ValueError("is longer than ten years")
     return duration
@@ -246,16 +226,10 @@ def _span(value: object) -> timedelta:
 
 
 def _size(value: object) -> int:
-    text = value if isinstance(value, str) else ""
-    unit = text.lstrip("0123456789").removeprefix(" ")
-    number = text[: len(text) - len(unit)].removesuffix(" ")
-    if unit not in _BYTES or not _digits(number, 9) or int(number) == 0:
+    found = re.fullmatch(r"([0-9]{1,9}) ?([A-Za-z]+)", value) if isinstance(value, str) else None
+    if found is None or found[2] not in _BYTES or int(found[1]) == 0:
         raise UnfitError("a size such as 512KiB or 5MiB")
-    return int(number) * _BYTES[unit]
-
-
-def _digits(text: str, most: int) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= most
+    return int(found[1]) * _BYTES[found[2]]
 
 
 def _url(value: object) -> str:
@@ -290,7 +264,7 @@ def _command(value: object) -> tuple[str, ...]:
 
 
 def _converted(kind: Any, value: object) -> Any:
-    """The value as this enumeration, or as this number, whose annotation says what it may be."""
+    """The value as this enumeration, or as what an annotation describes."""
     try:
         return convert(value, kind)
     except ValidationError as error:
@@ -308,14 +282,9 @@ def _label(value: object) -> Label:
     raise UnfitError("a class label (a number or a text)")
 
 
-def _names(value: object, what: str = "column names") -> tuple[str, ...]:
-    if not isinstance(value, list) or not value or not all(isinstance(item, str) and item for item in value):
-        raise UnfitError(f"a list of {what}")
-    return tuple(map(_text, value))
-
-
 _READERS: dict[Any, Callable[[object], Any]] = {
     str: _string,
+    Text: _text,
     Path: _path,
     Table: _table,
     Table | HoldoutKind: lambda value: HoldoutKind(str(value)) if value in list(HoldoutKind) else _table(value),
@@ -324,9 +293,6 @@ _READERS: dict[Any, Callable[[object], Any]] = {
     Size: _size,
     Url: _url,
     Command: _command,
-    tuple[str, ...]: _names,
-    Columns: lambda value: () if value == [] else _names(value),
-    Types: lambda value: () if value == [] else _names(value, "types, with their modules"),
     Label: _label,
 }
 """What reads a plain value of each type, and raises ValueError with what is wrong with it."""

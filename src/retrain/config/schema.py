@@ -18,12 +18,14 @@ Size = Annotated[int, "bytes"]
 Span = Annotated[timedelta, "longer than 0"]
 Table = Annotated[Path, "a CSV or Parquet file"]
 Command = Annotated[tuple[str, ...], "a command and its arguments, run without a shell"]
-Columns = Annotated[tuple[str, ...], "names of columns; none is a list, too"]
-Types = Annotated[tuple[str, ...], "names of Python types with their modules; none is a list, too"]
+Text = Annotated[str, "may be empty"]
+Name = Annotated[str, Meta(pattern=r"^[^\0\ud800-\udfff]+$")]
+Columns = Annotated[tuple[Name, ...], Meta(description="a list of column names")]
+Features = Annotated[tuple[Name, ...], Meta(description="a list of column names", min_length=1)]
+Types = Annotated[tuple[Name, ...], Meta(description="a list of types, with their modules")]
 Url = Annotated[str, "an http, https or file URL"]
 Scale = Annotated[float, Meta(gt=0, le=1e6, description="a number above 0, up to 1,000,000")]
-_MOST_STAY = "a number above 0, up to 0.5, so that most rows are left for the training"
-Minority = Annotated[float, Meta(gt=0, le=0.5, description=_MOST_STAY)]
+Minority = Annotated[float, Meta(gt=0, le=0.5, description="a number above 0, up to 0.5: most rows are for training")]
 
 
 class MonitorType(StrEnum):
@@ -165,7 +167,7 @@ class Monitor(Struct, frozen=True):
     label: str = "label"
     timestamp: str = "timestamp"
     score: str | None = None
-    features: tuple[str, ...] | None = None
+    features: Features | None = None
     window: Span = timedelta(hours=24)
     bins: Positive = 10
     false_drifts_per_year: Rate | None = 1.0
@@ -175,7 +177,7 @@ class Monitor(Struct, frozen=True):
 class Config(Struct, frozen=True):
     """The whole of config.yaml; paths are absolute."""
 
-    triggers: Triggers
+    triggers: Triggers = field(default_factory=Triggers)
     monitoring: Monitoring | None = None
     training: Training = field(default_factory=Training)
     models: Models = field(default_factory=Models)
@@ -209,8 +211,13 @@ LEAST_DROP = 0.001
 
 def conflicts(config: Config) -> Iterator[Problem]:
     """Values that are right alone and wrong together: the path of the key to change, and why."""
-    yield from _unmonitored(config.triggers, config.monitoring)
-    yield from _of_the_endpoint(config.monitoring)
+    triggers, monitoring = config.triggers, config.monitoring or Monitoring(url="")
+    for each in contradictions(triggers):
+        yield each._replace(keys=("triggers", *each.keys))
+    if triggers.watched and not monitoring.url:
+        yield Problem(("monitoring", "url"), "is required")
+    yield from _unmonitored(triggers, monitoring)
+    yield from _of_the_endpoint(monitoring)
     yield from _not_http(("notifications", "heartbeat"), config.notifications.heartbeat)
     yield from _formats(config.models)
     yield from _of_promotion(config)
@@ -228,10 +235,8 @@ def _of_promotion(config: Config) -> Iterator[Problem]:
         yield Problem(("promotion", "max_memory"), why)
 
 
-def _of_the_endpoint(monitoring: Monitoring | None) -> Iterator[Problem]:
+def _of_the_endpoint(monitoring: Monitoring) -> Iterator[Problem]:
     """What cannot be asked, an F1 that is an estimate (it may warn, but train nothing), a key without a certificate."""
-    if monitoring is None:
-        return
     if monitoring.type is MonitorType.PROMETHEUS:
         yield from _not_http(("monitoring", "url"), monitoring.url)
     if "model_estimated_f1" in (monitoring.f1 or ""):
@@ -252,38 +257,27 @@ def _formats(models: Models) -> Iterator[Problem]:
         yield Problem(("models", "trusted"), "is for skops files, but models.champion and models.challenger are not")
 
 
-def _unmonitored(triggers: Triggers, monitoring: Monitoring | None) -> Iterator[Problem]:
-    """Signals that the triggers need and that are not monitored."""
+def _unmonitored(triggers: Triggers, monitoring: Monitoring) -> Iterator[Problem]:
+    """What the triggers need and the monitor does not say: a signal, the time of its windows, their rows."""
     of_f1 = "max_drop" if triggers.performance_threshold is None else "performance_threshold"
-    keys_of = {Signal.F1: of_f1, Signal.DRIFT: "drift_threshold"}
-    wanted = {signal: keys_of[signal] for signal in triggers.watched}
-    for each in contradictions(triggers):
-        yield each._replace(keys=("triggers", *each.keys))
-    if wanted and monitoring is None:
-        yield Problem(("monitoring", "url"), "is required")
-    yield from _undated(triggers, monitoring)
-    for name, key in wanted.items():
-        if monitoring is None or getattr(monitoring, name) is None:
-            yield Problem(("monitoring", name), f"is required, since triggers.{key} is set", "or set that to null")
-    countless = monitoring is not None and monitoring.counts is None and monitoring.positives is None
-    if triggers.evidence is not None and countless:
+    for signal, key in ((Signal.F1, of_f1), (Signal.DRIFT, "drift_threshold")):
+        if not triggers.watches(signal):
+            continue
+        if getattr(monitoring, signal) is None:
+            why = f"is required, since triggers.{key} is set"
+            yield Problem(("monitoring", signal), why, "or set that to null")
+        if getattr(monitoring.observed_at, signal) is None:
+            why, remedy = f"needs the end of the windows of {NAMES[signal]}", f"set monitoring.observed_at.{signal}"
+            if triggers.min_age_of(signal):
+                yield Problem(("triggers", "min_age"), why, remedy)
+            if monitoring.window_length is not None:
+                yield Problem(("monitoring", "window_length"), why, remedy)
+    if triggers.evidence is not None and monitoring.counts is None and monitoring.positives is None:
         why = "lacks the counts of a window: F1 and the number of samples alone give no bound on false trainings"
         remedy = "set monitoring.counts or, more conservative, monitoring.positives"
         yield Problem(("triggers", "evidence"), why, remedy)
-    if monitoring is not None and triggers.min_samples and monitoring.samples is None:
+    if triggers.min_samples and monitoring.samples is None:
         yield Problem(("monitoring", "samples"), "is required, since triggers.min_samples is set")
-
-
-def _undated(triggers: Triggers, monitoring: Monitoring | None) -> Iterator[Problem]:
-    """Rules about the time of a window, where the monitor does not say it."""
-    if monitoring is None:
-        return
-    for signal in (each for each in triggers.watched if getattr(monitoring.observed_at, each) is None):
-        why, remedy = f"needs the end of the windows of {NAMES[signal]}", f"set monitoring.observed_at.{signal}"
-        if triggers.min_age_of(signal):
-            yield Problem(("triggers", "min_age"), why, remedy)
-        if monitoring.window_length is not None:
-            yield Problem(("monitoring", "window_length"), why, remedy)
 
 
 def contradictions(triggers: Triggers) -> Iterator[Problem]:

@@ -6,8 +6,6 @@ from base64 import b64decode, b64encode
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
-from itertools import groupby
-from operator import itemgetter
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 from msgspec import Struct
@@ -49,9 +47,9 @@ class Secrets(Struct, frozen=True):
         if not grams or len(text) < _LONG:
             return text
         shared = [text[at : at + _LONG].lower() in grams for at in range(len(text))]
-        hidden = [any(shared[max(0, at - _LONG + 1) : at + 1]) for at in range(len(text))] if any(shared) else []
-        runs = groupby(zip(text, hidden, strict=True), key=itemgetter(1)) if hidden else ()
-        return "".join("***" if is_hidden else "".join(sign for sign, _ in run) for is_hidden, run in runs) or text
+        is_hidden = (any(shared[max(0, at - _LONG + 1) : at + 1]) for at in range(len(text)))
+        hidden = "".join("\0" if hides else sign for sign, hides in zip(text, is_hidden, strict=True))
+        return re.sub("\0+", "***", hidden) if any(shared) else text
 
 
 @cache

@@ -7,7 +7,7 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from retrain.config.load import parse_gate, parse_rule
+from retrain.config.load import parse_rule
 from retrain.config.schema import Config, HoldoutKind
 from retrain.core.rules import Gate, MinAge, Triggers
 from retrain.errors import ConfigError
@@ -82,7 +82,7 @@ def _gated(name: str, config: Config, triggers: Triggers, text: str) -> Policy:
     promotion = config.promotion
     if text.strip():
         try:
-            promotion = parse_gate(text, promotion)
+            promotion = parse_rule(text, promotion)
         except ConfigError as error:
             raise ConfigError(f"{error}", f"--gate takes {', '.join(kinds)}, keys of promotion, or both") from error
     # The guarantee that is the default depends on the kind of the holdout.
