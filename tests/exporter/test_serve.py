@@ -4,10 +4,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from retrain.core.rules import Positive
 from retrain.errors import ConfigError, RetrainError
-from retrain.exporter.serve import address, serve
+from retrain.exporter.serve import Server, address, serve
 from tests.exporter.world import HOUR, champion, config, csv, rows
+from tests.stories.project import until
 
 TP, FP, FN, TN = (1, 1), (0, 1), (1, 0), (0, 0)
 
@@ -28,8 +30,7 @@ import os, signal, sys
 from pathlib import Path
 from retrain.config import load
 from retrain.errors import Stopped
-from retrain.exporter.serve import address
-from retrain.exporter.serve import serve
+from retrain.exporter.serve import address, serve
 
 def stop(number, frame):
     raise Stopped(number)
@@ -140,19 +141,118 @@ def test_a_promotion_is_seen_by_a_running_monitor(tmp_path: Path) -> None:
         assert scrapes[0]["model_feature_drift_psi|x"] == 0
 
 
-def test_it_ends_promptly_although_a_client_hangs(tmp_path: Path) -> None:
-    """Requirement: a signal ends it at once, with the socket closed, even while a client has not finished asking."""
-    with socket.socket() as idle:
-        with serving(tmp_path) as (url, _):
+QUESTION = b"GET / HTTP/1.0\r\n\r\n"
+Connect = Callable[[str, bytes], socket.socket]
+
+
+@pytest.fixture
+def connected() -> Iterator[Connect]:
+    """Makes a client that has sent something, and has a small buffer for what it is sent."""
+    with ExitStack() as clients:
+
+        def connect(url: str, asking: bytes) -> socket.socket:
             host, port = url.removeprefix("http://").removesuffix("/metrics").split(":")
-            idle.connect((host, int(port)))
-            idle.sendall(b"GET /metr")
-            scrape(url)
-            began = time.monotonic()
-        # The hanging client alone would be given 30 s.
-        assert time.monotonic() - began < 20
+            client = clients.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.settimeout(60)
+            client.connect((host, int(port)))
+            client.sendall(asking)
+            return client
+
+        yield connect
+
+
+def received(client: socket.socket) -> int:
+    """The bytes that still come."""
+    count = 0
+    with suppress(ConnectionResetError):
+        while more := client.recv(4096):
+            count += len(more)
+    return count
+
+
+def threads(process: int) -> int:
+    return len(list(Path(f"/proc/{process}/task").iterdir()))
+
+
+def test_it_ends_promptly_although_a_client_hangs(tmp_path: Path, connected: Connect) -> None:
+    """Requirement: a signal ends it at once, with the socket closed, even while a client has not finished asking."""
+    with serving(tmp_path) as (url, _):
+        connected(url, b"GET /metr")
+        scrape(url)
+        began = time.monotonic()
+    # The hanging client alone would be given 30 s.
+    assert time.monotonic() - began < 20
     with pytest.raises(OSError, match="refused"):
-        socket.create_connection((host, int(port)))
+        connected(url, b"")
+
+
+def test_many_slow_clients_do_not_keep_a_good_one_away(tmp_path: Path, connected: Connect) -> None:
+    """Requirement: whoever asks at once is answered; beyond 100 connections the oldest one is closed."""
+    (tmp_path / "log.csv").write_text(csv(rows(2, [TP] * 3, time.time())))
+    with serving(tmp_path) as (url, process):
+        alone = threads(process)
+        slow = [connected(url, b"GET /metrics HTTP/1.1\r\nHost: x\r\n") for _ in range(200)]
+        assert scrape(url)["model_f1_score"] == 1
+        assert threads(process) <= alone + 100
+        assert [client.recv(1) for client in slow[:100]] == [b""] * 100
+
+
+def test_a_connection_ends_whatever_its_client_does(monkeypatch: pytest.MonkeyPatch, connected: Connect) -> None:
+    """Requirement: saying nothing, sending byte by byte and never reading the answer: each is closed in time."""
+    monkeypatch.setattr("retrain.exporter.serve.SECONDS", 1)
+    long = b"x" * 32 * 1024**2  # more than the kernel keeps for a client
+    with answering(lambda: long) as url:
+        silent, slow, deaf = (connected(url, text) for text in (b"", b"G", QUESTION))
+        assert deaf.recv(1) == b"H"
+        with pytest.raises(OSError, match=r"reset|[Pp]ipe"):
+            while True:
+                slow.sendall(b"x")
+                time.sleep(0.1)
+        assert silent.recv(1) == b""
+        until(lambda: threading.active_count() == 2)
+        assert received(deaf) < len(long)
+
+
+def test_a_long_request_is_refused(tmp_path: Path, connected: Connect) -> None:
+    """Requirement: 16 KiB of a request are read, however its lines are."""
+    with serving(tmp_path) as (url, _):
+        for long in (b"GET /" + b"x" * 20_000, b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 5_000):
+            assert connected(url, long).recv(12) == b"HTTP/1.0 431"
+        assert connected(url, b"GET / HTTP/1.0\n\n").recv(12) == b"HTTP/1.0 200"
+
+
+@contextmanager
+def answering(app: Callable[[], bytes]) -> Iterator[str]:
+    """The URL of a server in this process that answers what the function gives."""
+
+    def answer(_environ: object, start: Callable[[str, list[tuple[str, str]]], object]) -> list[bytes]:
+        start("200 OK", [])
+        return [app()]
+
+    with Server(("127.0.0.1", 0)) as server:
+        server.set_app(answer)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_where_every_thread_is_measuring_a_request_is_refused(
+    monkeypatch: pytest.MonkeyPatch, connected: Connect
+) -> None:
+    """Requirement: their number is bounded even then; the refusal says so at once."""
+    monkeypatch.setattr("retrain.exporter.serve.CONNECTIONS", 2)
+    done = threading.Event()
+    with answering(lambda: b"late" if done.wait(60) else b"") as url:
+        busy = [connected(url, QUESTION) for _ in range(2)]
+        assert connected(url, QUESTION).recv(12) == b"HTTP/1.0 503"
+        done.set()
+        assert busy[1].recv(12) == b"HTTP/1.0 200"
+        assert connected(url, QUESTION).recv(12) == b"HTTP/1.0 200"
 
 
 def test_ipv6_is_served_where_there_is_any(tmp_path: Path) -> None:

@@ -6,7 +6,10 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from io import BytesIO
 from socketserver import ThreadingMixIn
+from threading import BoundedSemaphore
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from msgspec import Struct
@@ -17,6 +20,14 @@ from retrain.config.schema import Config
 from retrain.errors import ConfigError, RetrainError
 from retrain.exporter.measure import Gauge, Measures
 
+CONNECTIONS = 100
+"""How many are open at once."""
+SECONDS = 30.0
+"""How long each is open at most, from accept to close."""
+REQUEST = 16 * 1024
+"""Bytes of a request that are read; one that is longer is refused."""
+_PATIENCE = 0.5
+"""Seconds that a thread takes at most to notice that its connection was ended."""
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/\[\]]+)):([0-9]{1,5})")
 
 
@@ -50,33 +61,77 @@ def serve(config: Config, address: tuple[str, int], announce: Callable[[str], No
 class _Handler(WSGIRequestHandler):
     """Answers one scrape, in silence."""
 
-    timeout = 30
-
     def handle(self) -> None:
-        # A client that says nothing, or has gone, is no news.
-        with suppress(OSError):
-            super().handle()
+        head, line = b"", b" "
+        with suppress(OSError):  # a client that has gone, or was too slow, is no news
+            while line and line.strip(b"\r\n"):
+                line = self.rfile.readline(REQUEST - len(head))
+                head += line
+            if line:
+                self.rfile = BytesIO(head)
+                super().handle()
+            elif len(head) == REQUEST:
+                self.wfile.write(b"HTTP/1.0 431 Request Header Fields Too Large\r\n\r\n")
 
     def log_message(self, format: str, *args: object) -> None:
         pass
 
 
-class _Server(ThreadingMixIn, WSGIServer):
-    """A thread for each scrape; none of them keeps the program from ending."""
+class Server(ThreadingMixIn, WSGIServer):
+    """A thread for each connection. Their number and their duration are bounded, whatever a client does."""
 
     daemon_threads = True
+    request_queue_size = CONNECTIONS
     # Some Pythons share ports by default: a second monitor would take half of the scrapes, unnoticed.
     allow_reuse_port = False
 
+    def __init__(self, address: tuple[str, int]) -> None:
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
+        self._since: dict[Any, float] = {}
+        self._free = BoundedSemaphore(CONNECTIONS)
+        super().__init__(address, _Handler)
 
-class _Server6(_Server):
-    address_family = socket.AF_INET6
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Whether a thread can have the request. Where all are taken the oldest ends: a good client is a fast one."""
+        if self._free.acquire(blocking=False):
+            return True
+        for oldest in list(self._since)[:1]:
+            self._end(oldest)
+        if self._free.acquire(timeout=_PATIENCE):
+            return True
+        with suppress(OSError):
+            request.sendall(b"HTTP/1.0 503 Service Unavailable\r\n\r\n")
+        return False
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._since[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._since.pop(request, None)
+            self._free.release()
+
+    def service_actions(self) -> None:
+        """End the connections whose time is over; serve_forever calls this twice a second."""
+        for request, since in self._since.copy().items():
+            if time.monotonic() - since > SECONDS:
+                self._end(request)
+
+    def _end(self, request: Any) -> None:
+        """Wake the thread that reads from this connection or writes to it."""
+        self._since.pop(request, None)
+        with suppress(OSError):
+            request.shutdown(socket.SHUT_RDWR)
 
 
-def _listen(address: tuple[str, int]) -> _Server:
+def _listen(address: tuple[str, int]) -> Server:
     host, port = address
     try:
-        return (_Server6 if ":" in host else _Server)(address, _Handler)
+        return Server(address)
     except OSError as error:
         why = f"cannot listen on {host} port {port}: {error.strerror}"
         if error.errno == errno.EADDRINUSE:
@@ -96,58 +151,46 @@ class _Collector(Struct, eq=False):
 
 def families(measures: Measures) -> Iterator[GaugeMetricFamily]:
     """The measures as metric families; what is not defined is left out."""
-    for name, (help, value) in _single(measures).items():
-        yield GaugeMetricFamily(name, help, value=value)
-    drift = measures.drift
-    if drift is not None and drift.shifts:
-        psi = drift.psi
-        help = (
-            "PSI of the feature that drifted most in the newest window; 0 without a feature where chance explains all"
-        )
-        yield _by("model_drift_psi", help, "feature", {drift.feature: psi.get(drift.feature, 0.0)})
-        help = "Population stability index of a feature in the newest window"
-        yield _by("model_feature_drift_psi", help, "feature", psi)
+    for name, help, value in _single(measures):
+        if value is not None:
+            yield GaugeMetricFamily(name, help, value=value)
+    for name, help, label, values in _labelled(measures):
+        family = GaugeMetricFamily(name, help, labels=[label])
+        for text, value in values.items():
+            family.add_metric([text.encode(errors="replace").decode()], value)  # a file's name need not be UTF-8
+        if values:
+            yield family
+
+
+def _single(measures: Measures) -> Iterator[tuple[str, str, float | None]]:
+    """Name, help text and value of the metrics without labels."""
+    if (quality := measures.quality) is not None:
+        usual, share = quality.usual or (None, None)
+        yield "model_f1_score", "F1 of the newest labelled window", quality.f1
+        yield "model_f1_at_usual_share", "F1 of that window as it would be at the usual share of positives", usual
+        yield "model_usual_share", "Median share of positives of the labelled windows before", share
+        yield "model_labelled_samples", "Labelled rows of the newest labelled window", quality.samples
+        yield "model_labelled_window_end_timestamp_seconds", "End of the newest labelled window", quality.end
+        if (counts := quality.counts) is not None:
+            yield "model_true_positives", "True positives of the newest labelled window", counts.tp
+            yield "model_false_positives", "False positives of the newest labelled window", counts.fp
+            yield "model_false_negatives", "False negatives of the newest labelled window", counts.fn
+            yield "model_labelled_positives", "Labelled positives of that window", counts.tp + counts.fn
+    if (drift := measures.drift) is not None:
+        yield "model_weighted_drift_psi", "PSI over all features, weighted by their importance", drift.weighted
+        yield "model_predictions", "Rows of the newest window", drift.rows
+        yield "model_window_end_timestamp_seconds", "End of the newest window", drift.end
+    yield "model_estimated_f1", "F1 of the newest window by its scores alone, without labels", measures.estimate
+
+
+def _labelled(measures: Measures) -> Iterator[tuple[str, str, str, Mapping[str, float]]]:
+    """Name, help text, label and values by that label of the others."""
+    if (drift := measures.drift) is not None and drift.shifts:
+        most = "the feature that drifted most in the newest window; 0 without a feature where chance explains all"
+        yield "model_drift_psi", f"PSI of {most}", "feature", {drift.feature: drift.psi.get(drift.feature, 0.0)}
+        yield "model_feature_drift_psi", "Population stability index in the newest window", "feature", drift.psi
         floors = {name: shift.floor for name, shift in drift.shifts.items()}
-        yield _by("model_feature_drift_floor", "PSI of a feature that chance explains", "feature", floors)
-    if measures.skipped:
-        yield _by("model_monitor_skipped_rows", "Rows of the log that do not count", "reason", measures.skipped)
-    if measures.problems:
-        problems = dict.fromkeys(measures.problems, 1.0)
-        yield _by("model_monitor_problem", "1 for what keeps a series away or rows out", "problem", problems)
-
-
-def _single(measures: Measures) -> dict[str, tuple[str, float]]:
-    """Help text and value of the metrics without labels."""
-    found: dict[str, tuple[str, float]] = {}
-    if quality := measures.quality:
-        if quality.f1 is not None:
-            found["model_f1_score"] = "F1 of the newest labelled window", quality.f1
-        if quality.usual is not None:
-            at_usual, share = quality.usual
-            found["model_f1_at_usual_share"] = (
-                "F1 of that window as it would be at the usual share of positives",
-                at_usual,
-            )
-            found["model_usual_share"] = "Median share of positives of the labelled windows before", share
-        if counts := quality.counts:
-            found["model_true_positives"] = "True positives of the newest labelled window", counts.tp
-            found["model_false_positives"] = "False positives of the newest labelled window", counts.fp
-            found["model_false_negatives"] = "False negatives of the newest labelled window", counts.fn
-            found["model_labelled_positives"] = "Labelled positives of that window", counts.tp + counts.fn
-        found["model_labelled_samples"] = "Labelled rows of the newest labelled window", quality.samples
-        found["model_labelled_window_end_timestamp_seconds"] = "End of the newest labelled window", quality.end
-    if drift := measures.drift:
-        if drift.weighted is not None:
-            found["model_weighted_drift_psi"] = "PSI over all features, weighted by their importance", drift.weighted
-        found["model_predictions"] = "Rows of the newest window", drift.rows
-        found["model_window_end_timestamp_seconds"] = "End of the newest window", drift.end
-    if measures.estimate is not None:
-        found["model_estimated_f1"] = "F1 of the newest window by its scores alone, without labels", measures.estimate
-    return found
-
-
-def _by(name: str, help: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, help, labels=[label])
-    for text, value in values.items():
-        family.add_metric([text.encode(errors="replace").decode()], value)  # a file's name need not be UTF-8
-    return family
+        yield "model_feature_drift_floor", "PSI of a feature that chance explains", "feature", floors
+    problems = dict.fromkeys(measures.problems, 1.0)
+    yield "model_monitor_skipped_rows", "Rows of the log that do not count", "reason", measures.skipped
+    yield "model_monitor_problem", "1 for what keeps a series away or rows out", "problem", problems
