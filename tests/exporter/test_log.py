@@ -98,6 +98,36 @@ def test_a_rotated_log_goes_on(tmp_path: Path, how: str, header: bool) -> None:
     assert not [problem for problem in later.problems if "drift" not in problem]
 
 
+def test_two_rotations_between_two_scrapes_lose_no_row(tmp_path: Path) -> None:
+    """Requirement: what was written to a file that came and went meanwhile counts, too."""
+    log = tmp_path / "log.csv"
+    log.write_text(csv(rows(1, [TP] * 2)))
+    gauge = Gauge(config(tmp_path))
+    assert samples(gauge) == 2
+    append(log, csv(rows(1, [TP] * 3), header=False))
+    log.rename(tmp_path / "log.csv.2")
+    (tmp_path / "log.csv.1").write_text(csv(rows(1, [FP] * 4)))
+    log.write_text(csv(rows(1, [FN])))
+    for number, name in enumerate(("log.csv.2", "log.csv.1")):
+        os.utime(tmp_path / name, ns=(number, number))
+    assert samples(gauge) == 10
+
+
+@pytest.mark.parametrize(("end", "rows_of_it"), [("\n", 3), ("", 3), ("\n1700", None), ('\n1,1,"1', None)])
+def test_the_end_of_a_rotated_file_is_the_end_of_a_row(tmp_path: Path, end: str, rows_of_it: int | None) -> None:
+    """Requirement: a last line without a line feed is a row; one that was cut in the middle is a lost one."""
+    log = tmp_path / "log.csv"
+    log.write_text(csv(rows(1, [TP] * 2)))
+    gauge = Gauge(config(tmp_path))
+    assert samples(gauge) == 2
+    append(log, csv(rows(1, [TP]), header=False).removesuffix("\n") + end)
+    rotate(log, "create")
+    append(log, csv(rows(1, [TP] * 4)))
+    expected = rows_of_it and rows_of_it + 4
+    assert (samples(gauge), samples(Gauge(config(tmp_path)))) == (expected, expected)
+    assert gauge.measure(NOW).skipped == ({} if rows_of_it else {"malformed": 1})
+
+
 def test_while_the_new_log_is_not_there_the_last_numbers_stay(tmp_path: Path) -> None:
     """Requirement: between the rotation and the first line nothing is lost; a missing log is reported."""
     log = tmp_path / "log.csv"
@@ -187,7 +217,7 @@ def test_old_windows_are_let_go_in_whatever_order_they_come(tmp_path: Path) -> N
         follower.refresh(NOW)
         kept = follower.windows.kept.values()
         assert len(kept) == 32
-        assert sum(len(window.features["x"]) for window in kept if window.features is not None) == 2
+        assert sum(len(window.features["x"]) for window in kept if window.features) == 2
 
 
 def test_a_row_that_comes_late_to_the_served_window_changes_which_one_is_served(tmp_path: Path) -> None:

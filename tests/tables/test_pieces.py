@@ -35,7 +35,7 @@ def test_a_stray_quote_does_not_stop_the_log() -> None:
     """Requirement: a quote that nothing closes holds rows back for a while, never for good and never without bound."""
     lines = b'a,b\n1,5" pipe\n' + b"2,3\n" * 20_000
     found = appended(io.BytesIO(lines), Position())
-    assert sum(piece.rows.num_rows + piece.malformed for piece in found) == 20_001
+    assert sum(piece.rows.num_rows + len(piece.lost) for piece in found) == 20_001
 
 
 def test_a_header_may_come_again() -> None:
@@ -56,7 +56,7 @@ def test_only_an_unclosed_quotes_own_line_is_lost() -> None:
         found = list(appended(io.BytesIO(first), Position()))
         found += appended(file, found[-1].position if found else Position())
         assert [row["a"] for piece in found for row in piece.rows.to_pylist()] == ["2", "3", "6"], cut
-        assert sum(piece.malformed for piece in found) == 3, cut
+        assert sum(len(piece.lost) for piece in found) == 3, cut
 
 
 @pytest.mark.parametrize(
@@ -72,4 +72,4 @@ def test_a_csv_without_a_header_cannot_be_read(text: bytes, problem: str) -> Non
 def test_a_record_with_more_or_fewer_values_is_counted() -> None:
     """Requirement: the records around it are rows."""
     [piece] = appended(io.BytesIO(b"a,b\n1,2\n1,2,3\n4\n5,NA\n"), Position())
-    assert (piece.rows.to_pylist(), piece.malformed) == ([{"a": "1", "b": "2"}, {"a": "5", "b": "NA"}], 2)
+    assert (piece.rows.to_pylist(), len(piece.lost)) == ([{"a": "1", "b": "2"}, {"a": "5", "b": "NA"}], 2)

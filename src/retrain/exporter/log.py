@@ -38,16 +38,17 @@ class Log:
         """Take in what has changed since the last time.
 
         Of a CSV that grew the appended records are read, and of one that was rotated those of the file that it was
-        and of the new one; anything else that changed is read anew, with the rotated files before it.
+        and of the newer ones; anything else that changed is read anew, with the rotated files before it.
         Raises RetrainError where the log cannot be read; the windows then stay as they were.
         """
-        self.windows.forget(now)
         path = self._settings.log
         try:
+            self.windows.forget(now)
             if self._seen is not None and stamp(path) == self._seen and not self.windows.wants_reread(now):
                 return
             with opened(path) as file:
-                self._read(file, now)
+                seen = stamp(file.fileno())  # before reading: what is written meanwhile makes the next stamp differ
+                self._seen = self._follow(file, seen, now) if path.suffix == ".csv" else self._anew(file, seen, now)
         except FileNotFoundError as error:
             raise RetrainError(f"the log {path} is missing (monitor.log)") from error
         except Exception as error:
@@ -55,50 +56,36 @@ class Log:
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
             raise RetrainError(f"the log {path} cannot be read: {why}") from error
 
-    def _read(self, file: BinaryIO, now: float) -> None:
-        seen = stamp(file.fileno())  # before reading, so that what is written meanwhile makes the next stamp differ
-        if self._settings.log.suffix == ".csv":
-            self._seen = self._follow(file, seen, now)
-            return
+    def _anew(self, file: BinaryIO, seen: Stamp | None, now: float) -> Stamp | None:
+        """Read a Parquet file; its stamp."""
         windows = Windows(self._settings, self._positive)
         for piece in newest_first(file, self._settings.timestamp, windows.since):
             windows.add(piece.rows, now)
-        self.windows, self._seen = windows, seen
-
-    def _follow(self, file: BinaryIO, seen: Stamp | None, now: float) -> Stamp | None:
-        """Read what is new in a CSV, or all of it; its stamp where that is all that there is now."""
-        known = not self.windows.wants_reread(now) and self._position.columns
-        longer = seen and self._seen and seen[0] == self._seen[0] and seen[1] > self._seen[1]
-        if known and longer and self._position.continues_in(file):
-            self._add(self.windows, file, self._position, now)
-            return seen
-        rotated = rotated_from(self._settings.log, file)
-        for path in rotated[::-1] if known else ():
-            with _opened(path) as before:
-                if not self._position.continues_in(before):
-                    continue
-                self._add(self.windows, before, self._position, now)
-            if seen is None or not seen[1]:
-                return None  # until the new log has a line, the old one may get more
-            self._add(self.windows, file, Position(columns=self._position.columns), now)
-            return seen
-        windows, position = Windows(self._settings, self._positive), Position()
-        for path in rotated:
-            if path.stat().st_mtime >= self.windows.since():
-                with _opened(path) as before:
-                    position = Position(columns=self._add(windows, before, position, now).columns)
-        self._position = self._add(windows, file, position, now)
         self.windows = windows
         return seen
 
-    def _add(self, windows: Windows, file: BinaryIO, position: Position, now: float) -> Position:
-        """Count the rows behind a position; the position behind them."""
-        for piece in appended(file, position, {self._settings.timestamp}):
-            windows.add(piece.rows, now, piece.lost)
-            position = piece.position
-        if windows is self.windows:
-            self._position = position
-        return position
+    def _follow(self, file: BinaryIO, seen: Stamp | None, now: float) -> Stamp | None:
+        """Read what is new in a CSV, or all of it; its stamp where that is all that there is now."""
+        log, size = self._settings.log, seen[1] if seen else 0
+        grown = seen and self._seen and seen[0] == self._seen[0] and size > self._seen[1]
+        files = [*rotated_from(log, file), log]
+        windows, position = Windows(self._settings, self._positive), Position()
+        for number in reversed(range(len(files))) if not self.windows.wants_reread(now) else ():
+            with _opened(files[number], log, file) as each:
+                if (grown or files[number] != log) and self._position.continues_in(each):
+                    files, windows, position = files[number:], self.windows, self._position
+                    break
+        for path in files:
+            if path == log and not size and position.columns:
+                seen = None  # until the new log has a line, the old one may get more
+                break
+            position = position if path == files[0] else Position(columns=position.columns)
+            with _opened(path, log, file) as each:
+                for piece in appended(each, position, {self._settings.timestamp}, ended=path != log and size > 0):
+                    windows.add(piece.rows, now, piece.lost)
+                    position = piece.position
+        self.windows, self._position = windows, position
+        return seen
 
 
 def rotated_from(log: Path, file: BinaryIO) -> list[Path]:
@@ -109,21 +96,25 @@ def rotated_from(log: Path, file: BinaryIO) -> list[Path]:
     name = re.compile(re.escape(log.name) + r"[.-]\d[\dT:_.-]*(\.gz)?")
     found = {path for path in log.parent.iterdir() if name.fullmatch(path.name) and path.is_file()}
     found -= {path for path in found if path.suffix == ".gz" and path.with_suffix("") in found}  # not compressed yet
-    return sorted((path for path in found if not _is_copy(path, file)), key=lambda path: path.stat().st_mtime_ns)
+    return sorted((path for path in found if not _is_copy(path, log, file)), key=lambda path: path.stat().st_mtime_ns)
 
 
-def _is_copy(path: Path, file: BinaryIO) -> bool:
-    with _opened(path) as other:
+def _is_copy(path: Path, log: Path, file: BinaryIO) -> bool:
+    with _opened(path, log, file) as other:
         begins = other.read(_HEAD)
     file.seek(0)
     return file.read(len(begins)) == begins
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _opened(path: Path, log: Path, file: BinaryIO) -> Iterator[BinaryIO]:
+    """A rotated file, opened, or the log, which is open already: another file may have its name by now."""
+    if path == log:
+        yield file
+        return
     try:
-        with opened(path) as file:
-            yield cast(BinaryIO, gzip.GzipFile(fileobj=file)) if path.suffix == ".gz" else file
+        with opened(path) as each:
+            yield cast(BinaryIO, gzip.GzipFile(fileobj=each)) if path.suffix == ".gz" else each
     except (OSError, EOFError, zlib.error) as error:
         raise RetrainError(f"{path.name}: {error}") from error
 

@@ -41,17 +41,14 @@ class Piece(Struct, frozen=True):
     position: Position = Position()
     lost: tuple[int, ...] = ()
 
-    @property
-    def malformed(self) -> int:
-        """The number of records that are not a row."""
-        return len(self.lost)
 
-
-def appended(file: BinaryIO, position: Position, names: Collection[str] = ()) -> Iterator[Piece]:
-    """The complete records behind the position. A line whose end is not yet written waits. Raises FileError.
+def appended(
+    file: BinaryIO, position: Position, names: Collection[str] = (), *, ended: bool = False
+) -> Iterator[Piece]:
+    """The complete records behind the position. A line whose end is not yet written waits, unless the file has `ended`.
 
     A line that has all these `names` among its values, and a second name of a column, is a header wherever it stands:
-    the rows behind it are under it, in whatever order it has the columns.
+    the rows behind it are under it, in whatever order it has the columns. Raises FileError.
     """
     file.seek(position.offset)
     block = b""
@@ -65,23 +62,18 @@ def appended(file: BinaryIO, position: Position, names: Collection[str] = ()) ->
             position, lines = piece.position, lines[used:]
             yield piece
         block = b"".join(line + b"\n" for line in lines) + rest
+    if ended and block:
+        for piece, _ in _pieces(block.removesuffix(b"\n").split(b"\n"), position, names, ended=True):
+            position = piece.position
+            yield piece
     if not position.columns:
         raise FileError("it has no header line yet")
 
 
-def complete(block: bytes) -> int:
-    """The length of the complete records; a line end inside a quoted text ends none, unless the text is endless."""
-    last = end = block.rfind(b"\n") + 1
-    inside = block.count(b'"', 0, end) % 2
-    while inside:
-        start = block.rfind(b"\n", 0, end - 1) + 1
-        inside ^= block.count(b'"', start, end) % 2
-        end = start
-    return end if last - end <= _LONGEST_QUOTED else last
-
-
-def _pieces(lines: Sequence[bytes], position: Position, names: Collection[str]) -> Iterator[tuple[Piece, int]]:
-    """One piece a header, and the lines it is made of; lines at the end that may go on are left."""
+def _pieces(
+    lines: Sequence[bytes], position: Position, names: Collection[str], *, ended: bool = False
+) -> Iterator[tuple[Piece, int]]:
+    """One piece a header, and the lines it is made of; lines at the end that may go on are left, unless it `ended`."""
     marks = [name.encode() for name in names]
     while lines:
         columns, start = position.columns, 0
@@ -89,7 +81,7 @@ def _pieces(lines: Sequence[bytes], position: Position, names: Collection[str]) 
             columns, start = _names(lines[0]), 1
         headers = (at for at in range(start, len(lines)) if _is_header(lines[at], marks, names, columns))
         stop = next(headers, len(lines))
-        rows, lost, used = _parse(lines[start:stop], columns, goes_on=stop == len(lines))
+        rows, lost, used = _parse(lines[start:stop], columns, goes_on=stop == len(lines) and not ended)
         used += start
         if not used:
             return
