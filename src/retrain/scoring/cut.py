@@ -126,7 +126,7 @@ def arrived(plan: Arrival, send: Send) -> dict[str, Any]:
 def _log(plan: LogRows) -> Log:
     """The log, with the columns that the configuration names."""
     dtypes = {plan.label if name == plan.target else name: text for name, text in plan.dtypes.items()}
-    log = Log(plan.log, dtypes, plan.label)
+    log = Log(plan.log, dtypes, plan.label, {plan.timestamp})
     log.needs({plan.timestamp: "monitor.timestamp", plan.label: "monitor.label"})
     if plan.target != plan.label and plan.target in log.schema.names:
         raise FileError(f"has a column {plan.target!r}, the name that promotion.target gives to {plan.label!r}")

@@ -1,37 +1,38 @@
-"""The log of predictions as a table: typed as pandas types the whole file, its complete lines only."""
+"""The log of predictions as a table: read as the monitor reads it, typed as pandas types a whole file."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from io import BytesIO
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet
 from pandas.api.types import pandas_dtype
 
 from retrain.tables import CHUNK, FileError
-from retrain.tables.pieces import complete
+from retrain.tables.pieces import Position, appended
 from retrain.tables.read import brief, check_columns
 from retrain.tables.values import MISSING
 
 
 class Log:
-    """A CSV or Parquet log. A CSV is read whole; a line that is not yet whole, or has too many values, is left out."""
+    """A CSV or Parquet log. A CSV is read whole; a record that is not yet whole, or is no row, is left out."""
 
-    def __init__(self, path: str, dtypes: Mapping[str, str], label: str) -> None:
+    def __init__(self, path: str, dtypes: Mapping[str, str], label: str, names: Collection[str] = ()) -> None:
         """Read it, those columns in `dtypes` as what their text says. FileError where that cannot be.
 
-        In the column `label` of a CSV only the empty field is missing: a class may be called None.
+        In the column `label` of a CSV only the empty field is missing: a class may be called None. A line with all
+        these `names` is a header.
         """
         self._path = path
         self._table: Any = None
         try:
             if path.endswith(".csv"):
-                self._table = pa.Table.from_pandas(_frame(Path(path).read_bytes(), dtypes, label), preserve_index=False)
+                self._table = pa.Table.from_pandas(_frame(path, dtypes, label, names), preserve_index=False)
             self.schema = self._table.schema if self._table is not None else pa.parquet.read_schema(path)
         except Exception as error:
-            raise FileError(f"cannot be read: {brief(error)}") from error
+            raise FileError(f"cannot be read: {error if isinstance(error, FileError) else brief(error)}") from error
 
     def needs(self, named: Mapping[str, str]) -> None:
         """Raise FileError where it lacks a column that a key of the configuration names, or has one twice."""
@@ -52,17 +53,20 @@ class Log:
             raise FileError(f"cannot be read: {brief(error)}") from error
 
 
-def _frame(content: bytes, dtypes: Mapping[str, str], label: str) -> pd.DataFrame:
-    """The complete lines of a CSV. A program may be about to write the rest of the last one."""
-    whole = content[: complete(content)]
-    names = pd.read_csv(BytesIO(whole), nrows=0, index_col=False, encoding_errors="replace").columns
+def _frame(path: str, dtypes: Mapping[str, str], label: str, names: Collection[str]) -> pd.DataFrame:
+    """The rows of a CSV, whose texts get their types once all headers and quotes are understood."""
+    with Path(path).open("rb") as file:
+        pieces = [piece.rows for piece in appended(file, Position(), names)]
+    for piece in pieces:
+        check_columns(piece.schema.names, {})
+    whole = pa.concat_tables(pieces, promote_options="default")
+    texts = pa.BufferOutputStream()
+    pa.csv.write_csv(whole, texts)
     return pd.read_csv(
-        BytesIO(whole),
+        pa.BufferReader(texts.getvalue()),
         dtype={name: pandas_dtype(text) for name, text in dtypes.items()},
         low_memory=False,
-        na_values={name: [""] if name == label else list(MISSING) for name in names},
+        na_values={name: [""] if name == label else list(MISSING) for name in whole.schema.names},
         keep_default_na=False,
-        on_bad_lines="skip",
         index_col=False,
-        encoding_errors="replace",
     )
