@@ -17,7 +17,7 @@ from retrain.core.judge import judge
 from retrain.core.verdicts import Cell, Ruling, Tally
 from retrain.demo import world
 from retrain.demo.train import LEFT_OUT
-from retrain.exporter.psi import psi
+from retrain.exporter.psi import shift
 from tests.demo.conftest import TODAY, Story
 
 PIXELS = world.PIXELS
@@ -30,7 +30,7 @@ def f1(model: Any, rows: pd.DataFrame) -> float:
 
 def drift(reference: pd.DataFrame, rows: pd.DataFrame) -> float:
     """The largest PSI over the pixels, as `retrain monitor` measures it."""
-    return max(psi(reference[pixel], rows[pixel], bins=10) for pixel in PIXELS)
+    return max(shift(reference[pixel], rows[pixel], bins=10).psi for pixel in PIXELS)
 
 
 def days_of(log: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -23,9 +23,14 @@ _LOGGED = 10
 """The logged scores of a cell count as so many labelled rows: few labels correct them little."""
 
 
+def no_scores() -> Scores:
+    """The scores of no rows."""
+    return np.zeros((_BINS, 2, 4))
+
+
 def binned(score: NDArray[np.float64], predicted: NDArray[np.bool_], label: NDArray[np.float64]) -> Scores:
     """The scores of some rows, in 0–1; `predicted` and `label` say whether the class is positive, NaN: no label."""
-    found = np.zeros((_BINS, 2, 4))
+    found = no_scores()
     cells = np.minimum((score * _BINS).astype(int), _BINS - 1), predicted.astype(int)
     known = ~np.isnan(label)
     np.add.at(found, cells, np.stack([np.ones_like(score), score, known, np.where(known, label, 0)], axis=1))
@@ -61,15 +66,17 @@ def f1_at_usual_share(counts: Counts, samples: int, before: list[tuple[Counts, i
 
 
 def weighted(shifts: Mapping[str, Shift], path: Path, problems: list[str]) -> float | None:
-    """Sum of w·PSI over the features, the weights that training left at `path` made to add up to 1.
+    """Sum of w·PSI over the features, the weights that training left at `path` made to add up to 1; None without them.
 
     A weight below 0 is that of a feature that is worth nothing. Raises RetrainError where the file cannot be used.
     """
+    if not path.is_file():
+        return None
     try:
         rows: Any = pd.concat(Table(str(path), {"feature": "str"}).chunks(only=["feature", "weight"]))
         weights = dict(zip(rows["feature"], pd.to_numeric(rows["weight"]).clip(lower=0), strict=True))
     except (FileError, KeyError, ValueError, TypeError) as error:
-        raise RetrainError(f"no weighted drift: the weights {path} are not feature,weight: {error}") from error
+        raise RetrainError(f"the weights {path} are not feature,weight: {error}") from error
     unknown = sorted(name for name, weight in weights.items() if weight and name not in shifts)
     if unknown:
         problems.append(f"the weights {path} name {unknown[0]!r}, of which there is no drift")

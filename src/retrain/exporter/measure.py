@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 from msgspec import Struct, field
@@ -19,7 +18,7 @@ from retrain.core.rules import Average
 from retrain.core.text import iso
 from retrain.effects.files import stamp
 from retrain.errors import RetrainError
-from retrain.exporter.estimate import estimated_f1, f1_at_usual_share, weighted
+from retrain.exporter.estimate import estimated_f1, f1_at_usual_share, no_scores, weighted
 from retrain.exporter.log import Log
 from retrain.exporter.psi import Shift, shift
 from retrain.tables import FileError
@@ -82,41 +81,36 @@ class Gauge:
     def measure(self, now: float) -> Measures:
         """The measures at a time (epoch seconds)."""
         with self._lock:
-            problems = self._refreshed(now)
-            quality = _guarded("F1", self._quality, now, problems)
-            drift = _guarded("drift", self._drift, now, problems)
-            estimate = _guarded("estimated F1", self._estimate, now, problems)
+            problems: list[str] = []
+            _guarded("", problems, self._refresh, now, problems)
+            quality = _guarded("no F1: ", problems, self._quality, now, problems)
+            drift = _guarded("no drift: ", problems, self._drift, now, problems)
+            estimate = _guarded("no estimated F1: ", problems, self._estimate, now)
             skipped = {kind: rows for kind, rows in self._log.windows.skipped.items() if rows}
             return Measures(quality, drift, estimate, tuple(problems), skipped)
 
-    def _refreshed(self, now: float) -> list[str]:
-        """The problems of the log, which is read as far as it has changed."""
-        settings, problems = self._config.monitor, []
-        try:
-            self._log.refresh(now)
-        except RetrainError as error:
-            problems.append(str(error))
+    def _refresh(self, now: float, problems: list[str]) -> None:
+        """Read the log as far as it has changed, and add its problems."""
+        settings = self._config.monitor
+        _guarded("", problems, self._log.refresh, now)
         windows = self._log.windows
         problems += [_SKIPPED[kind].format(settings) for kind, rows in windows.skipped.items() if rows]
         if windows.columns:
             wanted = (settings.label, settings.prediction, settings.score, *(settings.features or ()))
             problems += [f"the log has no column {name!r}" for name in wanted if name and name not in windows.columns]
-        return problems
 
-    def _quality(self, now: float, problems: list[str]) -> Quality | None:
+    def _quality(self, now: float, problems: list[str]) -> Quality:
+        """F1 of the newest labelled window. Raises RetrainError where it would be wrong."""
         windows, rules = self._log.windows, self._config.promotion
         index = windows.newest_labelled(now)
         if index is None:
-            problems.append("no F1: no complete window has all its labels yet")
-            return None
+            raise RetrainError("no complete window has all its labels yet")
         confusion, end = windows.kept[index].confusion, windows.end(index)
         if index in windows.lossy:
             lost = f"rows of the window that ended at {_iso(end)} are lost"
-            problems.append(f"no F1: {lost}, since lines or times in the log cannot be read")
-            return None
+            raise RetrainError(f"{lost}, since lines or times in the log cannot be read")
         if unfit := _unfit(confusion, self._config.monitor):
-            problems.append(f"no F1: {unfit}")
-            return None
+            raise RetrainError(unfit)
         found = quality(confusion, rules.average, label_of_text(rules.positive), end)
         if found.f1 is None:
             nothing = f"nothing is labelled or predicted {rules.positive!r} (promotion.positive)"
@@ -128,56 +122,48 @@ class Gauge:
         pairs = [(each.counts, each.samples) for each in before if each.counts is not None]
         return replace(found, usual=f1_at_usual_share(found.counts, found.samples, pairs))
 
-    def _estimate(self, now: float, problems: list[str]) -> float | None:
+    def _estimate(self, now: float) -> float | None:
         """F1 of the newest window by its scores, corrected by the labelled windows before it."""
         windows, settings = self._log.windows, self._config.monitor
         index = windows.newest(now) if settings.score in windows.columns else None
         if index is None:
             return None
         window, average = windows.kept[index], self._config.promotion.average
-        scored = 0 if window.scores is None else int(window.scores[..., 0].sum())
+        without = window.rows - int(window.scores[..., 0].sum())
         if average is not Average.BINARY:
-            problems.append(f"no estimated F1: it is for promotion.average binary, which is {average} here")
-        elif window.scores is None or scored < window.rows:
-            lack = f"{window.rows - scored} of {window.rows} rows have no {settings.score} from 0 to 1"
-            problems.append(f"no estimated F1: in the window that ended at {_iso(windows.end(index))} {lack}")
-        else:
-            earlier = [each.scores for at, each in windows.kept.items() if at < index and each.scores is not None]
-            return estimated_f1(window.scores, sum(earlier, np.zeros_like(window.scores)))
-        return None
+            raise RetrainError(f"it is for promotion.average binary, which is {average} here")
+        if without:
+            lack = f"{without} of {window.rows} rows have no {settings.score} from 0 to 1"
+            raise RetrainError(f"in the window that ended at {_iso(windows.end(index))} {lack}")
+        earlier = sum((each.scores for at, each in windows.kept.items() if at < index), no_scores())
+        return estimated_f1(window.scores, earlier)
 
-    def _drift(self, now: float, problems: list[str]) -> Drift | None:
-        windows, settings = self._log.windows, self._config.monitor
+    def _drift(self, now: float, problems: list[str]) -> Drift:
+        """The drift of the newest window; without shifts where there is no reference. Raises RetrainError."""
+        windows, models = self._log.windows, self._config.models
         index = windows.newest(now)
         if index is None:
-            problems.append("no drift: no window with rows is complete yet")
-            return None
-        window, end, needed = windows.kept[index], windows.end(index), ROWS_PER_BIN * settings.bins
-        found: Mapping[str, Shift] = {}
-        try:
-            if window.rows < needed:
-                has = f"has {window.rows} rows, {needed} are needed"
-                raise RetrainError(f"no drift: the window that ended at {_iso(end)} {has}")
-            path = reference(self._config)
-            # A log that is read anew has windows anew: the same number of rows need not be the same rows.
-            known = (windows, index, window.rows, path, stamp(path))
-            if self._known is None or self._known[0] != known:
-                self._known = known, drift(window.features or {}, path, settings)
-            found, of_features = self._known[1]
-            problems += of_features
-        except (OSError, RetrainError) as error:
-            problems.append(str(error))
+            raise RetrainError("no window with rows is complete yet")
+        found: Mapping[str, Shift] = _guarded("no drift: ", problems, self._shifts, index, problems) or {}
         self._feature = self._drifted(found)
-        return Drift(end, window.rows, found, self._feature, self._weighted(found, problems))
+        weights = models.champion.resolve().with_suffix(".weights.csv")
+        mean = _guarded("no weighted drift: ", problems, weighted, found, weights, problems) if found else None
+        return Drift(windows.end(index), windows.kept[index].rows, found, self._feature, mean)
 
-    def _weighted(self, found: Mapping[str, Shift], problems: list[str]) -> float | None:
-        """The drift by the champion's weights; None where training left none."""
-        path = self._config.models.champion.resolve().with_suffix(".weights.csv")
-        try:
-            return weighted(found, path, problems) if found and path.is_file() else None
-        except RetrainError as error:
-            problems.append(str(error))
-            return None
+    def _shifts(self, index: int, problems: list[str]) -> Mapping[str, Shift]:
+        """The shift of each feature in a window, measured once. Raises RetrainError."""
+        windows, settings = self._log.windows, self._config.monitor
+        window, needed = windows.kept[index], ROWS_PER_BIN * settings.bins
+        if window.rows < needed:
+            has = f"has {window.rows} rows, {needed} are needed"
+            raise RetrainError(f"the window that ended at {_iso(windows.end(index))} {has}")
+        path = reference(self._config)
+        # A log that is read anew has windows anew: the same number of rows need not be the same rows.
+        known = (windows, index, window.rows, path, stamp(path))
+        if self._known is None or self._known[0] != known:
+            self._known = known, drift(window.features, path, settings)
+        problems += self._known[1][1]
+        return self._known[1][0]
 
     def _drifted(self, found: Mapping[str, Shift]) -> str:
         """The feature that is served as drift, "" for none: the worst of those that are above their floors.
@@ -200,11 +186,11 @@ def drift(window: Mapping[str, Any], path: Path, settings: Monitor) -> tuple[Map
     names = [name for name, values in window.items() if not pa.types.is_nested(values.type)]
     needed = ROWS_PER_BIN * settings.bins
     if not names:
-        raise RetrainError("no drift: the log has no feature columns with numbers or texts")
+        raise RetrainError("the log has no feature columns with numbers or texts")
     try:
         table = Table(str(path), {})
         if table.rows < needed:
-            raise RetrainError(f"no drift: the reference {path} has {table.rows} rows, {needed} are needed")
+            raise RetrainError(f"the reference {path} has {table.rows} rows, {needed} are needed")
         shared = [name for name in names if name in table.flat]
         known = pd.concat(table.chunks(only=shared), ignore_index=True) if shared else pd.DataFrame()
     except FileError as error:
@@ -238,13 +224,12 @@ def reference(config: Config) -> Path:
         return config.monitor.reference
     champion = config.models.champion
     if not champion.exists():
-        raise RetrainError(f"no reference: there is no champion at {champion} yet (or set monitor.reference)")
+        raise RetrainError(f"there is no champion at {champion} yet (or set monitor.reference)")
     version = champion.resolve()
     kept = version.with_suffix(".reference.parquet")
     if not kept.exists():
         raise RetrainError(
-            f"no reference: training left no sample at RETRAIN_REFERENCE for champion {version.stem[:12]}"
-            " (or set monitor.reference)"
+            f"training left no sample at RETRAIN_REFERENCE for champion {version.stem[:12]} (or set monitor.reference)"
         )
     return kept
 
@@ -267,13 +252,15 @@ def _unfit(confusion: Confusion, settings: Monitor) -> str:
     return ""
 
 
-def _guarded(what: str, measured: Callable[[float, list[str]], T | None], now: float, problems: list[str]) -> T | None:
-    """What is measured; None, with the problem, where that fails in a way that nobody foresaw: others are served."""
+def _guarded(no: str, problems: list[str], call: Callable[..., T], *args: Any) -> T | None:
+    """What a measurement gives; None, and the problem is added, where it fails: the others are served all the same."""
     try:
-        return measured(now, problems)
-    except Exception as error:
-        problems.append(f"no {what}: {brief(error)}")
-        return None
+        return call(*args)
+    except RetrainError as error:
+        problems.append(f"{no}{error}")
+    except Exception as error:  # one that nobody foresaw
+        problems.append(f"{no}{brief(error)}")
+    return None
 
 
 def _iso(at: float) -> str:

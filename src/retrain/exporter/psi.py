@@ -24,26 +24,21 @@ class Shift(Struct, frozen=True):
         return self.psi > max(threshold, self.floor)
 
 
-def shift(reference: "pd.Series[Any]", window: "pd.Series[Any]", bins: int, chance: float | None) -> Shift:
+def shift(reference: "pd.Series[Any]", window: "pd.Series[Any]", bins: int, chance: float | None = None) -> Shift:
     """The shift of one feature; its floor is 0 where no chance (a probability) is given.
 
-    Without drift PSI / (1/n + 1/m) is about chi-square distributed with (occupied bins − 1) degrees of freedom, for
-    n and m rows. Source: Yurdakul 2018, Statistical Properties of Population Stability Index.
+    The index is the sum of (p − q)·ln(p / q) over the bins, in nats; p and q are the shares of the window's and of the
+    reference's rows in a bin, half a row added to each. Without drift it is, over 1/n + 1/m for n and m rows, about
+    chi-square distributed with (occupied bins − 1) degrees of freedom.
+    Source: Yurdakul 2018, Statistical Properties of Population Stability Index.
     """
     from scipy.stats import chi2
 
     counts = _counts(reference, window, bins)
     freedom, noise = counts.shape[1] - 1, float((1 / counts.sum(axis=1)).sum())
     floor = float(chi2.isf(chance, freedom)) * noise if chance is not None and freedom > 0 else 0.0
-    return Shift(_divergence(counts), floor)
-
-
-def psi(reference: "pd.Series[Any]", window: "pd.Series[Any]", bins: int) -> float:
-    """Population stability index of one feature, sum (p − q)·ln(p / q) over its bins; in nats, 0 or more.
-
-    p and q are the shares of the window's and the reference's rows in a bin, half a row added to each bin.
-    """
-    return _divergence(_counts(reference, window, bins))
+    q, p = (counts + 0.5) / (counts + 0.5).sum(axis=1, keepdims=True)
+    return Shift(float(np.sum((p - q) * np.log(p / q))), floor)
 
 
 def _counts(reference: "pd.Series[Any]", window: "pd.Series[Any]", bins: int) -> NDArray[np.int64]:
@@ -53,9 +48,6 @@ def _counts(reference: "pd.Series[Any]", window: "pd.Series[Any]", bins: int) ->
     outside, and a value that spans whole bins one of its own; anything else gets one bin for each of the
     `bins − 1` most frequent values of the reference and one for all others. Missing values are a bin. A bin
     that is empty on both sides is none. The reference's type decides; the window may hold the same as text.
-
-    Without drift the mean is about (bins − 1)·(1/n + 1/m) for n and m rows.
-    Source: Yurdakul 2018, Statistical Properties of Population Stability Index.
     """
     if pd.api.types.infer_dtype(reference, skipna=True) in _NUMERIC:
         old, new = _numbers(reference, window)
@@ -64,11 +56,6 @@ def _counts(reference: "pd.Series[Any]", window: "pd.Series[Any]", bins: int) ->
             return _occupied(*(_quantile_codes(known, values, bins) for values in (old, new)))
         return _of_values(pd.Series(old), pd.Series(new), bins)
     return _of_values(_keys(reference), _keys(window), bins)
-
-
-def _divergence(counts: NDArray[np.int64]) -> float:
-    q, p = (counts + 0.5) / (counts + 0.5).sum(axis=1, keepdims=True)
-    return float(np.sum((p - q) * np.log(p / q)))
 
 
 def _occupied(old: NDArray[np.int64], new: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ from retrain.config.schema import Monitor
 from retrain.core.quality import Confusion, newest_labelled
 from retrain.core.records import Label
 from retrain.errors import RetrainError
-from retrain.exporter.estimate import Scores, binned
+from retrain.exporter.estimate import Scores, binned, no_scores
 from retrain.tables.values import distinct, label_of_text, seconds
 
 _MOST_WINDOWS = 1000
@@ -31,8 +31,8 @@ class Window(Struct):
 
     rows: int = 0
     confusion: Confusion = field(default_factory=Counter)
-    features: dict[str, Any] | None = None
-    scores: Scores | None = None
+    features: dict[str, Any] = field(default_factory=dict)
+    scores: Scores = field(default_factory=no_scores)
 
 
 class Windows:
@@ -91,15 +91,22 @@ class Windows:
         index, wanted = self._placed(table, now)
         self.skipped["malformed"] += len(lost)
         self._mark_lossy(np.insert(index, list(lost), math.nan))
-        self._count(table, index, wanted)
-        self._keep_features(table, index, wanted, now)
+        places = np.flatnonzero(wanted)[np.argsort(index[wanted], kind="stable")]
+        numbers, starts = np.unique(index[places], return_index=True)
+        found = [self.kept.setdefault(int(number), Window()) for number in numbers]
+        newest = self.newest(now)
+        for number, window, rows in zip(numbers, found, np.split(places, starts)[1:], strict=True):
+            window.rows += len(rows)
+            self._count(window, table, rows)
+            if newest is None or number >= newest:
+                self._keep_features(window, table, rows)
         self.forget(now)
 
     def forget(self, now: float) -> None:
         """Let go of what can never be served again."""
         complete = sorted(self._complete(now))
         for index in complete[:-1]:
-            self.kept[index].features = None
+            self.kept[index].features = {}
         labelled = [index for index in complete if self.kept[index].confusion]
         oldest = [*labelled[-_LABELLED : 1 - _LABELLED], *complete[-_MOST_WINDOWS : 1 - _MOST_WINDOWS]]
         self._floor = max([self._floor, *oldest])
@@ -136,66 +143,41 @@ class Windows:
         self.lossy |= {int(index) for side in around for index in side[lost].dropna().unique()}
         self._tail = np.append(around[0].iloc[-1:], [math.nan] * int(lost.iloc[-1]))
 
-    def _count(self, table: Any, index: NDArray[np.float64], wanted: NDArray[np.bool_]) -> None:
-        for window, rows in zip(*np.unique(index[wanted], return_counts=True), strict=True):
-            self.kept.setdefault(int(window), Window()).rows += int(rows)
+    def _count(self, window: Window, table: Any, rows: NDArray[np.intp]) -> None:
+        """Count labels, predictions and scores of these rows of the table."""
         settings = self._settings
         if settings.prediction not in self.columns:
             return
-        guesses, predictions = _called(table.column(settings.prediction).to_pandas())
-        truths, labels = np.full(len(guesses), -1), list[Label]()
+        guesses, predictions = _called(table.column(settings.prediction).take(rows))
+        truths, labels = np.full(len(rows), -1), list[Label]()
         if settings.label in self.columns:
-            truths, labels = _called(table.column(settings.label).to_pandas())
+            truths, labels = _called(table.column(settings.label).take(rows))
+        cells, times = np.unique(np.stack([truths, guesses])[:, truths >= 0], axis=1, return_counts=True)
+        for (truth, guess), count in zip(cells.T, times, strict=True):
+            window.confusion[labels[truth], predictions[guess]] += int(count)
         if settings.score in self.columns:
-            score = pd.to_numeric(table.column(settings.score).to_pandas(), errors="coerce").to_numpy(np.float64)
-            positive = np.array([*(float(label == self._positive) for label in labels), math.nan])
-            predicted = np.array([*(label == self._positive for label in predictions), False])
-            self._keep_scores(index, wanted, score, predicted[guesses], positive[truths])
-        labelled = wanted & (truths >= 0)
-        cells = np.stack([index[labelled], truths[labelled], guesses[labelled]])
-        for (window, truth, guess), rows in zip(*_distinct(cells), strict=True):
-            self.kept[int(window)].confusion[labels[int(truth)], predictions[int(guess)]] += int(rows)
+            score = pd.to_numeric(table.column(settings.score).take(rows).to_pandas(), errors="coerce").to_numpy(float)
+            fit = (score >= 0) & (score <= 1)
+            predicted = np.array([label == self._positive for label in predictions], bool)[guesses]
+            label = np.array([*(float(label == self._positive) for label in labels), math.nan])[truths]
+            window.scores += binned(score[fit], predicted[fit], label[fit])
 
-    def _keep_scores(
-        self,
-        index: NDArray[np.float64],
-        wanted: NDArray[np.bool_],
-        score: NDArray[np.float64],
-        predicted: NDArray[np.bool_],
-        label: NDArray[np.float64],
-    ) -> None:
-        fit = wanted & (score >= 0) & (score <= 1)
-        for number in np.unique(index[fit]):
-            window, rows = self.kept[int(number)], fit & (index == number)
-            found = binned(score[rows], predicted[rows], label[rows])
-            window.scores = found if window.scores is None else window.scores + found
-
-    def _keep_features(self, table: Any, index: NDArray[np.float64], wanted: NDArray[np.bool_], now: float) -> None:
-        newest = self.newest(now)
-        recent = wanted if newest is None else wanted & (index >= newest)
+    def _keep_features(self, window: Window, table: Any, rows: NDArray[np.intp]) -> None:
         settings = self._settings
         others = (settings.prediction, settings.label, settings.timestamp, settings.score)
         names = [name for name in self.columns if name not in others]
-        if self._settings.features is not None:
-            names = [name for name in self._settings.features if name in self.columns]
-        for number in np.unique(index[recent]):
-            window, rows = self.kept[int(number)], pa.array(recent & (index == number))
-            window.features = {} if window.features is None else window.features
-            for name in names:
-                before = window.features[name].chunks if name in window.features else []
-                values = pa.chunked_array([*before, *table.column(name).filter(rows).chunks], table.column(name).type)
-                # An array of many small appends is slow to read.
-                combined = pa.chunked_array([values.combine_chunks()]) if values.num_chunks > 64 else values
-                window.features[name] = combined
+        if settings.features is not None:
+            names = [name for name in settings.features if name in self.columns]
+        for name in names:
+            column, before = table.column(name), window.features.get(name)
+            values = pa.chunked_array(
+                [*(before.chunks if before is not None else ()), *column.take(rows).chunks], column.type
+            )
+            # An array of many small appends is slow to read.
+            window.features[name] = pa.chunked_array([values.combine_chunks()]) if values.num_chunks > 64 else values
 
 
-def _called(column: "pd.Series[Any]") -> tuple[NDArray[np.intp], list[Label]]:
-    """The code of each value, -1 where it is missing, and the class labels that the codes stand for."""
-    codes, values = distinct(column.astype(object))
+def _called(column: Any) -> tuple[NDArray[np.intp], list[Label]]:
+    """The code of each value of an Arrow column, -1 where it is missing, and the class labels of the codes."""
+    codes, values = distinct(column.to_pandas().astype(object))
     return codes, [label_of_text(value) for value in values]
-
-
-def _distinct(cells: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """The distinct columns of a matrix, as rows, and how often each is there."""
-    found, times = np.unique(cells, axis=1, return_counts=True)
-    return found.T, times
