@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from retrain.config.schema import Monitoring
 from retrain.core.records import Trouble, Unknown
 from retrain.effects import http
 from tests.effects.servers import Request, page, serving
@@ -12,10 +13,15 @@ from tests.effects.servers import Request, page, serving
 
 def get(url: str, seconds: float = 15) -> bytes | Unknown:
     """What the URL answers."""
-    bounds = http.Bounds(timedelta(seconds=seconds), headers={"X-Token": "secret"})
+    asked = Monitoring(url, timeout=timedelta(seconds=seconds), retries=0, headers={"X-Token": "secret"})
+    return answer_to(asked)
+
+
+def answer_to(asked: Monitoring) -> bytes | Unknown:
+    """What its URL answers."""
     answers: list[bytes | Unknown] = []
-    http.exchange(url, bounds, lambda client: answers.append(client.get(url)))
-    return answers[0] if answers else http.late(bounds)
+    http.exchange(asked, lambda client: answers.append(client.get(asked.url)))
+    return answers[0] if answers else http.late(asked)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +73,7 @@ def test_loopback_is_never_asked_through_a_proxy(monkeypatch: pytest.MonkeyPatch
         ("socks5://127.0.0.1:9", "names the proxy socks5://127.0.0.1:9, and only http and https proxies can be used"),
         ("http://127.0.0.1:port", "a proxy whose address is no URL"),
         ("http://", "a proxy whose address is no URL"),
-        ("http://user:word@127.0.0.1:9", "cannot be reached through the proxy http://127.0.0.1:9"),
+        ("http://user:word@127.0.0.1:9", "asked through the proxy http://127.0.0.1:9, cannot be reached: "),
     ],
 )
 def test_a_proxy_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, proxy: str, said: str) -> None:
@@ -104,7 +110,7 @@ def test_an_answer_says_when_it_was_written(headers: str, written: datetime | No
         found.append(client.written_at)
 
     with serving(lambda _: [f"HTTP/1.1 200 OK\r\n{headers}\r\nContent-Length: 2\r\n\r\nok".encode()]) as url:
-        http.exchange(url, http.Bounds(timedelta(seconds=15)), work)
+        http.exchange(Monitoring(url), work)
     assert found == [written]
 
 
@@ -119,11 +125,10 @@ def test_a_part_of_an_answer_is_none() -> None:
 def test_who_refuses_a_token_is_not_quoted(status: str) -> None:
     """The body may repeat the token, in whatever spelling; without one it is quoted."""
     with serving(lambda _: page("your terces is wrong", status)) as url:
-        for identified in (True, False):
-            answers: list[bytes | Unknown] = []
-            bounds = http.Bounds(timedelta(seconds=15), identified=identified)
-            http.exchange(url, bounds, lambda client: answers.append(client.get(url)))  # noqa: B023
-            assert isinstance(answers[0], Unknown) and ("terces" in answers[0].why) is not identified
+        by_header, by_query = Monitoring(url, headers={"X-Token": "secret"}), Monitoring(f"{url}/?token=secret")
+        for asked, identified in ((by_header, True), (by_query, True), (Monitoring(url), False)):
+            answer = answer_to(asked)
+            assert isinstance(answer, Unknown) and ("terces" in answer.why) is not identified
 
 
 def test_a_header_is_sent_once_in_whatever_case_it_is_configured() -> None:
@@ -135,6 +140,5 @@ def test_a_header_is_sent_once_in_whatever_case_it_is_configured() -> None:
         return page("good")
 
     with serving(respond) as url:
-        bounds = http.Bounds(timedelta(seconds=15), headers={"accept": "application/json", "USER-AGENT": "mine"})
-        http.exchange(url, bounds, lambda client: client.get(url))
+        assert answer_to(Monitoring(url, headers={"accept": "application/json", "USER-AGENT": "mine"})) == b"good"
     assert (asked[0].headers["accept"], asked[0].headers["user-agent"]) == ("application/json", "mine")

@@ -11,7 +11,7 @@ from retrain.core.records import Recorded, Trouble, Unknown
 from retrain.effects import http
 from retrain.effects.monitoring import prometheus_api
 from retrain.effects.monitoring.readings import Reading, json_of
-from retrain.effects.monitoring.snapshot import bounds_of, named, queries, scrubber, snapshot_of
+from retrain.effects.monitoring.snapshot import named, queries, scrubber, snapshot_of
 from retrain.errors import RetrainError, UnreachableError
 
 _LONGEST = 10_000
@@ -72,9 +72,8 @@ def _pieces(start: datetime, end: datetime, step: timedelta) -> Iterator[tuple[f
 
 def _body(monitoring: Monitoring, url: str) -> bytes | Unknown:
     """The body of one answer, if it comes within its own timeout."""
-    bounds = bounds_of(monitoring)
-    bodies: list[bytes | Unknown] = [http.late(bounds)]
-    http.exchange(url, bounds, lambda client: bodies.append(client.get(url)))
+    bodies: list[bytes | Unknown] = [http.late(monitoring)]
+    http.exchange(monitoring, lambda client: bodies.append(client.get(url)))
     return bodies[-1]
 
 

@@ -14,7 +14,6 @@ from retrain.core.records import NAMES, OF_THE_ANSWER, Assessment, Counts, Snaps
 from retrain.core.text import duration, moment
 from retrain.doctor.findings import Finding, fail, ok, warn
 from retrain.effects import http, monitoring
-from retrain.effects.monitoring.snapshot import bounds_of
 
 Value = float | str | datetime | Unknown
 
@@ -134,7 +133,7 @@ def ahead_of(asked: Monitoring, clock: Callable[[], datetime]) -> timedelta | No
         if at is not None:
             apart.append(at - clock())
 
-    http.exchange(asked.url, bounds_of(asked), ask)
+    http.exchange(asked, ask)
     return apart[-1] if apart else None
 
 

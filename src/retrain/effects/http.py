@@ -17,9 +17,9 @@ from threading import Thread
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
-from msgspec import Struct, field
 from msgspec.structs import replace
 
+from retrain.config.schema import Monitoring
 from retrain.config.secrets import basic, credentials
 from retrain.core.records import Trouble, Unknown
 from retrain.effects.files import opened
@@ -42,53 +42,29 @@ _SLACK = 0.1
 _REMEDIES = {401: "check monitoring.headers", 403: "check monitoring.headers", 404: "check monitoring.url"}
 
 
-class Trust(Struct, frozen=True):
-    """Whose certificates count, and the certificate that a server may ask for.
+class _FailedError(Exception):
+    """An attempt that brought no body: why, and the seconds before another may be made (None: it would fail, too)."""
 
-    `ca_file` is trusted instead of the system's authorities, or beside them (`also_system`). The key of the
-    certificate in `cert_file` is in `key_file`, or beside it in the same file.
-    """
-
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    also_system: bool = False
+    def __init__(self, kind: Trouble, why: str, remedy: str = "", wait: float | None = None) -> None:
+        super().__init__(why)
+        self.unknown, self.wait = Unknown(kind, why, remedy), wait
 
 
-class Bounds(Struct, frozen=True):
-    """What is sent, and what may be taken: time for all attempts together, bytes of a body, repeated attempts.
-
-    `identified` says that a secret may be sent.
-    """
-
-    timeout: timedelta
-    max_body: int = 65536
-    retries: int = 0
-    headers: Mapping[str, str] = field(default_factory=dict)
-    trust: Trust = field(default_factory=Trust)
-    identified: bool = False
-
-
-class _Failure(Struct, frozen=True):
-    """Why an attempt failed, and the seconds before another may be made (None: it would fail, too)."""
-
-    why: Unknown
-    wait: float | None = None
-
-
-def exchange(url: str, bounds: Bounds, work: Callable[["Client"], object]) -> None:
+def exchange(asked: Monitoring, work: Callable[["Client"], object], *, also_system: bool = False) -> None:
     """Let the work ask a client about this URL and those below it; return when it has ended or the time is over.
 
-    Late work is left behind in a daemon thread: the timeout of a socket starts anew with every byte, and a look-up of
-    a name has none. An error of the work is raised here.
+    `asked` says what may be taken: time for all attempts together, bytes of a body, repeated attempts. Its `ca_file` is
+    trusted instead of the system's authorities, or beside them (`also_system`). Late work is left behind in a daemon
+    thread: the timeout of a socket starts anew with every byte, and a look-up of a name has none. An error of the work
+    is raised here.
     """
-    if urlsplit(url).scheme != "file":
+    if urlsplit(asked.url).scheme != "file":
         import urllib3  # noqa: F401  (before the time begins to run)
-    deadline = time.monotonic() + bounds.timeout.total_seconds()
+    deadline = time.monotonic() + asked.timeout.total_seconds()
     errors: list[BaseException] = []
 
     def run() -> None:
-        client = Client(bounds, deadline)
+        client = Client(asked, deadline, also_system=also_system)
         try:
             work(client)
         except BaseException as error:
@@ -109,9 +85,11 @@ class Client:
     `headers` are those of the latest answer, `written_at` is when it was made, as far as it says so.
     """
 
-    def __init__(self, bounds: Bounds, deadline: float) -> None:
-        self._bounds, self._deadline = bounds, deadline
+    def __init__(self, asked: Monitoring, deadline: float, *, also_system: bool) -> None:
+        self._asked, self._deadline, self._also_system = asked, deadline, also_system
         self._pools: dict[tuple[str | None, str], PoolManager] = {}
+        self._way = ""
+        """Redirects and the proxy, as the beginning of a cause."""
         self.headers: Mapping[str, str] = {}
         self.written_at: datetime | None = None
 
@@ -122,118 +100,120 @@ class Client:
 
     def get(self, url: str) -> bytes | Unknown:
         """The decoded body that the URL answers with, after as many attempts as it may take."""
-        if urlsplit(url).scheme == "file":
-            return self._file(url)
+        attempt = self._file if urlsplit(url).scheme == "file" else self._attempt
         repeated = 0
-        while isinstance(answer := self._attempt(url), _Failure):
-            if answer.wait is None or repeated >= self._bounds.retries:
-                return answer.why
-            wait = max(answer.wait, _BACKOFF * 2 ** min(repeated, 10))
+        while True:
+            self._way = ""
+            try:
+                return attempt(url)
+            except _FailedError as failed:
+                why, wait = replace(failed.unknown, why=self._way + failed.unknown.why), failed.wait
+            if time.monotonic() >= self._deadline:
+                return late(self._asked)
+            if wait is None or repeated >= self._asked.retries:
+                return why
+            wait = max(wait, _BACKOFF * 2 ** min(repeated, 10))
             if time.monotonic() + wait >= self._deadline:
-                return answer.why
+                return why
             time.sleep(wait)
             repeated += 1
-        return answer
 
-    def _attempt(self, url: str) -> bytes | _Failure:
+    def _attempt(self, url: str) -> bytes:
         """The answer at the end of the redirects. What is configured is sent to the origin of the URL alone."""
         own = {"Authorization": f"Basic {basic(url)}"} if basic(url) else {}
-        own |= self._bounds.headers
-        place, way = url, ""
+        own |= self._asked.headers
+        place = url
         for _ in range(_REDIRECTS + 1):
             answer = self._ask(place, own)
-            if isinstance(answer, _Failure):
-                return replace(answer, why=replace(answer.why, why=way + answer.why.why))
             if isinstance(answer, bytes):
                 return answer
             if urlsplit(answer).scheme not in ("http", "https"):
-                return _status(f"{way}redirects to {shown(answer)}, which is not followed", "check monitoring.url")
+                why = f"redirects to {shown(answer)}, which is not followed"
+                raise _FailedError(Trouble.STATUS, why, "check monitoring.url")
             stripped = ""
             if own and _origin(answer) != _origin(place):
                 own, stripped = {}, " without the configured headers"
-            place, way = answer, f"redirects to {shown(answer)}{stripped}, which "
-        return _status(f"redirects more than {_REDIRECTS} times", "check monitoring.url")
+            place, self._way = answer, f"redirects to {shown(answer)}{stripped}, which "
+        self._way = ""
+        raise _FailedError(Trouble.STATUS, f"redirects more than {_REDIRECTS} times", "check monitoring.url")
 
-    def _ask(self, place: str, own: Mapping[str, str]) -> bytes | str | _Failure:
+    def _ask(self, place: str, own: Mapping[str, str]) -> bytes | str:
         """The answer of one place, or the URL that it redirects to."""
         from urllib3.exceptions import DecodeError, HTTPError
 
-        remaining, proxy = self._deadline - time.monotonic(), _proxy(place)
-        if remaining <= 0:
-            return _Failure(late(self._bounds))
-        trouble = _cannot_ask(place, proxy, self._bounds.trust)
-        if trouble is not None:
-            return _Failure(trouble)
-        through = f" through the proxy {shown(proxy)}" if proxy is not None else ""
         try:
-            response = self._sent(place, own, min(remaining, _LONGEST_WAIT) + _SLACK, proxy)
-            try:
+            with self._sent(place, own) as response:
                 self.headers, self.written_at = response.headers, _written_at(response.headers)
                 if location := response.get_redirect_location():
                     return urljoin(place, location.encode("latin-1").decode())
-                return _through(self._judge(response), through)
-            finally:
-                response.close()
-        except DecodeError:
-            return _Failure(Unknown(Trouble.UNPARSEABLE, "sent a body that is not compressed as its headers say"))
-        except ValueError:  # its text may hold a header or the URL
+                return self._judged(response)
+        except DecodeError as error:
+            why = "sent a body that is not compressed as its headers say"
+            raise _FailedError(Trouble.UNPARSEABLE, why) from error
+        except ValueError as error:  # its text may hold a header or the URL
             why = "cannot be asked: its URL, a header or the address of a redirect is not valid HTTP"
-            return _Failure(Unknown(Trouble.UNREACHABLE, why, "check monitoring.url and monitoring.headers"))
+            raise _FailedError(Trouble.UNREACHABLE, why, "check monitoring.url and monitoring.headers") from error
         except (HTTPError, OSError) as error:
-            if time.monotonic() >= self._deadline:
-                return _Failure(late(self._bounds))
             cause, remedy = _cause(error)
-            return _Failure(Unknown(Trouble.UNREACHABLE, f"cannot be reached{through}: {cause}", remedy), wait=0.0)
+            raise _FailedError(Trouble.UNREACHABLE, f"cannot be reached: {cause}", remedy, wait=0.0) from error
 
-    def _sent(self, place: str, own: Mapping[str, str], timeout: float, proxy: str | None) -> "BaseHTTPResponse":
+    def _sent(self, place: str, own: Mapping[str, str]) -> "BaseHTTPResponse":
         """The answer, of which the body is not read yet."""
         import urllib3
 
+        if (proxy := _proxy(place)) is not None:
+            self._way += f"asked through the proxy {shown(proxy)}, "
         headers = urllib3.HTTPHeaderDict(_HEADERS)
         headers.update(own)
         parts = urlsplit(place)
         bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
         key = proxy, parts.scheme
         if key not in self._pools:
-            self._pools[key] = _pool(proxy, _context(self._bounds.trust) if parts.scheme == "https" else None)
+            context = _context(self._asked, also_system=self._also_system) if parts.scheme == "https" else None
+            self._pools[key] = _pool(proxy, context)
+        timeout = min(max(self._deadline - time.monotonic(), 0), _LONGEST_WAIT) + _SLACK
         return self._pools[key].request(
             "GET", bare, headers=headers, timeout=timeout, retries=False, redirect=False, preload_content=False
         )
 
-    def _judge(self, response: "BaseHTTPResponse") -> bytes | _Failure:
-        """The body of a 2xx answer, else what the endpoint complains of."""
+    def _judged(self, response: "BaseHTTPResponse") -> bytes:
+        """The body of a 2xx answer. Raises _FailedError with what the endpoint complains of."""
         if response.status == _PARTIAL:
-            return _Failure(Unknown(Trouble.INCOMPLETE, "sent a part of its answer (HTTP 206)", "ask for the whole"))
+            raise _FailedError(Trouble.INCOMPLETE, "sent a part of its answer (HTTP 206)", "ask for the whole")
         if 200 <= response.status < 300:
-            body = self._body(response, self._bounds.max_body)
-            return body if body is not None else _Failure(_too_large(self._bounds))
-        wait = _retry_after(response)
+            return self._within(self._body(response, self._asked.max_body))
+        url, wait = self._asked.url, _retry_after(response)
         asks = f", asks to wait {wait:.0f} s" if wait else ""
-        said = response.reason
-        if response.status not in _MAY_ECHO or not self._bounds.identified:
-            said = _complaint(self._body(response, _LONGEST_COMPLAINT) or b"").strip() or said
-        failure = _status(f"answered {response.status}{asks}: {said}", _REMEDIES.get(response.status, ""))
-        return replace(failure, wait=wait) if response.status in _REPEATED else failure
+        identified = bool(self._asked.headers or any(credentials(url)) or urlsplit(url).query)
+        quoted = response.status not in _MAY_ECHO or not identified
+        said = (_complaint(self._body(response, _LONGEST_COMPLAINT)).strip() if quoted else "") or response.reason
+        why, remedy = f"answered {response.status}{asks}: {said}", _REMEDIES.get(response.status, "")
+        raise _FailedError(Trouble.STATUS, why, remedy, wait if response.status in _REPEATED else None)
 
-    def _body(self, response: "BaseHTTPResponse", cap: int) -> bytes | None:
-        """The decoded body, None above the cap; what is there at a time, so that a slow drip meets the deadline."""
+    def _body(self, response: "BaseHTTPResponse", most: int) -> bytes:
+        """The decoded body, cut off some way above `most` bytes; read so that a slow drip meets the deadline."""
         body = bytearray()
-        while piece := response.read1(_PIECE, decode_content=True):
+        while len(body) <= most and (piece := response.read1(_PIECE, decode_content=True)):
             body += piece
-            if len(body) > cap:
-                return None
             if time.monotonic() >= self._deadline:
                 raise TimeoutError
         return bytes(body)
 
-    def _file(self, url: str) -> bytes | Unknown:
+    def _within(self, body: bytes) -> bytes:
+        """The body, where it is not too large."""
+        if len(body) > self._asked.max_body:
+            why = f"sent more than {self._asked.max_body} bytes"
+            raise _FailedError(Trouble.TOO_LARGE, why, "raise monitoring.max_body")
+        return body
+
+    def _file(self, url: str) -> bytes:
         try:
             with opened(unquote(urlsplit(url).path)) as file:
                 self.written_at = datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
-                body = file.read(self._bounds.max_body + 1)
+                return self._within(file.read(self._asked.max_body + 1))
         except (OSError, ValueError, OverflowError) as error:
-            return Unknown(Trouble.UNREACHABLE, f"cannot be read: {_cause(error)[0]}", "check monitoring.url")
-        return body if len(body) <= self._bounds.max_body else _too_large(self._bounds)
+            why = f"cannot be read: {_cause(error)[0]}"
+            raise _FailedError(Trouble.UNREACHABLE, why, "check monitoring.url") from error
 
 
 def shown(url: str) -> str:
@@ -242,18 +222,10 @@ def shown(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def late(bounds: Bounds) -> Unknown:
+def late(asked: Monitoring) -> Unknown:
     """Why there is no answer when the time is over."""
-    why = f"did not answer within {bounds.timeout.total_seconds():g} s"
+    why = f"did not answer within {asked.timeout.total_seconds():g} s"
     return Unknown(Trouble.DEADLINE, why, "see what makes it slow, or raise monitoring.timeout")
-
-
-def _too_large(bounds: Bounds) -> Unknown:
-    return Unknown(Trouble.TOO_LARGE, f"sent more than {bounds.max_body} bytes", "raise monitoring.max_body")
-
-
-def _status(why: str, remedy: str) -> _Failure:
-    return _Failure(Unknown(Trouble.STATUS, why, remedy))
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
@@ -267,10 +239,9 @@ def _retry_after(response: "BaseHTTPResponse") -> float:
     from urllib3.exceptions import InvalidHeader
     from urllib3.util import Retry
 
-    try:
-        return Retry().parse_retry_after(response.headers.get("Retry-After", "0"))
-    except (InvalidHeader, ValueError, OverflowError):
-        return 0.0
+    with suppress(InvalidHeader, ValueError, OverflowError):
+        return Retry().get_retry_after(response) or 0.0
+    return 0.0
 
 
 def _complaint(body: bytes) -> str:
@@ -325,64 +296,47 @@ def _proxy(url: str) -> str | None:
     found = proxies.get(parts.scheme) or proxies.get("all")
     if not found or proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
-    return found if "://" in found else f"http://{found}"
+    return _usable(found if "://" in found else f"http://{found}")
 
 
-def _cannot_ask(place: str, proxy: str | None, trust: Trust) -> Unknown | None:
-    """Why a place cannot be asked with these settings; None where it can."""
-    if proxy is not None and (problem := _unfit(proxy)):
-        return Unknown(Trouble.UNREACHABLE, f"cannot be asked: {problem}", _PROXY_REMEDY)
-    files = {"ca_file": trust.ca_file, "cert_file": trust.cert_file, "key_file": trust.key_file}
-    for key, path in files.items() if place.startswith("https:") else ():
-        if path is not None and not path.is_file():
-            why = f"cannot be reached: TLS: there is no file {path}"
-            return Unknown(Trouble.UNREACHABLE, why, f"check monitoring.{key}")
-    return None
-
-
-_PROXY_REMEDY = "correct http_proxy, https_proxy or all_proxy, or name the host in no_proxy"
-
-
-def _unfit(proxy: str) -> str:
-    """Why no request can go through this proxy; empty where one can."""
+def _usable(proxy: str) -> str:
+    """The proxy. Raises _FailedError where no request can go through it."""
     try:
         parts = urlsplit(proxy)
-        named = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        named = bool(parts.hostname) and parts.port != 0
     except ValueError:
         named = False
     if not named:
-        return "the environment names a proxy whose address is no URL such as http://proxy.example.com:3128"
-    if parts.scheme not in ("http", "https"):
-        return f"the environment names the proxy {shown(proxy)}, and only http and https proxies can be used"
-    return ""
+        why = "a proxy whose address is no URL such as http://proxy.example.com:3128"
+    elif parts.scheme not in ("http", "https"):
+        why = f"the proxy {shown(proxy)}, and only http and https proxies can be used"
+    else:
+        return proxy
+    remedy = "correct http_proxy, https_proxy or all_proxy, or name the host in no_proxy"
+    raise _FailedError(Trouble.UNREACHABLE, f"cannot be asked: the environment names {why}", remedy)
 
 
-def _through(answer: bytes | _Failure, proxy: str) -> bytes | _Failure:
-    """The answer; of a failure it is said that it came through a proxy."""
-    if isinstance(answer, bytes) or not proxy:
-        return answer
-    return replace(answer, why=replace(answer.why, why=f"asked{proxy}, {answer.why.why}"))
-
-
-def _context(trust: Trust) -> ssl.SSLContext:
+def _context(asked: Monitoring, *, also_system: bool) -> ssl.SSLContext:
     """Trust in the configured authorities, else those of REQUESTS_CA_BUNDLE, SSL_CERT_FILE, the system or certifi.
 
     The one rule for every request. Raises OSError where a file holds no certificate.
     """
-    bundle = trust.ca_file or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE")
+    for key, path in {"ca_file": asked.ca_file, "cert_file": asked.cert_file, "key_file": asked.key_file}.items():
+        if path is not None and not path.is_file():
+            why = f"cannot be reached: TLS: there is no file {path}"
+            raise _FailedError(Trouble.UNREACHABLE, why, f"check monitoring.{key}")
+    bundle = asked.ca_file or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE")
     paths = ssl.get_default_verify_paths()
     if not bundle and not (paths.cafile or paths.capath):
         import certifi
 
         bundle = certifi.where()
-    if bundle and Path(bundle).is_dir():
-        context = ssl.create_default_context(capath=bundle)
-    else:
-        context = ssl.create_default_context(cafile=bundle or None)
-    if trust.ca_file is not None and trust.also_system:
+    file, directory = (None, bundle) if bundle and Path(bundle).is_dir() else (bundle or None, None)
+    context = ssl.create_default_context(cafile=file, capath=directory)
+    if asked.ca_file is not None and also_system:
         context.load_default_certs()
-    if trust.cert_file is not None:
-        context.load_cert_chain(trust.cert_file, trust.key_file)
+    if asked.cert_file is not None:
+        context.load_cert_chain(asked.cert_file, asked.key_file)
     return context
 
 

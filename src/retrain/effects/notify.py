@@ -3,6 +3,7 @@
 from datetime import timedelta
 from pathlib import Path
 
+from retrain.config.schema import Monitoring
 from retrain.effects import http
 
 SECONDS = 5
@@ -14,5 +15,5 @@ def heartbeat(url: str, ca_file: Path | None = None) -> None:
 
     It may be inside, where `ca_file` counts, or outside, where the system's authorities do.
     """
-    trust = http.Trust(ca_file, also_system=True)
-    http.exchange(url, http.Bounds(timedelta(seconds=SECONDS), trust=trust), lambda client: client.get(url))
+    asked = Monitoring(url, timeout=timedelta(seconds=SECONDS), retries=0, ca_file=ca_file)
+    http.exchange(asked, lambda client: client.get(url), also_system=True)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from datetime import datetime
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
@@ -29,10 +28,10 @@ def fetch(monitoring: Monitoring, secrets: Secrets, now: datetime) -> Snapshot:
     Whatever the endpoint does becomes an Unknown in the fields it concerns. Raises ConfigError for a query
     that cannot be compiled, before anything is asked. A field without a query stays None.
     """
-    asked, bounds = queries(monitoring), bounds_of(monitoring)
+    asked = queries(monitoring)
     url, work = _work(monitoring, asked)
-    answers: dict[str, Answer] = dict.fromkeys(asked.values(), http.late(bounds))
-    http.exchange(url, bounds, lambda client: work(client, answers))
+    answers: dict[str, Answer] = dict.fromkeys(asked.values(), http.late(monitoring))
+    http.exchange(monitoring, lambda client: work(client, answers))
     return snapshot_of(monitoring, dict(answers), now, http.shown(url), scrubber(secrets, monitoring.url))
 
 
@@ -104,14 +103,6 @@ def scrubber(secrets: Secrets, url: str) -> Callable[[str], str]:
     """A function that takes secrets out of a text, and the user of this URL, whom the endpoint may echo."""
     user, _ = credentials(url)
     return lambda text: secrets.scrub(text.replace(user, "***") if len(user) >= 8 else text)
-
-
-def bounds_of(monitoring: Monitoring) -> http.Bounds:
-    """What the endpoint is sent, and what it may take."""
-    limits = monitoring.timeout, monitoring.max_body, monitoring.retries
-    trust = http.Trust(monitoring.ca_file, monitoring.cert_file, monitoring.key_file)
-    identified = bool(monitoring.headers or any(credentials(monitoring.url)) or urlsplit(monitoring.url).query)
-    return http.Bounds(*limits, monitoring.headers, trust, identified)
 
 
 def queries(monitoring: Monitoring) -> dict[str, str]:
