@@ -200,7 +200,7 @@ def _report(seen: _Seen, message: str, *, news: bool = True, run: Run | None = N
     """The report of this check, and of the training that it started."""
     decision, snapshot = seen.decision, seen.snapshot
     exit_code = Exit.UNKNOWN if decision.reason is Reason.UNKNOWN else Exit.DONE
-    if run is not None and run.outcome is not Outcome.SUCCEEDED:
+    if run is not None and run.failed:
         exit_code = Exit.FAILED
     metrics = {"f1": snapshot.f1, "drift": snapshot.drift, "samples": snapshot.samples}
     numbers = {name: value if isinstance(value, float) else None for name, value in metrics.items()}

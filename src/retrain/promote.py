@@ -192,7 +192,7 @@ def _named(context: Context, name: str, *, dry_run: bool) -> Contest:
         registry.check_format(models, path)
         version = registry.identify(path) if dry_run else registry.admit(models, path)
         file = path if dry_run else registry.verify(models, version)
-        beside = registry.holdout_beside(path)
+        beside = registry.beside(path, registry.HOLDOUT)
         rows = beside if dry_run and beside.is_file() else None
         return Contest(version, file, holdout_of(context, version, rows), str(path.absolute()), path.name)
     try:

@@ -5,7 +5,6 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import NoReturn
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from retrain.context import Context
@@ -129,54 +128,48 @@ def _complete(context: Context, journal: Journal, intent: SwapStarted, lock_fd: 
 
     Only the record ends a swap: whoever dies in the hook leaves it to the next command, which runs the hook again.
     """
-    end, is_promotion = _hook(context, intent, lock_fd, now), intent.swap is Swap.PROMOTION
-    if end.problem is not None and is_promotion:
-        _undo(context, journal, intent, end, lock_fd)
-    done: Event = RolledBack(intent.version, intent.previous, intent.reason, end.problem or "")
+    (problem, signal), is_promotion = _hook(context, intent, lock_fd, now), intent.swap is Swap.PROMOTION
+    if problem and is_promotion:
+        _undo(context, journal, intent, problem, signal, lock_fd)
+    done: Event = RolledBack(intent.version, intent.previous, intent.reason, problem)
     if is_promotion:
         done = Promoted(intent.version, intent.previous, intent.forced, intent.reason)
-    past = journal.append(done, end.at)
+    now = context.clock()
+    past = journal.append(done, now)
     # Housekeeping that fails is tried again after the next swap.
     with suppress(RetrainError):
-        training.tidy(context.logs, context.config.training.keep_logs, end.at)
+        training.tidy(context.logs, context.config.training.keep_logs, now)
     with suppress(RetrainError):
         registry.forget(context.config.models, past.outlived(context.config.models.keep))
-    if end.signal is not None:
-        raise Stopped(end.signal)
-    if end.problem is not None:
-        back = f"{short(intent.version)} serves again, but the service may not have loaded it: {end.problem}"
+    if signal is not None:
+        raise Stopped(signal)
+    if problem:
+        back = f"{short(intent.version)} serves again, but the service may not have loaded it: {problem}"
         raise HookError(f"rolled back: {back}")
 
 
-def _undo(context: Context, journal: Journal, intent: SwapStarted, end: "_HookEnd", lock_fd: int) -> NoReturn:
+def _undo(  # noqa: PLR0913, PLR0917  (the swap, and how its hook ended)
+    context: Context, journal: Journal, intent: SwapStarted, problem: str, signal: int | None, lock_fd: int
+) -> NoReturn:
     """Serve the previous champion again, let the hook load it, and raise SwapUndoneError."""
     registry.point(context.config.models, intent.previous)
     back = short(intent.previous) if intent.previous else "no champion"
-    message, at = f"the promotion of {short(intent.version)} was undone, {back} serves again: {end.problem}", end.at
+    message = f"the promotion of {short(intent.version)} was undone, {back} serves again: {problem}"
     # Whoever sent a signal wants an end, not another try.
-    if intent.previous is not None and end.signal is None:
-        again = _hook(context, intent, lock_fd, at)
-        at = again.at
-        message += f"; the hook failed for {back} too, so look at the service" if again.problem is not None else ""
-    journal.append(SwapUndone(intent.version, intent.previous, message, failed=end.signal is None), at)
-    if end.signal is not None:
-        raise Stopped(end.signal)
+    if intent.previous is not None and signal is None and _hook(context, intent, lock_fd, context.clock())[0]:
+        message += f"; the hook failed for {back} too, so look at the service"
+    undone = SwapUndone(intent.version, intent.previous, message, failed=signal is None)
+    journal.append(undone, context.clock())
+    if signal is not None:
+        raise Stopped(signal)
     raise SwapUndoneError(message)
 
 
-class _HookEnd(Struct, frozen=True):
-    """When and how the command after the swap ended; no problem where it ended well, or there is none."""
-
-    at: datetime
-    problem: str | None = None
-    signal: int | None = None
-
-
-def _hook(context: Context, intent: SwapStarted, lock_fd: int, now: datetime) -> _HookEnd:
-    """Run the command after the swap, if there is one."""
+def _hook(context: Context, intent: SwapStarted, lock_fd: int, now: datetime) -> tuple[str, int | None]:
+    """Run the command after the swap, if there is one; return how it failed, and the signal that came meanwhile."""
     config = context.config
     if config.promotion.after is None:
-        return _HookEnd(now)
+        return "", None
     log = context.log_of(f"{now:%Y%m%dT%H%M%SZ}-{intent.swap}-{short(intent.version)}")
     hook = replace(config.training, command=config.promotion.after, timeout=config.promotion.timeout)
     facts = {
@@ -191,13 +184,10 @@ def _hook(context: Context, intent: SwapStarted, lock_fd: int, now: datetime) ->
     try:
         ended = training.run(hook, environment, log, lock_fd, None, context.secrets.scrub, key="promotion.after")
     except RetrainError as error:
-        return _HookEnd(context.clock(), str(error))
-    at = context.clock()
-    if ended.problem is None and ended.exit_code == 0:
-        return _HookEnd(at, signal=ended.signal)
-    what = ended.problem or ("timed out" if ended.timed_out else training.how_it_ended(ended))
-    quoted = f": {' | '.join(ended.tail)}" if ended.tail else ""
-    return _HookEnd(at, f"promotion.after {what}{quoted} (log: {log})", ended.signal)
+        return str(error), None
+    if ended.exit_code == 0:
+        return "", ended.signal
+    return f"promotion.after {ended.failure(hook.timeout)}{ended.quote} (log: {log})", ended.signal
 
 
 def rollback(

@@ -3,7 +3,7 @@
 import re
 import secrets
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ from retrain.config import Config
 from retrain.config.schema import HoldoutKind
 from retrain.context import Context
 from retrain.core.events import Checked, TrainingFinished, TrainingStarted
-from retrain.core.past import TRAINING, Past, incident_of
+from retrain.core.past import TRAINING, incident_of
 from retrain.core.records import Outcome, Reason, Run
 from retrain.core.text import duration, shell_text, short
 from retrain.effects import evaluation, files, lock, registry, training
@@ -48,31 +48,18 @@ def train(  # noqa: PLR0913, PLR0917  (what was seen, why it trains, and what it
     lock.describe(lock_fd, "training")
     before = files.stamp(config.models.challenger)
     ended, given = _run(context, run_id, why, lock_fd, echo)
-    is_new = files.stamp(config.models.challenger) not in (None, before)
-    run = _run_of(context, run_id, ended, given, checked, journal.past(), is_new=is_new)
-    stopped = None
-    try:
-        if run.challenger is not None:
-            registry.forget_rows(config.models, run.challenger)  # it was perhaps made before, of others
-        run = _with_rows_remembered(config, _tried(context, run), given)
-    except Stopped as signal:  # the training itself has succeeded all the same
-        stopped = signal.number
-        if _data_of(config, given) is not None:
-            run = _with_rows_unknown(config, run, f"retrain was sent signal {stopped}")
-    except RetrainError as error:
-        run = _with_rows_unknown(config, run, str(error))
-    succeeded, now = run.outcome is Outcome.SUCCEEDED, context.clock()
-    incident = incident_of(TRAINING, context.secrets.scrub(run.cause))
-    news = succeeded or journal.past().is_news(incident, now, config.notifications.repeat_after)
-    news = news or checked.reason is Reason.FORCED
-    ending = run.message, run.exit_code, run.seconds, run.challenger, news, context.secrets.scrub(run.cause)
+    run = _run_of(context, run_id, ended, given, before, (checked.served, *journal.past().banned))
+    now, cause = context.clock(), context.secrets.scrub(run.cause)
+    is_new = journal.past().is_news(incident_of(TRAINING, cause), now, config.notifications.repeat_after)
+    news = not run.failed or is_new or checked.reason is Reason.FORCED
+    ending = run.message, run.exit_code, run.seconds, run.challenger, news, cause
     past = journal.append(TrainingFinished(run.id, run.outcome, *ending), now)
-    if ended.signal is not None or stopped is not None:
-        raise Stopped(ended.signal or stopped or 0)
+    if run.signal is not None:
+        raise Stopped(run.signal)
     # Housekeeping that fails is tried again after the next training.
     with suppress(RetrainError):
         training.tidy(context.logs, config.training.keep_logs, now)
-    if succeeded:
+    if run.challenger is not None:
         with suppress(RetrainError), lock.hold(config.state, "training", now, name=lock.SWAP):
             registry.forget(config.models, past.outlived(config.models.keep))
     return run, news
@@ -92,12 +79,12 @@ def environment_of(context: Context, run_id: str, reason: str) -> dict[str, str]
         "RETRAIN_RUN_ID": run_id,
         "RETRAIN_REASON": shell_text(reason),
         "RETRAIN_CHALLENGER": str(challenger),
-        "RETRAIN_REFERENCE": str(registry.reference_beside(challenger)),
-        "RETRAIN_WEIGHTS": str(registry.weights_beside(challenger)),
+        "RETRAIN_REFERENCE": str(registry.beside(challenger, registry.REFERENCE)),
+        "RETRAIN_WEIGHTS": str(registry.beside(challenger, registry.WEIGHTS)),
     }
-    holdout, rows = context.config.promotion.holdout, registry.training_beside(challenger)
+    holdout, rows = context.config.promotion.holdout, registry.beside(challenger, registry.TRAINING)
     if holdout is HoldoutKind.FRESH:
-        extra["RETRAIN_HOLDOUT"] = str(registry.holdout_beside(challenger))
+        extra["RETRAIN_HOLDOUT"] = str(registry.beside(challenger, registry.HOLDOUT))
     if isinstance(holdout, HoldoutKind) and rows.is_file():
         extra["RETRAIN_TRAINING"] = str(rows)
     return training.environment(context.environ, context.secrets.variables, context.config.training, extra)
@@ -126,7 +113,7 @@ def _give(context: Context) -> Given:
     log, challenger, kind = config.monitor.log, config.models.challenger, config.promotion.holdout
     if isinstance(kind, Path):
         return Given()
-    rows, left_out = registry.training_beside(challenger), registry.holdout_beside(challenger)
+    rows, left_out = registry.beside(challenger, registry.TRAINING), registry.beside(challenger, registry.HOLDOUT)
     with file_errors(challenger.parent):
         rows.unlink(missing_ok=True)
         left_out.unlink(missing_ok=True)
@@ -148,107 +135,112 @@ def _give(context: Context) -> Given:
     return Given(why=f"{log} (monitor.log) has {few} are fewer than promotion.fresh.min_rows")
 
 
+class _NoChallengerError(RetrainError):
+    """A training left no challenger; `why` is a clause about its command, `cause` what of that lasts."""
+
+    def __init__(self, why: str, outcome: Outcome = Outcome.NO_CHALLENGER, cause: str = "") -> None:
+        super().__init__(why)
+        self.outcome, self.cause = outcome, cause or why
+
+
 def _run_of(  # noqa: PLR0913, PLR0917  (what the command did, and what there was before)
-    context: Context, run_id: str, ended: training.Ended, given: Given, checked: Checked, past: Past, *, is_new: bool
+    context: Context,
+    run_id: str,
+    ended: training.Ended,
+    given: Given,
+    before: files.Stamp | None,
+    old: Sequence[str | None],
 ) -> Run:
-    """The run: it has succeeded when its command exited 0 and a new challenger can be kept."""
-    log, command = str(context.log_of(run_id)), " ".join(context.config.training.command)
-    outcome, version, problem = _outcome(context.config, ended, given, checked.served, past.banned, is_new=is_new)
-    message = f"trained in {duration(timedelta(seconds=ended.seconds))}, challenger {short(version or '')}"
-    if problem:
-        quoted = f": {' | '.join(ended.tail)}" if ended.tail else ""
-        message = f"training failed: {command} {problem}{quoted} (log: {log})"
-    last = ended.tail[-1] if ended.exit_code and ended.tail else problem
-    # Words with digits, such as times and addresses, differ from run to run.
-    cause = " ".join((outcome, "by a signal" if (ended.exit_code or 0) < 0 else "", re.sub(_CHANGING, "", last)))
-    return Run(run_id, outcome, ended.exit_code, ended.seconds, version, log, message, cause if problem else "")
+    """The run, whose challenger is kept if it can be used and is new.
+
+    What is not new is `old`: the champion, and what was rolled back.
+    """
+    config, log = context.config, str(context.log_of(run_id))
+    took = f"trained in {duration(timedelta(seconds=ended.seconds))}"
+    run = Run(run_id, ended.outcome, ended.exit_code, ended.seconds, None, log, took, signal=ended.signal)
+    try:
+        version = _version(config, ended, given, before)
+        if version in old:
+            what = "the champion's own bytes" if version == old[0] else "bytes that were rolled back"
+            message = f"{took} and left {what}, {short(version)}: nothing new"
+            return replace(run, outcome=Outcome.NOTHING_NEW, message=message)
+        run = _tried(context, run)
+        if registry.admit(config.models, config.models.challenger) != version:
+            raise RetrainError(f"{config.models.challenger} was changed while it was tried")
+        files.follow_owner(config.models.challenger)  # the next training may be another user's
+        run = replace(run, challenger=version, message=f"{took}, challenger {short(version)}")
+        return _with_rows_remembered(config, given, run)
+    except RetrainError as error:
+        none = error if isinstance(error, _NoChallengerError) else None
+        none = none or _NoChallengerError(f"left a challenger that cannot be kept: {error}")
+        message = f"training failed: {' '.join(config.training.command)} {none}{ended.quote} (log: {log})"
+        # Words with digits, such as times and addresses, differ from run to run.
+        cause = f"{none.outcome} {re.sub(_CHANGING, '', none.cause)}"
+        return replace(run, outcome=none.outcome, message=message, cause=cause)
 
 
-def _outcome(  # noqa: PLR0913  (what the command did, and what there was before)
-    config: Config, ended: training.Ended, given: Given, served: str | None, banned: Collection[str], *, is_new: bool
-) -> tuple[Outcome, str | None, str]:
-    """How the training ended, the version of the challenger that is now kept, and what went wrong, as a clause."""
-    took, artifact = duration(timedelta(seconds=ended.seconds)), config.models.challenger
-    if ended.problem is not None:
-        return Outcome.FAILED, None, f"could not be started: {ended.problem}"
-    if ended.signal is not None:
-        return Outcome.INTERRUPTED, None, f"was stopped after {took}: retrain was sent signal {ended.signal}"
-    if ended.timed_out:
-        return Outcome.TIMED_OUT, None, f"was stopped after {duration(config.training.timeout)}, its time limit"
-    if ended.exit_code:
-        return Outcome.FAILED, None, f"{training.how_it_ended(ended)} after {took}"
-    nothing = Outcome.NO_CHALLENGER, None
-    if not is_new:
-        return *nothing, f"exited 0 but left no new {artifact}"
-    holdout = registry.holdout_beside(artifact)
+def _version(config: Config, ended: training.Ended, given: Given, before: files.Stamp | None) -> str:
+    """The version of what the training left. Raises RetrainError where it failed, or left no new file."""
+    if failure := ended.failure(config.training.timeout):
+        last = ended.tail[-1] if ended.exit_code and ended.tail else failure
+        by_signal = "by a signal " if (ended.exit_code or 0) < 0 else ""
+        raise _NoChallengerError(failure, ended.outcome, f"{by_signal}{last}")
+    artifact, holdout = config.models.challenger, registry.beside(config.models.challenger, registry.HOLDOUT)
+    if files.stamp(artifact) in (None, before):
+        raise _NoChallengerError(f"exited 0 but left no new {artifact}")
     if config.promotion.holdout is HoldoutKind.FRESH and not holdout.is_file():
         why = given.why or "where the rows were that it has to leave out"
-        return *nothing, f"left no rows at RETRAIN_HOLDOUT, {holdout}, to be judged on: {why}"
-    try:
-        if artifact.is_dir():
-            return *nothing, f"left a challenger that cannot be kept: {artifact} is a directory; a model is one file"
-        if artifact.is_file() and artifact.stat().st_size == 0:
-            return *nothing, f"left an empty {artifact}"
-        version = registry.admit(config.models, artifact)
-        files.follow_owner(artifact)  # the next training may be another user's
-    except RetrainError as error:
-        return *nothing, f"left a challenger that cannot be kept: {error}"
-    if version == served:
-        return *nothing, f"left the champion's own bytes, {short(version)}: nothing new"
-    if version in banned:
-        return *nothing, f"left the bytes of {short(version)}, which was rolled back: nothing new"
-    return Outcome.SUCCEEDED, version, ""
+        raise _NoChallengerError(f"left no rows at RETRAIN_HOLDOUT, {holdout}, to be judged on: {why}")
+    if artifact.is_dir():
+        raise RetrainError(f"{artifact} is a directory; a model is one file")
+    if artifact.is_file() and artifact.stat().st_size == 0:
+        raise _NoChallengerError(f"left an empty {artifact}")
+    return registry.identify(artifact)
 
 
 def _tried(context: Context, run: Run) -> Run:
-    """The run, which has failed where its challenger cannot be loaded or predict rows of its holdout.
+    """The run, with the signal that came while its challenger was loaded and predicted rows of its holdout.
 
-    What else is wrong, such as with the holdout, `promote` says.
+    Raises _NoChallengerError where it cannot. What else is wrong, such as with the holdout, `promote` says.
     """
-    config, version = context.config, run.challenger
-    if version is None:
+    config, artifact, configured = context.config, context.config.models.challenger, context.config.promotion.holdout
+    rows = configured if isinstance(configured, Path) else registry.beside(artifact, registry.HOLDOUT)
+    if rows is configured and not rows.exists():
         return run
-    rows = registry.holdout_of(config.models, config.promotion.holdout, version)
+    asked = artifact, rows if rows.exists() else None, config.promotion, config.training.directory
     try:
-        if rows is None or rows.exists():
-            file, directory = registry.verify(config.models, version), config.training.directory
-            aside, scrub = config.aside, context.secrets.scrub
-            evaluation.try_out(file, rows, config.promotion, directory, models=config.models, aside=aside, scrub=scrub)
+        evaluation.try_out(*asked, models=config.models, aside=config.aside, scrub=context.secrets.scrub)
     except evaluation.Unscorable as error:
         if error.side == "challenger":
-            command = " ".join(config.training.command)
-            why = f"training failed: {command} left what cannot be used: {error} (log: {run.log})"
-            cause = f"{Outcome.NO_CHALLENGER} {re.sub(_CHANGING, '', str(error))}"
-            return replace(run, outcome=Outcome.NO_CHALLENGER, challenger=None, message=why, cause=cause)
+            raise _NoChallengerError(f"left what cannot be used: {error}") from error
     except RetrainError:
         pass
+    except Stopped as signal:  # the training itself has succeeded all the same
+        return replace(run, signal=signal.number)
     return run
 
 
-def _with_rows_remembered(config: Config, run: Run, given: Given) -> Run:
+def _with_rows_remembered(config: Config, given: Given, run: Run) -> Run:
     """Keep the hashes of the training rows with the challenger; the message of the run says where that failed."""
-    data, version = _data_of(config, given), run.challenger
-    if data is None or version is None:
-        return run
+    version, holdout = run.challenger or "", config.promotion.holdout
+    is_given = config.training.data is None and holdout is HoldoutKind.FRESH
+    data = given.rows if is_given else config.training.data
     # Where it has no rows yet to be judged on, the log has, and they will have the columns of its training.
-    holdout = registry.holdout_of(config.models, config.promotion.holdout, version) or data
+    rows = registry.holdout_of(config.models, holdout, version) or data
     try:
-        with tempfile.TemporaryDirectory(prefix="retrain-") as directory:
-            hashes = Path(directory) / "rows.parquet"
-            promotion = replace(config.promotion, holdout=holdout)
-            evaluation.remember_rows(data, promotion, hashes, config.training.directory)
-            registry.keep_rows(config.models, version, hashes)
+        registry.forget_rows(config.models, version)  # it was perhaps made before, of others
+        if run.signal is not None and data is not None:
+            raise Stopped(run.signal)
+        if data is not None and rows is not None:
+            with tempfile.TemporaryDirectory(prefix="retrain-") as directory:
+                hashes, promotion = Path(directory) / "rows.parquet", replace(config.promotion, holdout=rows)
+                evaluation.remember_rows(data, promotion, hashes, config.training.directory)
+                registry.keep_rows(config.models, version, hashes)
+    except Stopped as signal:
+        run, why = replace(run, signal=signal.number), f"retrain was sent signal {signal.number}"
     except (RetrainError, OSError) as error:
-        return _with_rows_unknown(config, run, str(error))
-    return run
-
-
-def _data_of(config: Config, given: Given) -> Path | None:
-    """The rows of the training, as far as they are known."""
-    is_given = config.training.data is None and config.promotion.holdout is HoldoutKind.FRESH
-    return given.rows if is_given else config.training.data
-
-
-def _with_rows_unknown(config: Config, run: Run, why: str) -> Run:
+        why = str(error)
+    else:
+        return run
     then = "promote will refuse it" if config.training.data is not None else "leakage will not be checked"
     return replace(run, message=f"{run.message} (its training rows are not known, so {then}: {why})")

@@ -239,7 +239,6 @@ ENDED: dict[End, Callable[[str], Any]] = {
     End.UNSCORABLE: lambda version: NotJudged(version, "it cannot be loaded"),
     End.REFUSED: lambda version: NotJudged(version, "it has read the holdout", refused="rows"),
     End.REJECTED: lambda version: Rejected(version, "no"),
-    End.NOT_JUDGED: lambda _: None,
 }
 
 
@@ -251,11 +250,10 @@ def in_vain(*ends: End) -> Story:
     """A controller whose trainings so far ended so."""
     story = Story(cooldown=timedelta(), challenger_ttl=timedelta())
     for end in ends:
-        assert story.later(HOUR).check(story.see(0.8)).action is Action.TRAIN
-        assert story.past.challenger is not None
-        event = ENDED[end](story.past.challenger.version)
-        if event is not None:
-            story.tell(event)
+        outcome = Outcome.NOTHING_NEW if end is End.NOTHING_NEW else Outcome.SUCCEEDED
+        assert story.later(HOUR).check(story.see(0.8), outcome).action is Action.TRAIN
+        if story.past.challenger is not None and end in ENDED:
+            story.tell(ENDED[end](story.past.challenger.version))
     return story
 
 
@@ -270,6 +268,20 @@ def test_a_person_reads_why_nothing_was_promoted(end: End) -> None:
     count = 3 + len(more)
     assert found.what == f"{count} trainings in a row brought no promotion: 3 {end}"
     assert found.remedy.endswith("; until a promotion, each makes the cooldown longer")
+
+
+def test_a_training_that_left_nothing_new_is_no_failure() -> None:
+    """It uses its breach up as any training does: no back-off, no waiting challenger, a cooldown that grows."""
+    story = Story(max_unpromoted=Positive(2))
+    story.check(story.see(0.8))
+    story.judge()
+    for hours in (6, 12, 24):
+        assert story.later(timedelta(hours=hours) / 2).check(story.see(0.8)).reason is Reason.COOLING_DOWN, hours
+        snapshot = story.later(timedelta(hours=hours) / 2).see(0.8)
+        assert story.check(snapshot, Outcome.NOTHING_NEW).action is Action.TRAIN, hours
+        assert (story.past.challenger, story.past.failures) == (None, 0)
+        assert story.check(snapshot).reason is Reason.SAME_WINDOW
+    assert story.past.ends == (End.INCONCLUSIVE, *[End.NOTHING_NEW] * 3)
 
 
 def test_the_most_frequent_cause_has_the_remedy() -> None:

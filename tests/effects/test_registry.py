@@ -126,7 +126,7 @@ def test_a_missing_version_is_told(models: Models) -> None:
 
 def test_the_reference_is_kept_with_its_version(models: Models) -> None:
     """What training left beside the artifact: the newest one, read-only; one of another artifact is not touched."""
-    beside = registry.reference_beside(models.challenger)
+    beside = registry.beside(models.challenger, registry.REFERENCE)
     assert beside == models.challenger.parent / "challenger.reference.parquet"
     beside.write_bytes(b"rows")
     first = kept(models, b"one")
@@ -144,7 +144,7 @@ def test_the_reference_is_kept_with_its_version(models: Models) -> None:
 
 def test_the_weights_are_kept_with_their_version(models: Models) -> None:
     """Like the reference: beside the version, and gone before the next training, which may leave none."""
-    beside = registry.weights_beside(models.challenger)
+    beside = registry.beside(models.challenger, registry.WEIGHTS)
     beside.write_text("feature,weight\nage,1\n")
     version = kept(models, b"one")
     assert (versions(models) / f"{version}.weights.csv").read_text() == beside.read_text()
@@ -231,7 +231,7 @@ def test_what_is_served_is_dated_by_its_artifact(models: Models) -> None:
 def test_an_ordinary_file_is_adopted(models: Models) -> None:
     """As the first version, with its reference; adopting again changes nothing."""
     models.champion.write_bytes(b"old model")
-    registry.reference_beside(models.champion).write_bytes(b"rows")
+    registry.beside(models.champion, registry.REFERENCE).write_bytes(b"rows")
     found = registry.served(models)
     assert found is not None
     assert (found.version, found.path) == (None, models.champion)
@@ -347,7 +347,7 @@ def test_a_reader_always_finds_a_whole_version(models: Models) -> None:
 
 def test_forgetting_takes_what_it_is_told_but_nothing_that_is_linked(models: Models) -> None:
     """They go with their references, and so does what crashes left half copied; no other file is touched."""
-    registry.reference_beside(models.challenger).write_bytes(b"rows")
+    registry.beside(models.challenger, registry.REFERENCE).write_bytes(b"rows")
     one, two, three = (kept(models, content) for content in (b"one", b"two", b"three"))
     registry.point(models, three)
     (versions(models) / f".incoming-{NOBODY}").write_bytes(b"half")

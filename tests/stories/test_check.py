@@ -136,7 +136,6 @@ def test_an_incident_that_lasts_is_told_again_after_repeat_after(project: Projec
         (("@true",), "no_challenger", "left no new"),
         (("@sleep 60",), "timed_out", "its time limit"),
         (("@touch $(RETRAIN_CHALLENGER); kill -9 $$$$",), "failed", "exited 2"),
-        (("@cp models/champion.joblib $(RETRAIN_CHALLENGER)",), "no_challenger", "the champion's own bytes"),
         (("@mkdir -p $(RETRAIN_CHALLENGER)",), "no_challenger", "is a directory; a model is one file"),
         (("@echo '{}' > $(RETRAIN_CHALLENGER)",), "no_challenger", "is a JSON text, which begins with '{}'"),
         (("@head -c 300 models/champion.joblib > $(RETRAIN_CHALLENGER)",), "no_challenger", "is cut off"),
@@ -160,6 +159,27 @@ def test_a_training_that_fails_exits_1_and_quotes_its_log(
     assert project.json("check")["run"]["outcome"] == outcome
 
 
+@pytest.mark.own_process
+def test_a_training_that_leaves_the_champions_bytes_has_left_nothing_new(project: Project) -> None:
+    """It is told, exit 0, and no failure: the breach is used up, the cooldown begins, and nothing waits or is kept."""
+    project.serve(project.models.weak)
+    project.run("check")
+    project.train("@cp models/champion.joblib $(RETRAIN_CHALLENGER); echo feature,weight > $(RETRAIN_WEIGHTS)")
+    project.metrics(f1=0.78)
+    done = project.run("check")
+    assert (done.returncode, done.stderr, done.stdout.count("\n")) == (0, "", 1)
+    assert re.search(r"; trained in .* and left the champion's own bytes, [0-9a-f]{12}: nothing new$", done.stdout)
+    assert [path.suffix for path in (project.root / "models/versions").iterdir()] == [".joblib"]
+    assert project.json("check")["reason"] == "same_window"
+    project.metrics(f1=0.78)
+    assert project.json("check")["reason"] == "cooling_down"
+    assert project.json("status")["failures"] == 0
+    assert project.run("promote", "--if-pending").stdout == ""
+    again = project.json("check", "--force", "--reason", "again")
+    assert (again["run"]["outcome"], again["run"]["challenger"]) == ("nothing_new", None)
+    assert project.run("status").stdout.count("nothing new") == 2
+
+
 def test_a_challenger_is_tried_at_the_end_of_its_training(project: Project) -> None:
     """What cannot be loaded or predict is a failed training, no challenger; a bad holdout is no such fault."""
     project.serve(project.models.weak)
@@ -179,6 +199,7 @@ def test_a_challenger_is_tried_at_the_end_of_its_training(project: Project) -> N
         said = json.loads(done.stdout)
         assert (said["run"]["outcome"], said["run"]["challenger"]) == ("no_challenger", None)
         assert words in said["message"]
+        assert len(list((project.root / "models/versions").iterdir())) == 1  # the champion, and nothing of what failed
     (project.root / "data/holdout.csv").write_text("x,y\n1,2,3\n")
     project.train(f"cp {project.models.strong} $(RETRAIN_CHALLENGER)")
     assert project.run("check", "--force", "--reason", "now").returncode == 0

@@ -316,6 +316,7 @@ _REMEDIES = {
     End.UNSCORABLE: "retrain promote says why",
     End.NOT_IN_SERVICE: "retrain promote puts it in service, or says why not",
     End.NOT_JUDGED: "have cron run retrain promote --if-pending",
+    End.NOTHING_NEW: "give the training newer data",
 }
 
 

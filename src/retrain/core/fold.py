@@ -130,15 +130,13 @@ def _judged(past: Past, event: Judged) -> Past:
 
 
 def _trained(past: Past, event: TrainingFinished, at: datetime) -> Past:
-    past, before = replace(past, run=None), past.challenger
-    if event.outcome is not Outcome.SUCCEEDED or event.challenger is None:
-        past = (
-            _reported(past, incident_of(TRAINING, event.cause or f"{event.outcome} {event.exit_code}"), at)
-            if event.news
-            else past
-        )
+    past, before, new = replace(past, run=None), past.challenger, event.challenger
+    if event.outcome is not (Outcome.NOTHING_NEW if new is None else Outcome.SUCCEEDED):
+        incident = incident_of(TRAINING, event.cause or f"{event.outcome} {event.exit_code}")
+        past = _reported(past, incident, at) if event.news else past
         return replace(past, failures=past.failures + 1, failed_at=at)
-    return replace(
+    ends = _appended(past.ends, before.end) if before is not None and past.unpromoted else past.ends
+    past = replace(
         past,
         f1=replace(past.f1, count=0, counted=()),
         drift=replace(past.drift, count=0, counted=()),
@@ -146,13 +144,15 @@ def _trained(past: Past, event: TrainingFinished, at: datetime) -> Past:
         trained_at=at,
         failed_at=None,
         failures=0,
-        challenger=Challenger(event.challenger, event.run, at),
-        admitted=appended(past.admitted, event.challenger),
-        trained=appended(past.trained, event.challenger),
+        challenger=None,
         unpromoted=past.unpromoted + 1,
-        ends=_appended(past.ends, before.end) if before is not None and past.unpromoted else past.ends,
+        ends=ends if new is not None else _appended(ends, End.NOTHING_NEW),
         reported={each: at for each, at in past.reported.items() if kind_of(each) == UNPROMOTED},
     )
+    if new is None:
+        return past
+    kept = {"admitted": appended(past.admitted, new), "trained": appended(past.trained, new)}
+    return replace(past, challenger=Challenger(new, event.run, at), **kept)
 
 
 def _serves(past: Past, version: str, at: datetime, *, disarm: bool) -> Past:

@@ -135,6 +135,7 @@ class End(StrEnum):
     UNSCORABLE = "could not be scored"
     NOT_IN_SERVICE = "won, but not put in service"
     NOT_JUDGED = "not compared"
+    NOTHING_NEW = "nothing new"
 
 
 _ENDS = {Ruling.INCONCLUSIVE: End.INCONCLUSIVE, Ruling.REJECT: End.WORSE, Ruling.PROMOTE: End.NOT_IN_SERVICE}

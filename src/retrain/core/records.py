@@ -370,6 +370,7 @@ class Outcome(StrEnum):
     """How a training ended."""
 
     SUCCEEDED = "succeeded"
+    NOTHING_NEW = "nothing_new"
     FAILED = "failed"
     TIMED_OUT = "timed_out"
     NO_CHALLENGER = "no_challenger"
@@ -379,7 +380,7 @@ class Outcome(StrEnum):
 class Run(Struct, frozen=True):
     """One training: how it ended, in seconds, and the challenger's version if there is one.
 
-    `cause` is that of a failure, without what differs from run to run.
+    `cause` is that of a failure, without what differs from run to run, `signal` one that retrain was sent meanwhile.
     """
 
     id: str
@@ -390,3 +391,9 @@ class Run(Struct, frozen=True):
     log: str
     message: str
     cause: str = ""
+    signal: int | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it brought neither a challenger nor the knowledge that there is nothing new."""
+        return self.outcome not in (Outcome.SUCCEEDED, Outcome.NOTHING_NEW)

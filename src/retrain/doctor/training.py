@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from retrain.config.schema import Command, Training
 from retrain.context import Context
-from retrain.core.text import duration
 from retrain.doctor import host
 from retrain.doctor.findings import Finding, fail, ok
 from retrain.effects import training
@@ -60,10 +59,8 @@ def _training(asked: Training, environment: dict[str, str], scrub: Callable[[str
     last = ended.tail[-1] if ended.tail else ""
     if ended.problem is not None:
         return fail(what, ended.problem)
-    if ended.timed_out:
-        return fail(what, f"{shown} did not end within {duration(_LIMIT)} in {asked.directory}", last)
-    if ended.exit_code:
-        seen = f"{shown} {training.how_it_ended(ended)} in {asked.directory}"
+    if failure := ended.failure(_LIMIT):
+        seen = f"{shown} {failure} in {asked.directory}"
         return fail(what, seen, last, remedy="correct the Makefile or training.command")
     return ok(what, f"{shown} finds its target and what that needs in {asked.directory}")
 

@@ -6,7 +6,6 @@ alone by a rollback: nobody should wait for a training to end before a bad model
 """
 
 import fcntl
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,9 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from retrain.config.schema import Config
 from retrain.core.text import duration, moment
@@ -138,7 +139,7 @@ def describe(descriptor: int, doing: str) -> None:
     """Write into the lock file what its holder, this process, does now."""
     holder = _read(descriptor)
     if holder is not None:
-        _write(descriptor, Holder(holder.command, holder.pid, holder.since, doing))
+        _write(descriptor, replace(holder, doing=doing))
 
 
 def holder(state: Path) -> Holder | None:
@@ -195,17 +196,15 @@ def _errors_named(path: Path) -> Iterator[None]:
 
 
 def _write(descriptor: int, holder: Holder) -> None:
-    content = {"command": holder.command, "pid": holder.pid, "since": holder.since.isoformat(), "doing": holder.doing}
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(content).encode(), 0)
+    os.pwrite(descriptor, msgspec.json.encode(holder), 0)
 
 
 def _read(descriptor: int) -> Holder | None:
     # Who has only just taken the lock is about to write its name over that of the holder before.
     time.sleep(0.01)
     try:
-        content = json.loads(os.pread(descriptor, 4096, 0))
-        since = datetime.fromisoformat(content["since"]).astimezone()
-        return Holder(str(content["command"]), int(content["pid"]), since, str(content.get("doing", "")))
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        found = msgspec.json.decode(os.pread(descriptor, 4096, 0), type=Holder)
+        return replace(found, since=found.since.astimezone())
+    except (msgspec.MsgspecError, ArithmeticError, ValueError, RecursionError):
         return None

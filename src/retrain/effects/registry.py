@@ -18,12 +18,11 @@ from retrain.effects import files
 from retrain.effects.files import Stamp, follow_owner, make_directory, opened, stamp, sync_directory
 from retrain.errors import RetrainError, file_errors
 
-_JOBLIB, _SKOPS, _REFERENCE, _WEIGHTS, _ROWS, _HOLDOUT = (
-    *("joblib", "skops"),
-    *("reference.parquet", "weights.csv", "rows.parquet", "holdout.parquet"),
-)
-"""What is kept of a version: the model (in one format or the other), a sample of its training rows, the importance of
-its features, the hashes of all training rows, and the rows that it is judged on."""
+_JOBLIB, _SKOPS, _ROWS = "joblib", "skops", "rows.parquet"
+"""What is kept of a version: the model, in one format or the other, and the hashes of all its training rows."""
+REFERENCE, WEIGHTS, HOLDOUT, TRAINING = "reference.parquet", "weights.csv", "holdout.parquet", "training.parquet"
+"""What lies beside the challenger, and is kept with the version: a sample of its training rows, the importance of its
+features, and the rows that it is judged on; and the rows that the next training is given."""
 _VERSION_FILE = r"([0-9a-f]{64})\.(joblib|skops|reference\.parquet|weights\.csv|rows\.parquet|holdout\.parquet)"
 _INCOMING = ".incoming-"
 _CHUNK = 1 << 20
@@ -137,8 +136,8 @@ def check_format(models: Models, artifact: Path) -> None:
 def admit(models: Models, artifact: Path) -> str:
     """The version of this artifact; its bytes are now kept, and with them what lies beside it."""
     version = _copy(models, artifact, None, _artifact(models))
-    for kind in (_REFERENCE, _WEIGHTS, _HOLDOUT):
-        if (file := _beside(artifact, kind)).is_file():
+    for kind in (REFERENCE, WEIGHTS, HOLDOUT):
+        if (file := beside(artifact, kind)).is_file():
             _copy(models, file, version, kind)
     return version
 
@@ -163,14 +162,14 @@ def rows_of(models: Models, version: str) -> Path | None:
 
 def keep_holdout(models: Models, version: str, rows: Path) -> None:
     """Keep the rows that this version is judged on with it."""
-    _copy(models, rows, version, _HOLDOUT)
+    _copy(models, rows, version, HOLDOUT)
 
 
 def holdout_of(models: Models, holdout: Path | HoldoutKind, version: str) -> Path | None:
     """The rows that this version is judged on: the configured file, else its own; None while it has none."""
     if isinstance(holdout, Path):
         return holdout
-    own = _file_of(models, version, _HOLDOUT)
+    own = _file_of(models, version, HOLDOUT)
     return own if own.is_file() else None
 
 
@@ -211,8 +210,8 @@ def forget(models: Models, versions: set[str]) -> None:
     """
     directory = _directory(models)
     with file_errors(directory):
-        beside = models.champion.parent.iterdir() if directory.is_dir() else ()
-        linked = {path.readlink().name.partition(".")[0] for path in beside if path.is_symlink()}
+        links = models.champion.parent.iterdir() if directory.is_dir() else ()
+        linked = {path.readlink().name.partition(".")[0] for path in links if path.is_symlink()}
         for path in directory.iterdir() if directory.is_dir() else ():
             is_outlived = _version_in(path.name) in versions - linked and not _is_in_use(path)
             if is_outlived or _is_leftover(path):
@@ -232,8 +231,8 @@ def prepare(models: Models) -> None:
     with file_errors(challenger.parent):
         make_directory(challenger.parent)
         _part_from_versions(models, challenger)
-        reference_beside(challenger).unlink(missing_ok=True)
-        weights_beside(challenger).unlink(missing_ok=True)
+        for kind in (REFERENCE, WEIGHTS):
+            beside(challenger, kind).unlink(missing_ok=True)
 
 
 def _part_from_versions(models: Models, challenger: Path) -> None:
@@ -247,27 +246,8 @@ def _part_from_versions(models: Models, challenger: Path) -> None:
             challenger.unlink()
 
 
-def reference_beside(artifact: Path) -> Path:
-    """Where training may leave a sample of its rows: beside the artifact."""
-    return _beside(artifact, _REFERENCE)
-
-
-def weights_beside(artifact: Path) -> Path:
-    """Where training may leave the importance of its features, as feature,weight: beside the artifact."""
-    return _beside(artifact, _WEIGHTS)
-
-
-def holdout_beside(artifact: Path) -> Path:
-    """Where the rows are that a training left out: beside the artifact."""
-    return _beside(artifact, _HOLDOUT)
-
-
-def training_beside(artifact: Path) -> Path:
-    """Where the rows are that a training is given: beside the artifact."""
-    return _beside(artifact, "training.parquet")
-
-
-def _beside(artifact: Path, kind: str) -> Path:
+def beside(artifact: Path, kind: str) -> Path:
+    """Where a file of this kind is that belongs to the artifact: beside it."""
     return artifact.with_name(f"{artifact.stem}.{kind}")
 
 

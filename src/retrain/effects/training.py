@@ -12,13 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from msgspec import Struct
 
 from retrain.config.schema import KeepLogs, Training
-from retrain.core.text import last_lines
+from retrain.core.records import Outcome
+from retrain.core.text import duration, last_lines
 from retrain.effects import process
 from retrain.effects.files import follow_owner
 from retrain.effects.process import Process
@@ -50,11 +51,31 @@ class Ended(Struct, frozen=True):
     tail: tuple[str, ...]
     problem: str | None
 
+    @property
+    def outcome(self) -> Outcome:
+        """How the training has ended, as far as its command shows."""
+        if self.problem is not None or not (self.signal or self.timed_out):
+            return Outcome.SUCCEEDED if self.exit_code == 0 else Outcome.FAILED
+        return Outcome.INTERRUPTED if self.signal is not None else Outcome.TIMED_OUT
 
-def how_it_ended(ended: Ended) -> str:
-    """The end of a command that was started, in words."""
-    code = ended.exit_code or 0
-    return f"exited {code}" if code >= 0 else f"was ended by signal {-code}"
+    def failure(self, limit: timedelta) -> str:
+        """How a command with this time limit has failed, as a clause about it; empty where it has not."""
+        took, code = duration(timedelta(seconds=self.seconds)), self.exit_code or 0
+        match self.outcome:
+            case Outcome.INTERRUPTED:
+                return f"was stopped after {took}: retrain was sent signal {self.signal}"
+            case Outcome.TIMED_OUT:
+                return f"was stopped after {duration(limit)}, its time limit"
+            case Outcome.FAILED if self.problem is not None:
+                return f"could not be started: {self.problem}"
+            case Outcome.FAILED:
+                return f"exited {code} after {took}" if code > 0 else f"was ended by signal {-code} after {took}"
+        return ""
+
+    @property
+    def quote(self) -> str:
+        """The end of its output, as the end of a clause about it."""
+        return f": {' | '.join(self.tail)}" if self.tail else ""
 
 
 def environment(

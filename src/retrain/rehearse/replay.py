@@ -159,8 +159,7 @@ class _Loop:
             self.story.append(f"{now:%Y-%m-%d}  {model}")
             self._note(TrainingFinished(run, Outcome.FAILED, str(model), 1), now)
         elif model.version in (self._champion.version, *self._past.banned):
-            self.failed += 1
-            self._note(TrainingFinished(run, Outcome.NO_CHALLENGER, "nothing new"), now)
+            self._note(TrainingFinished(run, Outcome.NOTHING_NEW, ""), now)
         else:
             self._note(TrainingFinished(run, Outcome.SUCCEEDED, "", 0, challenger=model.version), now)
             self._waiting = _Waiting(model, window, left_out)

@@ -105,9 +105,9 @@ class Trainings:
             order = np.random.default_rng([self._seed, window]).permutation(len(frame))
             frame = frame.assign(**{target: frame[target].to_numpy()[order]})
         artifact = self._scratch / self._context.config.models.challenger.name
-        given = registry.training_beside(artifact)
+        given = registry.beside(artifact, registry.TRAINING)
         frame.to_parquet(given, index=False)
-        stream.rows[left_out].to_parquet(registry.holdout_beside(artifact), index=False)
+        stream.rows[left_out].to_parquet(registry.beside(artifact, registry.HOLDOUT), index=False)
         key = hashlib.sha256(self._about + given.read_bytes()).hexdigest()[:32]
         kept = self._cache / key
         if not (kept / _PREDICTIONS).is_file():
@@ -126,7 +126,7 @@ class Trainings:
     def _make(self, artifact: Path, kept: Path) -> None:
         """Train, predict all rows of the stream, and keep that. Raises RetrainError where one of them fails."""
         config, scrub = self._context.config, self._context.secrets.scrub
-        for file in (artifact, registry.reference_beside(artifact)):
+        for file in (artifact, registry.beside(artifact, registry.REFERENCE)):
             file.unlink(missing_ok=True)
         log = self._cache / f"{kept.name}.log"
         own = config.models.challenger
@@ -136,16 +136,15 @@ class Trainings:
         if ended.signal is not None:
             log.unlink(missing_ok=True)
             raise Stopped(ended.signal)
-        why = ended.problem or ("was stopped after training.timeout" if ended.timed_out else "")
-        why = why or (training.how_it_ended(ended) if ended.exit_code else "")
+        why = ended.failure(config.training.timeout)
         if not why and not artifact.is_file():
             wrote = (
                 f"wrote {own} instead" if (own.stat().st_mtime_ns if own.exists() else None) != before else "left none"
             )
             why = f"exited 0 and {wrote}: it must write its model to $RETRAIN_CHALLENGER"
         if why:
-            quoted = f": {' | '.join(ended.tail)}" if ended.tail else ""
-            raise RetrainError(f"training failed: {' '.join(config.training.command)} {why}{quoted}", f"log: {log}")
+            said = f"training failed: {' '.join(config.training.command)} {why}{ended.quote}"
+            raise RetrainError(said, f"log: {log}")
         incoming = self._scratch / "kept"
         incoming.mkdir(exist_ok=True)
         directory, models = config.training.directory, config.models
@@ -166,9 +165,9 @@ class Trainings:
             "RETRAIN_RUN_ID": "rehearsal",
             "RETRAIN_REASON": "rehearsal",
             "RETRAIN_CHALLENGER": str(artifact),
-            "RETRAIN_REFERENCE": str(registry.reference_beside(artifact)),
-            "RETRAIN_TRAINING": str(registry.training_beside(artifact)),
-            "RETRAIN_HOLDOUT": str(registry.holdout_beside(artifact)),
+            "RETRAIN_REFERENCE": str(registry.beside(artifact, registry.REFERENCE)),
+            "RETRAIN_TRAINING": str(registry.beside(artifact, registry.TRAINING)),
+            "RETRAIN_HOLDOUT": str(registry.beside(artifact, registry.HOLDOUT)),
         }
         return training.environment(
             self._context.environ, self._context.secrets.variables, self._context.config.training, extra

@@ -8,6 +8,7 @@ pruning are folded again, from the summary that it wrote.
 import sqlite3
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -29,7 +30,7 @@ TABLES = (
 )
 _CHUNK = 5000
 """Events that are removed in one transaction, so that another writer does not wait long."""
-_DECODERS: dict[type, Any] = {}
+_decoder = cache(msgspec.json.Decoder)
 _KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
 
 
@@ -210,9 +211,7 @@ def _packed(value: Event | Past) -> str:
 
 def _decoded(body: str, kind: Any) -> Any:
     """The value of this type. Raises MsgspecError or ValueError where the text holds none."""
-    if kind not in _DECODERS:
-        _DECODERS[kind] = msgspec.json.Decoder(kind)
-    return _DECODERS[kind].decode(body)
+    return _decoder(kind).decode(body)
 
 
 def _summary(pruned: Pruned) -> Past:
