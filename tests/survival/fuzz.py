@@ -23,7 +23,7 @@ from retrain.core.past import Past
 from retrain.core.records import Action, Decision, Snapshot, Unknown
 from retrain.core.rules import Triggers
 from retrain.effects import monitoring
-from retrain.effects.monitoring import json_document, prometheus_api, prometheus_text, snapshot
+from retrain.effects.monitoring import prometheus_api, prometheus_text, queries, readings, snapshot_of
 from retrain.effects.monitoring import prometheus_text as selector
 from retrain.effects.monitoring.readings import Answer
 from retrain.errors import ConfigError
@@ -98,15 +98,15 @@ def _documented(value: object) -> bool:
 
 def _snapshot(watched: Monitoring, body: bytes) -> Snapshot:
     answers: dict[str, Answer] = {}
-    for query in dict.fromkeys(snapshot.queries(watched).values()):
+    for query in dict.fromkeys(queries(watched).values()):
         match watched.type:
             case MonitorType.METRICS:
                 answers |= prometheus_text.read(body, {query: selector.parse(query)})
             case MonitorType.JSON:
-                answers |= json_document.read(body, {query: json_document.parse(query)})
+                answers |= readings.read(body, {query: readings.parse(query)})
             case MonitorType.PROMETHEUS:
                 answers[query] = prometheus_api.read(body)[0]
-    return snapshot.snapshot_of(watched, answers, _NOW, _WHERE, str)
+    return snapshot_of(watched, answers, _NOW, _WHERE, str)
 
 
 def _decision(seen: Snapshot) -> Decision:

@@ -9,9 +9,8 @@ from retrain.config.schema import Monitoring, MonitorType
 from retrain.config.secrets import Secrets
 from retrain.core.records import Recorded, Trouble, Unknown
 from retrain.effects import http
-from retrain.effects.monitoring import prometheus_api
+from retrain.effects.monitoring import named, prometheus_api, queries, scrubber, snapshot_of
 from retrain.effects.monitoring.readings import Reading, json_of
-from retrain.effects.monitoring.snapshot import named, queries, scrubber, snapshot_of
 from retrain.errors import RetrainError, UnreachableError
 
 _LONGEST = 10_000

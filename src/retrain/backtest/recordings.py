@@ -15,8 +15,8 @@ from msgspec import Struct
 from retrain.core.records import Recorded, Snapshot, Trouble, Unknown
 from retrain.core.text import counted
 from retrain.effects.files import opened
+from retrain.effects.monitoring import counts_of
 from retrain.effects.monitoring.readings import Answer, Reading, identifier, moment, number
-from retrain.effects.monitoring.snapshot import counts_of
 from retrain.errors import RetrainError
 
 T = TypeVar("T")
