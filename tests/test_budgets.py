@@ -4,12 +4,12 @@ from tests.budgets import table
 
 SHRINKING = {
     "lines: heart: stories, acts, core": 5_340,
-    "lines: effects": 3_300,
+    "lines: effects": 3_290,
     "lines: scoring and tables": 2_370,
     "lines: wing: doctor": 960,
     "lines: wing: exporter": 1_000,
     "lines in all": 16_790,
-    "Python files": 105,
+    "Python files": 104,
     "rooms (files and folders at the top)": 21,
 }
 """What is over its budget, and the size above which it may not grow; it leaves this list as soon as it fits."""

@@ -64,10 +64,10 @@ def check(context: Context, options: Options) -> Report:
                 raise
             return _failure(context, journal, error, FAILED, now)  # no heartbeat: this check has not finished
     if config.notifications.heartbeat is not None and not options.dry_run:
-        from retrain.effects import notify
+        from retrain.effects import http
 
         ca_file = config.monitoring.ca_file if config.monitoring is not None else None
-        notify.heartbeat(config.notifications.heartbeat, ca_file)
+        http.heartbeat(config.notifications.heartbeat, ca_file)
     return report
 
 

@@ -27,6 +27,8 @@ from retrain.effects.files import opened
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
 
+HEARTBEAT = 5
+"""Seconds that a dead-man's-switch may take to answer, its redirects included."""
 _HEADERS = {"User-Agent": "retrain", "Accept": "*/*", "Accept-Encoding": "gzip, deflate"}
 _REDIRECTS = 5
 _REPEATED = (429, 500, 502, 503, 504)
@@ -77,6 +79,15 @@ def exchange(asked: Monitoring, work: Callable[["Client"], object], *, also_syst
     thread.join(max(0.0, deadline - time.monotonic()))
     if errors:
         raise errors[0]
+
+
+def heartbeat(url: str, ca_file: Path | None = None) -> None:
+    """Ping a dead-man's-switch: it raises the alarm when the pings stop. Nothing here can fail a run.
+
+    It may be inside, where `ca_file` counts, or outside, where the system's authorities do.
+    """
+    asked = Monitoring(url, timeout=timedelta(seconds=HEARTBEAT), retries=0, ca_file=ca_file)
+    exchange(asked, lambda client: client.get(url), also_system=True)
 
 
 class Client:

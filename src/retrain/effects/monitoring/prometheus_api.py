@@ -112,32 +112,28 @@ def _list(document: object, key: str) -> list[object]:
 
 def _read(document: object) -> tuple[Answer, float | None]:
     match document:
-        case {"status": "success", "data": {"resultType": "vector", "result": None}}:
-            return MISSING, None
-        case {"status": "success", "data": {"resultType": "vector", "result": list(found)}}:
-            return _one(found)
-        case {"status": "success", "data": {"resultType": "scalar", "result": [instant, str(value)]}}:
-            return _reading(value, {}), _finite(instant)
-        case {"status": "success", "data": {"resultType": str(kind)}}:
-            remedy = "ask for an instant vector of one series, or for a scalar"
-            return Unknown(Trouble.NOT_A_NUMBER, f"is a {kind}, not a single number", remedy), None
         case {"status": "error", "error": str(said)}:
             return Unknown(Trouble.STATUS, f"answered with an error: {said}"), None
-    return FOREIGN, None
-
-
-def _one(found: list[object]) -> tuple[Answer, float | None]:
-    match found:
-        case []:
+        case {"status": "success", "data": {"resultType": str(kind), "result": found}}:
+            pass
+        case _:
+            return FOREIGN, None
+    match kind, found:
+        case ("vector", None | []):
             return MISSING, None
-        case [{"metric": dict(labels), "value": [instant, str(value)]}]:
+        case ("vector", [{"metric": dict(labels), "value": [instant, str(value)]}]):
             return _reading(value, labels), _finite(instant)
-        case [{"value": [_, int() | float()]}]:
+        case ("scalar", [instant, str(value)]):
+            return _reading(value, {}), _finite(instant)
+        case ("vector", [{"value": [_, int() | float()]}]):
             why = "has a number where Prometheus sends a text, so this is not its HTTP API"
             return Unknown(Trouble.NOT_A_NUMBER, why, "is monitoring.url that of a Prometheus server?"), None
-        case [_]:
+        case ("vector", [_]):
             return Unknown(Trouble.NOT_A_NUMBER, "is a series without a single value", "is it a histogram?"), None
-    return ambiguous(found), None
+        case ("vector", list(several)):
+            return ambiguous(several), None
+    remedy = "ask for an instant vector of one series, or for a scalar"
+    return Unknown(Trouble.NOT_A_NUMBER, f"is a {kind}, not a single number", remedy), None
 
 
 def ambiguous(found: Sequence[object]) -> Unknown:

@@ -4,7 +4,7 @@ import itertools
 import time
 from collections.abc import Iterator
 
-from retrain.effects import notify
+from retrain.effects import http
 from tests.effects.servers import Request, drip, page, serving
 
 
@@ -22,7 +22,7 @@ def test_an_endless_redirect_is_not_read() -> None:
             yield b"x" * 65536
 
     with serving(respond) as url:
-        notify.heartbeat(f"{url}/here")
+        http.heartbeat(f"{url}/here")
     assert asked == ["/here", "/there"]
 
 
@@ -35,5 +35,5 @@ def test_an_answer_that_drips_does_not_hold_the_check() -> None:
 
     with serving(respond) as url:
         began = time.monotonic()
-        notify.heartbeat(url)
-    assert time.monotonic() - began < notify.SECONDS + 30
+        http.heartbeat(url)
+    assert time.monotonic() - began < http.HEARTBEAT + 30
