@@ -109,7 +109,7 @@ class Stream:
 
     def found(self, asked: Tally, champion: int, challenger: int, window: int) -> list[Judged]:
         """What this comparison found, and what came of it; nothing where it found no gain, or the stream ends soon."""
-        paired, after = compare(asked.cells, Gate(), (0, 1)), slice(window + 1, window + 1 + AHEAD)
+        paired, after = compare(asked.cells, Gate()), slice(window + 1, window + 1 + AHEAD)
         if paired.gain <= 0 or after.stop > WINDOWS:
             return []
         worse = self.f1[challenger, after].mean() < self.f1[champion, after].mean()

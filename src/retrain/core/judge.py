@@ -14,7 +14,7 @@ from retrain.core.events import HistoryLost, Judged
 from retrain.core.records import Counts, Label
 from retrain.core.rules import Average, FloorAs, Gate, Guarantee, Metric
 from retrain.core.score import FEW_DISCORDANT, Paired, UndefinedMetricError, compare, counts_of, least, score_of
-from retrain.core.verdicts import Cell, Leaked, Ruling, SliceVerdict, Tally, Verdict, VerdictReason
+from retrain.core.verdicts import Cell, Leaked, Ruling, Slice, SliceVerdict, Tally, Verdict, VerdictReason
 
 FLOOR_LEVEL = 0.05
 """The one-sided level of the bound that must reach the floor where there is no champion."""
@@ -45,17 +45,16 @@ def judge(tally: Tally, gate: Gate, number: int) -> Verdict:
     """
     alpha = alpha_of(gate, number)
     empty = Verdict(Ruling.INCONCLUSIVE, gate.metric, tally.rows, None, None, alpha, number - 1)
-    reason, labels = _undefined(tally.cells, gate)
-    if reason is not None:
-        return replace(empty, reason=reason, labels=labels)
+    if (reason := _undefined(tally.cells, gate)) is not None:
+        return replace(empty, reason=reason, labels=tuple(sorted(_truths(tally.cells), key=str)))
     tally = _without_strange_labels(tally, gate)
     try:
         if all(cell.champion is None for cell in tally.cells):
             return _unopposed(tally, gate, replace(empty, alpha=FLOOR_LEVEL, look=number))
-        paired = compare(tally.cells, gate, _truths(tally.cells), tally.groups)
+        paired = compare(tally.cells, gate, tally.groups)
     except UndefinedMetricError:
         return replace(empty, reason=VerdictReason.UNDEFINED)
-    slices = _slices(tally, gate)
+    slices = tuple(_slice(each, gate, gate.alpha / len(tally.slices)) for each in tally.slices)
     reason = _reason(paired, gate, alpha, vetoed=any(each.worse for each in slices))
     is_regret, above = gate.guarantee is Guarantee.REGRET, paired.gain - gate.min_improvement
     shown = gate.alpha if is_regret else alpha  # bounds of so low a level as decides under regret mean little
@@ -123,13 +122,12 @@ def beside_live(verdict: Verdict, live: Counts | None) -> Verdict:
 def _unopposed(tally: Tally, gate: Gate, empty: Verdict) -> Verdict:
     """The verdict where no champion serves: the floor alone decides. Raises UndefinedMetricError."""
     cells, floor = tally.cells, gate.unopposed_floor
-    classes = _truths(cells)
-    value = score_of(cells, gate, "challenger", classes).value
-    lower, effect = least(cells, gate, FLOOR_LEVEL, classes, tally.groups)
+    value = score_of(cells, gate, "challenger").value
+    lower, effect = least(cells, gate, FLOOR_LEVEL, tally.groups)
     of_class: Counter[Label] = Counter()
     for cell in cells:
         of_class[cell.truth] += cell.rows
-    rarest = min(classes, key=lambda label: (of_class[label], str(label)))
+    rarest = min(of_class, key=lambda label: (of_class[label], str(label)))
     label = gate.positive if _is_of_one_class(gate) else rarest
     if floor is None:
         reason = VerdictReason.NO_FLOOR
@@ -162,39 +160,28 @@ def _changes(cells: Sequence[Cell], gate: Gate) -> tuple[int, int, tuple[int, in
 
     For a binary F1 they are the exact account of the gain.
     """
-    won = [cell for cell in cells if cell.challenger == cell.truth != cell.champion]
-    lost = [cell for cell in cells if cell.champion == cell.truth != cell.challenger]
-    total = sum(cell.rows for cell in won), sum(cell.rows for cell in lost)
-    if gate.average is not Average.BINARY or len(_labels(cells)) != 2:
-        return *total, None
-    positive = [[cell.rows for cell in each if cell.truth == gate.positive] for each in (won, lost)]
-    return *total, (sum(positive[0]), sum(positive[1]))
+    won, lost = Counter[bool](), Counter[bool]()
+    for cell in cells:
+        if cell.champion != cell.challenger and cell.truth in (cell.champion, cell.challenger):
+            (won if cell.challenger == cell.truth else lost)[cell.truth == gate.positive] += cell.rows
+    labels = {label for cell in cells for label in (cell.truth, cell.champion, cell.challenger)}
+    is_account = gate.average is Average.BINARY and len(labels) == 2
+    return won.total(), lost.total(), (won[True], lost[True]) if is_account else None
 
 
-def _labels(cells: Iterable[Cell]) -> set[Label | None]:
-    """All that is, or is predicted."""
-    return {label for cell in cells for label in (cell.truth, cell.champion, cell.challenger)}
-
-
-def _slices(tally: Tally, gate: Gate) -> tuple[SliceVerdict, ...]:
-    """Each slice, compared on its own at alpha divided by their number."""
-    verdicts = []
-    for each in tally.slices:
-        alpha = gate.alpha / len(tally.slices)
-        verdict = SliceVerdict(each.column, each.value, sum(cell.rows for cell in each.cells))
-        classes = _truths(each.cells)
-        try:
-            paired = compare(each.cells, gate, classes, each.groups)
-        except UndefinedMetricError:
-            paired = None
-        if paired is not None and (gate.positive in classes or not _is_of_one_class(gate)):
-            _, high = paired.interval(alpha)
-            worse = paired.discordant > 0 and high < min(0.0, gate.min_improvement)
-            discordant = paired.discordant if each.groups is None else each.groups.discordant
-            tested = worse or discordant >= FEW_DISCORDANT
-            verdict = replace(verdict, difference=paired.difference, tested=tested, worse=worse)
-        verdicts.append(verdict)
-    return tuple(verdicts)
+def _slice(part: Slice, gate: Gate, alpha: float) -> SliceVerdict:
+    """The slice, compared on its own at the one-sided level alpha."""
+    verdict = SliceVerdict(part.column, part.value, sum(cell.rows for cell in part.cells))
+    try:
+        paired = compare(part.cells, gate, part.groups)
+    except UndefinedMetricError:
+        return verdict
+    if _is_of_one_class(gate) and gate.positive not in _truths(part.cells):
+        return verdict
+    worse = paired.discordant > 0 and paired.interval(alpha)[1] < min(0.0, gate.min_improvement)
+    discordant = paired.discordant if part.groups is None else part.groups.discordant
+    tested = worse or discordant >= FEW_DISCORDANT
+    return replace(verdict, difference=paired.difference, tested=tested, worse=worse)
 
 
 def _without_strange_labels(tally: Tally, gate: Gate) -> Tally:
@@ -202,18 +189,17 @@ def _without_strange_labels(tally: Tally, gate: Gate) -> Tally:
 
     Otherwise F1 would take it for a right answer wherever the truth is not positive.
     """
-    truths = _truths(tally.cells)
-    if not _is_of_one_class(gate) or not _labels(tally.cells) - truths - {None}:
+    if not _is_of_one_class(gate):
         return tally
+    one, other = _truths(tally.cells)
 
-    def known(label: Label | None, truth: Label) -> Any:
-        (other,) = truths - {truth}
-        return other if label is not None and label not in truths else label
+    def known(label: Any, truth: Label) -> Any:
+        return label if label in (one, other, None) else other if truth == one else one
 
     def read(cells: Iterable[Cell]) -> tuple[Cell, ...]:
         return tuple(
-            replace(cell, champion=known(cell.champion, cell.truth), challenger=known(cell.challenger, cell.truth))
-            for cell in cells
+            Cell(each.truth, known(each.champion, each.truth), known(each.challenger, each.truth), each.rows)
+            for each in cells
         )
 
     slices = tuple(replace(each, cells=read(each.cells)) for each in tally.slices)
@@ -221,32 +207,30 @@ def _without_strange_labels(tally: Tally, gate: Gate) -> Tally:
 
 
 def _truths(cells: Iterable[Cell]) -> frozenset[Label]:
-    """The classes that a mean is taken over: one that a model alone brings in is a wrong prediction, and no class."""
+    """The classes of the rows."""
     return frozenset(cell.truth for cell in cells)
 
 
 def _few(cells: Sequence[Cell], effect: float) -> tuple[tuple[Label, int], ...]:
     """The classes with few rows on which the models differ, and how many; `effect` rows count as one."""
-    rows = Counter(dict.fromkeys(_truths(cells), 0))
+    rows = dict.fromkeys(sorted(_truths(cells), key=str), 0)
     for cell in cells:
         rows[cell.truth] += cell.rows * (cell.champion != cell.challenger)
-    return tuple(
-        sorted((each for each in rows.items() if each[1] < FEW_DISCORDANT * effect), key=lambda each: str(each[0]))
-    )
+    return tuple(each for each in rows.items() if each[1] < FEW_DISCORDANT * effect)
 
 
 def _is_of_one_class(gate: Gate) -> bool:
     return gate.average is Average.BINARY and gate.metric in (Metric.F1, Metric.PRECISION, Metric.RECALL)
 
 
-def _undefined(cells: Sequence[Cell], gate: Gate) -> tuple[VerdictReason | None, tuple[Label, ...]]:
-    """Why a metric of one class cannot be computed on this holdout, and the classes that this is about."""
-    labels = tuple(sorted(_truths(cells), key=str))
-    if not _is_of_one_class(gate) or (len(labels) == 2 and gate.positive in labels):
-        return None, ()
-    if gate.positive not in labels:
-        return VerdictReason.NO_POSITIVE, labels
-    return (VerdictReason.MANY_CLASSES if len(labels) > 2 else VerdictReason.ONE_CLASS), labels
+def _undefined(cells: Sequence[Cell], gate: Gate) -> VerdictReason | None:
+    """Why a metric of one class cannot be computed on this holdout; None where it can."""
+    truths = _truths(cells)
+    if not _is_of_one_class(gate) or (len(truths) == 2 and gate.positive in truths):
+        return None
+    if gate.positive not in truths:
+        return VerdictReason.NO_POSITIVE
+    return VerdictReason.MANY_CLASSES if len(truths) > 2 else VerdictReason.ONE_CLASS
 
 
 def seen_by(leaked: Leaked, rows: int, most: float) -> str | None:

@@ -5,7 +5,7 @@ standard error follows from its partial derivatives (the delta method, `retrain 
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil, sqrt
 from typing import Literal
 
@@ -33,14 +33,12 @@ class Score(Struct, frozen=True):
     slope: Slope
 
 
-def score(
-    matrix: Matrix, metric: Metric, average: Average, positive: Label, classes: Collection[Label] | None = None
-) -> Score:
+def score(matrix: Matrix, metric: Metric, average: Average, positive: Label) -> Score:
     """The score of a confusion matrix. Raises UndefinedMetricError where it is 0/0.
 
-    `classes` are those that a mean over classes is taken over; None: all that are or are predicted.
+    A mean over classes is taken over those that rows are of: one that a model alone brings in is a wrong prediction.
     """
-    totals = _Totals(matrix, classes)
+    totals = _Totals(matrix)
     match metric:
         case Metric.ACCURACY:
             return _accuracy(totals)
@@ -57,9 +55,9 @@ def score(
 
 
 class _Totals:
-    """The margins of a matrix: rows by truth, by prediction, on the diagonal; `classes` to take a mean over."""
+    """The margins of a matrix: rows by truth, by prediction, and on the diagonal."""
 
-    def __init__(self, matrix: Matrix, classes: Collection[Label] | None) -> None:
+    def __init__(self, matrix: Matrix) -> None:
         self.truth: Counter[Label] = Counter()
         self.predicted: Counter[Label] = Counter()
         self.hit: Counter[Label] = Counter()
@@ -69,8 +67,6 @@ class _Totals:
             if truth == prediction:
                 self.hit[truth] += rows
         self.rows = sum(self.truth.values())
-        self.labels = sorted({*self.truth, *self.predicted}, key=str)
-        self.classes = self.labels if classes is None else sorted(classes, key=str)
 
 
 def _accuracy(totals: _Totals) -> Score:
@@ -97,10 +93,10 @@ def _of_class(totals: _Totals, metric: Metric, label: Label) -> Score:
 def _averaged(totals: _Totals, metric: Metric, average: Average) -> Score:
     """The mean over classes, of equal weight (macro) or by the rows of each (weighted).
 
-    A class that no row is of, or is predicted as, scores 0 where its own metric is 0/0, as in scikit-learn.
+    A class whose own metric is 0/0, since no row is predicted as that, scores 0, as in scikit-learn.
     """
     classes = {}
-    for label in totals.classes:
+    for label in sorted(totals.truth, key=str):
         try:
             classes[label] = _of_class(totals, metric, label)
         except UndefinedMetricError:
@@ -124,7 +120,7 @@ def _averaged(totals: _Totals, metric: Metric, average: Average) -> Score:
 def _mcc(totals: _Totals) -> Score:
     """Matthews' coefficient for any number of classes (Gorodkin 2004, R_K)."""
     rows, hits = totals.rows, sum(totals.hit.values())
-    covariance = hits * rows - sum(totals.truth[k] * totals.predicted[k] for k in totals.labels)
+    covariance = hits * rows - sum(count * totals.predicted[label] for label, count in totals.truth.items())
     truths = rows**2 - sum(count**2 for count in totals.truth.values())
     predictions = rows**2 - sum(count**2 for count in totals.predicted.values())
     if truths == 0 or predictions == 0:
@@ -178,29 +174,24 @@ class Paired(Struct, frozen=True):
         return above + (quantile(alpha) + POWER) * self.error if self.discordant else None
 
 
-def compare(
-    cells: Sequence[Cell], gate: Gate, classes: Collection[Label] | None = None, groups: Groups | None = None
-) -> Paired:
+def compare(cells: Sequence[Cell], gate: Gate, groups: Groups | None = None) -> Paired:
     """The paired comparison: SE = sqrt(effect * sum T * psi^2), psi the difference of the slopes (the delta method).
 
-    The scores are those of the tally, gain and error those of the guarded one. `classes` are those that a mean over
-    classes is taken over, for both models. Raises UndefinedMetricError where the metric has no value for one of them.
+    The scores are those of the tally, gain and error those of the guarded one. Raises UndefinedMetricError where the
+    metric has no value for one of the two.
     """
-    shown = score_of(cells, gate, "challenger", classes).value, score_of(cells, gate, "champion", classes).value
-    counted, effect = guarded(cells), 1.0
-    gain, moved = _moved(counted, gate, classes)
-    if groups is not None:
-        effect = _design_effect(cells, moved, groups)
-        counted = guarded(cells, round(effect))
-        gain, moved = _moved(counted, gate, classes)
+    shown = score_of(cells, gate, "challenger").value, score_of(cells, gate, "champion").value
+    effect = _design_effect(cells, _moved(guarded(cells), gate)[1], groups) if groups is not None else 1.0
+    counted = guarded(cells, round(effect))
+    gain, moved = _moved(counted, gate)
     variance = effect * sum(cell.rows * psi**2 for cell, psi in zip(counted, moved, strict=True))
     discordant = sum(cell.rows for cell in cells if cell.champion != cell.challenger)
     return Paired(*shown, gain, sqrt(variance), discordant, effect)
 
 
-def _moved(cells: Sequence[Cell], gate: Gate, classes: Collection[Label] | None) -> tuple[float, list[float]]:
+def _moved(cells: Sequence[Cell], gate: Gate) -> tuple[float, list[float]]:
     """The gain, and psi of each cell: how much one row in it moves the gain."""
-    new, old = score_of(cells, gate, "challenger", classes), score_of(cells, gate, "champion", classes)
+    new, old = score_of(cells, gate, "challenger"), score_of(cells, gate, "champion")
     slopes = (new.slope(each.truth, each.challenger) - old.slope(each.truth, _label(each.champion)) for each in cells)
     return new.value - old.value, list(slopes)
 
@@ -233,14 +224,12 @@ def guarded(cells: Sequence[Cell], weight: int = 1) -> list[Cell]:
     return [*cells, *added]
 
 
-def least(
-    cells: Sequence[Cell], gate: Gate, alpha: float, classes: Collection[Label], groups: Groups | None = None
-) -> tuple[float, float]:
+def least(cells: Sequence[Cell], gate: Gate, alpha: float, groups: Groups | None) -> tuple[float, float]:
     """The lower bound of the challenger's score, at the one-sided level alpha, and the design effect of its groups.
 
     Exact for a binary F1; else that of the delta method, on the guarded tally. Raises UndefinedMetricError.
     """
-    slope, effect = score_of(cells, gate, "challenger", classes).slope, 1.0
+    slope, effect = score_of(cells, gate, "challenger").slope, 1.0
     if groups is not None:
         effect = _design_effect(cells, [slope(cell.truth, cell.challenger) for cell in cells], groups)
     if gate.metric is Metric.F1 and gate.average is Average.BINARY:
@@ -250,7 +239,7 @@ def least(
         share = least_share(hits, hits + wrong, alpha)
         return 2 * share / (1 + share), effect
     counted = guarded([replace(cell, champion=cell.challenger) for cell in cells], round(effect))
-    found = score_of(counted, gate, "challenger", classes)
+    found = score_of(counted, gate, "challenger")
     error = sqrt(effect * sum(cell.rows * found.slope(cell.truth, cell.challenger) ** 2 for cell in counted))
     return found.value - quantile(alpha) * error, effect
 
@@ -263,17 +252,12 @@ def counts_of(cells: Sequence[Cell], positive: Label, side: Literal["champion", 
     return Counts(rows[True, True], rows[False, True], rows[True, False])
 
 
-def score_of(
-    cells: Sequence[Cell],
-    gate: Gate,
-    side: Literal["champion", "challenger"],
-    classes: Collection[Label] | None = None,
-) -> Score:
+def score_of(cells: Sequence[Cell], gate: Gate, side: Literal["champion", "challenger"]) -> Score:
     """The score of one of the two. Raises UndefinedMetricError."""
     matrix: Counter[tuple[Label, Label]] = Counter()
     for cell in cells:
         matrix[cell.truth, _label(getattr(cell, side))] += cell.rows
-    return score(matrix, gate.metric, gate.average, gate.positive, classes)
+    return score(matrix, gate.metric, gate.average, gate.positive)
 
 
 def _label(label: Label | None) -> Label:
