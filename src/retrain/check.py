@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from datetime import datetime
 
 from msgspec import Struct
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from retrain.context import Context
 from retrain.core import evidence
@@ -213,7 +213,9 @@ def _report(seen: _Seen, message: str, *, news: bool = True, run: Run | None = N
         "message": message,
         "dry_run": dry_run,
         "metrics": {**numbers, **at_usual, "observed_at": iso(observed[0]) if observed else None},
-        "breaches": [asdict(breach) for breach in decision.breaches],
+        "breaches": [
+            {"metric": each.signal, "value": each.judged, "threshold": each.limit} for each in decision.breaches
+        ],
         "run": _run_data(run) if run is not None else None,
     }
     warned = (f"the monitor warns: {each}" for each in snapshot.warnings)

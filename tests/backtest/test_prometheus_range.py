@@ -12,9 +12,10 @@ from msgspec import structs
 from msgspec.structs import replace
 
 from retrain.backtest.prometheus_range import record
+from retrain.backtest.replay import Recorded
 from retrain.config.schema import CountQueries, Monitoring, MonitorType, ObservedAt, Size, Url
 from retrain.config.secrets import Secrets
-from retrain.core.records import Counts, Recorded, Snapshot
+from retrain.core.records import Counts, Snapshot
 from retrain.core.rules import Natural
 from retrain.effects.monitoring import fetch
 from retrain.errors import RetrainError

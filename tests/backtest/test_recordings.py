@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from retrain.backtest import recordings as history
-from retrain.core.records import Counts, Recorded, Snapshot, Unknown
+from retrain.backtest.replay import Recorded
+from retrain.core.records import Counts, Snapshot, Unknown
 from retrain.errors import RetrainError
 from tests.effects.test_monitoring import why, worth
 

@@ -7,13 +7,13 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrain.backtest.replay import recorded, replay
+from retrain.backtest.replay import Recorded, recorded, replay
 from retrain.core.assess import assess
 from retrain.core.decide import decide
 from retrain.core.events import Checked, Entry
 from retrain.core.fold import as_of, watch
 from retrain.core.past import Past
-from retrain.core.records import Action, Counts, Reason, Recorded, Signal, Snapshot, Unknown
+from retrain.core.records import Action, Counts, Reason, Signal, Snapshot, Unknown
 from retrain.core.rules import Amount, Positive, Share, Triggers
 from tests.core.test_decide import DAY, HOUR, T0, Story
 

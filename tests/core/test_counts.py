@@ -228,8 +228,8 @@ def test_with_prevalence_f1_is_judged_at_that_share(prevalence: Prevalence) -> N
     counts = replace(worse["counts"], fp=worse["counts"].fp + 400)
     held = story.look(0.4, counts=counts, f1=2 * counts.tp / (2 * counts.tp + counts.fp + counts.fn))
     assert held.reason is Reason.BREACH
-    assert held.breaches[0].value is not None
-    assert held.breaches[0].value < 0.8 < worse["f1"]
+    assert held.breaches[0].judged is not None
+    assert held.breaches[0].judged < 0.8 < worse["f1"]
 
 
 def test_the_first_window_is_remembered_at_that_share_too() -> None:

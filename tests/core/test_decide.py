@@ -460,7 +460,7 @@ def test_too_few_labelled_samples_are_not_judged() -> None:
     """A window below `min_samples` says nothing about F1, and drift is judged all the same."""
     story = Story(min_samples=100)
     assert story.check(story.see(0.1, samples=99.0)).reason is Reason.TOO_FEW_SAMPLES
-    assert story.later(HOUR).check(story.see(0.1, 0.9, samples=99.0)).breaches[0].metric == "drift"
+    assert story.later(HOUR).check(story.see(0.1, 0.9, samples=99.0)).breaches[0].signal == "drift"
     story.later(HOUR)
     assert Story(min_samples=100).later(HOUR * 2).check(story.see(0.1, samples=100.0)).action is Action.TRAIN
 

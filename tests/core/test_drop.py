@@ -41,7 +41,7 @@ def test_a_window_far_below_the_first_one_trains() -> None:
     assert decision.action is Action.TRAIN
     assert decision.message == "training: F1 0.781 is 0.071 below 0.852, its first window (max_drop 0.050)"
     (breach,) = decision.breaches
-    assert (breach.metric, breach.value, breach.threshold) == (Signal.F1, 0.781, pytest.approx(0.802))
+    assert (breach.signal, breach.judged, breach.limit) == (Signal.F1, 0.781, pytest.approx(0.802))
 
 
 @pytest.mark.parametrize(

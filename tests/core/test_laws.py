@@ -111,7 +111,7 @@ def test_no_window_trains_twice(rules: Triggers, life: list[Step]) -> None:
     for step, decision, before, now in live(rules, life)[1]:
         if decision.action is Action.TRAIN:
             window = step.window if step.length is None else now - timedelta(hours=step.window)
-            causes = {(window, breach.metric, before.served) for breach in decision.breaches}
+            causes = {(window, breach.signal, before.served) for breach in decision.breaches}
             assert not causes <= spent
             if step.outcome is Outcome.SUCCEEDED:
                 spent |= causes

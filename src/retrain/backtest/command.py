@@ -9,12 +9,12 @@ from msgspec.structs import replace
 
 from retrain.backtest.prometheus_range import record
 from retrain.backtest.recordings import read
-from retrain.backtest.replay import recorded, replay
+from retrain.backtest.replay import Recorded, recorded, replay
 from retrain.backtest.report import report
 from retrain.config.load import parse_rule, parse_span
 from retrain.config.schema import contradictions
 from retrain.context import Context
-from retrain.core.records import NAMES, Recorded, Signal
+from retrain.core.records import NAMES, Signal
 from retrain.core.rules import EvidenceRule, Positive, Rate, Share, Triggers
 from retrain.core.text import counted
 from retrain.effects.files import is_there

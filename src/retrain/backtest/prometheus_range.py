@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
+from retrain.backtest.replay import Recorded
 from retrain.config.schema import Monitoring, MonitorType
 from retrain.config.secrets import Secrets
-from retrain.core.records import Recorded, Trouble, Unknown
+from retrain.core.records import Trouble, Unknown
 from retrain.effects import http
 from retrain.effects.monitoring import named, prometheus_api, queries, scrubber, snapshot_of
 from retrain.effects.monitoring.readings import Reading, json_of

@@ -12,7 +12,8 @@ from typing import Any, TextIO, TypeVar
 
 from msgspec import Struct
 
-from retrain.core.records import Recorded, Snapshot, Trouble, Unknown
+from retrain.backtest.replay import Recorded
+from retrain.core.records import Snapshot, Trouble, Unknown
 from retrain.core.text import counted
 from retrain.effects.files import opened
 from retrain.effects.monitoring import counts_of

@@ -16,8 +16,15 @@ from retrain.core.decide import Asked, look_at
 from retrain.core.events import Checked, Entry, TrainingFinished
 from retrain.core.fold import advance
 from retrain.core.past import Past, Streak
-from retrain.core.records import Action, Assessment, Outcome, Reason, Recorded, Signal, Snapshot, State, Unknown
+from retrain.core.records import Action, Assessment, Outcome, Reason, Signal, Snapshot, State, Unknown
 from retrain.core.rules import Triggers
+
+
+class Recorded(Struct, frozen=True):
+    """One look at the metrics that was written down, and the version that served then (None: it is not known)."""
+
+    snapshot: Snapshot
+    served: str | None = None
 
 
 class Replay(Struct, frozen=True):

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from retrain.backtest.replay import Replay
+from retrain.backtest.replay import Recorded, Replay
 from retrain.core.evidence import YEAR, drop_name
-from retrain.core.records import NAMES, Reason, Recorded
+from retrain.core.records import NAMES, Reason
 from retrain.core.rules import Triggers
 from retrain.core.text import counted, duration, iso, moment
 from retrain.errors import Report

@@ -16,7 +16,6 @@ from retrain.core.records import (
     NAMES,
     Action,
     Assessment,
-    Breach,
     Counts,
     Decision,
     Reason,
@@ -80,12 +79,7 @@ def decide(  # noqa: PLR0913, PLR0917  (the whole world of the decision is its a
     `before` is what the journal said before this check's readings, `past` what it says with them (`watch`).
     """
     decision = _decision(before, past, assessments, triggers, now, asked)
-    breaches = tuple(
-        Breach(each.signal, each.judged, each.limit)
-        for each in assessments
-        if each.state is State.BREACH and each.judged is not None and each.limit is not None
-    )
-    return replace(decision, breaches=breaches) if breaches else decision
+    return replace(decision, breaches=tuple(each for each in assessments if each.state is State.BREACH))
 
 
 def _decision(  # noqa: PLR0913, PLR0917  (the whole world of the decision is its arguments)

@@ -28,36 +28,21 @@ NAMES = {Signal.F1: "F1", Signal.DRIFT: "drift"}
 class Trouble(StrEnum):
     """Why there is no number, in a word."""
 
-    UNREACHABLE = "unreachable"
-    """No name, no connection, no TLS, no file, or no HTTP."""
-    DEADLINE = "deadline"
-    """No complete answer within monitoring.timeout."""
-    STATUS = "status"
-    """An HTTP status other than 2xx, or a redirect that is not followed."""
-    TOO_LARGE = "too_large"
-    """A body above monitoring.max_body."""
-    UNPARSEABLE = "unparseable"
-    """A body that is not what monitoring.type says."""
-    INCOMPLETE = "incomplete"
-    """An answer that says itself that it is not whole."""
-    MISSING = "missing"
-    """No query, no series, null or nothing under the query."""
-    AMBIGUOUS = "ambiguous"
-    """Several series or values where one is needed."""
-    NOT_FINITE = "not_finite"
-    """NaN or an infinity."""
-    NOT_A_NUMBER = "not_a_number"
-    """A text, a truth value, an object, or a number that is no time."""
-    OUT_OF_RANGE = "out_of_range"
-    """A number that the signal cannot have."""
-    STALE = "stale"
-    """A window that ended too long ago."""
-    FUTURE = "future"
-    """A window that has not ended."""
-    NO_POSITIVES = "no_positives"
-    """A window without a positive has no F1."""
-    CONTRADICTION = "contradiction"
-    """Numbers that cannot all be true."""
+    UNREACHABLE = "unreachable"  # no name, no connection, no TLS, no file, or no HTTP
+    DEADLINE = "deadline"  # no complete answer within monitoring.timeout
+    STATUS = "status"  # an HTTP status other than 2xx, or a redirect that is not followed
+    TOO_LARGE = "too_large"  # a body above monitoring.max_body
+    UNPARSEABLE = "unparseable"  # a body that is not what monitoring.type says
+    INCOMPLETE = "incomplete"  # an answer that says itself that it is not whole
+    MISSING = "missing"  # no query, no series, null or nothing under the query
+    AMBIGUOUS = "ambiguous"  # several series or values where one is needed
+    NOT_FINITE = "not_finite"  # NaN or an infinity
+    NOT_A_NUMBER = "not_a_number"  # a text, a truth value, an object, or a number that is no time
+    OUT_OF_RANGE = "out_of_range"  # a number that the signal cannot have
+    STALE = "stale"  # a window that ended too long ago
+    FUTURE = "future"  # a window that has not ended
+    NO_POSITIVES = "no_positives"  # a window without a positive has no F1
+    CONTRADICTION = "contradiction"  # numbers that cannot all be true
 
 
 OF_THE_ANSWER = frozenset(
@@ -107,13 +92,6 @@ class Snapshot(Struct, frozen=True):
     """When the number of a signal was written, where no query says when its window ended: its age, no window."""
     warnings: tuple[str, ...] = ()
     """What the monitor warns of, though it gives numbers."""
-
-
-class Recorded(Struct, frozen=True):
-    """One look at the metrics that was written down, and the version that served then (None: it is not known)."""
-
-    snapshot: Snapshot
-    served: str | None = None
 
 
 class State(StrEnum):
@@ -285,14 +263,6 @@ def _below(f1: float, drop: Drop) -> str:
     return f"{fell}, which chance may explain" if far and not drop.shown else fell
 
 
-class Breach(Struct, frozen=True):
-    """A signal on the wrong side of its threshold."""
-
-    metric: Signal
-    value: float
-    threshold: float
-
-
 # ---------------------------------------------------------------- may and must we train?
 
 
@@ -338,7 +308,7 @@ class Decision(Struct, frozen=True):
     """What to do and why, in parts.
 
     `causes` are clauses, one for each thing that was found; `hold` is what keeps a check from acting on them; `remedy`
-    is what a person can do about that.
+    is what a person can do about that, `breaches` are the readings that are in breach.
     """
 
     action: Action
@@ -346,7 +316,7 @@ class Decision(Struct, frozen=True):
     causes: tuple[str, ...]
     hold: str = ""
     remedy: str = ""
-    breaches: tuple[Breach, ...] = ()
+    breaches: tuple[Assessment, ...] = ()
 
     @property
     def why(self) -> str:
