@@ -9,9 +9,10 @@ from msgspec.structs import replace
 
 from retrain.context import Context
 from retrain.core import evidence
-from retrain.core.decide import Asked, Look, fruitless, look_at
-from retrain.core.events import Checked, Swap, SwapStarted
-from retrain.core.past import FAILED, STUCK, TRAINING, UNKNOWN, UNPROMOTED, incident_of, kind_of
+from retrain.core.decide import Asked, Look, due_on_same_rows, fruitless, look_at, same_rows_text
+from retrain.core.events import Checked, SameRows, Swap, SwapStarted
+from retrain.core.fold import scored
+from retrain.core.past import FAILED, STUCK, TRAINING, UNKNOWN, UNPROMOTED, Past, incident_of, kind_of
 from retrain.core.records import Action, Assessment, Decision, Outcome, Reason, Run, Snapshot
 from retrain.core.text import iso, moment, short
 from retrain.effects import lock, monitoring, registry
@@ -29,22 +30,13 @@ class Options(Struct, frozen=True):
 
 
 class _Seen(Struct, frozen=True):
-    """What one check saw and decided. `served` is the version that the metrics are about, `known` the journal's.
+    """What one check saw and decided `at` this time, the event that records it, and what is to be known besides."""
 
-    `evidence` is the score of the evidence rule in words, empty without that rule.
-    """
-
+    at: datetime
     snapshot: Snapshot
     look: Look
-    decision: Decision
-    served: str | None
-    known: str
-    evidence: str
-
-    def event(self, incident: str | None = None, *, news: bool = False) -> Checked:
-        """The event that records the check; `incident` and `news` as in Checked."""
-        decision, seen = self.decision, (self.served, self.look.assessments)
-        return Checked(decision.action, decision.reason, decision.message, *seen, incident, news, self.known)
+    event: Checked
+    details: tuple[str, ...]
 
 
 def check(context: Context, options: Options) -> Report:
@@ -76,7 +68,7 @@ def _check(context: Context, journal: Journal, held: lock.Attempt, options: Opti
     config = context.config
     if options.dry_run:
         seen = _look(context, journal, held, options, now)
-        return _report(seen, seen.decision.message, dry_run=True)
+        return _report(seen, seen.look.decision.message, dry_run=True)
     registry.refuse_world_writable(config.models)
     settled = settle(context, journal, held.descriptor, now) if held.descriptor is not None else ()
     if (late := lock.stuck(config, held.holder, now)) is not None:
@@ -84,13 +76,13 @@ def _check(context: Context, journal: Journal, held: lock.Attempt, options: Opti
     if options.forced is not None and held.descriptor is None:
         raise lock.HeldError(config.state / "lock", held.holder)
     seen = _look(context, journal, held, options, now)
-    match seen.decision.action:
+    match seen.look.decision.action:
         case Action.HOLD:
-            report = _hold(context, journal, seen, now)
+            report = _hold(context, journal, seen)
         case Action.TRAIN:
-            report = _train(context, journal, seen, held, options, now)
+            report = _train(context, journal, seen, held, options)
         case Action.ROLLBACK:
-            report = _roll_back(context, journal, seen, held, now)
+            report = _roll_back(context, journal, seen, held)
     return report.after(settled)
 
 
@@ -105,20 +97,69 @@ def _look(context: Context, journal: Journal, held: lock.Attempt, options: Optio
         served = past.served  # its hook runs, and may still undo it
     made_at = serving.made_at if serving is not None else None
     asked = Asked(made_at, probation_of(context, past), options.forced)
-    look = look_at(past, served, snapshot, config.triggers, now, asked)
+    look, same_rows = look_at(past, served, snapshot, config.triggers, now, asked), None
+    due = due_on_same_rows(look.past, look.assessments, asked, config.monitor.window, now)
+    if due is not None and (held.descriptor is not None or options.dry_run):
+        same_rows = _on_same_rows(context, look.past, *due, held, now)
+        now = context.clock()  # that may have taken an hour
+        look = look_at(scored(past, same_rows), served, snapshot, config.triggers, now, asked)
     decision = look.decision
     if decision.action is not Action.HOLD and held.descriptor is None and not options.dry_run:
-        hold = f"{held.holder or 'another run'} holds the lock"
-        decision = replace(
-            decision, action=Action.HOLD, reason=Reason.BUSY, hold=hold, remedy="the next check tries again"
-        )
-    gathered = evidence.progress(look.past.evidence, config.triggers) if config.triggers.evidence is not None else ""
-    return _Seen(snapshot, look, decision, served, past.served or "", gathered)
+        hold, remedy = f"{held.holder or 'another run'} holds the lock", "the next check tries again"
+        decision = replace(decision, action=Action.HOLD, reason=Reason.BUSY, hold=hold, remedy=remedy)
+        look = replace(look, decision=decision)
+    details = [evidence.progress(look.past.evidence, config.triggers)] if config.triggers.evidence is not None else []
+    details += [f"probation: {compared}"] if (compared := same_rows_text(look.past)) else []
+    said = decision.action, decision.reason, decision.message
+    event = Checked(*said, served, look.assessments, known=past.served or "", same_rows=same_rows)
+    return _Seen(now, snapshot, look, event, tuple(details))
 
 
-def _hold(context: Context, journal: Journal, seen: _Seen, now: datetime) -> Report:
+def _on_same_rows(  # noqa: PLR0913, PLR0917  (what is asked, and the world that it is asked in)
+    context: Context, past: Past, window: int, level: float, held: lock.Attempt, now: datetime
+) -> SameRows | None:
+    """What both champions of a probation do on all labelled rows of the log since the promotion; or why they do not."""
+    import tempfile  # with what only a comparison needs
+    from pathlib import Path
+
+    from retrain.core.explain import because, name_of
+    from retrain.core.judge import on_same_rows
+    from retrain.effects import evaluation
+
+    config, new = context.config, past.probation
+    if new is None or past.served is None:
+        return None
+    if held.descriptor is not None:
+        lock.describe(held.descriptor, "comparing with the champion before")
+    last = new.same_rows or SameRows(window)
+    try:
+        with tempfile.TemporaryDirectory(prefix="retrain-") as directory:
+            rows = Path(directory) / "rows.parquet"
+            if not evaluation.arrived(config, new.since, now, rows, every=True).complete:
+                raise RetrainError(
+                    f"no labelled row in a whole window of {config.monitor.log} came since the promotion"
+                )
+            tally = evaluation.compare(
+                registry.verify(config.models, new.before),
+                registry.verify(config.models, past.served),
+                replace(config.promotion, holdout=rows, slices=()),
+                config.training.directory,
+                lambda _share: None,
+                models=config.models,
+                aside=(config.monitor.timestamp,),
+                scrub=context.secrets.scrub,
+            )
+    except (OSError, RetrainError) as error:
+        return replace(last, window=window, problem=str(error))
+    verdict = on_same_rows(tally, config.gate, level)
+    if verdict.difference is None:
+        return replace(last, window=window, problem=because(verdict, config.gate)[0])
+    return SameRows(window, verdict, name_of(config.gate), last.spent + level)
+
+
+def _hold(context: Context, journal: Journal, seen: _Seen) -> Report:
     """Record a check that does not act; news where an incident is new, or has ended."""
-    past, decision, incident = journal.past(), seen.decision, _incident(seen)
+    past, decision, incident, now = journal.past(), seen.look.decision, _incident(seen), seen.at
     repeat_after, in_vain = context.config.notifications.repeat_after, fruitless(past, context.config.triggers)
     ended = past.ended(decision.reason, incident)
     notice = ""
@@ -126,14 +167,14 @@ def _hold(context: Context, journal: Journal, seen: _Seen, now: datetime) -> Rep
         incident = incident_of(UNPROMOTED, in_vain.end)
         notice = f"{in_vain.message}; " if past.is_news(incident, now, repeat_after) else ""
     news = incident is not None and past.is_news(incident, now, repeat_after)
-    journal.append(seen.event(incident, news=news), now)
+    journal.append(replace(seen.event, incident=incident, news=news), now)
     recovery = _recovery(ended, decision) if ended else ""
     return _report(seen, notice + recovery + decision.message, news=news or bool(ended))
 
 
 def _incident(seen: _Seen) -> str | None:
     """The failure, or the state that needs a person, which a check that does not act is part of."""
-    reason = seen.decision.reason
+    reason = seen.look.decision.reason
     if reason is Reason.UNKNOWN:
         kinds = {each.unknown.kind for each in seen.look.assessments if each.unknown is not None}
         return incident_of(UNKNOWN, ",".join(sorted(kinds)))
@@ -152,28 +193,28 @@ def _recovery(ended: Sequence[str], decision: Decision) -> str:
     return "; ".join(dict.fromkeys(_RECOVERED[kind_of(each)] for each in ended)) + "; "
 
 
-def _train(  # noqa: PLR0913, PLR0917  (what was seen, and what a training gets)
-    context: Context, journal: Journal, seen: _Seen, held: lock.Attempt, options: Options, now: datetime
-) -> Report:
+def _train(context: Context, journal: Journal, seen: _Seen, held: lock.Attempt, options: Options) -> Report:
     """Train, and report how it ended."""
     from retrain.train import train  # with what only a training needs
 
-    run, news = train(context, journal, seen.event(), seen.decision.why, held, options.echo, now)
+    run, news = train(context, journal, seen.event, seen.look.decision.why, held, options.echo, seen.at)
     waits = " waits (retrain promote)" if run.outcome is Outcome.SUCCEEDED else ""
-    return _report(seen, f"{seen.decision.message}; {run.message}{waits}", news=news, run=run)
+    return _report(seen, f"{seen.look.decision.message}; {run.message}{waits}", news=news, run=run)
 
 
-def _roll_back(context: Context, journal: Journal, seen: _Seen, held: lock.Attempt, now: datetime) -> Report:
+def _roll_back(context: Context, journal: Journal, seen: _Seen, held: lock.Attempt) -> Report:
     """Put the previous champion back: what serves now has failed its probation."""
     new = seen.look.before.probation
-    before, why = new.before if new is not None else "", seen.decision.why
-    journal.append(seen.event(), now)
+    before, why = new.before if new is not None else "", seen.look.decision.why
+    journal.append(seen.event, seen.at)
     try:
-        swap(context, journal, SwapStarted(Swap.ROLLBACK, before, seen.served, why), held.descriptor or 0, now)
+        swap(
+            context, journal, SwapStarted(Swap.ROLLBACK, before, seen.event.served, why), held.descriptor or 0, seen.at
+        )
     except RetrainError as error:
         return _failure(context, journal, error, Reason.PROBATION, context.clock(), seen.look.assessments)
     message = (
-        f"rolled back: {short(before)} serves again, {short(seen.served or '')} is out of service: {why}"
+        f"rolled back: {short(before)} serves again, {short(seen.event.served or '')} is out of service: {why}"
         " (on the holdout it was better: do its rows still look like live traffic?)"
     )
     return _report(seen, message)
@@ -196,9 +237,12 @@ def _failure(  # noqa: PLR0913, PLR0917  (what failed, and what was seen before)
     return Report(message, {"error": message, "exit_code": error.exit_code}, error.exit_code, news)
 
 
+_OF_A_RUN = ("id", "outcome", "exit_code", "challenger", "log")
+
+
 def _report(seen: _Seen, message: str, *, news: bool = True, run: Run | None = None, dry_run: bool = False) -> Report:
     """The report of this check, and of the training that it started."""
-    decision, snapshot = seen.decision, seen.snapshot
+    decision, snapshot = seen.look.decision, seen.snapshot
     exit_code = Exit.UNKNOWN if decision.reason is Reason.UNKNOWN else Exit.DONE
     if run is not None and run.failed:
         exit_code = Exit.FAILED
@@ -216,10 +260,10 @@ def _report(seen: _Seen, message: str, *, news: bool = True, run: Run | None = N
         "breaches": [
             {"metric": each.signal, "value": each.judged, "threshold": each.limit} for each in decision.breaches
         ],
-        "run": _run_data(run) if run is not None else None,
+        "run": run and {name: getattr(run, name) for name in _OF_A_RUN} | {"seconds": round(run.seconds, 3)},
     }
     warned = (f"the monitor warns: {each}" for each in snapshot.warnings)
-    details = (*map(_detail, seen.look.assessments), *((seen.evidence,) if seen.evidence else ()), *warned)
+    details = (*map(_detail, seen.look.assessments), *seen.details, *warned)
     return Report(message, data, exit_code, news, details)
 
 
@@ -230,14 +274,3 @@ def _detail(reading: Assessment) -> str:
     window = f"observed at {moment(reading.observed_at)}" if reading.observed_at is not None else ""
     window += "" if reading.dated else " (the monitor does not say when)"
     return f"{reading.signal}: {reading.state}, {reading.numbers}, {window}"
-
-
-def _run_data(run: Run) -> dict[str, object]:
-    return {
-        "id": run.id,
-        "outcome": run.outcome,
-        "exit_code": run.exit_code,
-        "seconds": round(run.seconds, 3),
-        "challenger": run.challenger,
-        "log": run.log,
-    }

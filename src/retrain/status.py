@@ -11,7 +11,7 @@ from retrain.config.schema import HoldoutKind
 from retrain.context import Context
 from retrain.core import events, evidence
 from retrain.core.counts import latest
-from retrain.core.decide import Asked, barrier, decide, fruitless, is_worse
+from retrain.core.decide import Asked, barrier, decide, fruitless, is_worse, same_rows_text
 from retrain.core.events import Entry, Judged
 from retrain.core.explain import RENEW, contradiction, disclosed
 from retrain.core.fold import as_of
@@ -263,6 +263,9 @@ def _challenger(past: Past, config: Config) -> str:
 
 def _probation(new: Probation, past: Past, triggers: Triggers, until: datetime) -> str:
     """What the new champion must keep up, and how it does."""
+    compared = same_rows_text(past)
+    if new.same_rows is not None and new.same_rows.verdict is not None:
+        return f"until {moment(until)} a check rolls back if {short(new.before)} is better beyond chance; {compared}"
     windows = f"{counted(triggers.consecutive, 'window')} in a row with F1 below {new.f1:.3f}"
     beyond = ", if its windows together show it beyond chance" if new.old is not None else ""
     so_far = f"so far {new.count}"
@@ -272,7 +275,7 @@ def _probation(new: Probation, past: Past, triggers: Triggers, until: datetime) 
     return (
         f"until {moment(until)} a check rolls back after {windows}, which {short(new.before)} showed"
         f" last{beyond}; {so_far}"
-    )
+    ) + (f"; {compared}" if compared else "")
 
 
 def _last_check(last: Entry | None, now: datetime) -> str:

@@ -83,7 +83,8 @@ def test_a_plain_verdict_has_no_notes() -> None:
             Past(probation=Probation(OLD, 0.8, AT)),
             {"probation": timedelta(days=7)},
             "probation",
-            "for 7 d a check rolls back if live F1 falls below 0.800, which bbbbbbbbbbbb showed last",
+            "for 7 d a check rolls back if it is worse than bbbbbbbbbbbb on rows of monitor.log that come from now on"
+            " or, without such rows, if live F1 falls below the 0.800 of that one",
         ),
     ],
 )

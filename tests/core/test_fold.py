@@ -1,5 +1,7 @@
 """What the journal adds up to: the line of champions, and which versions are worth keeping."""
 
+from msgspec.structs import replace
+
 from retrain.core.events import (
     Adopted,
     Checked,
@@ -17,9 +19,9 @@ from retrain.core.events import (
     TrainingFinished,
 )
 from retrain.core.fold import advance, fold, watch
-from retrain.core.past import Past
+from retrain.core.past import TRAINING, Past, incident_of
 from retrain.core.records import Action, Assessment, Outcome, Reason, Signal, State
-from tests.core.test_decide import T0
+from tests.core.test_decide import DAY, T0
 
 
 def after(*events: Event) -> Past:
@@ -151,3 +153,11 @@ def test_only_windows_of_one_feature_make_a_streak_of_drift() -> None:
     assert streak(Signal.DRIFT, "a", "b") == 1
     assert streak(Signal.DRIFT, "a", "b", "b") == 2
     assert streak(Signal.F1, "a", "b") == 2
+
+
+def test_a_failed_training_that_was_reported_is_no_news() -> None:
+    """It is known by its exit code where its cause is not."""
+    incident = incident_of(TRAINING, f"{Outcome.FAILED} 1")
+    failed = TrainingFinished("r", Outcome.FAILED, "", 1)
+    assert after(failed).is_news(incident, T0, DAY)
+    assert not after(replace(failed, news=True)).is_news(incident, T0, DAY)

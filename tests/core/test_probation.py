@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from retrain.core.decide import is_worse
-from retrain.core.events import Promoted, RolledBack, Swap, SwapStarted
-from retrain.core.fold import as_of
+from retrain.core.assess import assess
+from retrain.core.decide import CHANCE, Asked, due_on_same_rows, is_worse, same_rows_text
+from retrain.core.events import Checked, Promoted, RolledBack, SameRows, Swap, SwapStarted
+from retrain.core.fold import as_of, scored
+from retrain.core.judge import on_same_rows
+from retrain.core.past import Past
 from retrain.core.records import Action, Counts, Reason
-from retrain.core.rules import Natural, Positive, Share
+from retrain.core.rules import Difference, Gate, Natural, Positive, Share
+from retrain.core.verdicts import Cell, Ruling, Tally, Verdict
 from tests.core.test_decide import BOTH, DAY, HOUR, LOST, Story
 
 WEEK = 7 * DAY
@@ -189,3 +193,110 @@ def test_the_proof_is_the_test_of_two_proportions_at_levels_that_sum_to_five_in_
     assert not is_worse(old, new, 11)
     assert not is_worse(new, old, 1)
     assert not is_worse(Counts(5, 0, 0), Counts(9, 0, 0), 1), "no error anywhere is no difference"
+
+
+# ---------------------------------------------------------------- on the same rows
+
+
+def verdict(gain: float, bounds: tuple[float, float], ruling: Ruling) -> Verdict:
+    """What `judge` says of 1,240 rows of the log."""
+    scores: dict[str, Any] = {
+        "challenger_score": 0.7 + gain,
+        "champion_score": 0.7,
+        "difference": gain,
+        "discordant": 37,
+    }
+    return Verdict(ruling, "f1", 1240, alpha=0.007, look=1, interval=bounds, **scores)
+
+
+def test_the_verdict_is_that_of_the_gate_at_its_level_but_for_floor_and_margin() -> None:
+    """A champion that is worse is rejected; one that is as good, or below the floor, is not."""
+    cells = [Cell(0, 0, 0, 800), Cell(1, 1, 1, 150), Cell(1, 1, 0, 60), Cell(1, 0, 1, 10)]
+    gate = Gate(floor=Share(0.99), min_improvement=Difference(0.2))
+    found = on_same_rows(Tally(tuple(cells), "h"), gate, 0.007)
+    assert (found.ruling, found.alpha) == (Ruling.REJECT, 0.007)
+    assert found.interval is not None and found.interval[1] < 0
+    even = [*cells[:2], *(replace(each, rows=60) for each in cells[2:])]
+    assert on_same_rows(Tally(tuple(even), "h"), gate, 0.007).ruling is Ruling.INCONCLUSIVE
+
+
+WORSE = SameRows(1, verdict(-0.089, (-0.12, -0.058), Ruling.REJECT), "F1", 0.007)
+EQUAL = SameRows(1, verdict(-0.01, (-0.04, 0.02), Ruling.INCONCLUSIVE), "F1", 0.007)
+
+
+def test_one_that_is_worse_on_the_same_rows_goes_however_its_windows_look() -> None:
+    """The message has rows, scores and bounds; the next check says so again, until it is done."""
+    story = OnTrial()
+    story.past = scored(story.past, WORSE)
+    for _ in range(2):
+        decision = story.look(0.95)
+        assert (decision.action, decision.reason) == (Action.ROLLBACK, Reason.PROBATION)
+        assert decision.why == (
+            "on the same 1,240 rows since the promotion, 37 of them predicted differently, bbbbbbbbbbbb has F1 0.611"
+            " and aaaaaaaaaaaa, the champion before, 0.700: gain -0.089, confidence bounds -0.120 to -0.058"
+        )
+
+
+def test_one_that_is_no_worse_on_the_same_rows_stays_however_its_windows_look() -> None:
+    """A breach trains as ever; also where later rows could not be scored."""
+    story = OnTrial()
+    story.past = scored(story.past, replace(EQUAL, problem="the log is gone"))
+    assert story.look(0.1).action is Action.TRAIN
+    assert same_rows_text(story.past).endswith("bounds -0.040 to +0.020; not on later rows: the log is gone")
+
+
+def test_where_they_were_never_scored_the_windows_are_compared() -> None:
+    """And it is said why; without an attempt there is nothing to say."""
+    story = OnTrial()
+    assert not same_rows_text(story.past)
+    assert not same_rows_text(Past())
+    story.past = scored(story.past, SameRows(1, problem="the log is gone"))
+    assert same_rows_text(story.past) == "not compared with aaaaaaaaaaaa on the same rows: the log is gone"
+    assert story.look(0.75).action is Action.ROLLBACK
+
+
+def test_what_a_check_found_is_remembered_until_another_champion_serves() -> None:
+    """It is recorded with the check. What was found of a champion that was replaced meanwhile is dropped."""
+    story = OnTrial()
+    found = Checked(Action.HOLD, Reason.HEALTHY, "", NEW, (), known=NEW, same_rows=WORSE)
+    story.tell(found)
+    assert story.past.probation is not None
+    assert story.past.probation.same_rows == WORSE
+    story.tell(Promoted("c" * 64, NEW))
+    before = story.past.probation
+    story.tell(found)
+    assert story.past.probation == before
+    assert scored(Past(), WORSE) == Past()
+
+
+def due(story: Story, f1: Any = 0.9, **how: Any) -> Any:
+    """Whether a check that reads this window now asks for both models."""
+    assessments = assess(story.see(f1), story.triggers, story.past)
+    return due_on_same_rows(story.past, assessments, Asked(**{"probation": WEEK} | how), DAY, story.now)
+
+
+def test_each_window_of_the_log_is_asked_for_once() -> None:
+    """The level is the share of CHANCE that has passed of the probation, less what was spent."""
+    story = OnTrial()
+    day = int(story.now.timestamp() // 86400)
+    assert due(story) is None, "this window ended when the champion was promoted"
+    story.later(DAY)
+    assert due(story) == (day + 1, pytest.approx(CHANCE / 7))
+    story.past = scored(story.past, SameRows(day + 1, spent=CHANCE / 7))
+    assert due(story.later(HOUR)) is None
+    assert due(story.later(2 * DAY)) == (day + 3, pytest.approx(CHANCE * 49 / 24 / 7))
+    story.past = scored(story.past, SameRows(day + 3, spent=CHANCE / 2))
+    assert due(story.later(DAY / 24)) is None
+    assert due(OnTrial().later(6 * DAY)) is not None
+
+
+def test_nothing_is_asked_without_a_probation_or_a_new_window() -> None:
+    """Without one, after it, where a person decides, where F1 is unknown, or where the level is spent."""
+    story = OnTrial().later(2 * DAY)
+    assert due(story, probation=None) is None
+    assert due(story, forced="new labels") is None
+    assert due(story, LOST) is None
+    assert due(OnTrial(last=None).later(DAY)) is None
+    assert due(OnTrial().later(WEEK)) is None
+    story.past = scored(story.past, SameRows(1, spent=CHANCE))
+    assert due(story) is None, "as where the clock was set back"

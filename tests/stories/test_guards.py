@@ -392,7 +392,8 @@ def test_a_check_while_the_hook_runs_spoils_no_probation(project: Project) -> No
     assert project.run("check").returncode == 0
     (project.root / "go").touch()
     said, _ = process.communicate(timeout=60)
-    assert "probation: for 7 d a check rolls back if live F1 falls below 0.800, which" in said
+    assert "probation: for 7 d a check rolls back if it is worse than" in said
+    assert "if live F1 falls below the 0.800 of that one" in said
     project.metrics(f1=0.75)
     assert project.json("check", "--dry-run")["action"] == "rollback"
 

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from retrain.core import evidence
 from retrain.core.assess import BY_NUMBERS, assess
 from retrain.core.counts import chance_of_drop
+from retrain.core.events import SameRows
 from retrain.core.fold import as_of, watch
 from retrain.core.past import End, Past
 from retrain.core.records import (
@@ -25,6 +26,7 @@ from retrain.core.records import (
 )
 from retrain.core.rules import Triggers
 from retrain.core.text import apart, counted, duration, moment, short
+from retrain.core.verdicts import Ruling
 
 CHANCE = 0.05
 """Of rolling back a champion that is no worse, over its whole probation, where counts are known."""
@@ -117,7 +119,7 @@ def stands(past: Past, assessment: Assessment, triggers: Triggers) -> bool:
         return True
     if _by_evidence(assessment, triggers) and not assessment.dropped:
         return False
-    return (assessment.signal is Signal.F1 or streak.armed) and streak.count >= triggers.consecutive
+    return streak.armed and streak.count >= triggers.consecutive
 
 
 def overdue(past: Past, made_at: datetime | None, triggers: Triggers, now: datetime) -> str | None:
@@ -142,7 +144,7 @@ def _cause(past: Past, standing: Assessment, triggers: Triggers) -> str:
         return standing.sentence
     if not evidence.reached(past.evidence, triggers):
         return replace(standing, threshold=None).sentence  # it stands by its drop
-    return f"{standing.sentence}, with {evidence.reached_text(past.evidence, triggers)}"
+    return f"{standing.sentence}, with {evidence.text(past.evidence, triggers)}"
 
 
 # ---------------------------------------------------------------- nothing is due
@@ -200,12 +202,9 @@ def _why_not_yet(before: Past, after: Past, breach: Assessment, triggers: Trigge
         since = f"this one took over at {moment(before.took_over_at)}, settle is {duration(triggers.settle)}"
         return Reason.SETTLING, f"that window is partly about the previous champion: {since}", ""
     if breach.signal is Signal.DRIFT and not streak.armed:
-        return (
-            Reason.NOT_REARMED,
-            "drift was as high when this champion was promoted, and was not healthy since",
-            "compare with the champion's own training data (RETRAIN_REFERENCE), train on newer data, or raise"
-            " drift_threshold",
-        )
+        remedy = "compare with the champion's own training data (RETRAIN_REFERENCE), train on newer data, or raise"
+        what = "drift was as high when this champion was promoted, and was not healthy since"
+        return Reason.NOT_REARMED, what, f"{remedy} drift_threshold"
     progress, reason = "", Reason.CONFIRMING
     if _by_evidence(breach, triggers):
         progress, reason = evidence.text(after.evidence, triggers), Reason.GATHERING_EVIDENCE
@@ -242,13 +241,10 @@ class Barrier(Struct, frozen=True):
 def barrier(past: Past, triggers: Triggers, now: datetime) -> Barrier | None:
     """What holds a due training back now, in the contract's order; None: nothing does."""
     waiting = past.challenger
-    if waiting is not None and not waiting.settled and now < waiting.at + triggers.challenger_ttl:
-        return Barrier(
-            Reason.CHALLENGER_WAITING,
-            f"challenger {short(waiting.version)} of {moment(waiting.at)} waits to be judged",
-            waiting.at + triggers.challenger_ttl,
-            "retrain promote judges it, promote --reject discards it",
-        )
+    if waiting is not None and not waiting.settled and now < (until := waiting.at + triggers.challenger_ttl):
+        what = f"challenger {short(waiting.version)} of {moment(waiting.at)} waits to be judged"
+        remedy = "retrain promote judges it, promote --reject discards it"
+        return Barrier(Reason.CHALLENGER_WAITING, what, until, remedy)
     return _backing_off(past, triggers, now) or _cooling_down(past, triggers, now)
 
 
@@ -335,27 +331,66 @@ def fruitless(past: Past, triggers: Triggers) -> Fruitless | None:
 def fails_probation(
     past: Past, assessments: Sequence[Assessment], triggers: Triggers, probation: timedelta | None, now: datetime
 ) -> str | None:
-    """Why the new champion must go: in enough windows in a row it showed a lower F1 than the one before it did last.
+    """Why the new champion must go: on the same rows it is worse than the one before.
 
-    Where counts are known, its windows together must show it, too.
+    Where these were never scored: in enough windows in a row it showed a lower F1 than the one before did last and,
+    where counts are known, its windows together show it, too.
     """
     new = past.probation
-    if new is None or probation is None or now >= new.since + probation or new.count < triggers.consecutive:
+    if new is None or probation is None or now >= new.since + probation:
         return None
-    dispersion = evidence.dispersion_of(past.evidence, triggers)
-    if new.old is not None and new.windows and not is_worse(new.old, new.new, new.windows, dispersion):
+    if new.same_rows is not None and new.same_rows.verdict is not None:
+        return same_rows_text(past) if new.same_rows.verdict.ruling is Ruling.REJECT else None
+    f1 = _judged_f1(assessments)
+    if f1 is None or new.count < triggers.consecutive or f1.window != new.window or (f1.value or 0.0) >= new.f1:
         return None
-    for each in assessments:
-        judged = each.state in JUDGED and each.value is not None
-        if each.signal is Signal.F1 and judged and each.window == new.window and (each.value or 0.0) < new.f1:
-            shown, before = apart(each.value or 0.0, new.f1)
-            in_a_row = f" in {new.count} windows in a row" if new.count > 1 else ""
-            in_a_row += ", more than chance explains" if new.old is not None and new.windows else ""
-            return (
-                f"live F1 {shown} is below the {before} that {short(new.before)} showed last{in_a_row}, within the"
-                f" probation of {duration(probation)}"
-            )
-    return None
+    in_a_row = f" in {new.count} windows in a row" if new.count > 1 else ""
+    if new.old is not None and new.windows:
+        if not is_worse(new.old, new.new, new.windows, evidence.dispersion_of(past.evidence, triggers)):
+            return None
+        in_a_row += ", more than chance explains"
+    shown, before = apart(f1.value or 0.0, new.f1)
+    showed = f"is below the {before} that {short(new.before)} showed last{in_a_row}"
+    return f"live F1 {shown} {showed}, within the probation of {duration(probation)}"
+
+
+def _judged_f1(assessments: Sequence[Assessment]) -> Assessment | None:
+    return next((each for each in assessments if each.signal is Signal.F1 and each.state in JUDGED), None)
+
+
+def due_on_same_rows(
+    past: Past, assessments: Sequence[Assessment], asked: Asked, window: timedelta, now: datetime
+) -> tuple[int, float] | None:
+    """The window of the log at which to score both champions of a probation now, and at which one-sided level.
+
+    None where no window of this length has brought labels since they were scored last. CHANCE is spent in proportion
+    to the time: however often they are scored, the levels sum to it at most.
+    """
+    new, f1 = past.probation, _judged_f1(assessments)
+    if new is None or asked.probation is None or asked.forced is not None or now >= new.since + asked.probation:
+        return None
+    if f1 is None or f1.observed_at is None or f1.observed_at <= new.since:
+        return None
+    number, last = int(f1.observed_at.timestamp() // window.total_seconds()), new.same_rows or SameRows(0)
+    level = CHANCE * ((now - new.since) / asked.probation) - last.spent
+    return (number, level) if number != last.window and level > 0 else None
+
+
+def same_rows_text(past: Past) -> str:
+    """What both champions of a probation did on the same rows, and why not on later ones; empty where nothing did."""
+    new = past.probation
+    if new is None or new.same_rows is None:
+        return ""
+    verdict, problem = new.same_rows.verdict, new.same_rows.problem
+    if verdict is None:
+        return f"not compared with {short(new.before)} on the same rows: {problem}"
+    low, high = verdict.interval or (0.0, 0.0)
+    return (
+        f"on the same {counted(verdict.rows, 'row')} since the promotion, {verdict.discordant:,} of them predicted"
+        f" differently, {short(past.served or '')} has {new.same_rows.metric} {verdict.challenger_score:z.3f} and"
+        f" {short(new.before)}, the champion before, {verdict.champion_score:z.3f}: gain {verdict.difference:+z.3f},"
+        f" confidence bounds {low:+z.3f} to {high:+z.3f}{f'; not on later rows: {problem}' if problem else ''}"
+    )
 
 
 def is_worse(old: Counts, new: Counts, windows: int, dispersion: float = 1.0) -> bool:

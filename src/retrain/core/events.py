@@ -9,11 +9,27 @@ from retrain.core.records import Action, Assessment, Outcome, Reason
 from retrain.core.verdicts import Leaked, Sketch, Verdict
 
 
+class SameRows(Struct, frozen=True):
+    """A champion on probation and the one before on the same rows of the log, all that came since the promotion.
+
+    `window` is the number of the log's window at which they were last asked for, `verdict` the latest on the champion,
+    by a metric that people call `metric`; `problem` says why there is no later one. `spent` is the sum of the levels of
+    all verdicts so far.
+    """
+
+    window: int
+    verdict: Verdict | None = None
+    metric: str = ""
+    spent: float = 0.0
+    problem: str = ""
+
+
 class Checked(Struct, frozen=True):
     """A check looked and decided. `served` is the version the metrics are about.
 
     `incident` names a failure or a state that needs a person; `news` says that this check reported it. `known` is the
-    version that the journal said serves when the check looked ("": none; None: that was not recorded).
+    version that the journal said serves when the check looked ("": none; None: that was not recorded). `same_rows` is
+    set where this check scored both champions of a probation, or tried to.
     """
 
     action: Action
@@ -24,6 +40,7 @@ class Checked(Struct, frozen=True):
     incident: str | None = None
     news: bool = False
     known: str | None = None
+    same_rows: SameRows | None = None
 
 
 class TrainingStarted(Struct, frozen=True):

@@ -11,7 +11,7 @@ from math import erf, exp, log, log1p, pi, sqrt
 from msgspec.structs import replace
 
 from retrain.core.counts import WINDOWS, dispersion, hits_of, jaccard
-from retrain.core.past import Evidence, Spread
+from retrain.core.past import Evidence
 from retrain.core.records import Counts, Weight
 from retrain.core.rules import Auto, Triggers
 
@@ -72,22 +72,6 @@ def _mean_gap(mean: float, gap: float, number: int) -> float:
     return mean + (min(gap, 4 * mean) - mean) / number
 
 
-def forgotten(evidence: Evidence) -> Evidence:
-    """The evidence where no rule gathers any: a score of then says nothing about later."""
-    return replace(evidence, rule="", score=0.0) if evidence.rule else evidence
-
-
-def spent(evidence: Evidence) -> Evidence:
-    """The evidence after a training: what is known of the windows stays."""
-    return replace(evidence, score=0.0)
-
-
-def anew(evidence: Evidence) -> Evidence:
-    """The evidence about another champion, whose mean is not known."""
-    spread = evidence.spread
-    return replace(evidence, score=0.0, spread=Spread(known=spread.known, means=spread.means))
-
-
 def bar(evidence: Evidence, triggers: Triggers) -> float:
     """How high the score must be to train.
 
@@ -122,14 +106,10 @@ def gathered(evidence: Evidence, triggers: Triggers) -> float:
 def text(evidence: Evidence, triggers: Triggers) -> str:
     """The score and its bar: `evidence 2.1 of 5.3 for a drop of F1 from 0.85 to 0.82`."""
     score, wanted = gathered(evidence, triggers), bar(evidence, triggers)
-    shown = min(score, wanted - 0.1) if score < wanted else score  # 5.27 of 5.31 is not `5.3 of 5.3`
-    return f"evidence {max(0.0, shown):.1f} of {wanted:.1f} for {drop_name(triggers)}"
-
-
-def reached_text(evidence: Evidence, triggers: Triggers) -> str:
-    """A score that reached its bar: `evidence 24.8 for a drop of F1 from 0.85 to 0.82, above the bar of 18.4`."""
-    score, wanted = gathered(evidence, triggers), bar(evidence, triggers)
-    return f"evidence {score:.1f} for {drop_name(triggers)}, above the bar of {wanted:.1f}"
+    if score >= wanted:
+        return f"evidence {score:.1f} for {drop_name(triggers)}, above the bar of {wanted:.1f}"
+    shown = max(0.0, min(score, wanted - 0.1))  # 5.27 of 5.31 is not `5.3 of 5.3`
+    return f"evidence {shown:.1f} of {wanted:.1f} for {drop_name(triggers)}"
 
 
 def progress(evidence: Evidence, triggers: Triggers) -> str:

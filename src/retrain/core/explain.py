@@ -83,8 +83,9 @@ def notes(  # noqa: PLR0913  (all that a reader may have to know)
     if probation is not None and past.probation is None:
         yield Row("probation", "none, since no live F1 of another champion is known to compare with")
     elif probation is not None and past.probation is not None:
-        below = f"{past.probation.f1:.3f}, which {short(past.probation.before)} showed last"
-        yield Row("probation", f"for {duration(probation)} a check rolls back if live F1 falls below {below}")
+        worse = f"it is worse than {short(past.probation.before)} on rows of monitor.log that come from now on"
+        below = f"{worse} or, without such rows, if live F1 falls below the {past.probation.f1:.3f} of that one"
+        yield Row("probation", f"for {duration(probation)} a check rolls back if {below}")
 
 
 def line(head: str, verdict: Verdict, gate: Gate, notes: Sequence[Row] = ()) -> str:

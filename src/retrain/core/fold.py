@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from retrain.core import events
 from retrain.core.counts import WINDOWS, hits_of, share_of, widened
-from retrain.core.events import Checked, Entry, Event, Judged, Promoted, TrainingFinished
-from retrain.core.evidence import anew, forgotten, gather, spent
+from retrain.core.events import Checked, Entry, Event, Judged, Promoted, SameRows, TrainingFinished
+from retrain.core.evidence import gather
 from retrain.core.past import (
     PASSING,
     PROMOTION,
@@ -23,6 +23,7 @@ from retrain.core.past import (
     OpenRun,
     Past,
     Probation,
+    Spread,
     Streak,
     appended,
     earlier,
@@ -74,7 +75,9 @@ def _step(past: Past, event: Event, at: datetime) -> Past:  # noqa: PLR0912  (a 
             return _of(replace(past, swap=None), event.version, undone=event.failed)
         case Promoted():
             past = as_of(past, event.previous, at)
-            probation = _on_trial(past, event, at)
+            probation = None
+            if event.previous is not None and past.f1.value is not None:
+                probation = Probation(event.previous, past.f1.value, at, old=past.f1.counts)
             past = _serves(replace(past, swap=None), event.version, at, disarm=True)
             past = _without_incidents(past, [each for each in past.reported if kind_of(each) not in PASSING])
             return replace(_without(past, event.version), unpromoted=0, ends=(), probation=probation)
@@ -105,20 +108,20 @@ def as_of(past: Past, version: str | None, at: datetime) -> Past:
     return _serves(past, version, at, disarm=False)
 
 
-def _on_trial(past: Past, event: Promoted, at: datetime) -> Probation | None:
-    """The probation that this promotion begins; None where the champion before showed nothing to compare with."""
-    if event.previous is None or past.f1.value is None:
-        return None
-    return Probation(event.previous, past.f1.value, at, old=past.f1.counts)
-
-
 def _checked(past: Past, event: Checked, at: datetime) -> Past:
     # A check looks without the lock. Where a swap was recorded meanwhile, what it saw is about the champion before.
     if event.known is None or event.known == (past.served or ""):
-        past = watch(as_of(past, event.served, at), event.assessments)
+        past = scored(watch(as_of(past, event.served, at), event.assessments), event.same_rows)
     if event.action is Action.HOLD:
         past = _without_incidents(past, past.ended(event.reason, event.incident))
     return _reported(past, event.incident, at) if event.incident is not None and event.news else past
+
+
+def scored(past: Past, found: SameRows | None) -> Past:
+    """What matters once both champions of a probation were asked for on the same rows."""
+    if found is None or past.probation is None:
+        return past
+    return replace(past, probation=replace(past.probation, same_rows=found))
 
 
 def _judged(past: Past, event: Judged) -> Past:
@@ -140,7 +143,7 @@ def _trained(past: Past, event: TrainingFinished, at: datetime) -> Past:
         past,
         f1=replace(past.f1, count=0, counted=()),
         drift=replace(past.drift, count=0, counted=()),
-        evidence=spent(past.evidence),
+        evidence=replace(past.evidence, score=0.0),
         trained_at=at,
         failed_at=None,
         failures=0,
@@ -157,13 +160,13 @@ def _trained(past: Past, event: TrainingFinished, at: datetime) -> Past:
 
 def _serves(past: Past, version: str, at: datetime, *, disarm: bool) -> Past:
     """Another champion serves: the old one's windows say nothing about it."""
-    lineage = past.lineage if past.served is None else appended(past.lineage, past.served)
+    lineage, spread = past.lineage if past.served is None else appended(past.lineage, past.served), past.evidence.spread
     lineage = tuple(each for each in lineage if each != version)
     return replace(
         past,
         f1=Streak(),
         drift=Streak(armed=not disarm or (past.drift.armed and not past.drift.in_breach)),
-        evidence=anew(past.evidence),
+        evidence=replace(past.evidence, score=0.0, spread=Spread(known=spread.known, means=spread.means)),
         banned=tuple(each for each in past.banned if each != version),
         probation=None,
         served=version,
@@ -240,7 +243,7 @@ def _weighed(evidence: Evidence, f1: Assessment) -> Evidence:
     if counted is not None and not f1.settling:
         evidence = replace(evidence, spread=widened(evidence.spread, *counted))
     if f1.weight is None or f1.observed_at is None:
-        return forgotten(evidence)
+        return replace(evidence, rule="", score=0.0)  # a score of then would say nothing about later
     return gather(evidence, f1.weight, f1.observed_at, counts=not f1.settling)
 
 

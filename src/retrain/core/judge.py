@@ -85,6 +85,12 @@ def judge(tally: Tally, gate: Gate, number: int) -> Verdict:
     )
 
 
+def on_same_rows(tally: Tally, gate: Gate, alpha: float) -> Verdict:
+    """The verdict on a champion beside the one before: a rejection where it is worse, at this one-sided level."""
+    rules = {"guarantee": Guarantee.PER_TEST, "alpha": alpha, "min_improvement": 0.0, "floor": None}
+    return judge(tally, replace(gate, **rules), 1)
+
+
 def _grouped(tally: Tally, effect: float) -> dict[str, Any]:
     """What a verdict says of the groups of its rows."""
     number, column = (tally.groups.number, tally.groups.column) if tally.groups is not None else (None, None)

@@ -1,14 +1,15 @@
 """All of the journal that the decisions need."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
+from typing import Any
 
 from msgspec import Struct, field
 from msgspec.structs import fields, replace
 
-from retrain.core.events import SwapStarted
+from retrain.core.events import SameRows, SwapStarted
 from retrain.core.records import Assessment, Counts, Reason, Signal, Unknown
 from retrain.core.text import short
 from retrain.core.verdicts import Ruling
@@ -98,7 +99,8 @@ class Probation(Struct, frozen=True):
     """A promotion on probation: `before` served until `since` and showed `f1` last.
 
     `count` windows of the new champion in a row showed less, `window` was the last of them. `old` are the counts of
-    the old one's last window, `new` those of the `windows` of the new one together, where they are known.
+    the old one's last window, `new` those of the `windows` of the new one together, where they are known. `same_rows`
+    is what both did on the same rows, where they were scored.
     """
 
     before: str
@@ -109,6 +111,7 @@ class Probation(Struct, frozen=True):
     old: Counts | None = None
     new: Counts = field(default_factory=lambda: Counts(0.0, 0.0, 0.0))
     windows: int = 0
+    same_rows: SameRows | None = None
 
 
 class FirstWindow(Struct, frozen=True):
@@ -315,19 +318,25 @@ def noticed(past: Past, at: datetime) -> Past:
     if rewound is None:
         return past
     first, last = rewound
+    # The end of a window was never read from this clock.
+    return _with_times(past, lambda then: at if first <= then <= last else then, "f1", "drift", "evidence")
 
-    def anew(then: datetime | None) -> datetime | None:
-        return at if then is not None and first <= then <= last else then
 
-    waiting = past.challenger
-    return replace(
-        past,
-        trained_at=anew(past.trained_at),
-        failed_at=anew(past.failed_at),
-        took_over_at=anew(past.took_over_at),
-        lost_at=anew(past.lost_at),
-        challenger=waiting and replace(waiting, at=anew(waiting.at) or at),
-    )
+def _with_times(past: Past, of: Callable[[datetime], datetime], *kept: str) -> Past:
+    """The past with `of` of each time in it, but for what is known of the clock and for the fields `kept`."""
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, datetime):
+            return of(value)
+        if isinstance(value, dict):
+            return {key: changed(each) for key, each in value.items()}
+        if isinstance(value, Struct):
+            return replace(value, **{each.name: changed(getattr(value, each.name)) for each in fields(value)})
+        return value
+
+    kept += ("newest", "rewound", "set_back", "since_then")
+    names = (each.name for each in fields(past) if each.name not in kept)
+    return replace(past, **{name: changed(getattr(past, name)) for name in names})
 
 
 def _followed(past: Past, at: datetime) -> tuple[datetime | None, datetime]:
@@ -349,32 +358,12 @@ def seen_at(past: Past, now: datetime) -> Past:
     def capped(at: datetime) -> datetime:
         return at if at <= now else floor if at > now + UNORDERED else now
 
-    def cap(at: datetime | None) -> datetime | None:
-        return at and capped(at)
-
-    run, waiting, probation = past.run, past.challenger, past.probation
-    return replace(
-        past,
-        f1=replace(past.f1, latest=cap(past.f1.latest)),
-        drift=replace(past.drift, latest=cap(past.drift.latest)),
-        evidence=replace(past.evidence, latest=cap(past.evidence.latest)),
-        probation=probation and replace(probation, since=capped(probation.since)),
-        run=run and replace(run, at=capped(run.at)),
-        trained_at=cap(past.trained_at),
-        failed_at=cap(past.failed_at),
-        served_since=cap(past.served_since),
-        took_over_at=cap(past.took_over_at),
-        lost_at=cap(past.lost_at),
-        challenger=waiting and replace(waiting, at=capped(waiting.at)),
-        reported={incident: capped(at) for incident, at in past.reported.items()},
-    )
+    return _with_times(past, capped)
 
 
 def with_own_times(after: Past, seen: Past, past: Past) -> Past:
     """What matters `after` a step that was made on `seen`: what the step did not change keeps the times of `past`."""
     if seen is past:
         return after
-    names = [each.name for each in fields(Past)]
-    return replace(
-        after, **{name: getattr(past, name) for name in names if getattr(after, name) == getattr(seen, name)}
-    )
+    kept = (each.name for each in fields(Past) if getattr(after, each.name) == getattr(seen, each.name))
+    return replace(after, **{name: getattr(past, name) for name in kept})

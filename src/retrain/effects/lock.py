@@ -159,13 +159,13 @@ def holder(state: Path) -> Holder | None:
 def longest_hold(config: Config, command: str) -> timedelta:
     """How long this command may hold the lock, by its time limits."""
     training, promotion = config.training, config.promotion
-    # A promotion scores, and its hook may run twice.
+    # A promotion scores, and its hook may run twice; a probation reads the log and scores.
     reading = promotion.timeout if training.data is not None else timedelta()
     swapping = 3 * promotion.timeout
     if command != "check":
         return swapping
     longest = training.timeout + training.grace + reading
-    return max(longest, swapping) if promotion.probation is not None else longest
+    return longest + swapping if promotion.probation is not None else longest
 
 
 def stuck(config: Config, found: Holder | None, now: datetime) -> BusyError | None:

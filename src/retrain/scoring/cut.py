@@ -105,7 +105,8 @@ def fresh(plan: Cut, send: Send) -> dict[str, Any]:
 def arrived(plan: Arrival, send: Send) -> dict[str, Any]:
     """The answer to "arrived": the first labelled rows after a time, as a Parquet file once they are complete.
 
-    They are complete with the first window at which they are `min_rows` of `windows` whole windows.
+    They are complete with the first window at which they are `min_rows` of `windows` whole windows; where `every` row
+    so far is asked for, with the last one.
     UnusableError where the log cannot be used.
     """
     send({"at": "log"})
@@ -113,11 +114,12 @@ def arrived(plan: Arrival, send: Send) -> dict[str, Any]:
         log = _log(plan)
         seen = Labelled(plan, log)
         since = seen.complete & (seen.times > plan.after)
-        whole = 0
-        for last in np.unique(seen.window[since]):
+        known, whole = np.unique(seen.window[since]), 0
+        for last in known:
             whole += bool(last * plan.window >= plan.after)
             until = since & (seen.window <= last)
-            if whole >= plan.windows and until.sum() >= plan.min_rows:
+            is_enough = whole >= plan.windows and until.sum() >= plan.min_rows
+            if last == known[-1] if plan.every else is_enough:
                 _write(plan, log, {plan.holdout: until})
                 return {"rows": int(until.sum()), "windows": whole, "complete": True}
         return {"rows": int(since.sum()), "windows": whole, "complete": False}

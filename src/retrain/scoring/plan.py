@@ -102,9 +102,10 @@ class Cut(LogRows, frozen=True, kw_only=True):
 
 
 class Arrival(LogRows, frozen=True, kw_only=True):
-    """Rows after a time (epoch seconds)."""
+    """Rows after a time (epoch seconds): the first that are enough, or `every` one so far."""
 
     after: float
+    every: bool = False
 
 
 class Predictions(Plan, frozen=True, kw_only=True):

@@ -135,21 +135,13 @@ def cut(  # noqa: PLR0913  (the log, what is cut from it, and where that goes)
         return Taken(int(answer["rows"]), int(answer["training"]), int(answer["labelled"]))
 
 
-def arrived(config: Config, after: datetime, now: datetime, into: Path) -> Arrived:
-    """The first labelled rows of the log after this time; once they are complete they are in the file `into`.
+def arrived(config: Config, after: datetime, now: datetime, into: Path, *, every: bool = False) -> Arrived:
+    """The labelled rows of the log after this time; the first that are enough, or `every` one, are in the file `into`.
 
     Raises as `cut` does.
     """
-    live = config.promotion.live
-    plan = _log_plan(
-        "arrived",
-        config,
-        now,
-        holdout=into,
-        windows=live.windows,
-        min_rows=live.min_rows,
-        after=after.timestamp(),
-    )
+    live, fields = config.promotion.live, {"after": after.timestamp(), "every": every}
+    plan = _log_plan("arrived", config, now, holdout=into, windows=live.windows, min_rows=live.min_rows, **fields)
     answer = carry_out(plan, config.promotion, config.training.directory, lambda _share: None)
     with garbled():
         return Arrived(int(answer["rows"]), int(answer["windows"]), bool(answer["complete"]))
