@@ -681,6 +681,34 @@ def test_a_token_from_a_file_may_end_in_a_line_feed(home: Path, value: str) -> N
     assert config.monitoring is not None and config.monitoring.headers == {"A": "Bearer s3cr3t-token"}
 
 
+@pytest.mark.parametrize(
+    ("url", "environ", "secrets"),
+    [
+        ("${URL}", {"URL": "http://h:9/tenant-77/m"}, {}),
+        ("${URL}", {"URL": "http://user:passw0rd-1@h:9/tenant-77/m"}, {"URL": "passw0rd-1"}),
+        ("${URL}", {"URL": "http://h:9/tenant-77/m?key=abcdef12345"}, {"URL": "abcdef12345"}),
+        ("${BASE}/m?key=${KEY}", {"BASE": "http://h:9/tenant-77", "KEY": "abc/def12345"}, {"KEY": "abc/def12345"}),
+        (
+            "${BASE}/m?key=${KEY}&to=http://x",
+            {"BASE": "http://h:9/tenant-77", "KEY": "abcdef12345"},
+            {"KEY": "abcdef12345"},
+        ),
+        ("${SCHEME}://h:9/${TENANT}/m", {"SCHEME": "http", "TENANT": "tenant-77"}, {}),
+    ],
+)
+def test_a_variable_may_hold_a_url_or_its_beginning(
+    home: Path, url: str, environ: dict[str, str], secrets: dict[str, str]
+) -> None:
+    """Of it, too, only userinfo, query and fragment are secret: host and path are named."""
+    content = SMALLEST + f"monitoring: {{url: '{url}'}}"
+    config, found = load(written(home, content), environ)
+    assert config.monitoring is not None and config.monitoring.url.startswith("http://")
+    assert found.variables == set(secrets)
+    place = "http://h:9/tenant-77/m cannot be reached"
+    assert found.scrub(place) == place
+    assert not any(secret in found.scrub(f"the key {secret} is wrong") for secret in secrets.values())
+
+
 @pytest.mark.parametrize("value", ["12345#rest", "2024?abc", "a/b", "a@b", "two words"])
 def test_a_password_that_breaks_a_url_is_named(home: Path, value: str) -> None:
     """The variable is named, its value is not shown."""

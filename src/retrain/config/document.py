@@ -32,8 +32,9 @@ _VARIABLE = r"(\\)?\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\})?"
 """Also a bare `${`, which would otherwise be taken as it stands where a typing error was made."""
 _SHOWN = 100
 """Characters of a value that are kept for a problem with it."""
-_PARTS = ("userinfo", "host", "path", "query")
-_URL = r"(?s).*?://(?:(?P<userinfo>[^/?#]*)@)?(?P<host>[^/?#]*)(?P<path>[^?#]*)(?P<query>.*)"
+_PARTS = ("start", "userinfo", "host", "path", "query")
+"""Of a URL. A variable at its start holds a scheme, the beginning, or the whole of it."""
+_URL = r"(?s)(?P<start>[^:/?#]*://)(?:(?P<userinfo>[^/?#]*)@)?(?P<host>[^/?#]*)(?P<path>[^?#]*)(?P<query>.*)"
 _NO_TEXT = r"[\ud800-\udfff]"
 """Python represents bytes that are not UTF-8 as lone surrogates."""
 _OF_A_SHELL = frozenset({"HOME", "HOSTNAME", "LOGNAME", "PWD", "USER"})
@@ -164,22 +165,19 @@ def _filled(document: Document, text: str, keys: Keys, environ: Mapping[str, str
 def _is_secret(text: str, value: str, at: int, keys: Keys) -> bool:
     """Whether what the environment adds to this text here may be a secret: a host, a port and a path are none."""
     if keys == ("monitoring", "url"):
-        if at == 0 and "://" in value:  # a whole URL
-            return bool(re.search(r"[@?#]", value))
-        return not text.startswith("file:") and _part_of_url(text, at) in ("userinfo", "query")
+        part = _part_of_url(text, at)
+        holds = part == "start" and re.search(r"[@?#]", value) is not None
+        return holds or (part in ("userinfo", "query") and not text.startswith("file:"))
     if keys == ("notifications", "heartbeat"):
         return _part_of_url(text, at) != "host"  # a ping is addressed by its path
     return keys[:2] == ("monitoring", "headers") or keys[0] == "notifications"
 
 
 def _part_of_url(text: str, at: int) -> str:
-    """The part of a URL, its variables not filled in yet, at this place: host, path, userinfo or query (or later).
-
-    What makes up the whole of the text may be anything, and is called userinfo.
-    """
+    """The part of a URL, its variables not filled in yet, at this place: the first of `_PARTS` that ends behind it."""
     bare = re.sub(_VARIABLE, lambda match: "x" * len(match[0]), text)  # a default may hold any sign
-    found = re.match(_URL, bare)
-    return next(part for part in _PARTS if at < found.end(part)) if found is not None else "userinfo"
+    found = re.match(_URL, bare) or re.match(_URL, f"://{bare[3:]}")
+    return next(part for part in _PARTS if found is not None and at < found.end(part))
 
 
 class _Loader(yaml.SafeLoader):

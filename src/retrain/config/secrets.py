@@ -68,12 +68,13 @@ def secret_values(
     they hold may be anything, so the same is a secret there as in training.environment. `public` are values that are
     no secrets wherever they stand.
     """
-    found = {text for name, text in withheld.items() if _is_secret(name, text)}
+    url = config.monitoring.url if config.monitoring is not None else ""  # a variable may hold it, host and path too
+    found = {text for name, text in withheld.items() if _is_secret(name, text) and not url.startswith(text)}
     found |= {*_of_commands({**passed, **config.training.environment})}
     if config.notifications.heartbeat is not None:
         found |= _of_heartbeat(config.notifications.heartbeat)
     if config.monitoring is not None:
-        found |= {*_of_url(config.monitoring.url), *_of_headers(config.monitoring.headers)}
+        found |= {*_of_url(url), *_of_headers(config.monitoring.headers)}
     found -= {*public}
     plain = found | set(map(unquote, found))
     # A file in a variable (a private key) is quoted line by line.
