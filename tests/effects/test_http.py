@@ -1,14 +1,19 @@
 """What stands between retrain and a URL: proxies, as the environment names them."""
 
 import base64
+import ssl
+import subprocess
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from retrain.config.schema import Monitoring
 from retrain.core.records import Trouble, Unknown
 from retrain.effects import http
-from tests.effects.servers import Request, page, serving
+from tests.effects.servers import Request, certificate, page, serving
 
 
 def get(url: str, seconds: float = 15) -> bytes | Unknown:
@@ -95,8 +100,9 @@ def test_the_refusal_of_a_proxy_is_the_refusal_of_a_proxy(monkeypatch: pytest.Mo
     ("headers", "written"),
     [
         ("Last-Modified: Wed, 25 Nov 2026 10:00:00 GMT", datetime(2026, 11, 25, 10, tzinfo=UTC)),
-        ("Date: Wed, 25 Nov 2026 10:00:00 GMT\r\nAge: 3600", datetime(2026, 11, 25, 9, tzinfo=UTC)),
+        ("Last-Modified: Wed, 25 Nov 2026 10:00:00 GMT\r\nAge: 60", datetime(2026, 11, 25, 10, tzinfo=UTC)),
         ("Last-Modified: yesterday", None),
+        ("Age: -5", None),
         ("Age: old", None),
         ("X-Nothing: 1", None),
     ],
@@ -114,6 +120,25 @@ def test_an_answer_says_when_it_was_written(headers: str, written: datetime | No
     assert found == [written]
 
 
+@pytest.mark.parametrize("apart", [timedelta(), timedelta(hours=2), timedelta(hours=-1)])
+@pytest.mark.parametrize("modified", ["", "\r\nLast-Modified: soon", "\r\nLast-Modified: {hour}"])
+def test_what_a_cache_kept_is_as_old_as_it_says(apart: timedelta, modified: str) -> None:
+    """Its age counts from now, whatever Date it kept or its clock says, and a later change of the file is none."""
+    found: list[datetime | None] = []
+
+    def work(client: http.Client) -> None:
+        client.get(url)
+        found.append(client.written_at)
+
+    now = datetime.now(UTC)
+    date, hour = (format_datetime(at, usegmt=True) for at in (now - apart, now - timedelta(hours=1)))
+    headers = f"Date: {date}\r\nAge: 7200" + modified.format(hour=hour)
+    with serving(lambda _: [f"HTTP/1.1 200 OK\r\n{headers}\r\nContent-Length: 2\r\n\r\nok".encode()]) as url:
+        http.exchange(Monitoring(url), work)
+    (written,) = found
+    assert written is not None and timedelta() <= written - (now - timedelta(hours=2)) < timedelta(minutes=2)
+
+
 def test_a_part_of_an_answer_is_none() -> None:
     """HTTP 206 is what a cut-off answer says of itself."""
     with serving(lambda _: page("half", "206 Partial Content")) as url:
@@ -123,12 +148,13 @@ def test_a_part_of_an_answer_is_none() -> None:
 
 @pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden", "407 Proxy Authentication Required"])
 def test_who_refuses_a_token_is_not_quoted(status: str) -> None:
-    """The body may repeat the token, in whatever spelling; without one it is quoted."""
-    with serving(lambda _: page("your terces is wrong", status)) as url:
+    """The body may repeat the token, in whatever spelling, and so may the reason; without one it is quoted."""
+    with serving(lambda _: page("your terces is wrong", f"{status} of terces")) as url:
         by_header, by_query = Monitoring(url, headers={"X-Token": "secret"}), Monitoring(f"{url}/?token=secret")
         for asked, identified in ((by_header, True), (by_query, True), (Monitoring(url), False)):
             answer = answer_to(asked)
             assert isinstance(answer, Unknown) and ("terces" in answer.why) is not identified
+            assert f"answered {status[:3]}: {status[4:] if identified else 'your terces is wrong'}" in answer.why
 
 
 def test_a_header_is_sent_once_in_whatever_case_it_is_configured() -> None:
@@ -142,3 +168,37 @@ def test_a_header_is_sent_once_in_whatever_case_it_is_configured() -> None:
     with serving(respond) as url:
         assert answer_to(Monitoring(url, headers={"accept": "application/json", "USER-AGENT": "mine"})) == b"good"
     assert (asked[0].headers["accept"], asked[0].headers["user-agent"]) == ("application/json", "mine")
+
+
+def test_a_server_that_asks_for_a_client_certificate(tmp_path: Path) -> None:
+    """Without one, and with another than it trusts, the cause is that; with the right one it answers."""
+    trusted, context = certificate(tmp_path)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(trusted)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2  # later, a server may refuse after the first request is sent
+    (tmp_path / "other").mkdir()
+    other, _ = certificate(tmp_path / "other")
+    with serving(lambda _: page("good"), context) as url:
+        asked = Monitoring(url, retries=0, ca_file=trusted)
+        assert answer_to(replace(asked, cert_file=trusted, key_file=tmp_path / "key.pem")) == b"good"
+        for pair in ({}, {"cert_file": other, "key_file": tmp_path / "other/key.pem"}):
+            refused = answer_to(replace(asked, **pair))
+            assert isinstance(refused, Unknown)
+            assert "TLS: the server asks for a client certificate, or for another one" in refused.why
+            assert refused.remedy == "set monitoring.cert_file and monitoring.key_file to one that it accepts"
+
+
+@pytest.mark.parametrize("key", ["other/key.pem", "locked.pem", None])
+def test_a_client_certificate_that_cannot_be_used(tmp_path: Path, key: str | None) -> None:
+    """Its key is missing, is that of another, or has a password, which is asked for nowhere."""
+    (tmp_path / "other").mkdir()
+    certificate(tmp_path / "other")
+    trusted, context = certificate(tmp_path)
+    words = f"pkey -in {tmp_path}/key.pem -out {tmp_path}/locked.pem -aes128 -passout pass:word".split()
+    subprocess.run(["openssl", *words], check=True, capture_output=True)  # noqa: S607
+    with serving(lambda _: page("good"), context) as url:
+        pair = {"cert_file": trusted, "key_file": tmp_path / key if key is not None else None}
+        answer = answer_to(replace(Monitoring(url, retries=0, ca_file=trusted), **pair))
+    assert isinstance(answer, Unknown)
+    assert "the client certificate and its key do not fit" in answer.why
+    assert answer.remedy == "check monitoring.cert_file and monitoring.key_file"

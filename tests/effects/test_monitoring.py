@@ -368,6 +368,42 @@ def test_a_sample_says_when_it_was_taken(tmp_path: Path) -> None:
     assert snapshot.written_at == {"f1": NOON}
 
 
+@pytest.mark.parametrize(("unit", "mark"), [(1, "# EOF\n"), (1, "# EOF"), (1000, ""), (10**6, ""), (10**9, "")])
+def test_a_time_stamp_is_read_in_its_own_unit(tmp_path: Path, unit: int, mark: str) -> None:
+    """OpenMetrics writes seconds, the older format milliseconds, and some programs finer ones."""
+    text = f"f1 0.5 {int(NOON.timestamp()) * unit}\n{mark}"
+    assert look(tmp_path / "m", text, MonitorType.METRICS, f1="f1").written_at == {"f1": NOON}
+
+
+def test_an_exemplar_is_no_time_stamp(tmp_path: Path) -> None:
+    """OpenMetrics may write one behind a sample; what looks like one in a label stays there."""
+    text = 'f1{a="x # {"} 0.5 # {trace_id="b"} 0.25 1.5\nf1{a="y"} 0.6 # {} 1\n# EOF\n'
+    for selector, expected in (('f1{a="x # {"}', 0.5), ('f1{a="y"}', 0.6)):
+        (tmp_path / "m").write_text(text)
+        os.utime(tmp_path / "m", (NOON.timestamp(),) * 2)
+        asked = Monitoring((tmp_path / "m").as_uri(), f1=selector)
+        snapshot = fetch(asked, NO_SECRETS, NOW)
+        assert (snapshot.f1, snapshot.written_at) == (expected, {"f1": NOON})
+
+
+@pytest.mark.parametrize("kind", [MonitorType.PROMETHEUS, MonitorType.JSON])
+@pytest.mark.parametrize(
+    ("said", "trouble", "part"),
+    [
+        ({"status": "error", "errorType": "execution", "error": "out of memory"}, "status", "an error: out of memory"),
+        ({"status": "fail", "message": "no such tenant"}, "status", "an error: no such tenant"),
+        ({"status": "success", "isPartial": True, "data": {"result": [1]}}, "incomplete", "a part of its answer"),
+    ],
+)
+def test_an_answer_that_is_none_although_its_status_is_200(
+    kind: MonitorType, said: dict[str, Any], trouble: str, part: str
+) -> None:
+    """The error of the server is the cause, not what is missing because of it."""
+    with serving(lambda _: page(json.dumps(said))) as url:
+        value = fetch(Monitoring(url, kind, f1="data.result[0]"), NO_SECRETS, NOW).f1
+    assert worth(value) == trouble and part in why(value)
+
+
 def test_an_f1_in_per_cent_is_scaled(tmp_path: Path) -> None:
     """57 % of a scale of 0.01 is 0.57 to the letter: equal to a threshold is healthy. Drift is left as it is."""
     queries: Mapping[str, Any] = {"f1": "f1", "drift": "psi"}

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -33,7 +34,8 @@ _HEADERS = {"User-Agent": "retrain", "Accept": "*/*", "Accept-Encoding": "gzip, 
 _REDIRECTS = 5
 _REPEATED = (429, 500, 502, 503, 504)
 _MAY_ECHO = (401, 403, 407)
-"""Who refuses a token may repeat it, in a spelling that nobody foresees: such bodies are not quoted."""
+"""Who refuses a token may repeat it, in a spelling that nobody foresees: what such answers say is not quoted."""
+_REFUSES_CLIENT = "alert (handshake failure|unknown ca|access denied|.*certificate)"
 _PARTIAL = 206
 _BACKOFF = 0.2
 _PIECE = 65536
@@ -189,17 +191,31 @@ class Client:
 
     def _judged(self, response: "BaseHTTPResponse") -> bytes:
         """The body of a 2xx answer. Raises _FailedError with what the endpoint complains of."""
+        from urllib3.exceptions import InvalidHeader
+        from urllib3.util import Retry
+
         if response.status == _PARTIAL:
             raise _FailedError(Trouble.INCOMPLETE, "sent a part of its answer (HTTP 206)", "ask for the whole")
         if 200 <= response.status < 300:
             return self._within(self._body(response, self._asked.max_body))
-        url, wait = self._asked.url, _retry_after(response)
+        url, wait = self._asked.url, 0.0
+        with suppress(InvalidHeader, ValueError, OverflowError):
+            wait = Retry().get_retry_after(response) or 0.0
         asks = f", asks to wait {wait:.0f} s" if wait else ""
         identified = bool(self._asked.headers or any(credentials(url)) or urlsplit(url).query)
         quoted = response.status not in _MAY_ECHO or not identified
-        said = (_complaint(self._body(response, _LONGEST_COMPLAINT)).strip() if quoted else "") or response.reason
+        said = HTTPStatus(response.status).phrase if not quoted else self._complaint(response) or response.reason
         why, remedy = f"answered {response.status}{asks}: {said}", _REMEDIES.get(response.status, "")
         raise _FailedError(Trouble.STATUS, why, remedy, wait if response.status in _REPEATED else None)
+
+    def _complaint(self, response: "BaseHTTPResponse") -> str:
+        """What the body of an error says: the error of a JSON answer, the title of a page, or the text."""
+        text = self._body(response, _LONGEST_COMPLAINT).decode("utf-8", "replace").strip()
+        with suppress(ValueError, RecursionError):
+            match json.loads(text):
+                case {"error": str(said)} | {"message": str(said)} | {"detail": str(said)}:
+                    return said
+        return html_page(text) or text
 
     def _body(self, response: "BaseHTTPResponse", most: int) -> bytes:
         """The decoded body, cut off some way above `most` bytes; read so that a slow drip meets the deadline."""
@@ -243,26 +259,6 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
     """Who is asked: headers meant for one are not for another. Raises ValueError where its port is none."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-
-
-def _retry_after(response: "BaseHTTPResponse") -> float:
-    """Seconds that the answer asks to wait, 0 where it does not say; it may name seconds or a date."""
-    from urllib3.exceptions import InvalidHeader
-    from urllib3.util import Retry
-
-    with suppress(InvalidHeader, ValueError, OverflowError):
-        return Retry().get_retry_after(response) or 0.0
-    return 0.0
-
-
-def _complaint(body: bytes) -> str:
-    """What the body of an error says: the error of a JSON answer, the title of a page, or the text."""
-    text = body.decode("utf-8", "replace")
-    with suppress(ValueError, RecursionError):
-        match json.loads(text):
-            case {"error": str(said)} | {"message": str(said)} | {"detail": str(said)}:
-                return said
-    return html_page(text) or text
 
 
 def html_page(text: str) -> str:
@@ -312,17 +308,13 @@ def _proxy(url: str) -> str | None:
 
 def _usable(proxy: str) -> str:
     """The proxy. Raises _FailedError where no request can go through it."""
-    try:
+    why = "a proxy whose address is no URL such as http://proxy.example.com:3128"
+    with suppress(ValueError):
         parts = urlsplit(proxy)
-        named = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        named = False
-    if not named:
-        why = "a proxy whose address is no URL such as http://proxy.example.com:3128"
-    elif parts.scheme not in ("http", "https"):
-        why = f"the proxy {shown(proxy)}, and only http and https proxies can be used"
-    else:
-        return proxy
+        if parts.hostname and parts.port != 0:
+            if parts.scheme in ("http", "https"):
+                return proxy
+            why = f"the proxy {shown(proxy)}, and only http and https proxies can be used"
     remedy = "correct http_proxy, https_proxy or all_proxy, or name the host in no_proxy"
     raise _FailedError(Trouble.UNREACHABLE, f"cannot be asked: the environment names {why}", remedy)
 
@@ -347,36 +339,50 @@ def _context(asked: Monitoring, *, also_system: bool) -> ssl.SSLContext:
     if asked.ca_file is not None and also_system:
         context.load_default_certs()
     if asked.cert_file is not None:
-        context.load_cert_chain(asked.cert_file, asked.key_file)
+        try:
+            context.load_cert_chain(asked.cert_file, asked.key_file, password="")  # else it would be asked for
+        except ssl.SSLError as error:
+            why = (
+                "cannot be reached: TLS: the client certificate and its key do not fit, or are not PEM without password"
+            )
+            raise _FailedError(
+                Trouble.UNREACHABLE, why, "check monitoring.cert_file and monitoring.key_file"
+            ) from error
     return context
 
 
 def _written_at(headers: Mapping[str, str]) -> datetime | None:
-    """When an answer was made, as far as its headers say: `Last-Modified`, or `Age` seconds before it was sent."""
+    """When an answer was made, as far as its headers say: `Last-Modified`, or `Age` seconds ago, whichever is earlier.
+
+    A cache keeps the Date of the origin, whose clock may differ, so that the age is counted from now.
+    """
     from email.utils import parsedate_to_datetime
 
+    found = []
     with suppress(ValueError, OverflowError):
-        if modified := headers.get("Last-Modified"):
-            at = parsedate_to_datetime(modified)
-            return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
-        if age := headers.get("Age"):
-            sent = headers.get("Date")
-            at = parsedate_to_datetime(sent) if sent else datetime.now(UTC)
-            return at.astimezone(UTC) - timedelta(seconds=int(age))
-    return None
+        at = parsedate_to_datetime(headers.get("Last-Modified", ""))
+        found.append(at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC))
+    with suppress(ValueError, OverflowError):
+        if (seconds := int(headers.get("Age", ""))) >= 0:
+            found.append(datetime.now(UTC) - timedelta(seconds=seconds))
+    return min(found, default=None)
 
 
 def _cause(error: BaseException) -> tuple[str, str]:
     """The innermost error in a few words, for those around it repeat the whole URL; and what can be done."""
     while inner := error.__cause__ or error.__context__:
         error = inner
-    if isinstance(error, ssl.SSLCertVerificationError) and "mismatch" not in error.verify_message:
-        return f"TLS: {error.verify_message}", "set monitoring.ca_file to the certificate of the authority"
-    if isinstance(error, ssl.SSLError) and re.search("BAD_CERTIFICATE|CERTIFICATE_REQUIRED", error.reason or ""):
-        remedy = "set monitoring.cert_file and monitoring.key_file to one that it accepts"
-        return "TLS: the server asks for another client certificate", remedy
+    if isinstance(error, ssl.SSLCertVerificationError):
+        remedy = "set monitoring.ca_file to the certificate of the authority"
+        return f"TLS: {error.verify_message}", "check monitoring.url" if "mismatch" in error.verify_message else remedy
+    if isinstance(error, ssl.SSLEOFError):
+        return "TLS: the server ended the connection", "it may ask for a client certificate (monitoring.cert_file)"
     if isinstance(error, ssl.SSLError):
-        return f"TLS: {error.strerror or error}", "check monitoring.url and monitoring.ca_file"
+        said = (error.reason or str(error)).replace("_", " ").lower()
+        if not re.search(_REFUSES_CLIENT, said):
+            return f"TLS: {said}", "check monitoring.url and monitoring.ca_file"
+        remedy = "set monitoring.cert_file and monitoring.key_file to one that it accepts"
+        return f"TLS: the server asks for a client certificate, or for another one ({said})", remedy
     if isinstance(error, OSError):
         return error.strerror or str(error) or type(error).__name__, "is it running, and is monitoring.url right?"
     return f"the answer breaks off or is no HTTP: {error or type(error).__name__}", "check monitoring.url"

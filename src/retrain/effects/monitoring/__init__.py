@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from datetime import datetime
+from functools import partial
 from operator import attrgetter
 from typing import TypeVar
 
@@ -111,6 +112,7 @@ def queries(monitoring: Monitoring) -> dict[str, str]:
 def _work(monitoring: Monitoring, asked: Mapping[str, str]) -> tuple[str, Work]:
     """The URL that is asked, and how. Raises ConfigError for a query that it cannot be asked."""
     url = monitoring.url
+    read: Callable[[bytes], Mapping[str, Answer]]
     match monitoring.type:
         case MonitorType.PROMETHEUS:
             from retrain.effects.monitoring import prometheus_api
@@ -120,26 +122,18 @@ def _work(monitoring: Monitoring, asked: Mapping[str, str]) -> tuple[str, Work]:
         case MonitorType.METRICS:
             from retrain.effects.monitoring import prometheus_text
 
-            selectors = _compiled(asked, prometheus_text.parse)
-            return url, _document(url, selectors, lambda body: prometheus_text.read(body, selectors))
+            read = partial(prometheus_text.read, selectors=_compiled(asked, prometheus_text.parse))
         case MonitorType.JSON:
-            expressions = _compiled(asked, readings.parse)
-            return url, _document(url, expressions, lambda body: readings.read(body, expressions))
-
-
-def _document(url: str, queries: Iterable[str], read: Callable[[bytes], Mapping[str, Answer]]) -> Work:
-    """The work where one body answers every query."""
+            read = partial(readings.read, expressions=_compiled(asked, readings.parse))
 
     def work(client: http.Client, answers: MutableMapping[str, Answer]) -> None:
         body = client.get(url)
-        if isinstance(body, Unknown):
-            answers.update(dict.fromkeys(queries, body))
-            return
-        for query, answer in read(body).items():
+        found = dict.fromkeys(asked.values(), body) if isinstance(body, Unknown) else read(body)
+        for query, answer in found.items():
             is_dated = isinstance(answer, Unknown) or answer.written_at is not None
             answers[query] = answer if is_dated else replace(answer, written_at=client.written_at)
 
-    return work
+    return url, work
 
 
 def _compiled(queries: Mapping[str, str], parse: Callable[[str], T]) -> dict[str, T]:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from retrain.core.records import Trouble, Unknown
 from retrain.effects.monitoring.prometheus_text import series
-from retrain.effects.monitoring.readings import PROBLEM, Answer, Reading, json_of, said_of
+from retrain.effects.monitoring.readings import PROBLEM, STORES, Answer, Reading, json_of, refusal, said_of
 
 INSTANT, RANGE = "/api/v1/query", "/api/v1/query_range"
 """Where the API answers the two kinds of query."""
@@ -17,11 +17,8 @@ WHOLE = {"partial_response": "false", "deny_partial_response": "1"}
 _ANNOTATION = ("PromQL info", "PromQL warning")
 """Remarks on a query, which its author may correct; any other warning says that something did not answer."""
 MISSING = Unknown(Trouble.MISSING, "matches no series", "check its name and labels; perhaps nothing was scraped lately")
-FOREIGN = Unknown(
-    Trouble.UNPARSEABLE,
-    "is not an answer of the Prometheus HTTP API",
-    "is monitoring.url that of a Prometheus server, and monitoring.type right?",
-)
+_WHOSE = "is monitoring.url that of a Prometheus server, and monitoring.type right?"
+FOREIGN = Unknown(Trouble.UNPARSEABLE, "is not an answer of the Prometheus HTTP API", _WHOSE)
 """The answer is JSON of another program."""
 _SHOWN = 3
 
@@ -97,12 +94,9 @@ def read(body: bytes) -> tuple[Answer, float | None]:
 
 
 def incomplete(document: object) -> Unknown | None:
-    """Why an answer is not whole: its store says so, or warns of something that did not answer."""
-    remedy = "see which store did not answer"
-    if isinstance(document, dict) and document.get("isPartial"):
-        return Unknown(Trouble.INCOMPLETE, "sent a part of its answer (isPartial)", remedy)
+    """Why an answer is not whole: the server says so, or warns of something that did not answer."""
     warnings = [text for text in map(str, _list(document, "warnings")) if not text.startswith(_ANNOTATION)]
-    return Unknown(Trouble.INCOMPLETE, f"warns: {warnings[0]}", remedy) if warnings else None
+    return refusal(document) or (Unknown(Trouble.INCOMPLETE, f"warns: {warnings[0]}", STORES) if warnings else None)
 
 
 def _list(document: object, key: str) -> list[object]:
@@ -112,8 +106,6 @@ def _list(document: object, key: str) -> list[object]:
 
 def _read(document: object) -> tuple[Answer, float | None]:
     match document:
-        case {"status": "error", "error": str(said)}:
-            return Unknown(Trouble.STATUS, f"answered with an error: {said}"), None
         case {"status": "success", "data": {"resultType": str(kind), "result": found}}:
             pass
         case _:
@@ -127,7 +119,7 @@ def _read(document: object) -> tuple[Answer, float | None]:
             return _reading(value, {}), _finite(instant)
         case ("vector", [{"value": [_, int() | float()]}]):
             why = "has a number where Prometheus sends a text, so this is not its HTTP API"
-            return Unknown(Trouble.NOT_A_NUMBER, why, "is monitoring.url that of a Prometheus server?"), None
+            return Unknown(Trouble.NOT_A_NUMBER, why, _WHOSE), None
         case ("vector", [_]):
             return Unknown(Trouble.NOT_A_NUMBER, "is a series without a single value", "is it a histogram?"), None
         case ("vector", list(several)):

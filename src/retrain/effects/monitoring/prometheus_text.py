@@ -27,6 +27,8 @@ _MATCHER = (
 )
 """A label matcher, or a quoted name alone, which is that of the metric (UTF-8 names, Prometheus 3)."""
 _PLAIN = r"[A-Za-z_][A-Za-z0-9_]*"
+_EXEMPLAR = r'(?m)^([^#"\n]*(?:\{(?:[^"\n]|"(?:[^"\\\n]|\\.)*")*\})?[^#"\n]*) # \{.*$'
+"""What OpenMetrics may write behind a sample."""
 _LONGEST = 256
 """Characters that a regular expression is tried on: it may go back over them many times, and nothing stops it then."""
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
@@ -96,17 +98,14 @@ def _unescaped(text: str) -> str:
 
 def series(name: str, labels: Mapping[str, str]) -> str:
     """A series as a selector would name it, without empty labels."""
-    inside = [
-        f"{_quoted(label)}={json.dumps(value, ensure_ascii=False)}" for label, value in sorted(labels.items()) if value
-    ]
+    quoted = partial(json.dumps, ensure_ascii=False)
+    named = (
+        (label if re.fullmatch(_PLAIN, label) else quoted(label), value) for label, value in sorted(labels.items())
+    )
+    inside = [f"{label}={quoted(value)}" for label, value in named if value]
     if name and not re.fullmatch(_PLAIN, name.replace(":", "_")):
-        name, inside = "", [json.dumps(name, ensure_ascii=False), *inside]
+        name, inside = "", [quoted(name), *inside]
     return f"{name}{{{','.join(inside)}}}" if inside else name
-
-
-def _quoted(label: str) -> str:
-    """A label as PromQL writes it: in quotes where it is no plain name."""
-    return label if re.fullmatch(_PLAIN, label) else json.dumps(label, ensure_ascii=False)
 
 
 class _Found(Struct):
@@ -115,14 +114,6 @@ class _Found(Struct):
     count: int = 0
     first: list["Sample"] = field(default_factory=list)
     sibling: "Sample | None" = None
-
-    def see(self, sample: "Sample", selector: Selector) -> None:
-        if selector.matches(sample.name, sample.labels):
-            self.count += 1
-            if self.count <= _SHOWN:
-                self.first.append(sample)
-        elif sample.name == selector.name:
-            self.sibling = sample
 
 
 def read(body: bytes, selectors: Mapping[str, Selector]) -> Mapping[str, Answer]:
@@ -140,7 +131,11 @@ def read(body: bytes, selectors: Mapping[str, Selector]) -> Mapping[str, Answer]
             if sample.name == PROBLEM:
                 problems.append(sample.labels.get("problem", ""))
             for query, selector in selectors.items():
-                found[query].see(sample, selector)
+                met = found[query]
+                if selector.matches(sample.name, sample.labels):
+                    met.count, met.first = met.count + 1, [*met.first, sample][:_SHOWN]
+                elif sample.name == selector.name:
+                    met.sibling = sample
     except Exception as error:  # the parser is not fit for every text that an endpoint may send
         return dict.fromkeys(selectors, unparseable(text, f"is not in the Prometheus text format: {error}"))
     return {query: _answer(found[query], selectors[query].name or query, names, problems) for query in selectors}
@@ -154,6 +149,7 @@ def _samples(text: str) -> Iterator["Sample"]:
     text = text[: end.start()] if end is not None else text
     if text and end is None and not text.endswith("\n"):
         raise ValueError("the last line has no end: the answer was cut off")
+    text = re.sub(_EXEMPLAR, r"\1", text) if " # {" in text else text
     lines = (line for line in StringIO(text, newline="\n") if not line.lstrip().startswith("#"))
     while some := "".join(islice(lines, _AT_ONCE)):
         if len(max(some.split("\n"), key=len)) > _LONGEST_LINE:
@@ -165,7 +161,8 @@ def _samples(text: str) -> Iterator["Sample"]:
 def _answer(found: _Found, name: str, names: set[str], problems: Sequence[str]) -> Answer:
     if found.count == 1:
         sample = found.first[0]
-        written_at = moment_of_epoch(float(sample.timestamp)) if sample.timestamp is not None else None
+        # The parser takes every time for milliseconds; OpenMetrics writes seconds.
+        written_at = moment_of_epoch(float(sample.timestamp) * 1000) if sample.timestamp is not None else None
         return Reading(sample.value, sample.labels, written_at if isinstance(written_at, datetime) else None)
     if found.count:
         listed = ", ".join(series(sample.name, sample.labels) for sample in found.first)

@@ -26,6 +26,7 @@ Seconds beyond 1e11 are the year 5138, milliseconds beyond it the year 1973.
 """
 _DIGITS = 300
 """Above these a whole number is beyond every float."""
+STORES = "see which store did not answer"
 _A_TIME = "an epoch (s, ms, µs or ns) or ISO 8601 is needed"
 
 
@@ -155,6 +156,16 @@ def json_of(body: bytes) -> Any:
         return unparseable(text, f"is not JSON: {error}")
 
 
+def refusal(document: object) -> Unknown | None:
+    """Why a JSON answer with HTTP status 200 is none: an error of the server, or a part of the answer."""
+    match document:
+        case {"status": "error" | "fail", "error": str(said)} | {"status": "error" | "fail", "message": str(said)}:
+            return Unknown(Trouble.STATUS, f"answered with an error: {said}")
+        case {"isPartial": True}:
+            return Unknown(Trouble.INCOMPLETE, "sent a part of its answer (isPartial)", STORES)
+    return None
+
+
 def unparseable(text: str, why: str) -> Unknown:
     """Why a text could not be parsed; an HTML page, most often a login page, is called that."""
     if page := html_page(text):
@@ -194,8 +205,8 @@ def _functions(node: Any) -> set[str]:
 def read(body: bytes, expressions: Mapping[str, "ParsedResult"]) -> Mapping[str, Answer]:
     """An answer for each query: the plain JSON value that its expression selects."""
     document = json_of(body)
-    if isinstance(document, Unknown):
-        return dict.fromkeys(expressions, document)
+    if isinstance(refused := document if isinstance(document, Unknown) else refusal(document), Unknown):
+        return dict.fromkeys(expressions, refused)
     return {query: _search(expression, document) for query, expression in expressions.items()}
 
 
