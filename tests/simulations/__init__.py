@@ -35,6 +35,7 @@ OUTSIDE: dict[str, tuple[str, Callable[[float], Table]]] = {
     "The first model, with a floor of 0.85": ("true F1", unopposed.table),
     "Windows that differ more than chance explains": ("windows of 1,000 rows", uneven.dispersed),
     "Rolled back though as good, where windows differ": ("windows of 1,000 rows", uneven.probation),
+    "Rolled back within 7 days where the world moves": ("the new champion is", probation.moving),
     "Windows that overlap, and a mix that moves": ("windows of 1,000 rows", uneven.overlapping),
     "Twenty features, daily windows": ("sizes", drift.table),
     "What each gate is worth": ("the loop", gates.table),

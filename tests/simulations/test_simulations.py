@@ -204,10 +204,23 @@ def test_the_delta_test_keeps_its_level(rows: int, f1: float) -> None:
 @pytest.mark.parametrize("pace", probation.PACES)
 def test_with_counts_a_probation_rolls_back_few_that_are_no_worse(pace: str) -> None:
     """5 in 100 at most of those that are as good, however often it is asked; and nearly all that are much worse."""
-    share = {row: cells["with counts"] for row, cells in probation.table(pace, 0.4).items()}
-    assert share["as good as the old one"].value <= 0.05
-    assert share["better by 0.01"].value < share["as good as the old one"].value
-    assert share["worse by 0.10"].value > 0.9
+    table = probation.table(pace, 0.4)
+    for how in (probation.BY_COUNTS, probation.SAME_ROWS):
+        share = {row: cells[how] for row, cells in table.items()}
+        assert share["as good as the old one"].value <= 0.05
+        assert share["better by 0.01"].value <= share["as good as the old one"].value
+        assert share["worse by 0.10"].value > 0.9
+
+
+def test_on_the_same_rows_a_world_that_moves_condemns_no_model_and_hides_none() -> None:
+    """Windows of different weeks roll back most that are as good, and keep most that are worse."""
+    for name, share in probation.moving(0.2).items():
+        is_worse = name.startswith("worse")
+        assert share[probation.SAME_ROWS].value > 0.95 if is_worse else share[probation.SAME_ROWS].value <= 0.05
+        if "lose 0.05" in name:
+            assert share[probation.BY_COUNTS].value > 0.3
+        if is_worse:
+            assert share[probation.BY_COUNTS].value < 0.1
 
 
 def test_equal_models_are_seldom_promoted_where_few_rows_decide() -> None:
