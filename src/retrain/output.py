@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -72,6 +72,13 @@ class Output:
     def _safe(self, text: str) -> str:
         """The text without secrets and control characters; bytes of a name that are not UTF-8 are shown escaped."""
         return printable(self.secrets.scrub(text).encode(errors="backslashreplace").decode(), "\n\t")
+
+
+def aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """The rows of a table as lines: the first column begins at the left, the others end below their heads."""
+    first, *others = (max(map(len, column)) for column in zip(*table, strict=True))
+    formats = [f"<{first}", *(f">{width}" for width in others)]
+    return ["  ".join(map(format, row, formats)) for row in table]
 
 
 def _has_colour(stream: TextIO) -> bool:

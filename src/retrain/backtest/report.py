@@ -9,6 +9,7 @@ from retrain.core.records import NAMES, Reason
 from retrain.core.rules import Triggers
 from retrain.core.text import counted, duration, iso, moment
 from retrain.errors import Report
+from retrain.output import aligned
 
 _LISTED = 5
 _ALMOST_A_DAY = timedelta(hours=23)
@@ -67,8 +68,7 @@ def _table(replays: Mapping[str, Replay], span: timedelta) -> list[str]:
     for name, each in replays.items():
         rate, days = _per_year(each, span), [f"{at:%Y-%m-%d}" for at, _ in each.trainings] or ["-"]
         rows.append((name, f"{len(each.trainings):,}", "-" if rate is None else f"{rate:,.1f}", days[0], days[-1]))
-    rule, trainings, per_year, first, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
-    return [f"{a:{rule}}  {b:>{trainings}}  {c:>{per_year}}  {d:{first}}  {e}" for a, b, c, d, e in rows]
+    return aligned(rows)
 
 
 def _trainings(rule: str, replay: Replay) -> list[str]:
