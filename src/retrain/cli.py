@@ -250,6 +250,7 @@ def rehearse(
     needed. It changes neither models nor journal. Trainings are kept in state/rehearse, so that it goes on after an
     interruption.
     """
+    from retrain.exporter.measure import Gauge
     from retrain.rehearse.command import Options
     from retrain.rehearse.command import rehearse as story
     from retrain.rehearse.report import Prices
@@ -257,7 +258,7 @@ def rehearse(
     say = partial(output.say, err=True)
     with _progress(output, "rehearsing") as progress:
         prices = Prices(training_costs, f1_point_is_worth)
-        return story(context, log, Options(**flags, prices=prices, progress=progress, say=say))
+        return story(context, log, Options(**flags, prices=prices, progress=progress, say=say, gauge=Gauge))
 
 
 @_command("doctor --cron-env", configured=False)

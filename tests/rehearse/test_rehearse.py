@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec.structs import replace
 
+from retrain.context import open_context
+from retrain.exporter.measure import Gauge
 from tests.stories.project import Models, Project, make_models, until
 
-DAYS, TURN, ROWS = 12, 6, 120
+DAYS, TURN, MOVE, ROWS = 12, 6, 9, 120
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 TRAIN = """
 import json, os
@@ -31,12 +34,13 @@ joblib.dump(Rule(0.5).fit(rows, rows["label"]), os.environ["RETRAIN_CHALLENGER"]
 
 
 def write_log(path: Path) -> Path:
-    """One window a day; from day TURN on what was positive is negative."""
+    """One window a day; from day TURN on what was positive is negative, from day MOVE on `c`, a noise, is larger."""
     dice = np.random.default_rng(1)
     rows = pd.DataFrame(dice.normal(size=(DAYS * ROWS, 3)), columns=list("abc"))
     day = np.arange(len(rows)) // ROWS
     sign = np.where(day < TURN, 1, -1)
     rows["label"] = (sign * rows["a"] + dice.normal(scale=0.3, size=len(rows)) > 0).astype(int)
+    rows["c"] += np.where(day < MOVE, 0.0, 3.0)
     step = timedelta(days=1) / ROWS
     rows.insert(0, "timestamp", [(T0 + number * step).isoformat() for number in range(len(rows))])
     rows.loc[5, "label"] = None
@@ -51,6 +55,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     made = Project(tmp_path_factory.mktemp("project"), models, installed=False)
     made.settings["triggers"] = {"performance_threshold": 0.8}
     made.settings["promotion"] = {"holdout": "fresh", "fresh": {"min_rows": 40}}
+    made.settings["monitor"] = {"bins": 5, "reference": None}
     made.configure(training={"command": f"{sys.executable} train.py", "history": "2d"})
     (made.root / "train.py").write_text(TRAIN)
     write_log(made.root / "log.csv")
@@ -80,6 +85,45 @@ def test_it_shows_what_each_policy_is_worth(project: Project) -> None:
     after = {name: file for name, file in project.files().items() if not name.startswith("state")}
     assert before == {name: after[name] for name in before}, "neither models nor data are touched"
     assert not (project.root / "state/journal.db").exists()
+
+
+def test_drift_is_that_of_the_monitor(project: Project) -> None:
+    """Drift trains as in production: the monitor's index, against the rows that the serving model was trained on."""
+    triggers = {"performance_threshold": None, "drift_threshold": 0.2}
+    project.configure(triggers=triggers)
+    try:
+        done = project.run("rehearse", "log.csv", "-v", "--json", "--rule", "drift_threshold: 50")
+        story = project.run("rehearse", "log.csv", "-v").stderr
+    finally:
+        project.configure(triggers={"performance_threshold": 0.8, "drift_threshold": None})
+    found = {each["policy"]: each for each in json.loads(done.stdout)["policies"]}
+    assert found["drift_threshold: 50"]["trainings"] == 0
+    assert found["as configured"]["trainings"] > 0
+    rows = pd.read_csv(project.root / "log.csv")
+    day = (pd.to_datetime(rows["timestamp"], format="ISO8601") - T0) // timedelta(days=1)
+    log, reference = project.root / "moved.csv", project.root / "reference.parquet"
+    rows[day == MOVE].to_csv(log, index=False)
+    rows[(day < 2) & rows["label"].notna()].to_parquet(reference)
+    config = open_context(project.root / "config.yaml").config
+    gauge = Gauge(replace(config, monitor=replace(config.monitor, log=log, reference=reference)))
+    drift = gauge.measure((T0 + (MOVE + 1) * timedelta(days=1)).timestamp()).drift
+    assert drift is not None
+    first = story.splitlines()[1]
+    assert (
+        first == f"{T0 + (MOVE + 1) * timedelta(days=1):%Y-%m-%d}  training: drift {drift.psi['c']:.3f} is above 0.200"
+    )
+
+
+def test_drift_that_cannot_be_rehearsed_is_named(project: Project) -> None:
+    """A p-value is none that the monitor serves; and a window may have too few rows for its bins."""
+    project.configure(triggers={"drift_threshold": 0.2, "drift_breach": "below"})
+    try:
+        assert "drift is not rehearsed: triggers.drift_breach is below" in project.run("rehearse", "log.csv").stdout
+        project.configure(triggers={"drift_breach": "above"}, monitor={"bins": 10})
+        few = "as configured: drift of 9 windows is unknown; the last: no drift: the window that ended at 2026-01-12"
+        assert few in project.run("rehearse", "log.csv").stdout
+    finally:
+        project.configure(triggers={"drift_threshold": None}, monitor={"bins": 5})
 
 
 def test_a_training_knows_nothing_of_later_days(project: Project) -> None:

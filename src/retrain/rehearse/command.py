@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 
 from msgspec import Struct
@@ -9,17 +10,19 @@ from msgspec import Struct
 from retrain.config.load import parse_span
 from retrain.context import Context
 from retrain.core.text import counted
-from retrain.effects import training
-from retrain.errors import ConfigError, Report, RetrainError, Stopped, file_errors
+from retrain.errors import Report, Stopped, file_errors
 from retrain.rehearse.policies import policies
-from retrain.rehearse.replay import Replay, replay
+from retrain.rehearse.replay import Drift, MakeGauge, Replay, replay
 from retrain.rehearse.report import Prices, report
 from retrain.rehearse.stream import read
 from retrain.rehearse.trainings import Trainings
 
 
 class Options(Struct, frozen=True):
-    """The flags. `sample` and `broken` are shares; `progress` is called with the share that is done."""
+    """The flags, what measures drift, and what shows progress, called with the share that is done.
+
+    `sample` and `broken` are shares.
+    """
 
     rules: Sequence[str] = ()
     gates: Sequence[str] = ()
@@ -30,6 +33,7 @@ class Options(Struct, frozen=True):
     seed: int = 0
     prices: Prices = Prices()
     cache: Path | None = None
+    gauge: MakeGauge | None = None
     progress: Callable[[float], None] = lambda _share: None
     say: Callable[[str], None] = lambda _text: None
 
@@ -40,9 +44,6 @@ def rehearse(context: Context, log: Path, options: Options) -> Report:
     length = parse_span("--window", options.window) if options.window is not None else config.monitor.window
     first = parse_span("--first", options.first) if options.first is not None else None
     tried, notes = policies(config, options.rules, options.gates)
-    environment = training.environment(context.environ, context.secrets.variables, config.training, {})
-    if (obstacle := training.obstacle(config.training, environment)) is not None:
-        raise RetrainError(obstacle.why, obstacle.remedy)
     stream, left_out = read(config, log, length, first, options.sample)
     if left_out:
         notes.append(f"{counted(left_out, 'row')} without a label or a time left out")
@@ -53,23 +54,15 @@ def rehearse(context: Context, log: Path, options: Options) -> Report:
     with scratch as directory:
         models = Trainings(context, stream, cache, Path(directory), options.broken, options.seed)
         replays: dict[str, Replay] = {}
-        done, steps = 0, len(tried) * (len(stream.ends) - stream.first)
-
-        def seen() -> None:
-            nonlocal done
-            done += 1
-            options.progress(done / steps)
-
+        done, steps = count(1), len(tried) * (len(stream.ends) - stream.first)
         try:
-            for policy in tried:
-                if policy.name in replays:
-                    raise ConfigError(f"{policy.name} is given twice")
-                replays[policy.name] = replay(policy, stream, models, seen)
+            for name, policy in tried.items():
+                drift = Drift(options.gauge, policy.config, stream, Path(directory)) if policy.watches_drift else None
+                replays[name] = replay(policy, stream, models, drift, lambda: options.progress(next(done) / steps))
         except Stopped:
-            kept = counted(models.made, "new training")
-            options.say(f"{kept} kept in {cache}: the same command goes on from there")
+            options.say(f"all trainings are kept in {cache}: the same command goes on from there")
             raise
     if models.reused:
         reused = counted(models.reused, "training")
         notes.append(f"{reused} of an earlier rehearsal used again (remove {cache} where the training has changed)")
-    return report(stream, {each.name: each for each in tried}, replays, options.prices, options.broken, notes)
+    return report(stream, replays, options.prices, options.broken, notes)

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from retrain.config.load import parse_rule
 from retrain.config.schema import Config, HoldoutKind
-from retrain.core.rules import Gate, MinAge, Triggers
+from retrain.core.rules import MinAge, Side, Triggers
 from retrain.errors import ConfigError
 
 NEVER, CALENDAR, CONFIGURED, HINDSIGHT = "never", "calendar", "as configured", "hindsight"
@@ -18,60 +18,61 @@ NEVER, CALENDAR, CONFIGURED, HINDSIGHT = "never", "calendar", "as configured", "
 class JudgedOn(StrEnum):
     """Which rows a challenger is judged on."""
 
-    FRESH = "fresh"
-    """Rows of the newest window that were left out of its training."""
-    LIVE = "live"
-    """The rows that come after its training."""
-    OLD = "old"
-    """Rows that were left out of all trainings once, before the first."""
-    NONE = "none"
-    """None: it is promoted at once."""
-    FUTURE = "future"
-    """The window that follows, which nobody knows yet."""
+    FRESH = "fresh"  # rows of the newest window that were left out of its training
+    LIVE = "live"  # the rows that come after its training
+    OLD = "old"  # rows that were left out of all trainings once, before the first
+    NONE = "none"  # none: it is promoted at once
+    FUTURE = "future"  # the window that follows, which nobody knows yet
 
 
 class Policy(Struct, frozen=True):
-    """When to train (`triggers`; None: after every window), and the gate, with the rows that it judges on."""
+    """A rule and a gate (`config`), the rows that the gate judges on, and whether every window trains anyway."""
 
     name: str
-    triggers: Triggers | None
     judged_on: JudgedOn
-    gate: Gate
     config: Config
+    always: bool = False
 
     @property
-    def acts(self) -> bool:
-        """Whether it ever trains."""
-        return self.name != NEVER
+    def watches_drift(self) -> bool:
+        """Whether drift can train."""
+        return not self.always and self.config.triggers.drift_threshold is not None
 
 
-def policies(config: Config, rules: Sequence[str], gates: Sequence[str]) -> tuple[list[Policy], list[str]]:
-    """What to rehearse, in the order of the table, and notes. Raises ConfigError.
+def policies(config: Config, rules: Sequence[str], gates: Sequence[str]) -> tuple[dict[str, Policy], list[str]]:
+    """What to rehearse, by name and in the order of the table, and notes. Raises ConfigError.
 
     Without --gate those are added that a newcomer asks for: fresh rows where they are not configured, and no gate.
     """
-    triggers, notes = _without_drift(config.triggers)
-    configured = _gated(CONFIGURED, config, triggers, "")
+    given, notes = config.triggers, list[str]()
+    config = replace(config, triggers=_rehearsed(given))
+    if config.triggers.drift_threshold != given.drift_threshold:
+        notes.append("drift is not rehearsed: triggers.drift_breach is below, and `retrain monitor` serves no p-value")
+    configured = _gated(CONFIGURED, config, "")
     if configured.judged_on is JudgedOn.OLD:
         notes.append(
             f"as configured: promotion.holdout is a file, {config.promotion.holdout}; here it is a part of the log that"
             " is cut once, before the first training"
         )
+    ruled = [(text, replace(configured.config, triggers=_rehearsed(parse_rule(text, given)))) for text in rules]
     gates = gates or [each for each in (JudgedOn.FRESH, JudgedOn.NONE) if each is not configured.judged_on]
-    return [
-        Policy(NEVER, None, JudgedOn.NONE, config.gate, config),
-        Policy(CALENDAR, None, JudgedOn.NONE, config.gate, config),
+    tried = [
+        Policy(NEVER, JudgedOn.NONE, replace(config, triggers=Triggers())),
+        Policy(CALENDAR, JudgedOn.NONE, config, always=True),
         configured,
-        *(
-            replace(configured, name=text, triggers=_without_drift(parse_rule(text, config.triggers))[0])
-            for text in rules
-        ),
-        *(_gated(f"gate: {text}", config, triggers, text) for text in gates),
-        Policy(HINDSIGHT, None, JudgedOn.FUTURE, config.gate, config),
-    ], notes
+        *(replace(configured, name=text, config=each) for text, each in ruled),
+        *(_gated(f"gate: {text}", config, text) for text in gates),
+        Policy(HINDSIGHT, JudgedOn.FUTURE, config, always=True),
+    ]
+    by_name = {each.name: each for each in tried}
+    if len(by_name) < len(tried):
+        raise ConfigError("a --rule or a --gate is given twice")
+    if any(each.watches_drift for each in tried):
+        notes.append("drift is the PSI of `retrain monitor`, against all rows that the serving model was trained on")
+    return by_name, notes
 
 
-def _gated(name: str, config: Config, triggers: Triggers, text: str) -> Policy:
+def _gated(name: str, config: Config, text: str) -> Policy:
     """The configured rule with the gate that this text names: where it is judged, keys of `promotion`, or both."""
     word, _, rest = text.partition(",")
     holdout = config.promotion.holdout
@@ -87,16 +88,13 @@ def _gated(name: str, config: Config, triggers: Triggers, text: str) -> Policy:
             raise ConfigError(f"{error}", f"--gate takes {', '.join(kinds)}, keys of promotion, or both") from error
     # The guarantee that is the default depends on the kind of the holdout.
     promotion = replace(promotion, holdout=Path() if judged_on is JudgedOn.OLD else HoldoutKind.FRESH)
-    tried = replace(config, promotion=promotion)
-    return Policy(name, triggers, judged_on, tried.gate, tried)
+    return Policy(name, judged_on, replace(config, promotion=promotion))
 
 
-def _without_drift(triggers: Triggers) -> tuple[Triggers, list[str]]:
-    """The rule without drift, which is not rehearsed, and a note on that. Labels do not come late here, either."""
-    triggers = replace(triggers, min_age=MinAge())
-    if triggers.drift_threshold is None:
-        return triggers, []
-    triggers = replace(triggers, drift_threshold=None)
-    if all(each is None for each in (triggers.performance_threshold, triggers.max_drop, triggers.max_model_age)):
-        raise ConfigError("only drift is configured, and it is not rehearsed", "set triggers.performance_threshold")
-    return triggers, ["drift is not rehearsed: only F1 and the age of the champion trigger trainings here"]
+def _rehearsed(triggers: Triggers) -> Triggers:
+    """The rule as far as it is rehearsed: without drift that is a p-value. Labels do not come late here, either."""
+    drift = triggers.drift_threshold if triggers.drift_breach is Side.ABOVE else None
+    rule = replace(triggers, min_age=MinAge(), drift_threshold=drift)
+    if not rule.watched and rule.max_model_age is None:
+        raise ConfigError("only drift is watched, and it is not rehearsed", "set triggers.performance_threshold")
+    return rule

@@ -6,17 +6,21 @@ time here, labels are known when their window ends, and a promoted model serves 
 
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
+from retrain.config.schema import Config
 from retrain.core.counts import latest
 from retrain.core.decide import Asked, look_at
 from retrain.core.events import Event, Judged, Promoted, Rejected, RolledBack, TrainingFinished
 from retrain.core.fold import advance
 from retrain.core.judge import beside_live, judge, next_comparison
 from retrain.core.past import Past
-from retrain.core.records import Action, Outcome, Snapshot
+from retrain.core.records import Action, Outcome, Snapshot, Trouble, Unknown
 from retrain.core.text import short
 from retrain.core.verdicts import Ruling
 from retrain.errors import RetrainError
@@ -24,180 +28,186 @@ from retrain.rehearse.policies import JudgedOn, Policy
 from retrain.rehearse.stream import Mask, Stream
 from retrain.rehearse.trainings import Trained, Trainings
 
-
-class Promotion(Struct, frozen=True):
-    """A promotion after a window, and the F1 of the new and of the replaced champion in the window that followed."""
-
-    at: datetime
-    version: str
-    new: float | None
-    old: float | None
-    broken: bool
-
-    @property
-    def lost(self) -> float:
-        """The F1 that it cost in the window that followed, 0 where it was no worse."""
-        return max(0.0, self.old - self.new) if self.old is not None and self.new is not None else 0.0
+MakeGauge = Callable[[Config], Any]
+"""Makes what measures a log at a time, as the exporter's Gauge does: this wing does not know that one."""
 
 
-class Replay(Struct, frozen=True):
-    """What came of a policy: F1 by window (None: not defined), the trainings, those that failed or could not be judged.
+class Drift:
+    """The drift of the windows under one policy: the index of a feature that is served stays while it is high."""
 
-    `broken` is in how many windows a spoiled model served, `story` what happened, a line each.
+    def __init__(self, make: MakeGauge | None, config: Config, stream: Stream, scratch: Path) -> None:
+        """Begin, with files in the directory `scratch`; the triggers of the configuration are those of the policy."""
+        self._stream, self._trained_on = stream, ""
+        self._log, self._reference = scratch / "window.parquet", scratch / "reference.parquet"
+        reference, label = config.monitor.reference or self._reference, config.promotion.target
+        monitor = replace(
+            config.monitor, log=self._log, label=label, score=None, window=stream.length, reference=reference
+        )
+        self._gauge = make(replace(config, monitor=monitor)) if make is not None else None
+
+    def served(self, window: int, champion: Trained) -> float | Unknown:
+        """The drift of a window against monitor.reference or else all rows that the champion was trained on."""
+        if self._gauge is None:
+            return Unknown(Trouble.MISSING, "nothing here measures it")
+        self._stream.rows[self._stream.window == window].to_parquet(self._log, index=False)
+        if self._trained_on != champion.version:
+            self._trained_on = champion.version
+            self._stream.rows[champion.rows].to_parquet(self._reference, index=False)
+        found = self._gauge.measure(self._stream.ends[window].timestamp())
+        if found.drift is None or not found.drift.shifts:
+            return Unknown(Trouble.MISSING, found.problems[-1])  # drift is measured last
+        return float(found.drift.psi.get(found.drift.feature, 0.0))
+
+
+class Replay(Struct):
+    """What came of a policy: F1 by window (None: not defined), when it trained, when it promoted.
+
+    Each promotion has the F1 that it cost in the window that followed, 0 where it was no worse. `failed` counts the
+    trainings that left no challenger, `broken` the windows in which a spoiled model served; `blind` says why drift was
+    unknown, for each window in which it was, and `story` what happened, a line each.
     """
 
-    f1: tuple[float | None, ...]
-    trainings: int
-    failed: int
-    promotions: tuple[Promotion, ...]
-    broken: int
-    story: tuple[str, ...]
+    f1: list[float | None] = []
+    trainings: list[datetime] = []
+    failed: int = 0
+    promotions: dict[datetime, float] = {}
+    broken: int = 0
+    blind: list[str] = []
+    story: list[str] = []
 
 
-def replay(policy: Policy, stream: Stream, models: Trainings, seen: Callable[[], None]) -> Replay:
-    """What comes of this policy; `seen` is called after every window."""
-    loop = _Loop(policy, stream, models)
+def replay(policy: Policy, stream: Stream, models: Trainings, drift: Drift | None, seen: Callable[[], None]) -> Replay:
+    """What comes of this policy; `drift` is None where it does not watch that, `seen` is called after every window."""
+    loop = _Loop(policy, stream, models, drift)
     last = len(stream.ends) - 1
     for window in range(stream.first, last + 1):
         loop.serve(window)
-        if window < last and policy.acts:  # what is done after the last window shows nowhere
-            loop.act(window)
+        if window < last:  # what is done after the last window shows nowhere
+            loop.act()
         seen()
-    return Replay(
-        *(tuple(loop.f1), loop.trainings, loop.failed, tuple(loop.promotions), loop.broken), tuple(loop.story)
-    )
-
-
-class _Waiting(Struct, frozen=True):
-    """A challenger, the window after which it was trained, and the rows that were left out of its training."""
-
-    model: Trained
-    window: int
-    left_out: Mask
+    return loop.found
 
 
 class _Loop:
-    """The state of one replay."""
+    """The state of one replay: `found` is what came of it so far."""
 
-    def __init__(self, policy: Policy, stream: Stream, models: Trainings) -> None:
-        self._policy, self._stream, self._models = policy, stream, models
+    def __init__(self, policy: Policy, stream: Stream, models: Trainings, drift: Drift | None) -> None:
+        self._policy, self._stream, self._models, self._drift = policy, stream, models, drift
+        self._window, self._now = 0, stream.begin
         self._past = Past()
         self._champion = models.first()
         self._served: dict[str, Trained] = {}
         self._replaced: Trained | None = None
-        self._waiting: _Waiting | None = None
+        self._waiting: Trained | None = None
         self._ledger: list[Judged] = []
-        self._old = np.zeros(len(stream.window), bool)
-        self.f1: list[float | None] = []
-        self.trainings = self.failed = self.broken = 0
-        self.promotions: list[Promotion] = []
-        self.story: list[str] = []
+        self._left_out: Mask = np.zeros(len(stream.window), bool)
+        self.found = Replay()
 
     def serve(self, window: int) -> None:
         """Let the champion serve this window, and see what the last promotion was worth."""
         f1 = self._f1(self._champion, window)
-        self.f1.append(f1)
-        self.broken += self._champion.broken
+        self.found.f1.append(f1)
+        self.found.broken += self._champion.broken
         if self._replaced is not None:
-            old, at = self._f1(self._replaced, window), self._stream.ends[window - 1]
-            self.promotions.append(Promotion(at, self._champion.version, f1, old, self._champion.broken))
+            old = self._f1(self._replaced, window)
+            self.found.promotions[self._now] = max(0.0, old - f1) if old is not None and f1 is not None else 0.0
             self._replaced = None
+        self._window, self._now = window, self._stream.ends[window]
 
-    def act(self, window: int) -> None:
-        """Check, then promote, as cron would at the end of this window."""
-        now = self._stream.ends[window]
-        if self._is_due(window, now):
-            self._train(window, now)
-        if self._waiting is not None:
-            self._promote(self._waiting, window, now)
+    def act(self) -> None:
+        """Check, then promote, as cron would at the end of the window that was served last."""
+        if self._policy.always or self._is_due():
+            self._train()
+        if self._waiting is not None and (wins := self._wins(self._waiting)) is not None:
+            challenger, self._waiting = self._waiting, None
+            if wins:
+                self._note(Promoted(challenger.version, self._champion.version))
+                self._served[self._champion.version] = self._replaced = self._champion
+                self._champion = challenger
 
     def _f1(self, model: Trained, window: int) -> float | None:
         return self._stream.quality(model.predicted, window).f1
 
-    def _note(self, event: Event, now: datetime) -> None:
-        self._past = advance(self._past, event, now)
+    def _note(self, event: Event) -> None:
+        self._past = advance(self._past, event, self._now)
 
-    def _is_due(self, window: int, now: datetime) -> bool:
+    def _tell(self, text: str) -> None:
+        self.found.story.append(f"{self._now:%Y-%m-%d}  {text}")
+
+    def _is_due(self) -> bool:
         """Whether a training is due; a rollback that is due is made."""
-        triggers = self._policy.triggers
-        if triggers is None:
-            return True
-        found = self._stream.quality(self._champion.predicted, window)
-        positives = found.counts.tp + found.counts.fn if found.counts is not None else None
-        snapshot = Snapshot(
-            now, found.f1, f1_observed_at=now, samples=float(found.samples), positives=positives, counts=found.counts
-        )
         probation = self._policy.config.promotion.probation if self._past.probation is not None else None
-        asked = Asked(self._champion.made_at, probation)
-        look = look_at(self._past, self._champion.version, snapshot, triggers, now, asked)
+        asked, snapshot = Asked(self._stream.ends[self._champion.window], probation), self._snapshot()
+        look = look_at(self._past, self._champion.version, snapshot, self._policy.config.triggers, self._now, asked)
         self._past = look.past
+        if look.decision.action is not Action.HOLD:
+            self._tell(look.decision.message)
         if look.decision.action is Action.ROLLBACK and self._past.probation is not None:
             before, previous = self._past.probation.before, self._champion.version
-            self._note(RolledBack(before, previous), now)
+            self._note(RolledBack(before, previous))
             self._champion = self._served[before]
-            self.story.append(f"{now:%Y-%m-%d}  {look.decision.message}")
-        if look.decision.action is not Action.TRAIN:
-            return False
-        self.story.append(f"{now:%Y-%m-%d}  {look.decision.message}")
-        return True
+        return look.decision.action is Action.TRAIN
 
-    def _train(self, window: int, now: datetime) -> None:
-        fresh, left_out = self._policy.config.promotion.fresh, np.zeros(len(self._stream.window), bool)
-        if self._policy.judged_on is JudgedOn.FRESH:
-            left_out = self._stream.left_out(window, self._champion.rows, fresh)
-        elif self._policy.judged_on is JudgedOn.OLD:
-            if not self._old.any():  # none of them trains any model, so they must be rows that the first has not seen
-                self._old = self._stream.left_out(window, self._champion.rows, fresh)
-            left_out = self._old
-        self.trainings += 1
-        run = f"{self.trainings}"
-        model: Trained | RetrainError = RetrainError("training failed: fewer new rows than promotion.fresh.min_rows")
-        if left_out.any() or self._policy.judged_on in (JudgedOn.LIVE, JudgedOn.NONE, JudgedOn.FUTURE):
-            model = self._models.after(window, left_out)
+    def _snapshot(self) -> Snapshot:
+        """What `retrain monitor` would have served at the end of the window."""
+        found = self._stream.quality(self._champion.predicted, self._window)
+        positives = found.counts.tp + found.counts.fn if found.counts is not None else None
+        drift = self._drift.served(self._window, self._champion) if self._drift is not None else None
+        if isinstance(drift, Unknown):
+            self.found.blind.append(drift.why)
+        signals = found.f1, drift, self._now, self._now
+        return Snapshot(self._now, *signals, samples=float(found.samples), positives=positives, counts=found.counts)
+
+    def _train(self) -> None:
+        self.found.trainings.append(self._now)
+        run, model = f"{len(self.found.trainings)}", self._trained()
         if isinstance(model, RetrainError):
-            self.failed += 1
-            self.story.append(f"{now:%Y-%m-%d}  {model}")
-            self._note(TrainingFinished(run, Outcome.FAILED, str(model), 1), now)
+            self.found.failed += 1
+            self._tell(f"{model}")
+            self._note(TrainingFinished(run, Outcome.FAILED, f"{model}", 1))
         elif model.version in (self._champion.version, *self._past.banned):
-            self._note(TrainingFinished(run, Outcome.NOTHING_NEW, ""), now)
+            self._note(TrainingFinished(run, Outcome.NOTHING_NEW, ""))
         else:
-            self._note(TrainingFinished(run, Outcome.SUCCEEDED, "", 0, challenger=model.version), now)
-            self._waiting = _Waiting(model, window, left_out)
+            self._note(TrainingFinished(run, Outcome.SUCCEEDED, "", 0, challenger=model.version))
+            self._waiting = model
 
-    def _promote(self, waiting: _Waiting, window: int, now: datetime) -> None:
-        """Judge the challenger, if its rows have come; put it in service where it wins."""
+    def _trained(self) -> Trained | RetrainError:
+        """The challenger of a training after this window, without rows to judge it on; or why there is none."""
+        judged_on = self._policy.judged_on
+        # None of the old rows trains any model, so they are cut once: rows that the first champion has not seen.
+        if judged_on is JudgedOn.FRESH or (judged_on is JudgedOn.OLD and not self._left_out.any()):
+            known, fresh = self._champion.rows, self._policy.config.promotion.fresh
+            self._left_out = self._stream.left_out(self._window, known, fresh)
+            if not self._left_out.any():
+                return RetrainError("training failed: fewer new rows than promotion.fresh.min_rows")
+        return self._models.after(self._window, self._left_out)
+
+    def _wins(self, challenger: Trained) -> bool | None:
+        """Whether the challenger is put in service; None while the rows to judge it on are too few."""
         match self._policy.judged_on:
             case JudgedOn.NONE:
-                wins: bool | None = True
+                return True
             case JudgedOn.FUTURE:
-                new, old = (self._f1(each, window + 1) or 0.0 for each in (waiting.model, self._champion))
-                wins = new > old
+                new, old = (self._f1(each, self._window + 1) or 0.0 for each in (challenger, self._champion))
+                return new > old
             case JudgedOn.LIVE:
-                wins = self._live(waiting, window, now)
-            case _:
-                wins = self._is_better(waiting, waiting.left_out, now)
-        if wins is None:
-            return
-        self._waiting = None
-        if wins:
-            self._note(Promoted(waiting.model.version, self._champion.version), now)
-            self._served[self._champion.version] = self._replaced = self._champion
-            self._champion = waiting.model
+                return self._live(challenger)
+        return self._is_better(challenger, self._left_out)
 
-    def _live(self, waiting: _Waiting, window: int, now: datetime) -> bool | None:
+    def _live(self, challenger: Trained) -> bool | None:
         """Whether the challenger is better on the rows that came after its training; None while they are too few."""
-        live = self._policy.config.promotion.live
-        rows = (self._stream.window > waiting.window) & (self._stream.window <= window)
-        if window - waiting.window >= live.windows and rows.sum() >= live.min_rows:
-            return self._is_better(waiting, rows, now)
-        if now - waiting.model.made_at < live.give_up:
+        live, since = self._policy.config.promotion.live, challenger.window
+        rows = (self._stream.window > since) & (self._stream.window <= self._window)
+        if self._window - since >= live.windows and rows.sum() >= live.min_rows:
+            return self._is_better(challenger, rows)
+        if self._now - self._stream.ends[since] < live.give_up:
             return None
-        self._note(Rejected(waiting.model.version, "too few rows came"), now)
+        self._note(Rejected(challenger.version, "too few rows came"))
         return False
 
-    def _is_better(self, waiting: _Waiting, rows: Mask, now: datetime) -> bool:
+    def _is_better(self, model: Trained, rows: Mask) -> bool:
         """The verdict of `promote` on these rows."""
-        gate, model = self._policy.gate, waiting.model
+        gate = self._policy.config.gate
         tally = self._stream.tally(self._champion.predicted, model.predicted, rows)
         verdict = judge(tally, gate, next_comparison(tally, self._ledger, gate.holdout_uses))
         if self._policy.judged_on is JudgedOn.OLD:
@@ -206,7 +216,7 @@ class _Loop:
             *(model.version, self._champion.version, tally.holdout, gate.question, "", verdict), sketches=tally.sketches
         )
         self._ledger.append(judged)
-        self._note(judged, now)
+        self._note(judged)
         gain = f", gain {verdict.difference:+.3f}" if verdict.difference is not None else ""
-        self.story.append(f"{now:%Y-%m-%d}  {verdict.ruling} {short(model.version)}: {verdict.reason}{gain}")
+        self._tell(f"{verdict.ruling} {short(model.version)}: {verdict.reason}{gain}")
         return verdict.ruling is Ruling.PROMOTE

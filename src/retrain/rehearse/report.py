@@ -1,13 +1,14 @@
 """What `retrain rehearse` prints: a table of policies, and what to read in it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
-from msgspec import Struct
+from msgspec import Struct, field, to_builtins
 
 from retrain.core.text import counted, duration, iso, moment
 from retrain.errors import Report
-from retrain.rehearse.policies import CALENDAR, CONFIGURED, HINDSIGHT, NEVER, Policy
+from retrain.output import aligned
+from retrain.rehearse.policies import CALENDAR, CONFIGURED, HINDSIGHT, NEVER
 from retrain.rehearse.replay import Replay
 from retrain.rehearse.stream import Stream
 
@@ -32,40 +33,33 @@ class Prices(Struct, frozen=True):
 
 
 class Row(Struct, frozen=True):
-    """A policy in figures; `gap` is None where hindsight gains nothing, `costs` where prices are not known."""
+    """A policy in figures; `gap_closed` is None where hindsight gains nothing, `costs` where prices are not known."""
 
-    name: str
-    mean: float
-    gap: float | None
+    policy: str
+    mean_f1: float
+    gap_closed: float | None
     trainings: int
     failed: int
     promotions: int
     harmful: int
-    much: int
-    lost: float
-    broken: int
+    much: int = field(name="harmful_by_more_than_0.01")
+    f1_lost: float
+    broken_windows: int
     costs: float | None
 
 
-def report(  # noqa: PLR0913, PLR0917  (what was replayed, and what is said of it)
-    stream: Stream,
-    policies: Mapping[str, Policy],
-    replays: Mapping[str, Replay],
-    prices: Prices,
-    broken: float,
-    notes: Sequence[str],
+def report(
+    stream: Stream, replays: Mapping[str, Replay], prices: Prices, broken: float, notes: Sequence[str]
 ) -> Report:
     """The report on each policy by its name."""
     rows = _rows(replays, prices)
-    ends = stream.ends[stream.first :]
-    length = duration(stream.ends[0] - stream.begin)
-    windows = counted(len(ends), "window")
-    until = stream.ends[stream.first - 1]
+    until, *ends = stream.ends[stream.first - 1 :]
+    over = f"{counted(len(ends), 'window')} of {duration(stream.length)} from {moment(until)} to {moment(ends[-1])}"
     lines = [
-        f"{windows} of {length} from {moment(until)} to {moment(ends[-1])}, {len(stream.times):,} labelled rows in all",
+        f"{over}, {len(stream.times):,} labelled rows in all",
         f"the first champion was trained on what came before, since {moment(stream.begin)}",
         *notes,
-        *(f"{each.name}: {counted(each.failed, 'training')} failed (-v shows why)" for each in rows if each.failed),
+        *(line for name, each in replays.items() for line in _troubles(name, each)),
         "",
         *_table(rows, with_breaks=broken > 0),
         "",
@@ -78,53 +72,52 @@ def report(  # noqa: PLR0913, PLR0917  (what was replayed, and what is said of i
     data = {
         "windows": [iso(end) for end in ends],
         "rows": len(stream.times),
-        "policies": [_data(row, replays[row.name]) for row in rows],
+        "policies": [
+            to_builtins(row)
+            | {"f1": replays[row.policy].f1, "promoted_at": [iso(at) for at in replays[row.policy].promotions]}
+            for row in rows
+        ],
         "cheapest": _cheapest(rows),
         "message": message,
     }
-    story = replays[CONFIGURED].story
-    return Report(message, data, details=(f"{CONFIGURED}:", *story))
+    return Report(message, data, details=(f"{CONFIGURED}:", *replays[CONFIGURED].story))
+
+
+def _troubles(policy: str, replay: Replay) -> Iterator[str]:
+    """How many trainings failed, and in how many windows drift was unknown."""
+    if replay.failed:
+        yield f"{policy}: {counted(replay.failed, 'training')} failed (-v shows why)"
+    if replay.blind:
+        yield f"{policy}: drift of {counted(len(replay.blind), 'window')} is unknown; the last: {replay.blind[-1]}"
 
 
 def _rows(replays: Mapping[str, Replay], prices: Prices) -> list[Row]:
-    means = {name: _mean(replay) for name, replay in replays.items()}
+    defined = {name: [f1 for f1 in each.f1 if f1 is not None] or [0.0] for name, each in replays.items()}
+    means = {name: fmean(each) for name, each in defined.items()}
     never, best = means[NEVER], means[HINDSIGHT]
     rows = []
     for name, each in replays.items():
-        windows = max(1, len([f1 for f1 in each.f1 if f1 is not None]))
-        harm = [promotion.lost for promotion in each.promotions if promotion.lost > 0]
+        mean, windows = means[name], len(defined[name])
+        harm = [lost for lost in each.promotions.values() if lost > 0]
         costs = None
         if prices.training is not None or prices.point is not None:
-            missed = max(0.0, best - means[name]) * 100 * windows
-            costs = each.trainings * (prices.training or 0.0) + missed * (prices.point or 0.0)
-        gap = (means[name] - never) / (best - never) if best > never else None
-        much = sum(lost > _MUCH for lost in harm)
-        counts = each.trainings, each.failed, len(each.promotions), len(harm), much, sum(harm) / windows, each.broken
-        rows.append(Row(name, means[name], gap, *counts, costs))
+            missed = max(0.0, best - mean) * 100 * windows
+            costs = len(each.trainings) * (prices.training or 0.0) + missed * (prices.point or 0.0)
+        row = Row(
+            policy=name,
+            mean_f1=mean,
+            gap_closed=(mean - never) / (best - never) if best > never else None,
+            trainings=len(each.trainings),
+            failed=each.failed,
+            promotions=len(each.promotions),
+            harmful=len(harm),
+            much=sum(lost > _MUCH for lost in harm),
+            f1_lost=sum(harm) / windows,
+            broken_windows=each.broken,
+            costs=costs,
+        )
+        rows.append(row)
     return rows
-
-
-def _mean(replay: Replay) -> float:
-    """The mean of the windows in which F1 is defined."""
-    return fmean([f1 for f1 in replay.f1 if f1 is not None] or [0.0])
-
-
-def _data(row: Row, replay: Replay) -> dict[str, object]:
-    return {
-        "policy": row.name,
-        "mean_f1": row.mean,
-        "gap_closed": row.gap,
-        "trainings": row.trainings,
-        "failed": row.failed,
-        "promotions": row.promotions,
-        "harmful": row.harmful,
-        "harmful_by_more_than_0.01": row.much,
-        "f1_lost": row.lost,
-        "broken_windows": row.broken,
-        "costs": row.costs,
-        "f1": list(replay.f1),
-        "promoted_at": [iso(each.at) for each in replay.promotions],
-    }
 
 
 def _table(rows: Sequence[Row], *, with_breaks: bool) -> list[str]:
@@ -133,28 +126,19 @@ def _table(rows: Sequence[Row], *, with_breaks: bool) -> list[str]:
     head = ["policy", "mean F1", "gap closed", "trainings", "promotions", "harmful", "F1 lost"]
     table = [head + ["broken"] * with_breaks + ["costs"] * with_costs]
     for row in rows:
-        gap = "-" if row.gap is None else f"{100 * row.gap:.0f} %"
-        harmful = f"{row.harmful} ({row.much})"
-        cells = [row.name, f"{row.mean:.3f}", gap, f"{row.trainings:,}", f"{row.promotions:,}", harmful]
-        cells += [f"{row.lost:.4f}", *([f"{row.broken}"] * with_breaks)]
-        table.append(cells + ([f"{row.costs or 0:,.0f}"] * with_costs))
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [
-        "  ".join(
-            f"{cell:{'<' if not place else '>'}{width}}"
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in table
-    ]
+        gap = "-" if row.gap_closed is None else f"{100 * row.gap_closed:.0f} %"
+        counts = f"{row.trainings:,}", f"{row.promotions:,}", f"{row.harmful} ({row.much})"
+        cells = [row.policy, f"{row.mean_f1:.3f}", gap, *counts, f"{row.f1_lost:.4f}"]
+        table.append(cells + [f"{row.broken_windows}"] * with_breaks + [f"{row.costs or 0:,.0f}"] * with_costs)
+    return aligned(table)
 
 
 def _conclusion(rows: Sequence[Row]) -> list[str]:
     """What the table says of the configured policy, and which is the cheapest."""
-    by_name = {row.name: row for row in rows}
-    row, never = by_name[CONFIGURED], by_name[NEVER]
+    by_name = {row.policy: row for row in rows}
+    row, never, best = by_name[CONFIGURED], by_name[NEVER].mean_f1, by_name[HINDSIGHT].mean_f1
     lines = [
-        f"{CONFIGURED}, F1 would have been {row.mean:.3f}; without any training {never.mean:.3f}, and"
-        f" {by_name[HINDSIGHT].mean:.3f} at best."
+        f"{CONFIGURED}, F1 would have been {row.mean_f1:.3f}; without any training {never:.3f}, and {best:.3f} at best."
     ]
     if (cheapest := _cheapest(rows)) is not None:
         costs = by_name[cheapest].costs or 0.0
@@ -166,5 +150,5 @@ def _conclusion(rows: Sequence[Row]) -> list[str]:
 
 def _cheapest(rows: Sequence[Row]) -> str | None:
     """The policy that costs least; None where prices are not known."""
-    priced = {row.name: row.costs for row in rows if row.costs is not None and row.name != HINDSIGHT}
+    priced = {row.policy: row.costs for row in rows if row.costs is not None and row.policy != HINDSIGHT}
     return min(priced, key=lambda name: priced[name]) if priced else None

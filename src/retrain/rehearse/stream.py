@@ -40,24 +40,14 @@ class Stream:
         self.truth: Labels = np.array(labels(frame[self._promotion.target]), dtype=object)
         known, self.window = np.unique(np.floor(times / length.total_seconds()), return_inverse=True)
         self.ends = tuple(datetime.fromtimestamp((each + 1) * length.total_seconds(), UTC) for each in known.tolist())
-        self.begin = self.ends[0] - length
+        self.length, self.begin = length, self.ends[0] - length
         self._starts = np.searchsorted(self.window, np.arange(len(known) + 1))
         self._hashes = hashes_of(frame, self._promotion.group)
+        target, slices, group = self._promotion.target, self._promotion.slices, self._promotion.group
         self._counted = Comparison(
-            holdout="",
-            target=self._promotion.target,
-            dtypes={},
-            champion="",
-            trusted=None,
-            slices=self._promotion.slices,
-            group=self._promotion.group,
+            holdout="", target=target, dtypes={}, champion="", trusted=None, slices=slices, group=group
         )
         self.first = 1
-
-    @property
-    def fractional(self) -> bool:
-        """Whether labels have decimals."""
-        return any(isinstance(each, float) for each in set(self.truth.tolist()))
 
     def quality(self, predicted: Labels, window: int) -> Quality:
         """F1 of a window with these predictions of all rows, as `retrain monitor` would have served it."""
@@ -82,8 +72,8 @@ class Stream:
 def read(config: Config, log: Path, length: timedelta, first: timedelta | None, sample: float) -> tuple[Stream, int]:
     """The stream of a log, and how many of its rows were left out, having no label or no time.
 
-    `first` is how much of the log the first champion is trained on. Of the rows a share of `sample` is taken, by their
-    hashes. Raises RetrainError where the log cannot be used.
+    `first` is how much of the log the first champion is trained on: by default training.history or else a quarter, at
+    most half. Of the rows a share of `sample` is taken, by their hashes. RetrainError where the log cannot be used.
     """
     monitor, target = config.monitor, config.promotion.target
     try:
@@ -105,7 +95,8 @@ def read(config: Config, log: Path, length: timedelta, first: timedelta | None, 
     if not len(order):
         raise RetrainError(f"the log {log} has no row with a label and a time")
     stream = Stream(config, frame.iloc[order].reset_index(drop=True), times[order], length)
-    until = stream.begin + (first or _first_of(config, stream))
+    span = stream.ends[-1] - stream.begin
+    until = stream.begin + (first or min(config.training.history or span / 4, span / 2))
     stream.first = max(1, sum(end <= until for end in stream.ends))
     if len(stream.ends) - stream.first < _LEAST_WINDOWS:
         why = (
@@ -113,9 +104,3 @@ def read(config: Config, log: Path, length: timedelta, first: timedelta | None, 
         )
         raise RetrainError(why, "take a longer log, a shorter --window, or less for --first")
     return stream, left_out
-
-
-def _first_of(config: Config, stream: Stream) -> timedelta:
-    """How much of the log trains the first champion: training.history, else a quarter; half of it at most."""
-    span = stream.ends[-1] - stream.begin
-    return min(config.training.history or span / 4, span / 2)
