@@ -235,6 +235,7 @@ def backtest(context: Context, output: Output, history: str, rules: tuple[str, .
 @click.option("--training-costs", type=float, metavar="AMOUNT", help="What one training costs.")
 @click.option("--f1-point-is-worth", type=float, metavar="AMOUNT", help="What 0.01 of F1 is worth in one window.")
 @click.option("--cache", type=click.Path(path_type=Path), metavar="DIR", help="Where trainings are kept.")
+@click.option("--chart", type=click.Path(path_type=Path), metavar="FILE", help="Draw a chart, too: .png or .svg.")
 def rehearse(
     context: Context,
     output: Output,

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from retrain.context import open_context
 from retrain.exporter.measure import Gauge
+from tests.conftest import IN_CI
 from tests.stories.project import Models, Project, make_models, until
 
 DAYS, TURN, MOVE, ROWS = 12, 6, 9, 120
@@ -124,6 +125,34 @@ def test_drift_that_cannot_be_rehearsed_is_named(project: Project) -> None:
         assert few in project.run("rehearse", "log.csv").stdout
     finally:
         project.configure(triggers={"drift_threshold": None}, monitor={"bins": 5})
+
+
+@pytest.mark.parametrize(("name", "begins"), [("chart.png", b"\x89PNG"), ("chart.svg", b"<?xml")])
+def test_the_chart_shows_every_policy(project: Project, name: str, begins: bytes) -> None:
+    """--chart draws F1 of each policy, the threshold, and what the configured one did, in the format of the suffix."""
+    if IN_CI:
+        import matplotlib  # noqa: F401
+    pytest.importorskip("matplotlib")
+    done = project.run("rehearse", "log.csv", "--chart", name)
+    assert f"the chart is in {name}" in done.stdout, done.stderr
+    drawn = (project.root / name).read_bytes()
+    assert drawn.startswith(begins)
+    if name.endswith(".svg"):
+        policies = ("never", "calendar", "as configured", "gate: none", "hindsight")
+        texts = (*policies, "log.csv: live F1 by window", "performance_threshold 0.8", "trained", "promoted")
+        assert all(f"<!-- {text} -->" in drawn.decode() for text in texts)
+
+
+def test_a_chart_that_cannot_be_drawn_is_refused_at_once(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence says what to install, or which formats there are, before anything is trained."""
+    done = project.run("rehearse", "log.csv", "--chart", "chart.doc", "--cache", "unused")
+    assert (done.returncode, done.stderr) == (2, "retrain: --chart: chart.doc must end in .png or .svg\n")
+    assert "no directory nowhere" in project.run("rehearse", "log.csv", "--chart", "nowhere/chart.png").stderr
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    done = project.run("rehearse", "log.csv", "--chart", "chart.png", "--cache", "unused")
+    assert done.returncode == 1
+    assert "pip install 'retrain-controller[report]'" in done.stderr
+    assert not (project.root / "unused").exists()
 
 
 def test_a_training_knows_nothing_of_later_days(project: Project) -> None:

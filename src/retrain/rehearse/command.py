@@ -11,9 +11,9 @@ from retrain.config.load import parse_span
 from retrain.context import Context
 from retrain.core.text import counted
 from retrain.errors import Report, Stopped, file_errors
-from retrain.rehearse.policies import policies
+from retrain.rehearse.policies import CONFIGURED, policies
 from retrain.rehearse.replay import Drift, MakeGauge, Replay, replay
-from retrain.rehearse.report import Prices, report
+from retrain.rehearse.report import Prices, check_chart, draw_chart, report
 from retrain.rehearse.stream import read
 from retrain.rehearse.trainings import Trainings
 
@@ -33,6 +33,7 @@ class Options(Struct, frozen=True):
     seed: int = 0
     prices: Prices = Prices()
     cache: Path | None = None
+    chart: Path | None = None
     gauge: MakeGauge | None = None
     progress: Callable[[float], None] = lambda _share: None
     say: Callable[[str], None] = lambda _text: None
@@ -43,6 +44,8 @@ def rehearse(context: Context, log: Path, options: Options) -> Report:
     config = context.config
     length = parse_span("--window", options.window) if options.window is not None else config.monitor.window
     first = parse_span("--first", options.first) if options.first is not None else None
+    if options.chart is not None:
+        check_chart(options.chart)
     tried, notes = policies(config, options.rules, options.gates)
     stream, left_out = read(config, log, length, first, options.sample)
     if left_out:
@@ -65,4 +68,7 @@ def rehearse(context: Context, log: Path, options: Options) -> Report:
     if models.reused:
         reused = counted(models.reused, "training")
         notes.append(f"{reused} of an earlier rehearsal used again (remove {cache} where the training has changed)")
+    if options.chart is not None:
+        draw_chart(options.chart, log, stream, tried[CONFIGURED].config.triggers.performance_threshold, replays)
+        notes.append(f"the chart is in {options.chart}")
     return report(stream, replays, options.prices, options.broken, notes)

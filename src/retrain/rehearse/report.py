@@ -1,12 +1,14 @@
-"""What `retrain rehearse` prints: a table of policies, and what to read in it."""
+"""What `retrain rehearse` prints and draws: a table of policies, what to read in it, and a chart."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
 from statistics import fmean
 
 from msgspec import Struct, field, to_builtins
 
 from retrain.core.text import counted, duration, iso, moment
-from retrain.errors import Report
+from retrain.errors import ConfigError, Report, RetrainError, file_errors
 from retrain.output import aligned
 from retrain.rehearse.policies import CALENDAR, CONFIGURED, HINDSIGHT, NEVER
 from retrain.rehearse.replay import Replay
@@ -23,6 +25,10 @@ _LEGEND = (
     "Trainings take no time here, and labels are known when their window ends.",
 )
 _OF_BREAKS = "broken: windows in which a spoiled model served (--break shuffles the labels of some trainings)."
+_FORMATS = (".png", ".svg")
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+"""Those that the colour-blind can tell apart. Source: Okabe & Ito 2008, Color Universal Design."""
+_STYLES = ("--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))  # one fewer: a pair comes again after thirty
 
 
 class Prices(Struct, frozen=True):
@@ -152,3 +158,44 @@ def _cheapest(rows: Sequence[Row]) -> str | None:
     """The policy that costs least; None where prices are not known."""
     priced = {row.policy: row.costs for row in rows if row.costs is not None and row.policy != HINDSIGHT}
     return min(priced, key=lambda name: priced[name]) if priced else None
+
+
+def check_chart(file: Path) -> None:
+    """Raise RetrainError where no chart can be drawn into this file, before hours of trainings."""
+    if file.suffix not in _FORMATS:
+        raise ConfigError(f"--chart: {file} must end in {' or '.join(_FORMATS)}")
+    if not file.parent.is_dir():
+        raise ConfigError(f"--chart: there is no directory {file.parent}")
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as error:
+        raise RetrainError("--chart needs matplotlib", "pip install 'retrain-controller[report]'") from error
+
+
+def draw_chart(file: Path, log: Path, stream: Stream, threshold: float | None, replays: Mapping[str, Replay]) -> None:
+    """Draw all policies by name, and the threshold of F1. Raises RetrainError where the file cannot be written."""
+    from matplotlib.figure import Figure
+
+    ends = stream.ends[stream.first :]
+    figure = Figure(figsize=(11, 6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(9, 1))
+    looks = zip(cycle(_COLOURS), cycle(_STYLES), strict=False)
+    for name, replay in replays.items():
+        colour, style = ("black", "-") if name == CONFIGURED else next(looks)
+        width, order = (2.0, 3) if name == CONFIGURED else (1.2, 2)
+        f1 = [float("nan") if each is None else each for each in replay.f1]
+        above.plot(ends, f1, color=colour, linestyle=style, linewidth=width, zorder=order, label=name)
+    if threshold is not None:
+        above.axhline(threshold, color="0.5", linewidth=0.8, label=f"performance_threshold {threshold:g}")
+    configured = replays[CONFIGURED]
+    acts = {"promoted": configured.promotions, "trained": configured.trainings}
+    for height, (times, marker) in enumerate(zip(acts.values(), "^o", strict=True)):
+        below.plot(list(times), [height] * len(times), marker, color="black", markersize=4)
+    below.set(yticks=range(len(acts)), yticklabels=list(acts), ylim=(-0.7, len(acts) - 0.3))
+    below.set_title(CONFIGURED, loc="left", fontsize="medium")
+    below.set_xlabel("end of the window (UTC)")
+    above.set(title=f"{log.name}: live F1 by window", ylabel=f"F1 of a window of {duration(stream.length)}")
+    above.grid(axis="y", color="0.9")
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
+    with file_errors(file):
+        figure.savefig(file, dpi=150)
