@@ -15,7 +15,9 @@ from tests.simulations import (
     probation,
     promotions,
     rare,
+    respelt,
     triggers,
+    tuned,
     uneven,
     unopposed,
 )
@@ -32,6 +34,9 @@ PROMOTIONS, DELTA = "Fifty challengers that are no better", "The one-sided error
 OUTSIDE: dict[str, tuple[str, Callable[[float], Table]]] = {
     "Equal models, where few rows decide": ("what is compared", rare.table),
     "Equal models, rows that belong together": ("rows", groups.table),
+    "A holdout of ten comparisons, in another file": ("what is written anew", respelt.once),
+    "Fifty challengers, the file written anew for each": ("the count of `lifetime`", respelt.fifty),
+    "Challengers that are kept by what is disclosed": ("new in each challenger", tuned.table),
     "The first model, with a floor of 0.85": ("true F1", unopposed.table),
     "Windows that differ more than chance explains": ("windows of 1,000 rows", uneven.dispersed),
     "Rolled back though as good, where windows differ": ("windows of 1,000 rows", uneven.probation),

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from retrain.core.counts import WINDOWS
 from retrain.core.evidence import bar
 from retrain.core.records import Action, Counts
-from retrain.core.rules import Positive, Triggers
+from retrain.core.rules import Disclose, Positive, Triggers
 from retrain.exporter.psi import shift
 from tests import documents
 from tests.core.test_decide import Story
@@ -35,8 +35,10 @@ from tests.simulations import (
     probation,
     promotions,
     rare,
+    respelt,
     tables,
     triggers,
+    tuned,
     uneven,
     unopposed,
 )
@@ -244,6 +246,27 @@ def test_rows_that_belong_together_promote_no_oftener() -> None:
         alone, grouped = groups.promoted(name, draws)
         assert tables.interval(alone, draws, Z)[0] > 10 * groups.LEVEL
         assert tables.interval(grouped, draws, Z)[0] <= groups.LEVEL
+
+
+def test_a_holdout_keeps_its_count_however_its_file_is_written() -> None:
+    """Each comparison has its own number, and one of fifty promotes as seldom as `alpha` says."""
+    for anew in respelt.once().values():
+        assert [figure.value for figure in anew.values()] == [1, respelt.USES + 1]
+    assert respelt.chain() == {respelt.WHOLE: [1] * 50, respelt.PROMOTE: list(range(1, 51))}
+    replications = 400
+    whole, known = (figures_of[promotions.PROMOTED] for figures_of in respelt.fifty(0.1).values())
+    assert tables.interval(round(known.value * replications), replications, Z)[0] <= 0.05
+    assert whole.value > known.value
+
+
+def test_whoever_sees_the_scores_tunes_on_them() -> None:
+    """Whoever keeps what scored higher is promoted far oftener than `alpha` says; by verdicts alone, no oftener."""
+    engineers, share = 120, tuned.WORLDS["10 % of the rows"]
+    scores, verdicts = (
+        int((tuned.promoted_at(share, each, engineers) <= promotions.CHALLENGERS).sum()) for each in Disclose
+    )
+    assert tables.interval(scores, engineers, Z)[0] > 0.1
+    assert tables.interval(verdicts, engineers, Z)[0] <= 0.05
 
 
 def test_a_first_model_reaches_the_floor_with_its_lower_bound() -> None:
