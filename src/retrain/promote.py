@@ -51,7 +51,7 @@ class Contest(Struct, frozen=True):
     """Which bytes compete, and on which rows: versions, and the files that hold these very bytes.
 
     There is no champion where none serves. `source` says where the challenger is from, `given` is the name of its file
-    where a person gave one.
+    where a person gave one, `made_at` when the champion was made.
     """
 
     challenger: str
@@ -61,6 +61,7 @@ class Contest(Struct, frozen=True):
     given: str = ""
     champion: str | None = None
     champion_file: Path | None = None
+    made_at: datetime | None = None
     rows: Rows = (None, None)
 
 
@@ -166,7 +167,7 @@ def admit(context: Context, past: Past, options: Options) -> Contest | None:
             f"challenger and champion are the same file, {short(challenger)}: there is nothing to compare"
         )
     rows = _rows(context, challenger, champion)
-    return replace(contest, champion=champion, champion_file=serving.path, rows=rows)
+    return replace(contest, champion=champion, champion_file=serving.path, made_at=serving.made_at, rows=rows)
 
 
 def _challenger(context: Context, past: Past, options: Options) -> Contest | None:
@@ -305,6 +306,7 @@ def _score(
     Only the --force of a person goes past training rows that cannot be used, and past a champion that cannot be scored.
     """
     models, promotion = context.config.models, replace(context.config.promotion, holdout=contest.holdout)
+    column = _dated(context.config)
     try:
         if contest.champion is not None and contest.champion_file not in (None, models.champion):
             registry.verify(models, contest.champion)  # an ordinary file is what it is
@@ -319,6 +321,7 @@ def _score(
             known_champion=contest.rows[1],
             aside=context.config.aside,
             keys=keys,
+            dated=(column, contest.made_at.timestamp()) if column is not None and contest.made_at is not None else None,
             scrub=context.secrets.scrub,
         )
     except RetrainError as error:
@@ -387,6 +390,11 @@ def _checks_leakage(config: Config) -> bool:
     return config.training.data is not None or config.promotion.holdout is HoldoutKind.FRESH
 
 
+def _dated(config: Config) -> str | None:
+    """The column that says how old a row is, where rows must be newer than the champion's training."""
+    return config.monitor.timestamp if config.promotion.holdout is HoldoutKind.FRESH else None
+
+
 def _basis(context: Context, holdout: Path, rows: Rows) -> str:
     """All that a refusal depends on: with another of these it must be asked anew."""
     return f"{stamp_of(holdout, *rows)}; up to {context.config.promotion.max_leakage}"
@@ -450,7 +458,7 @@ def _report(  # noqa: PLR0913  (what was compared, and what came of it)
     opposed, most = contest.champion is not None, config.promotion.max_leakage if _checks_leakage(config) else None
     probation = config.promotion.probation if wins and not judged.dry_run else None
     head = explain.head(judged, contest.given, options.forced, opposed=opposed, wins=wins)
-    notes = [*explain.notes(judged, past, gate, most, probation, opposed=opposed)]
+    notes = [*explain.notes(judged, past, gate, most, probation, opposed=opposed, dated=_dated(config))]
     message = explain.line(head, verdict, gate, notes)
     champion = {"version": contest.champion, "score": verdict.champion_score} if contest.champion is not None else None
     data = {
@@ -464,6 +472,7 @@ def _report(  # noqa: PLR0913  (what was compared, and what came of it)
         **{name: getattr(verdict, name) for name in _NUMBERS},
         **dict(zip(("expected_gain", "expected_loss"), verdict.expected or (None, None), strict=True)),
         "lower_bound": verdict.lower,
+        **({"older_rows": judged.leaked.older} if _dated(config) is not None else {}),
         "few_discordant": [{"class": label, "rows": rows} for label, rows in verdict.few],
         "slices": [
             {"column": each.column, "value": "" if each.value is None else str(each.value), "rows": each.rows}

@@ -51,13 +51,14 @@ def status(context: Context, limit: int) -> Report:
     serving, lost = known.serving, known.past.lost(known.serving.version if known.serving is not None else None)
     word, why = ("NEEDS A PERSON", lost.message) if lost is not None else _state(known)
     screen = _screen(config, known) | ({"next check": "stops until a repair"} if lost is not None else {})
+    since = serving and _since(serving, known.past)
     text = [f"{word}: {why}", *(f"{title:<12}{line}" for title, line in screen.items() if line)]
     lately = [(entry.at, type(entry.event).__name__, describe(entry.event, config.gate)) for entry in events_shown]
     text += ["latest events, newest first"] if lately else []
     text += [f"  {moment(at)}  {message}" for at, _, message in lately]
     data = {
         "state": word,
-        "champion": serving and {"version": serving.version, "since": _iso(_since(serving, known.past))},
+        "champion": serving and {"version": serving.version, "since": since and iso(since)},
         **_numbers(config, known),
         "holdout": screen["holdout"] or None,
         "message": "\n".join(text),
@@ -109,7 +110,7 @@ def _numbers(config: Config, known: _Known) -> dict[str, object]:
         "evidence": triggers.evidence
         and {"score": evidence.gathered(past.evidence, triggers), "bar": evidence.bar(past.evidence, triggers)},
         "probation": known.new and {"f1": known.new.f1, "before": known.new.before, "windows_below": known.new.count},
-        "held_back": held and {"reason": held.reason, "message": held.what, "until": _iso(held.until)},
+        "held_back": held and {"reason": held.reason, "message": held.what, "until": held.until and iso(held.until)},
         "unpromoted": past.unpromoted,
         "unpromoted_because": in_vain and in_vain.message,
         "failures": past.failures,
@@ -341,7 +342,3 @@ def _instead(previous: str | None) -> str:
 
 def _because(reason: str) -> str:
     return f": {reason}" if reason else ""
-
-
-def _iso(at: datetime | None) -> str | None:
-    return iso(at) if at is not None else None

@@ -51,13 +51,17 @@ def test_without_a_champion_nothing_serves_yet() -> None:
 
 def noted(judged: Judged, past: Past | None = None, **changes: Any) -> list[tuple[str, str]]:
     """The titles and texts of the notes."""
-    given: dict[str, Any] = {"max_leakage": None, "probation": None, "opposed": True} | changes
+    given: dict[str, Any] = {"max_leakage": None, "dated": None, "probation": None, "opposed": True} | changes
     return [(row.title, row.text) for row in notes(judged, past or Past(), Gate(), **given)]
 
 
 def test_a_plain_verdict_has_no_notes() -> None:
-    """Nothing besides the numbers."""
+    """Nothing besides the numbers, and nothing of rows that are newer than the champion's training."""
     assert noted(JUDGED) == []
+    assert noted(replace(JUDGED, leaked=Leaked(older=0)), dated="at") == []
+    assert noted(replace(JUDGED, champion=None), dated="at") == [
+        ("champion", "could not be scored, so nothing was compared with it")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -68,6 +72,21 @@ def test_a_plain_verdict_has_no_notes() -> None:
         (replace(JUDGED, leaked=Leaked(9, 0)), None, {"max_leakage": 0.0}, "warning", "trained on 9 of the 200"),
         (JUDGED, None, {"max_leakage": 0.0}, "leakage", "not checked for the challenger and the champion"),
         (JUDGED, None, {"max_leakage": 0.0, "opposed": False}, "leakage", "not checked for the challenger, whose"),
+        (
+            JUDGED,
+            None,
+            {"dated": "at"},
+            "age",
+            "not known whether the holdout rows are newer than the champion's training",
+        ),
+        (
+            replace(JUDGED, leaked=Leaked(older=9)),
+            None,
+            {"dated": "at"},
+            "age",
+            "9 of the 200 holdout rows are older than the champion's training (let the training write its newest rows",
+        ),
+        (replace(JUDGED, leaked=Leaked(older=20)), None, {"dated": "at"}, "age", "such rows count together (let"),
         (
             JUDGED,
             Past(losses=2, lost_at=AT),

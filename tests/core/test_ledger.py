@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from retrain.core.events import HistoryLost, Judged
 from retrain.core.judge import MOST_KEYS, SKETCH, next_comparison, row_keys, shared
-from retrain.core.verdicts import Cell, Ruling, Sketch, Tally, Verdict
+from retrain.core.verdicts import Cell, Leaked, Ruling, Sketch, Tally, Verdict
 
 
 def sketch(rows: range) -> tuple[int, ...]:
@@ -58,6 +58,17 @@ def test_the_count_goes_on_along_a_chain() -> None:
     for week in weeks:
         history.append(compared(week, next_comparison(week, history, 10)))
     assert history[-1].verdict.look == 12
+
+
+def test_comparisons_on_rows_older_than_the_champion_count_together() -> None:
+    """Whichever rows these are, where they are a tenth or more; a fresh holdout has a count of its own."""
+    aged = [
+        replace(holdout(name, range(at, at + 500)), leaked=Leaked(older=older))
+        for name, at, older in (("a", 0, 500), ("b", 500, 50), ("c", 1000, 49))
+    ]
+    ledger = [replace(compared(aged[0], 1), leaked=aged[0].leaked)]
+    assert [next_comparison(each, ledger, 10) for each in aged] == [2, 2, 1]
+    assert next_comparison(holdout("fresh", range(1500, 2000)), ledger, 10) == 1
 
 
 def test_a_history_that_was_lost_counts_on_top_of_what_is_recorded() -> None:

@@ -59,7 +59,8 @@ def test_a_training_gets_its_rows_and_promote_judges_on_those_left_out(fresh: Pr
     assert not set(holdout["timestamp"]) & set(training["timestamp"])
     assert holdout["timestamp"].min() >= log["timestamp"].iloc[4000]
     promoted = fresh.json("promote")
-    assert (promoted["verdict"], promoted["rows"]) == ("promote", 400)
+    assert (promoted["verdict"], promoted["rows"], promoted["older_rows"]) == ("promote", 400, 0)
+    assert "; age:" not in promoted["message"]
     version = (fresh.root / CHAMPION).readlink().name.partition(".")[0]
     assert (fresh.root / f"models/versions/{version}.holdout.parquet").read_bytes() == (
         fresh.root / HOLDOUT
@@ -106,6 +107,26 @@ def test_without_a_log_the_training_writes_the_rows_that_it_left_out(fresh: Proj
     said = fresh.json("promote")
     assert (said["promoted"], said["rows"]) == (True, 400)
     assert "leakage: not checked for the challenger and the champion" in said["message"]
+
+
+def test_rows_older_than_the_champion_are_said_and_counted(fresh: Project) -> None:
+    """Rows that a training wrote itself, in part from before the champion's training: other ones continue the count."""
+    (fresh.root / LOG).unlink()
+    rows = pd.read_csv(fresh.models.holdout)
+    made_at = (fresh.root / CHAMPION).stat().st_mtime
+    fresh.train(f"cp {fresh.models.fair} $$RETRAIN_CHALLENGER", f"cp {fresh.root}/own.parquet $$RETRAIN_HOLDOUT")
+    for look, first in ((1, 0), (2, 400)):
+        own = rows.iloc[first : first + 400].assign(timestamp=[made_at - DAY] * 150 + [made_at + 1] * 250)
+        own.to_parquet(fresh.root / "own.parquet")
+        assert fresh.run("check", "--force", "--reason", "again").returncode == 0
+        said = fresh.json("promote", "--dry-run")
+        assert (said["rows"], said["older_rows"], said["look"]) == (400, 150, look)
+        assert "age: 150 of the 400 holdout rows are older than the champion's training, so all" in said["message"]
+    rows.iloc[800:1200].to_parquet(fresh.root / "own.parquet")
+    assert fresh.run("check", "--force", "--reason", "again").returncode == 0
+    undated = fresh.json("promote", "--dry-run")
+    assert (undated["older_rows"], undated["look"]) == (None, 1)
+    assert "age: it is not known whether the holdout rows are newer than the champion's training" in undated["message"]
 
 
 def test_a_log_with_few_rows_leaves_the_rows_to_the_training(fresh: Project) -> None:

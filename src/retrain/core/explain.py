@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from retrain.core.bounds import quantile
 from retrain.core.counts import contradict, f1_of
 from retrain.core.events import Judged
-from retrain.core.judge import FEWEST_ROWS, FLOOR_LEVEL, alpha_of, seen_by
+from retrain.core.judge import FEWEST_ROWS, FLOOR_LEVEL, alpha_of, are_old, seen_by
 from retrain.core.past import Past
 from retrain.core.records import Counts
 from retrain.core.rules import Average, Disclose, Gate, Guarantee, Metric
@@ -55,11 +55,19 @@ def head(judged: Judged, given: str, forced: str | None, *, opposed: bool, wins:
 
 
 def notes(  # noqa: PLR0913  (all that a reader may have to know)
-    judged: Judged, past: Past, gate: Gate, max_leakage: float | None, probation: timedelta | None, *, opposed: bool
+    judged: Judged,
+    past: Past,
+    gate: Gate,
+    max_leakage: float | None,
+    probation: timedelta | None,
+    *,
+    opposed: bool,
+    dated: str | None,
 ) -> Iterator[Row]:
     """What is to be known besides the verdict.
 
-    `max_leakage` is None where leakage is not checked, `probation` where none begins. `opposed`: a champion serves.
+    `max_leakage` is None where leakage is not checked, `probation` where none begins. `opposed`: a champion serves;
+    `dated`: the column with the time of a row, where rows must be newer than its training.
     """
     verdict, leaked = judged.verdict, judged.leaked
     if verdict.live is not None and verdict.reason is not VerdictReason.STALE_HOLDOUT:
@@ -75,6 +83,8 @@ def notes(  # noqa: PLR0913  (all that a reader may have to know)
         known = {"challenger": leaked.challenger, "champion": leaked.champion if opposed else 0}
         if unknown := [side for side, count in known.items() if count is None]:
             yield Row("leakage", f"not checked for the {' and the '.join(unknown)}, whose training rows are not known")
+    if dated is not None and judged.champion is not None and leaked.older != 0:
+        yield Row("age", _age(leaked, verdict.rows, dated))
     if past.losses and not judged.repeated:
         lost = f" before {moment(past.lost_at)}" if past.lost_at is not None else ""
         yield Row("journal", f"comparisons{lost} are not known, and are counted as {past.losses * gate.holdout_uses}")
@@ -106,8 +116,8 @@ def screen(head: str, verdict: Verdict, gate: Gate, notes: Sequence[Row] = (), *
     Nothing is promised of a challenger that was `forced`.
     """
     reason, remedy = because(verdict, gate)
-    lines = [*_wrapped(f"{head}:", _WIDTH), *_wrapped(reason, _WIDTH)] if len(f"{head}: {reason}") > _WIDTH else []
-    lines = lines or [f"{head}: {reason}"]
+    fits = len(f"{head}: {reason}") <= _WIDTH
+    lines = [f"{head}: {reason}"] if fits else [*_wrapped(f"{head}:", _WIDTH), *_wrapped(reason, _WIDTH)]
     promised = [] if forced else _promised(verdict, gate)
     rows = [*_table(verdict, gate), *promised, *_few(verdict), *notes, *([Row("what to do", remedy)] if remedy else [])]
     for row in rows:
@@ -130,6 +140,8 @@ def name_of(gate: Gate) -> str:
 def because(verdict: Verdict, gate: Gate) -> tuple[str, str]:  # noqa: PLR0912  (a case a reason)
     """The reason of the verdict in a clause, and what a person can do about it (empty: nothing)."""
     margin = f"min_improvement {gate.min_improvement:+g}" if gate.min_improvement else ""
+    undefined, classes = f"{name_of(gate)} cannot be computed", ", ".join(map(repr, verdict.labels[:_SHOWN]))
+    every = "give promotion.holdout rows of every class, at least a few dozen each"
     match verdict.reason:
         case VerdictReason.BETTER:
             return f"the gain is above {margin}" if margin else "better than the champion", ""
@@ -138,7 +150,7 @@ def because(verdict: Verdict, gate: Gate) -> tuple[str, str]:  # noqa: PLR0912  
         case VerdictReason.FLOOR_UNDECIDED:
             return f"{_beside_the_floor(verdict, gate)}, but its lower confidence bound does not", _MORE_ROWS
         case VerdictReason.FEW_ROWS:
-            of_class = ", ".join(f"{_rows(rows)} of class {label!r}" for label, rows in verdict.few)
+            of_class = ", ".join(f"{counted(rows, 'row')} of class {label!r}" for label, rows in verdict.few)
             few = f"the holdout has only {of_class or 'a few rows'}, and a first model needs {FEWEST_ROWS}"
             return f"there is no champion to beat, and {few}", _MORE_ROWS
         case VerdictReason.NOT_BETTER:
@@ -148,7 +160,10 @@ def because(verdict: Verdict, gate: Gate) -> tuple[str, str]:  # noqa: PLR0912  
             return "there is no champion to beat, and no floor is set", what
         case VerdictReason.WORSE_SLICE:
             worse = [each for each in verdict.slices if each.worse]
-            named = "; ".join(f"{where(each)} ({_loss(each)}{_rows(each.rows)})" for each in worse)
+            losses = [f"{signed(each.difference)} on " if each.difference is not None else "" for each in worse]
+            named = "; ".join(
+                f"{where(each)} ({loss}{counted(each.rows, 'row')})" for each, loss in zip(worse, losses, strict=True)
+            )
             return f"worse where {named}, which promotion.slices forbids", ""
         case VerdictReason.STALE_HOLDOUT:
             return stale(verdict.champion_score or 0.0, verdict.live or 0.0), RENEW
@@ -160,30 +175,18 @@ def because(verdict: Verdict, gate: Gate) -> tuple[str, str]:  # noqa: PLR0912  
             return f"the confidence bounds of the gain include {margin or '0'}", _larger(verdict, gate)
         case VerdictReason.SAME_PREDICTIONS:
             return "the models predict the same on every row", ""
-        case VerdictReason.NO_POSITIVE | VerdictReason.ONE_CLASS | VerdictReason.MANY_CLASSES | VerdictReason.UNDEFINED:
-            why, what = _undefined(verdict, gate)
-            return f"{name_of(gate)} cannot be computed: {why}", what
-        case VerdictReason.FEW_DISCORDANT | VerdictReason.UNKNOWN_CLASS:  # of earlier releases
-            return str(verdict.ruling), ""
-        case None:
-            return str(verdict.ruling), ""
-
-
-def _undefined(verdict: Verdict, gate: Gate) -> tuple[str, str]:
-    """Why the metric has no value on this holdout, and what a person can do about it."""
-    classes = ", ".join(map(repr, verdict.labels[:_SHOWN]))
-    every = "give promotion.holdout rows of every class, at least a few dozen each"
-    match verdict.reason:
         case VerdictReason.NO_POSITIVE:
-            why = f"no row has the positive label {gate.positive!r} (the labels are {classes})"
+            why = f"{undefined}: no row has the positive label {gate.positive!r} (the labels are {classes})"
             return why, f"correct promotion.positive (YAML reads an unquoted yes or no as a truth value), or {every}"
         case VerdictReason.ONE_CLASS:
-            return f"every row is of class {classes}", every
+            return f"{undefined}: every row is of class {classes}", every
         case VerdictReason.MANY_CLASSES:
-            why = f"the holdout has {len(verdict.labels)} classes, and promotion.average is binary"
+            why = f"{undefined}: the holdout has {len(verdict.labels)} classes, and promotion.average is binary"
             return why, "set promotion.average to macro, weighted or micro"
-        case _:
-            return "it is 0/0 where a model predicts one class only", "correct the model"
+        case VerdictReason.UNDEFINED:
+            return f"{undefined}: it is 0/0 where a model predicts one class only", "correct the model"
+        case VerdictReason.FEW_DISCORDANT | VerdictReason.UNKNOWN_CLASS | None:  # of earlier releases
+            return str(verdict.ruling), ""
 
 
 def _beside_the_floor(verdict: Verdict, gate: Gate) -> str:
@@ -239,21 +242,12 @@ def _table(verdict: Verdict, gate: Gate) -> Iterator[Row]:
         yield Row("smallest detectable gain", signed(verdict.detectable), beside)
 
 
-def _promised(verdict: Verdict, gate: Gate) -> Iterator[Row]:
-    """What the guarantee says of this verdict."""
-    if gate.guarantee is Guarantee.REGRET:
-        yield from _regret(verdict, gate)
-    elif verdict.discordant is not None:
-        yield Row("false-promotion risk", *_risk(verdict, gate))
-
-
 def _grouped(verdict: Verdict) -> tuple[str, str]:
     """How many rows there are and, where some belong together, how many independent rows they are worth."""
     rows, groups, worth = f"{verdict.rows:,}", verdict.groups, verdict.effective_rows or 0
     if groups is None:
         return rows, ""
-    unit = 10 ** max(0, len(str(worth)) - 2)  # two significant digits, for it is an estimate
-    about = f"worth about {round(worth / unit) * unit:,} independent rows"
+    about = f"worth about {float(f'{worth:.2g}'):,.0f} independent rows"  # an estimate, so with two digits
     if verdict.group is None:
         return f"{rows}, of which {groups:,} differ, {about}", "rows equal in all columns are taken for copies"
     return f"{rows} of {counted(groups, 'group')} by {one_line(verdict.group)}, {about}", ""
@@ -277,29 +271,27 @@ def _discordant(verdict: Verdict) -> Iterator[Row]:
         yield Row("false alarms", f"{verdict.won - found:,} fewer, {verdict.lost - missed:,} new")
 
 
-def _regret(verdict: Verdict, gate: Gate) -> Iterator[Row]:
-    """What is weighed with guarantee regret, and what such verdicts turned out to be worth."""
-    if verdict.expected is not None:
-        gain, loss = (signed(each)[1:] for each in verdict.expected)
-        rule = f"to promote, it must be above {gate.harm_weight:g} times the loss"
-        yield Row("expected gain", f"{gain}, expected loss {loss}", rule)
-    if verdict.worse_later is not None and verdict.ruling is Ruling.PROMOTE:
-        low, high = (f"{100 * share:.0f}" for share in verdict.worse_later)
-        what = "in the next four windows, on six real streams: no promise"
-        yield Row("worse later", f"{low} to {high}% of such challengers", what)
-
-
-def _risk(verdict: Verdict, gate: Gate) -> tuple[str, str]:
-    """How probable it is at most that a challenger which is no better is promoted, and in which comparisons."""
-    if gate.guarantee is Guarantee.LIFETIME:
+def _promised(verdict: Verdict, gate: Gate) -> Iterator[Row]:
+    """What the guarantee says of this verdict: what is weighed, or how probable a promotion of no better one is."""
+    look, alpha = verdict.look, verdict.alpha
+    if gate.guarantee is Guarantee.REGRET:
+        if verdict.expected is not None:
+            gain, loss = (signed(each)[1:] for each in verdict.expected)
+            rule = f"to promote, it must be above {gate.harm_weight:g} times the loss"
+            yield Row("expected gain", f"{gain}, expected loss {loss}", rule)
+        if verdict.worse_later is not None and verdict.ruling is Ruling.PROMOTE:
+            low, high = (f"{100 * share:.0f}" for share in verdict.worse_later)
+            what = "in the next four windows, on six real streams: no promise"
+            yield Row("worse later", f"{low} to {high}% of such challengers", what)
+    elif verdict.discordant is not None and gate.guarantee is Guarantee.LIFETIME:
         scope = "over all comparisons on this holdout"
         if gate.disclose is Disclose.SCORES:
             scope += ", for challengers chosen without knowledge of earlier scores"
-            late = verdict.look > gate.holdout_uses
-            scope += "; after so many comparisons, choosing by them voids this" if late else ""
-        return f"at most {100 * gate.alpha:.3g}%", scope
-    together = f"at most {100 * min(1.0, verdict.look * verdict.alpha):.3g}% in {verdict.look} together"
-    return f"at most {100 * verdict.alpha:.3g}%", "in each comparison" + (f", {together}" if verdict.look > 1 else "")
+            scope += "; after so many comparisons, choosing by them voids this" if look > gate.holdout_uses else ""
+        yield Row("false-promotion risk", f"at most {100 * gate.alpha:.3g}%", scope)
+    elif verdict.discordant is not None:
+        together = f", at most {100 * min(1.0, look * alpha):.3g}% in {look} together" if look > 1 else ""
+        yield Row("false-promotion risk", f"at most {100 * alpha:.3g}%", f"in each comparison{together}")
 
 
 def _few(verdict: Verdict) -> Iterator[Row]:
@@ -312,7 +304,7 @@ def _few(verdict: Verdict) -> Iterator[Row]:
         tested, worse = len(slices) - len(untested), sum(each.worse for each in slices)
         yield Row("slices", f"{tested} of {len(slices)} tested" + (f", {worse or 'none'} worse" if tested else ""))
     if untested:
-        named = ", ".join(f"{where(each)} ({_rows(each.rows)})" for each in untested[:_SHOWN])
+        named = ", ".join(f"{where(each)} ({counted(each.rows, 'row')})" for each in untested[:_SHOWN])
         yield Row("slices not tested", f"{named}{_more(untested)}: too few discordant rows, or no value of the metric")
 
 
@@ -325,6 +317,16 @@ def leakage(side: str, leaked: Leaked, rows: int, most: float) -> str:
     count = (leaked.challenger if side == "challenger" else leaked.champion) or 0
     share = f"{count / rows:.2%}; promotion.max_leakage is {most:.2%}"
     return f"the {side} was trained on {count:,} of the {counted(rows, 'holdout row')} ({share})"
+
+
+def _age(leaked: Leaked, rows: int, column: str) -> str:
+    """The sentence about rows that are older than the champion's training, or may be."""
+    if leaked.older is None:
+        unknown = "it is not known whether the holdout rows are newer than the champion's training"
+        return f"{unknown} (let the training write their time as column {column!r}, monitor.timestamp)"
+    older = f"{leaked.older:,} of the {counted(rows, 'holdout row')} are older than the champion's training"
+    counts = ", so all comparisons on such rows count together" if are_old(leaked, rows) else ""
+    return f"{older}{counts} (let the training write its newest rows to RETRAIN_HOLDOUT)"
 
 
 RENEW = "renew promotion.holdout, or set it to fresh"
@@ -354,10 +356,6 @@ def disclosed(verdict: Verdict, gate: Gate, *, wins: bool) -> Verdict:
     return replace(verdict, **hidden, champion_score=old, expected=None, worse_later=None, slices=slices)
 
 
-def _loss(verdict: SliceVerdict) -> str:
-    return f"{signed(verdict.difference)} on " if verdict.difference is not None else ""
-
-
 def where(verdict: SliceVerdict) -> str:
     """The slice in words: `region = south`."""
     return one_line(f"{verdict.column} = {'(missing)' if verdict.value is None else verdict.value}", 60)
@@ -367,7 +365,3 @@ def signed(gain: float) -> str:
     """A gain with its sign, and with as many decimals from 3 to 6 as it takes to tell it from zero."""
     shown = (f"{gain:+.{digits}f}" for digits in range(3, 7))
     return next((each for each in shown if float(each)), "+0.000")
-
-
-def _rows(count: int) -> str:
-    return counted(count, "row")

@@ -260,20 +260,27 @@ SHARED = 0.1
 def next_comparison(tally: Tally, ledger: Iterable[Judged | HistoryLost], uses: int) -> int:
     """The number of the comparison that this tally is, the first being 1.
 
-    Comparisons on the very same rows count, and so do those on a holdout that shares a tenth of this one's. A history
-    that was lost counts as `uses` comparisons, on whatever rows.
+    Comparisons on the very same rows count, and so do those on a holdout that shares a tenth of this one's. Those on
+    rows older than the champion's training count together, and a history that was lost as `uses` comparisons, on
+    whatever rows.
     """
     latest = 0
-    related = {tally.holdout}
+    related, aged = {tally.holdout}, are_old(tally.leaked, tally.rows)
     for judged in ledger:
         if isinstance(judged, HistoryLost):
             latest += uses
             continue
-        if judged.holdout not in related and _shares_rows(tally, judged):
+        same_age = aged and are_old(judged.leaked, judged.verdict.rows)
+        if same_age or (judged.holdout not in related and _shares_rows(tally, judged)):
             related.add(judged.holdout)
         if judged.holdout in related:
             latest = max(latest, judged.verdict.look)
     return latest + 1
+
+
+def are_old(leaked: Leaked, rows: int) -> bool:
+    """Whether a tenth of the holdout's rows or more are older than the champion's training."""
+    return (leaked.older or 0) >= SHARED * rows
 
 
 def row_keys(ledger: Iterable[Judged | HistoryLost]) -> tuple[RowKey, ...]:

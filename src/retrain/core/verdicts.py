@@ -41,10 +41,15 @@ class Slice(Struct, frozen=True):
 
 
 class Leaked(Struct, frozen=True):
-    """How many holdout rows occur in the training data of each model; None where that is not known."""
+    """How many holdout rows occur in the training data of each model, and how many are older than the champion's.
+
+    None where that is not known; `older` is 0 for rows that were cut from the log, and counted where a training of its
+    own accord wrote those that it left out.
+    """
 
     challenger: int | None = None
     champion: int | None = None
+    older: int | None = None
 
 
 class Sketch(Struct, frozen=True):

@@ -168,5 +168,6 @@ def _write(plan: LogRows, log: Log, files: dict[str, Mask]) -> None:
                     chosen = wanted[position : position + len(piece)]
                     position += len(piece)
                     file.write_table(_named(plan, piece.filter(pa.array(chosen))))
+                file.add_key_value_metadata(rows.CUT)
         except OSError as error:
             raise FileError(f"cannot be cut: {path} cannot be written: {brief(error)}") from error

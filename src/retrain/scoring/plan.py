@@ -39,7 +39,8 @@ class Comparison(Plan, frozen=True, kw_only=True):
 
     Rows with the same value in the column `group` belong together (without it, rows that are equal in all columns).
     A model that names no columns does not get those in `aside`. `keys` are the columns and decimals by which the rows
-    of earlier holdouts are known.
+    of earlier holdouts are known. `dated` is the column with the time of a row, and the epoch seconds of the champion's
+    training, which rows of it may be older than.
 
     Without a challenger, controls are made from the champion's predictions. `trusted` are the types that skops files
     may have besides skops' own; where it is None, the models are joblib files.
@@ -55,6 +56,7 @@ class Comparison(Plan, frozen=True, kw_only=True):
     keys: Sequence[Key] = ()
     known_challenger: str | None = None
     known_champion: str | None = None
+    dated: tuple[str, float] | None = None
 
 
 class Trial(Plan, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +18,14 @@ from retrain.scoring.plan import Comparison, Send, Side, TrainingRows, blamed
 from retrain.tables import FileError
 from retrain.tables.hashing import Hashes, alike, of_rows
 from retrain.tables.read import Table, brief, columns, shown
+from retrain.tables.values import seconds
 
 Mask = npt.NDArray[np.bool_]
 
 HASHING = b"2"
 """Raised when the same row gets another hash: the rows of older files would be found nowhere."""
+CUT = {b"retrain": b"cut from the log"}
+"""Metadata of a Parquet file of rows that this program chose, and no training."""
 UNNAMED = re.compile(r"Unnamed: \d+")
 """What pandas calls the column of row numbers that it writes into a CSV file by default."""
 
@@ -79,20 +83,34 @@ def leaked(plan: Comparison, chunk: pd.DataFrame) -> Counter[Side]:
 
 
 def listed(plan: Comparison, total: Counter[Side]) -> dict[str, int | None]:
-    """The rows that each side has seen; None where its rows are not known."""
+    """The rows that each side has seen, and those `older` than the champion's training; None where not known."""
     sides: tuple[Side, ...] = ("challenger", "champion")
-    return {side: total[side] if side in _files(plan) else None for side in sides}
+    return {**{side: total[side] if side in _files(plan) else None for side in sides}, "older": _older(plan)}
+
+
+def _older(plan: Comparison) -> int | None:
+    """How many rows are older than the champion's training; None where that is not asked, or they have no times.
+
+    Rows that were cut from the log were chosen to be new to the champion.
+    """
+    if plan.dated is None:
+        return None
+    column, made_at = plan.dated
+    with blamed("holdout", plan.holdout):
+        if column not in columns(plan.holdout, {}):
+            return None
+        if CUT.keys() <= (pa.parquet.read_metadata(plan.holdout).metadata or {}).keys():
+            return 0
+        chunks = Table(plan.holdout, {}, [column]).chunks(plan.chunk)
+        return sum(int((seconds(chunk[column]) < made_at).sum()) for chunk in chunks)
 
 
 def known(path: str | None, frame: pd.DataFrame) -> Mask:
     """Whether a model was trained on each row, by the file of its rows; on none where that cannot be used."""
-    try:
-        names, hashes = _known("champion", path) if path is not None else ((), np.array([], np.uint64))
-    except FileError:
-        names = ()
-    if not names or not set(names) <= set(frame.columns):
-        return np.zeros(len(frame), bool)
-    return _are_among(hashes, _hashes(frame, names))
+    with suppress(FileError):
+        if path is not None and set((recorded := _known("champion", path))[0]) <= set(frame.columns):
+            return _are_among(recorded[1], _hashes(frame, recorded[0]))
+    return np.zeros(len(frame), bool)
 
 
 def _files(plan: Comparison) -> dict[Side, str]:

@@ -43,6 +43,7 @@ def compare(  # noqa: PLR0913  (the files of training rows belong to the version
     known_champion: Path | None = None,
     aside: Sequence[str] = (),
     keys: Sequence[RowKey] = (),
+    dated: tuple[str, float] | None = None,
     scrub: Callable[[str], str] = str,
 ) -> Tally:
     """The tally of both models on the configured holdout; `champion` is None where nothing is served yet.
@@ -50,7 +51,8 @@ def compare(  # noqa: PLR0913  (the files of training rows belong to the version
     `directory` is where the models' own modules are importable from. `progress` is called with the share of
     rows done. `models` says in which format they are, and what is trusted. `known_…` are files from `remember_rows`,
     of the data that each side was trained on. `aside` are columns that only a model is given which names them. `keys`
-    are how the rows of earlier holdouts are known. `scrub` takes secrets out of what the models print. Raises
+    are how the rows of earlier holdouts are known, `dated` the column of their time and that of the champion's training
+    in epoch seconds, where older rows are to be counted. `scrub` takes secrets out of what the models print. Raises
     Unscorable where the champion, the challenger, the holdout or such a file cannot be used, and RetrainError where the
     scoring cannot start or does not end within `promotion.timeout`.
     """
@@ -67,6 +69,7 @@ def compare(  # noqa: PLR0913  (the files of training rows belong to the version
         known_champion=known_champion,
         aside=list(aside),
         keys=list(keys),
+        dated=dated,
     )
     answer = carry_out(plan, promotion, directory, progress, scrub)
     with garbled():
