@@ -62,12 +62,9 @@ def record(monitoring: Monitoring, secrets: Secrets, start: datetime, end: datet
 def _pieces(start: datetime, end: datetime, step: timedelta) -> Iterator[tuple[float, float, float]]:
     """First and last instant of each question, and the step between its instants, in seconds."""
     pause = step // _MILLISECOND
-    last = (end - _EPOCH) // _MILLISECOND // pause
-    at = -((_EPOCH - start) // _MILLISECOND // pause)
-    while at <= last:
-        until = min(last, at + _LONGEST - 1)
-        yield at * pause / 1000, until * pause / 1000, pause / 1000
-        at = until + 1
+    first, last = -((_EPOCH - start) // _MILLISECOND // pause), (end - _EPOCH) // _MILLISECOND // pause
+    for at in range(first, last + 1, _LONGEST):
+        yield at * pause / 1000, min(last, at + _LONGEST - 1) * pause / 1000, pause / 1000
 
 
 def _body(monitoring: Monitoring, url: str) -> bytes | Unknown:
