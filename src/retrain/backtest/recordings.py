@@ -88,9 +88,7 @@ class _Record(Struct, frozen=True):
 
     def reading(self) -> Recorded:
         """What it says; a signal without its own end of the window has that of both."""
-        both = self._value("observed_at", moment)
-        f1_end, drift_end = (self._value(f"{signal}_observed_at", moment) for signal in SIGNALS)
-        f1_end, drift_end = _first(f1_end, both), _first(drift_end, both)
+        f1_end, drift_end = map(self._end, SIGNALS)
         times = (self._value("at", moment), f1_end, drift_end)
         at = next((time for time in times if isinstance(time, datetime)), None)
         if at is None:
@@ -115,6 +113,11 @@ class _Record(Struct, frozen=True):
         )
         return Recorded(snapshot, served if isinstance(served, str) else None)
 
+    def _end(self, signal: str) -> datetime | Unknown | None:
+        """The end of the window of this signal, or else that of both."""
+        own, both = f"{signal}_observed_at", "observed_at"
+        return self._value(both if both in self.names and _plain(self.values.get(own)) is None else own, moment)
+
     def _value(self, name: str, convert: Callable[[Answer], T | Unknown]) -> T | Unknown | None:
         """What the value is worth as an endpoint's answer; None where no record has the name."""
         if name not in self.names:
@@ -127,11 +130,6 @@ class _Record(Struct, frozen=True):
             raise RetrainError(f"{self.place}: {name} is {reprlib.repr(given)}, {_NOT[convert]}")
         why = "is missing" if value.kind == Trouble.MISSING else value.why
         return Unknown(value.kind, f"{self.place}: {name} {why}")
-
-
-def _first(own: T | Unknown | None, both: T | Unknown | None) -> T | Unknown | None:
-    is_missing = isinstance(own, Unknown) and own.kind == Trouble.MISSING
-    return both if own is None or (is_missing and both is not None) else own
 
 
 def _plain(value: Any) -> Any:
