@@ -5,7 +5,7 @@ record, so each is taken to succeed at once, its challenger to be compared at on
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 
 from msgspec import Struct, field
@@ -27,12 +27,12 @@ class Recorded(Struct, frozen=True):
     served: str | None = None
 
 
-class Replay(Struct, frozen=True):
+class Replay(Struct):
     """What a rule would have done: its trainings as (time, why), how often each reason came, the windows it counted."""
 
-    trainings: tuple[tuple[datetime, str], ...] = ()
-    reasons: Mapping[Reason, int] = field(default_factory=dict)
-    windows: Mapping[Signal, int] = field(default_factory=dict)
+    trainings: list[tuple[datetime, str]] = []
+    reasons: Counter[Reason] = field(default_factory=Counter)
+    windows: Counter[Signal] = field(default_factory=Counter)
 
 
 def replay(readings: Iterable[Recorded], triggers: Triggers) -> Replay:
@@ -40,22 +40,21 @@ def replay(readings: Iterable[Recorded], triggers: Triggers) -> Replay:
 
     The champion is taken to be as old as the record.
     """
-    past, trainings, made_at = Past(), [], None
-    reasons: Counter[Reason] = Counter()
-    windows: Counter[Signal] = Counter()
+    past, found, made_at = Past(), Replay(), None
     for each in readings:
         now = each.snapshot.fetched_at
         made_at = made_at or now
         look = look_at(past, each.served, each.snapshot, triggers, now, Asked(made_at))
         past, decision = look.past, look.decision
-        reasons[decision.reason] += 1
-        windows[Signal.F1] += _is_new(look.before.f1, past.f1)
-        windows[Signal.DRIFT] += _is_new(look.before.drift, past.drift)
+        found.reasons[decision.reason] += 1
+        found.windows[Signal.F1] += _is_new(look.before.f1, past.f1)
+        found.windows[Signal.DRIFT] += _is_new(look.before.drift, past.drift)
         if decision.action is Action.TRAIN:
-            trainings.append((now, decision.why))
-            ended = TrainingFinished(f"{len(trainings)}", Outcome.SUCCEEDED, "", challenger=f"{len(trainings)}")
+            found.trainings.append((now, decision.why))
+            run = f"{len(found.trainings)}"
+            ended = TrainingFinished(run, Outcome.SUCCEEDED, "", challenger=run)
             past = replace(advance(past, ended, now), challenger=None, unpromoted=0)
-    return Replay(tuple(trainings), dict(reasons), dict(windows))
+    return found
 
 
 def _is_new(before: Streak, after: Streak) -> bool:
