@@ -9,8 +9,7 @@ SHRINKING = {
     "lines: wing: doctor": 960,
     "lines: wing: exporter": 1_000,
     "lines in all": 16_790,
-    "Python files": 104,
-    "rooms (files and folders at the top)": 21,
+    "Python files": 102,
 }
 """What is over its budget, and the size above which it may not grow; it leaves this list as soon as it fits."""
 

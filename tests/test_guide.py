@@ -18,8 +18,8 @@ import yaml
 from retrain.cli import retrain
 from retrain.config import load
 from retrain.core.bounds import WORSE_LATER
-from retrain.core.quality import Quality
 from retrain.core.records import Action, Counts, Outcome, Reason
+from retrain.core.score import Quality
 from retrain.exporter.measure import Drift, Measures
 from retrain.exporter.psi import Shift
 from retrain.exporter.serve import families

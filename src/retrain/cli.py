@@ -194,7 +194,7 @@ def prune(context: Context, output: Output, older_than: str) -> Report:
     Checks leave the journal by age, logs by training.keep_logs. No decision changes; trainings, comparisons and
     promotions stay for good. It also verifies the whole journal.
     """
-    from retrain.prune import prune as run
+    from retrain.status import prune as run
 
     return run(context, parse_span("--older-than", older_than))
 

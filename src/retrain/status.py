@@ -1,7 +1,10 @@
-"""`retrain status`: the state in a word, what is served, what waits, what the next check may do, the latest events."""
+"""`retrain status`: the state in a word, what is served, what waits, what the next check may do, the latest events.
+
+And `retrain prune`, which shortens the journal that they are read from.
+"""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from msgspec import Struct
@@ -20,7 +23,7 @@ from retrain.core.records import JUDGED, Action, Assessment, Decision, Reason, S
 from retrain.core.rules import Gate, Triggers
 from retrain.core.text import counted, duration, iso, moment, short
 from retrain.core.verdicts import Ruling
-from retrain.effects import files, lock, registry
+from retrain.effects import files, lock, registry, training
 from retrain.effects.journal import Journal, open_journal
 from retrain.errors import Report
 from retrain.swap import probation_of
@@ -342,3 +345,15 @@ def _instead(previous: str | None) -> str:
 
 def _because(reason: str) -> str:
     return f": {reason}" if reason else ""
+
+
+def prune(context: Context, keep: timedelta) -> Report:
+    """The report of what was removed: checks older than `keep`, and logs as configured."""
+    config, now = context.config, context.clock()
+    with open_journal(config.state, champion=config.models.champion) as journal:
+        journal.verify()
+        events = journal.prune(now - keep, now)
+    logs = training.tidy(context.logs, config.training.keep_logs, now)
+    done = f"pruned {counted(events, 'check')} older than {duration(keep)} and {counted(logs, 'log')}"
+    message = f"{done} (trainings, comparisons and promotions stay)"
+    return Report(message, {"events": events, "logs": logs, "message": message}, news=bool(events or logs))

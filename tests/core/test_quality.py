@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
-from retrain.core.quality import Confusion, newest_labelled, quality
 from retrain.core.records import Counts
 from retrain.core.rules import Average
+from retrain.core.score import Confusion, newest_labelled, quality
 
 ROWS: Confusion = Counter({(1, 1): 8, (0, 1): 2, (1, 0): 4, (0, 0): 86})
 

@@ -8,9 +8,9 @@ import pytest
 from msgspec.structs import replace
 from sklearn.metrics import f1_score
 
-from retrain.core.quality import Quality
 from retrain.core.records import Counts
 from retrain.core.rules import Average
+from retrain.core.score import Quality
 from retrain.exporter.measure import Drift, Gauge, Measures
 from tests.exporter.world import HOUR, NOW, champion, config, csv, measure, rows
 

@@ -26,7 +26,7 @@ from retrain.effects.journal import open_journal
 from retrain.errors import Report, RetrainError
 from retrain.promote import Options as Comparison
 from retrain.promote import promote
-from retrain.prune import prune
+from retrain.status import prune
 from retrain.swap import rollback
 from tests.stories.project import CHAMPION, Models, Project
 from tests.survival.ledger import entries, past_of

@@ -12,9 +12,9 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from retrain.config.schema import Config, Monitor
-from retrain.core.quality import Confusion, Quality, quality
 from retrain.core.records import Label
 from retrain.core.rules import Average
+from retrain.core.score import Confusion, Quality, quality
 from retrain.core.text import iso
 from retrain.effects.files import stamp
 from retrain.errors import RetrainError

@@ -12,8 +12,8 @@ from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from retrain.config.schema import Monitor
-from retrain.core.quality import Confusion, newest_labelled
 from retrain.core.records import Label
+from retrain.core.score import Confusion, newest_labelled
 from retrain.errors import RetrainError
 from retrain.exporter.estimate import Scores, binned, no_scores
 from retrain.tables.values import distinct, label_of_text, seconds

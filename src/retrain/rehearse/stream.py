@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from retrain.config.schema import Config, FreshRows
-from retrain.core.quality import Quality, quality
+from retrain.core.score import Quality, quality
 from retrain.core.verdicts import Tally
 from retrain.effects.evaluation import tally_of
 from retrain.errors import RetrainError

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
-from retrain.core.quality import newest_labelled
+from retrain.core.score import newest_labelled
 from retrain.scoring import rows
 from retrain.scoring.plan import Arrival, Cut, LogRows, Send, blamed
 from retrain.tables import FileError
