@@ -204,7 +204,7 @@ def _train(context: Context, journal: Journal, seen: _Seen, held: lock.Attempt, 
 
 def _roll_back(context: Context, journal: Journal, seen: _Seen, held: lock.Attempt) -> Report:
     """Put the previous champion back: what serves now has failed its probation."""
-    new = seen.look.before.probation
+    new = seen.look.past.probation
     before, why = new.before if new is not None else "", seen.look.decision.why
     journal.append(seen.event, seen.at)
     try:

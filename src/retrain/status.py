@@ -76,7 +76,7 @@ def _known(context: Context, journal: Journal) -> _Known:
     past, last, serving = as_of(journal.past(), None, now), journal.last_check(), registry.served(context.config.models)
     seen, probation = _readings(last, past), probation_of(context, past)
     until = past.probation.since + probation if past.probation is not None and probation is not None else now
-    due = decide(past, past, seen, triggers, now, Asked(serving.made_at if serving is not None else None, probation))
+    due = decide(past, seen, triggers, now, Asked(serving.made_at if serving is not None else None, probation))
     compared, holder = next(journal.latest_judgements(), None), lock.holder(context.config.state)
     return _Known(now, past, last, compared, serving, holder, seen, due, past.probation if now < until else None, until)
 

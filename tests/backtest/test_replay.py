@@ -90,7 +90,7 @@ def test_the_journal_is_a_record(f1: float | Unknown, dated: bool, window: str |
     )
     before = as_of(Past(), "a" * 64, T0)
     said = assess(snapshot, RULE, before)
-    decision = decide(before, watch(before, said), said, RULE, T0)
+    decision = decide(watch(before, said), said, RULE, T0)
     entry = Entry(1, T0, Checked(decision.action, decision.reason, decision.message, "a" * 64, said))
     kept = recorded(entry)
     assert kept is not None

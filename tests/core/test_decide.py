@@ -52,7 +52,7 @@ class Story:
         snapshot = replace(snapshot, fetched_at=self.now)
         past = as_of(self.past, self.past.served, self.now)
         assessments = assess(snapshot, self.triggers, past)
-        decision = decide(past, watch(past, assessments), assessments, self.triggers, self.now, Asked(**how))
+        decision = decide(watch(past, assessments), assessments, self.triggers, self.now, Asked(**how))
         self.tell(Checked(decision.action, decision.reason, decision.message, past.served, assessments))
         if decision.action is Action.TRAIN:
             self.trainings += 1
@@ -651,7 +651,7 @@ def test_a_look_has_all_that_a_check_decides_by() -> None:
     story.check(story.see(0.8))
     snapshot = story.later(HOUR).see(0.8)
     seen = look_at(story.past, story.past.served, snapshot, story.triggers, story.now)
-    assert (seen.before.f1.count, seen.past.f1.count) == (1, 2)
+    assert (story.past.f1.count, seen.past.f1.count) == (1, 2)
     assert [each.state for each in seen.assessments] == [State.BREACH, State.HEALTHY]
     assert seen.decision == story.check(snapshot)
     assert seen.decision.action is Action.TRAIN

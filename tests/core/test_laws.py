@@ -163,5 +163,5 @@ def test_the_decision_is_total(rules: Triggers, f1: float | Unknown, drift: floa
     snapshot = Snapshot(T0, f1=odd if isinstance(f1, Unknown) else f1, drift=drift, samples=odd, positives=odd)
     past = as_of(Past(), None, T0)
     assessments = assess(snapshot, rules, past)
-    decision = decide(past, watch(past, assessments), assessments, rules, T0)
+    decision = decide(watch(past, assessments), assessments, rules, T0)
     assert decision.message

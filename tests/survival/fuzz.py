@@ -111,7 +111,7 @@ def _snapshot(watched: Monitoring, body: bytes) -> Snapshot:
 
 def _decision(seen: Snapshot) -> Decision:
     assessments = assess(seen, _RULES, Past())
-    return decide(Past(), watch(Past(), assessments), assessments, _RULES, _NOW)
+    return decide(watch(Past(), assessments), assessments, _RULES, _NOW)
 
 
 # ---------------------------------------------------------------- the oracle: it shares no code with the product

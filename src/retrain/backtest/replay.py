@@ -15,8 +15,8 @@ from retrain.core.assess import BY_NUMBERS
 from retrain.core.decide import Asked, look_at
 from retrain.core.events import Checked, Entry, TrainingFinished
 from retrain.core.fold import advance
-from retrain.core.past import Past, Streak
-from retrain.core.records import Action, Assessment, Outcome, Reason, Signal, Snapshot, State, Unknown
+from retrain.core.past import Past
+from retrain.core.records import JUDGED, Action, Assessment, Outcome, Reason, Signal, Snapshot, State, Unknown
 from retrain.core.rules import Triggers
 
 
@@ -47,19 +47,13 @@ def replay(readings: Iterable[Recorded], triggers: Triggers) -> Replay:
         look = look_at(past, each.served, each.snapshot, triggers, now, Asked(made_at))
         past, decision = look.past, look.decision
         found.reasons[decision.reason] += 1
-        found.windows[Signal.F1] += _is_new(look.before.f1, past.f1)
-        found.windows[Signal.DRIFT] += _is_new(look.before.drift, past.drift)
+        found.windows.update(each.signal for each in look.assessments if each.state in JUDGED and not each.repeats)
         if decision.action is Action.TRAIN:
             found.trainings.append((now, decision.why))
             run = f"{len(found.trainings)}"
             ended = TrainingFinished(run, Outcome.SUCCEEDED, "", challenger=run)
             past = replace(advance(past, ended, now), challenger=None, unpromoted=0)
     return found
-
-
-def _is_new(before: Streak, after: Streak) -> bool:
-    """Whether a window was read for the first time."""
-    return after is not before and after.seen[-1:] != before.seen[-1:]
 
 
 def recorded(entry: Entry) -> Recorded | None:

@@ -80,8 +80,10 @@ def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, past: Past) 
         assessed = _compared(assessed, triggers, past)
     if assessed.state is State.HEALTHY and (assessed.crossed or assessed.dropped):
         assessed = replace(assessed, state=State.BREACH)
-    lost = _lost_labels(assessed, past.streak(signal))
-    return assessed if lost is None else replace(assessed, state=State.UNKNOWN, unknown=lost)
+    streak = past.streak(signal)
+    if (lost := _lost_labels(assessed, streak)) is not None:
+        return replace(assessed, state=State.UNKNOWN, unknown=lost)
+    return replace(assessed, repeats=streak.has_seen(assessed))
 
 
 def _compared(f1: Assessment, triggers: Triggers, past: Past) -> Assessment:

@@ -47,9 +47,8 @@ class Asked(Struct, frozen=True):
 
 
 class Look(Struct, frozen=True):
-    """What one check saw and decided: the past before its readings and with them, the readings, the decision."""
+    """What one check saw and decided: the past with its readings, the readings, the decision."""
 
-    before: Past
     past: Past
     assessments: tuple[Assessment, ...]
     decision: Decision
@@ -62,30 +61,22 @@ def look_at(  # noqa: PLR0913, PLR0917  (the whole world of the decision is its 
 
     `served` is the version that the metrics are about.
     """
-    before = as_of(past, served, now)
-    assessments = assess(snapshot, triggers, before)
-    after = watch(before, assessments)
-    return Look(before, after, assessments, decide(before, after, assessments, triggers, now, asked))
+    past = as_of(past, served, now)
+    assessments = assess(snapshot, triggers, past)
+    past = watch(past, assessments)
+    return Look(past, assessments, decide(past, assessments, triggers, now, asked))
 
 
-def decide(  # noqa: PLR0913, PLR0917  (the whole world of the decision is its arguments)
-    before: Past,
-    past: Past,
-    assessments: Sequence[Assessment],
-    triggers: Triggers,
-    now: datetime,
-    asked: Asked = Asked(),
+def decide(
+    past: Past, assessments: Sequence[Assessment], triggers: Triggers, now: datetime, asked: Asked = Asked()
 ) -> Decision:
-    """The decision of one check, with every signal in breach.
-
-    `before` is what the journal said before this check's readings, `past` what it says with them (`watch`).
-    """
-    decision = _decision(before, past, assessments, triggers, now, asked)
+    """The decision of one check, with every signal in breach; `past` is what matters with its readings (`watch`)."""
+    decision = _decision(past, assessments, triggers, now, asked)
     return replace(decision, breaches=tuple(each for each in assessments if each.state is State.BREACH))
 
 
-def _decision(  # noqa: PLR0913, PLR0917  (the whole world of the decision is its arguments)
-    before: Past, past: Past, assessments: Sequence[Assessment], triggers: Triggers, now: datetime, asked: Asked
+def _decision(
+    past: Past, assessments: Sequence[Assessment], triggers: Triggers, now: datetime, asked: Asked
 ) -> Decision:
     if asked.forced is not None:
         return Decision(Action.TRAIN, Reason.FORCED, (f"forced: {asked.forced}",))
@@ -97,11 +88,11 @@ def _decision(  # noqa: PLR0913, PLR0917  (the whole world of the decision is it
     if not causes:
         age = overdue(past, asked.made_at, triggers, now)
         if age is None:
-            return _nothing_due(before, past, assessments, triggers)
+            return _nothing_due(past, assessments, triggers)
         causes, reason = (age,), Reason.MODEL_AGE
     held = barrier(past, triggers, now)
     if held is not None and reason is Reason.MODEL_AGE and any(each.state is State.UNKNOWN for each in assessments):
-        return _nothing_due(before, past, assessments, triggers)
+        return _nothing_due(past, assessments, triggers)
     if held is not None:
         return Decision(Action.HOLD, held.reason, causes, held.what, held.remedy)
     return Decision(Action.TRAIN, reason, causes)
@@ -150,7 +141,7 @@ def _cause(past: Past, standing: Assessment, triggers: Triggers) -> str:
 # ---------------------------------------------------------------- nothing is due
 
 
-def _nothing_due(before: Past, after: Past, assessments: Sequence[Assessment], triggers: Triggers) -> Decision:
+def _nothing_due(past: Past, assessments: Sequence[Assessment], triggers: Triggers) -> Decision:
     """The decision of a check in which no breach stands."""
     unknown, breaches, early, too_few, healthy = (
         [each for each in assessments if each.state is state]
@@ -159,7 +150,7 @@ def _nothing_due(before: Past, after: Past, assessments: Sequence[Assessment], t
     if unknown:
         return Decision(Action.HOLD, Reason.UNKNOWN, tuple(_unknown_clauses(unknown)))
     if breaches:
-        waits = [(each, *_why_not_yet(before, after, each, triggers)) for each in breaches]
+        waits = [(each, *_why_not_yet(past, each, triggers)) for each in breaches]
         reason = min((reason for _, reason, *_ in waits), key=_ORDER.index)
         holds = {hold for _, _, hold, _ in waits}
         remedy = next((remedy for *_, remedy in waits if remedy), "")
@@ -195,11 +186,11 @@ _ORDER = (
 )
 
 
-def _why_not_yet(before: Past, after: Past, breach: Assessment, triggers: Triggers) -> tuple[Reason, str, str]:
+def _why_not_yet(past: Past, breach: Assessment, triggers: Triggers) -> tuple[Reason, str, str]:
     """Why a breach does not stand: the reason, the clause, and the remedy."""
-    streak, seen = after.streak(breach.signal), before.streak(breach.signal)
-    if breach.settling and before.took_over_at is not None:
-        since = f"this one took over at {moment(before.took_over_at)}, settle is {duration(triggers.settle)}"
+    streak = past.streak(breach.signal)
+    if breach.settling and past.took_over_at is not None:
+        since = f"this one took over at {moment(past.took_over_at)}, settle is {duration(triggers.settle)}"
         return Reason.SETTLING, f"that window is partly about the previous champion: {since}", ""
     if breach.signal is Signal.DRIFT and not streak.armed:
         remedy = "compare with the champion's own training data (RETRAIN_REFERENCE), train on newer data, or raise"
@@ -207,16 +198,16 @@ def _why_not_yet(before: Past, after: Past, breach: Assessment, triggers: Trigge
         return Reason.NOT_REARMED, what, f"{remedy} drift_threshold"
     progress, reason = "", Reason.CONFIRMING
     if _by_evidence(breach, triggers):
-        progress, reason = evidence.text(after.evidence, triggers), Reason.GATHERING_EVIDENCE
+        progress, reason = evidence.text(past.evidence, triggers), Reason.GATHERING_EVIDENCE
     elif streak.count < triggers.consecutive:
         progress = f"window {streak.count} of {triggers.consecutive} in breach"
-    if seen.is_behind(breach):
+    if not breach.repeats:
+        return reason, f"this is {progress}", ""
+    if streak.is_behind(breach):
         return Reason.SAME_WINDOW, f"its window ({_named(breach)}) ended before one that was read already", ""
-    if seen.has_seen(breach):
-        then = f": {progress}" if streak.count and progress else "" if streak.count else "; a new one must come"
-        was = "was counted already" if breach.window in seen.seen else "began before the last one that counted ended"
-        return Reason.SAME_WINDOW, f"its window ({_named(breach)}) {was}{then}", ""
-    return reason, f"this is {progress}", ""
+    then = f": {progress}" if streak.count and progress else "" if streak.count else "; a new one must come"
+    was = "was counted already" if breach.window in streak.seen else "began before the last one that counted ended"
+    return Reason.SAME_WINDOW, f"its window ({_named(breach)}) {was}{then}", ""
 
 
 def _named(assessment: Assessment) -> str:

@@ -151,9 +151,10 @@ class Assessment(Struct, frozen=True):
     `above` says on which side of the threshold a breach lies, `series` describes the series, such as `feature=age`.
     `window` identifies the window the value was measured on, `observed_at` is its end (the time of the
     fetch where the monitor does not say; `dated` says which), `began_at` its beginning where the length of windows is
-    configured, `settling` says that the window is still (partly) about the previous champion, `needed` is
-    `min_samples` where there were fewer, `early` its age and `min_age` where it was younger. `samples`, `positives`,
-    `counts`, `weight`, `drop` and `mix` are those of F1, where they are known; `mix` only where it says something else.
+    configured, `repeats` says that it counts no more, `settling` that it is still (partly) about the previous champion,
+    `needed` is `min_samples` where there were fewer, `early` its age and `min_age` where it was younger. `samples`,
+    `positives`, `counts`, `weight`, `drop` and `mix` are those of F1, where they are known; `mix` only where it says
+    something else.
     """
 
     signal: Signal
@@ -167,6 +168,7 @@ class Assessment(Struct, frozen=True):
     window: str = ""
     observed_at: datetime | None = None
     dated: bool = False
+    repeats: bool = False
     settling: bool = False
     samples: float | None = None
     positives: float | None = None
