@@ -51,11 +51,8 @@ def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, past: Past) 
         unknown = unknown or Unknown(Trouble.MISSING, "monitoring has no query for it")
         return Assessment(signal, State.UNKNOWN, threshold=threshold, unknown=unknown)
     too_few = is_f1 and isinstance(snapshot.samples, float) and snapshot.samples < triggers.min_samples
-    above = not is_f1 and triggers.drift_breach is Side.ABOVE
     dated = isinstance(observed_at, datetime)
     seen_at = written_at if isinstance(written_at, datetime) else snapshot.fetched_at
-    positives = _float(snapshot.positives) if is_f1 else None
-    counts = snapshot.counts if is_f1 and isinstance(snapshot.counts, Counts) else None
     age, length = snapshot.fetched_at - seen_at, snapshot.window_length
     early = (age, triggers.min_age_of(signal)) if dated and age < triggers.min_age_of(signal) else None
     assessed = Assessment(
@@ -63,7 +60,7 @@ def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, past: Past) 
         State.TOO_EARLY if early else State.TOO_FEW if too_few else State.HEALTHY,
         value=value,
         threshold=threshold,
-        above=above,
+        above=not is_f1 and triggers.drift_breach is Side.ABOVE,
         series=snapshot.labels.get(signal, ""),
         needed=triggers.min_samples if too_few else None,
         window=_window(signal, snapshot, seen_at if dated else None),
@@ -71,8 +68,8 @@ def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, past: Past) 
         dated=dated,
         settling=past.took_over_at is not None and seen_at < past.took_over_at + triggers.settle,
         samples=_float(snapshot.samples) if is_f1 else None,
-        positives=positives,
-        counts=counts,
+        positives=_float(snapshot.positives) if is_f1 else None,
+        counts=snapshot.counts if is_f1 and isinstance(snapshot.counts, Counts) else None,
         began_at=seen_at - length if dated and length is not None else None,
         early=early,
     )

@@ -84,15 +84,12 @@ def _decision(
     if failed is not None:
         return Decision(Action.ROLLBACK, Reason.PROBATION, (failed,))
     causes = tuple(_cause(past, each, triggers) for each in assessments if stands(past, each, triggers))
-    reason = Reason.BREACH
+    held, reason = barrier(past, triggers, now), Reason.BREACH
     if not causes:
         age = overdue(past, asked.made_at, triggers, now)
-        if age is None:
+        if age is None or (held is not None and any(each.state is State.UNKNOWN for each in assessments)):
             return _nothing_due(past, assessments, triggers)
         causes, reason = (age,), Reason.MODEL_AGE
-    held = barrier(past, triggers, now)
-    if held is not None and reason is Reason.MODEL_AGE and any(each.state is State.UNKNOWN for each in assessments):
-        return _nothing_due(past, assessments, triggers)
     if held is not None:
         return Decision(Action.HOLD, held.reason, causes, held.what, held.remedy)
     return Decision(Action.TRAIN, reason, causes)
@@ -154,11 +151,9 @@ def _nothing_due(past: Past, assessments: Sequence[Assessment], triggers: Trigge
         reason = min((reason for _, reason, *_ in waits), key=_ORDER.index)
         holds = {hold for _, _, hold, _ in waits}
         remedy = next((remedy for *_, remedy in waits if remedy), "")
-        if len(holds) == 1:
-            causes = tuple(each.sentence for each in breaches)
-            return Decision(Action.HOLD, reason, causes, holds.pop(), remedy)
-        causes = tuple(f"{each.sentence}, but {hold}" for each, _, hold, _ in waits)
-        return Decision(Action.HOLD, reason, causes, "", remedy)
+        both = holds.pop() if len(holds) == 1 else ""
+        causes = tuple(each.sentence if both else f"{each.sentence}, but {hold}" for each, _, hold, _ in waits)
+        return Decision(Action.HOLD, reason, causes, both, remedy)
     if early or too_few:
         causes = tuple(each.sentence for each in early + too_few)
         return Decision(Action.HOLD, Reason.TOO_EARLY if early else Reason.TOO_FEW_SAMPLES, causes)
@@ -333,7 +328,7 @@ def fails_probation(
     if new.same_rows is not None and new.same_rows.verdict is not None:
         return same_rows_text(past) if new.same_rows.verdict.ruling is Ruling.REJECT else None
     f1 = _judged_f1(assessments)
-    if f1 is None or new.count < triggers.consecutive or f1.window != new.window or (f1.value or 0.0) >= new.f1:
+    if f1 is None or past.f1.seen[-1:] != (f1.window,) or new.count < triggers.consecutive or (f1.value or 0) >= new.f1:
         return None
     in_a_row = f" in {new.count} windows in a row" if new.count > 1 else ""
     if new.old is not None and new.windows:

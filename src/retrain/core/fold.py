@@ -141,8 +141,8 @@ def _trained(past: Past, event: TrainingFinished, at: datetime) -> Past:
     ends = _appended(past.ends, before.end) if before is not None and past.unpromoted else past.ends
     past = replace(
         past,
-        f1=replace(past.f1, count=0, counted=()),
-        drift=replace(past.drift, count=0, counted=()),
+        f1=replace(past.f1, count=0),
+        drift=replace(past.drift, count=0),
         evidence=replace(past.evidence, score=0.0),
         trained_at=at,
         failed_at=None,
@@ -255,7 +255,6 @@ def _tried(probation: Probation | None, f1: Assessment) -> Probation | None:
     return replace(
         probation,
         count=probation.count + 1 if below else 0,
-        window=f1.window if below else "",
         new=Counts(new.tp + counts.tp, new.fp + counts.fp, new.fn + counts.fn),
         windows=probation.windows + (f1.counts is not None),
     )
@@ -268,7 +267,9 @@ def _after(streak: Streak, assessment: Assessment) -> Streak:
     if streak.has_seen(assessment):
         grown = streak.seen[-1:] == (assessment.window,) and assessment.labelled != streak.labelled
         return replace(streak, labelled=assessment.labelled) if grown else streak
-    armed, seen = streak.armed or healthy, _last(streak.seen, assessment)
+    # Of windows with a date few are kept, since older ones are known by theirs.
+    seen = appended(streak.seen, assessment.window, DATED if assessment.dated else REMEMBERED)
+    armed = streak.armed or healthy
     if assessment.settling:
         return replace(streak, armed=armed, seen=seen, labelled=assessment.labelled)
     latest = streak.latest
@@ -276,10 +277,8 @@ def _after(streak: Streak, assessment: Assessment) -> Streak:
         latest = assessment.observed_at
     # Another feature in each window is what chance does; a drift lasts.
     goes_on = assessment.signal is not Signal.DRIFT or assessment.series == streak.series
-    count, counted = (streak.count, streak.counted) if goes_on else (0, ())
     return Streak(
-        count=0 if healthy else count + 1,
-        counted=() if healthy else _last(counted, assessment),
+        count=0 if healthy else streak.count * goes_on + 1,
         in_breach=not healthy,
         value=assessment.value,
         counts=assessment.counts,
@@ -289,8 +288,3 @@ def _after(streak: Streak, assessment: Assessment) -> Streak:
         labelled=assessment.labelled,
         series=assessment.series,
     )
-
-
-def _last(windows: tuple[str, ...], assessment: Assessment) -> tuple[str, ...]:
-    """The windows with this one at the end; of dated ones few are kept, since older ones are known by their dates."""
-    return appended(windows, assessment.window, DATED if assessment.dated else REMEMBERED)

@@ -31,13 +31,12 @@ class Streak(Struct, frozen=True):
     """A signal's distinct windows in breach, in a row, since the last training that succeeded.
 
     `in_breach`, `value` and `counts` are what the last judged window said; `armed` is False for drift that stood at
-    the last promotion and was not seen healthy since; `seen` and `latest` tell the windows that count no more,
-    `counted` those that make up the streak, `series` whose they are, such as `feature=age`. `labelled` is how many
-    labels of which kind the window had that was read last.
+    the last promotion and was not seen healthy since; `seen` and `latest` tell the windows that count no more, `series`
+    whose they are, such as `feature=age`. `labelled` is how many labels of which kind the window had that was read
+    last.
     """
 
     count: int = 0
-    counted: tuple[str, ...] = ()
     in_breach: bool = False
     value: float | None = None
     counts: Counts | None = None
@@ -60,8 +59,8 @@ class Streak(Struct, frozen=True):
         return earlier(assessment.began_at, self.latest)
 
     def supports(self, assessment: Assessment) -> bool:
-        """Whether this window is one of the streak, or overlaps its last one."""
-        return assessment.window in self.counted or (bool(self.counted) and self.overlaps(assessment))
+        """Whether this window is the last of the streak, or overlaps that one."""
+        return self.count > 0 and (self.seen[-1:] == (assessment.window,) or self.overlaps(assessment))
 
 
 class Spread(Struct, frozen=True):
@@ -98,16 +97,15 @@ class Evidence(Struct, frozen=True):
 class Probation(Struct, frozen=True):
     """A promotion on probation: `before` served until `since` and showed `f1` last.
 
-    `count` windows of the new champion in a row showed less, `window` was the last of them. `old` are the counts of
-    the old one's last window, `new` those of the `windows` of the new one together, where they are known. `same_rows`
-    is what both did on the same rows, where they were scored.
+    The last `count` windows of the new champion showed less. `old` are the counts of the old one's last window, `new`
+    those of the `windows` of the new one together, where they are known. `same_rows` is what both did on the same rows,
+    where they were scored.
     """
 
     before: str
     f1: float
     since: datetime
     count: int = 0
-    window: str = ""
     old: Counts | None = None
     new: Counts = field(default_factory=lambda: Counts(0.0, 0.0, 0.0))
     windows: int = 0
