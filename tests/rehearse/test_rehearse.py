@@ -249,7 +249,8 @@ def test_a_log_that_is_too_short_or_lacks_a_column_is_refused(project: Project) 
 def test_it_ends_well_when_it_is_interrupted_and_goes_on(project: Project) -> None:
     """Ctrl-C ends it in a sentence; what was trained is kept."""
     cache = project.root / "other-cache"
-    process = project.start("rehearse", "log.csv", "--cache", str(cache))
+    words = ("rehearse", "log.csv", "--window", "2d", "--cache", str(cache))
+    process = project.start(*words)
     until(lambda: len(list(cache.glob("*/version"))) >= 2, 60)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
@@ -258,6 +259,6 @@ def test_it_ends_well_when_it_is_interrupted_and_goes_on(project: Project) -> No
     assert "Traceback" not in said
     assert not list(cache.glob(".scratch-*"))
     kept = len(list(cache.glob("*/version")))
-    done = project.run("rehearse", "log.csv", "--cache", str(cache))
+    done = project.run(*words)
     assert done.returncode == 0, done.stderr
     assert f"{kept} trainings of an earlier rehearsal used again" in done.stdout

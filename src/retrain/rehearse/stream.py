@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from retrain.config.schema import Config, FreshRows
-from retrain.core.score import Quality, quality
+from retrain.core.score import Confusion, Quality, quality
 from retrain.core.verdicts import Tally
 from retrain.effects.evaluation import tally_of
 from retrain.errors import RetrainError
@@ -52,10 +52,12 @@ class Stream:
     def quality(self, predicted: Labels, window: int) -> Quality:
         """F1 of a window with these predictions of all rows, as `retrain monitor` would have served it."""
         rows = slice(self._starts[window], self._starts[window + 1])
-        truth, guess = (map(label_of_text, each[rows].tolist()) for each in (self.truth, predicted))
-        positive = label_of_text(self._promotion.positive)
-        end = self.ends[window].timestamp()
-        return quality(Counter(zip(truth, guess, strict=True)), self._promotion.average, positive, end)
+        confusion: Confusion = Counter()
+        for pair, count in Counter(zip(self.truth[rows].tolist(), predicted[rows].tolist(), strict=True)).items():
+            truth, guess = map(label_of_text, pair)
+            confusion[truth, guess] += count
+        end, positive = self.ends[window].timestamp(), label_of_text(self._promotion.positive)
+        return quality(confusion, self._promotion.average, positive, end)
 
     def tally(self, champion: Labels, challenger: Labels, rows: Mask) -> Tally:
         """The tally of two models on some rows, by their predictions of all rows."""
