@@ -17,6 +17,7 @@ from retrain.config.schema import Config
 from retrain.core.counts import latest
 from retrain.core.decide import Asked, look_at
 from retrain.core.events import Event, Judged, Promoted, Rejected, RolledBack, TrainingFinished
+from retrain.core.explain import because
 from retrain.core.fold import advance
 from retrain.core.judge import beside_live, judge, next_comparison
 from retrain.core.past import Past
@@ -218,5 +219,5 @@ class _Loop:
         self._ledger.append(judged)
         self._note(judged)
         gain = f", gain {verdict.difference:+.3f}" if verdict.difference is not None else ""
-        self._tell(f"{verdict.ruling} {short(model.version)}: {verdict.reason}{gain}")
+        self._tell(f"{verdict.ruling} {short(model.version)}: {because(verdict, gate)[0]}{gain}")
         return verdict.ruling is Ruling.PROMOTE
