@@ -6,10 +6,9 @@ SHRINKING = {
     "lines: heart: stories, acts, core": 5_340,
     "lines: effects": 3_290,
     "lines: scoring and tables": 2_382,
-    "lines: wing: doctor": 960,
-    "lines: wing: exporter": 1_000,
+    "lines: wing: exporter": 989,
     "lines in all": 16_790,
-    "Python files": 102,
+    "Python files": 100,
 }
 """What is over its budget, and the size above which it may not grow; it leaves this list as soon as it fits."""
 

@@ -272,7 +272,7 @@ def doctor(config: Path, output: Output, cron_env: bool, repair: bool) -> Report
     the champion and the directories, the journal, the lock and the clocks. Exit code 1 where something fails.
     """
     if repair:
-        from retrain.doctor.repair import repair as repaired
+        from retrain.doctor.command import repair as repaired
 
         if cron_env:
             raise ConfigError("--repair and --cron-env exclude each other")

@@ -4,7 +4,7 @@ import pytest
 
 from retrain.core.rules import Difference, Gate, Share
 from retrain.core.verdicts import Cell, ModelNote, Tally
-from retrain.doctor.findings import Severity
+from retrain.doctor import Severity
 from retrain.doctor.gate import of_model, rule_on
 
 

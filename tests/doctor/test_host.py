@@ -45,19 +45,6 @@ def test_network_file_systems_are_known_by_name(kind: str) -> None:
     assert not host.NETWORK & {"ext4", "xfs", "btrfs", "zfs", "tmpfs", "overlay", "fuse.ntfs-3g"}
 
 
-def test_who_else_may_write_is_known(tmp_path: Path) -> None:
-    """The right of others counts; the sticky bit keeps them from replacing a file, not from adding one."""
-    file = tmp_path / "place/file"
-    file.parent.mkdir(mode=0o755)
-    file.touch(0o644)
-    assert (host.world_writable(file), host.replaceable(file)) == (False, False)
-    file.chmod(0o666)
-    file.parent.chmod(0o777)
-    assert (host.world_writable(file), host.replaceable(file)) == (True, True)
-    file.parent.chmod(0o1777)
-    assert (host.world_writable(file.parent), host.replaceable(file)) == (True, False)
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to a group")
 def test_who_else_is_in_the_group_of_a_directory_that_it_may_write(tmp_path: Path) -> None:
     """By name; nobody where it is the owner's own group, a group without a name or users, or may not write."""

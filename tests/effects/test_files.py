@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from retrain.effects import files
+from retrain.errors import RetrainError
 
 
 def grow(path: Path) -> None:
@@ -71,3 +72,22 @@ def test_only_a_regular_file_is_opened(tmp_path: Path) -> None:
         pass
     with pytest.raises(FileNotFoundError), files.opened(tmp_path / "none"):
         pass
+
+
+def test_who_could_replace_a_file_is_refused_like_who_may_write_it(tmp_path: Path) -> None:
+    """By the file, and by a directory above it; the sticky bit keeps others from replacing, not from adding."""
+    file = tmp_path / "place/below/file"
+    file.parent.mkdir(parents=True, mode=0o755)
+    file.touch(0o644)
+    files.refuse_world_writable(file, "x")
+    files.refuse_world_writable(tmp_path / "nothing", "x")
+    for open_to_all, mode in ((file, 0o666), (file.parent, 0o777), (file.parent.parent, 0o777)):
+        before = open_to_all.stat().st_mode
+        open_to_all.chmod(mode)
+        with pytest.raises(RetrainError, match=rf"{open_to_all}: is world-writable .* \(chmod o-w {open_to_all},"):
+            files.refuse_world_writable(file, "x")
+        open_to_all.chmod(before)
+    file.parent.chmod(0o1777)
+    files.refuse_world_writable(file, "x")
+    with pytest.raises(RetrainError, match="below: is world-writable"):
+        files.refuse_world_writable(file.parent, "x")

@@ -187,7 +187,8 @@ def test_every_failure_is_shown_at_once(project: Project) -> None:
     assert f"the previous champion {before[:12]} is missing" in told(found, "versions", "fail")
     assert f"chmod o-w {root}/models" in told(found, "models", "fail")
     assert f"{champion}" in told(found, "models", "fail")
-    assert f"chmod o-w {root}/state {root}/state/journal.db" in told(found, "state", "fail")
+    for path in (root / "state", root / "state/journal.db"):
+        assert f"{path}: is world-writable" in told(found, "state", "fail")
     assert verdicts(found)["lock"] == {"ok"}
     assert "10 min" in told(found, "clock", "fail")
     assert "ahead of that of http" in told(found, "clock", "fail")
@@ -299,6 +300,53 @@ def test_what_a_crash_left_open_is_no_fault(project: Project) -> None:
     assert told(found, "lock", "ok").endswith("is free")
     assert "was interrupted (nothing need be done" in told(found, "crash", "warn")
     assert not (project.root / CHALLENGER).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("rows.parquet", "version https://git-lfs.github.com/spec/v1", "cannot be read: ArrowInvalid"),
+        ("rows.csv", "a,b,c,y\n", "has no rows"),
+        ("rows.csv", "a,b,c,y\n1,2,3,4,5\n", "has 5 values in line 2"),
+        ("rows.csv", "y,other\n1,2\n", "has only the label, 'y', in common with the holdout"),
+        ("rows.csv", "a,b,c\n1,2,3\n", "has no column 'y', which promotion.target names"),
+    ],
+)
+def test_training_data_by_which_no_row_can_be_known_fails(project: Project, name: str, text: str, words: str) -> None:
+    """What promote would refuse every challenger for is known before a training."""
+    (project.root / name).write_text(text)
+    project.configure(training={"data": name})
+    said = told(looked(project, exit_code=1), "training data", "fail")
+    assert words in said
+    assert "promote would refuse every challenger" in said
+
+
+def test_what_the_endpoint_warns_of_is_shown(project: Project) -> None:
+    """A remark of Prometheus on a query, which still has a value."""
+    said = "PromQL info: metric might not be a counter"
+
+    def answer(request: Any) -> list[bytes]:
+        value = "0.9" if "f1" in request.path else "0.1"
+        vector = {"resultType": "vector", "result": [{"metric": {}, "value": [time.time(), value]}]}
+        return page(json.dumps({"status": "success", "data": vector, "warnings": [said]}))
+
+    with serving(answer) as url:
+        project.configure(monitoring={"url": url, "type": "prometheus", "observed_at": {}})
+        found = looked(project, exit_code=0)
+    assert f"the endpoint warns: {said}" in told(found, "metrics", "warn")
+
+
+def test_what_the_monitor_says_of_a_metric_is_passed_on(project: Project) -> None:
+    """`retrain monitor` knows why it does not serve F1: doctor, as check, quotes that."""
+    problem = "no F1: prediction holds 'yes', label holds 1; log both in one spelling"
+    text = f'model_drift_psi 0.1\nmodel_monitor_problem{{problem="{problem}"}} 1\n'
+    with serving(lambda _: page(text)) as url:
+        monitoring = {"type": "metrics", "f1": "model_f1_score", "drift": "model_drift_psi", "observed_at": {}}
+        project.configure(monitoring={"url": url, **monitoring})
+        found = looked(project, exit_code=1)
+        check = project.run("check")
+    assert problem in told(found, "metrics", "fail")
+    assert problem in check.stdout + check.stderr
 
 
 def test_a_query_that_is_none_is_a_wrong_configuration(project: Project) -> None:

@@ -1,12 +1,15 @@
-"""`retrain doctor`: test the whole set-up, so that nothing is found out at night. It changes nothing."""
+"""`retrain doctor`: test the whole set-up, so that nothing is found out at night; with --repair, settle the journal."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from retrain.context import open_context
-from retrain.core.text import counted
-from retrain.doctor import endpoint, gate, host, settings, state, training
-from retrain.doctor.findings import Finding, Severity, fail
+from retrain.context import Context, open_context
+from retrain.core.events import HistoryLost
+from retrain.core.text import counted, duration, short
+from retrain.doctor import Finding, Severity, endpoint, fail, gate, host, settings, state
+from retrain.effects import lock, registry
+from retrain.effects.journal import open_journal
+from retrain.effects.journal.repair import damage, name_aside, start_new
 from retrain.errors import ConfigError, Exit, Report, RetrainError
 from retrain.output import Output
 
@@ -32,31 +35,25 @@ def doctor(file: Path, output: Output, progress: Callable[[float], None], *, cro
         ("configuration", lambda: settings.configuration(context)),
         ("secrets", lambda: settings.secrets(context)),
         ("metrics", lambda: endpoint.metrics(context, known.past)),
-        ("training", lambda: training.commands(context)),
-        ("training data", lambda: training.data(context)),
+        ("training", lambda: settings.commands(context)),
+        ("training data", lambda: gate.data(context)),
         ("gate", lambda: gate.gate(context, known, progress)),
         ("champion", lambda: state.champion(context, known.past)),
         ("versions", lambda: state.versions(context, known.past)),
         ("models", lambda: host.directories(context)),
         ("journal", lambda: state.journal(context, known)),
         ("lock", lambda: state.lock(context, known)),
-        ("clock", lambda: state.clock(context, known)),
-        ("clock", lambda: endpoint.clock(context)),
+        ("clock", lambda: [*state.clock(context, known), *endpoint.clock(context)]),
     )
     findings = [finding for what, test in tests for finding in _found(what, test)]
-    failed = any(each.severity is Severity.FAIL for each in findings)
     text = _text(findings, verbose=output.verbose, quiet=output.quiet)
     found = [
-        {
-            "what": each.what,
-            "ok": each.severity is not Severity.FAIL,
-            "verdict": each.severity,
-            "message": each.message,
-        }
+        {"what": each.what, "ok": not each.failed, "verdict": each.severity, "message": each.message}
         for each in findings
     ]
     data = {"findings": found, "message": _text(findings, verbose=True, quiet=False)}
-    return Report(text, data, Exit.FAILED if failed else Exit.DONE, on_stdout=True, tones=_TONES)
+    code = Exit.FAILED if any(each.failed for each in findings) else Exit.DONE
+    return Report(text, data, code, on_stdout=True, tones=_TONES)
 
 
 def _found(what: str, test: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
@@ -66,7 +63,7 @@ def _found(what: str, test: Callable[[], Iterable[Finding]]) -> Iterator[Finding
     except ConfigError:
         raise
     except RetrainError as error:
-        yield fail(what, error.why, remedy=error.remedy)
+        yield fail(what, error.why, error.remedy)
     except OSError as error:
         yield fail(what, f"{error.filename}: {error.strerror}")
 
@@ -89,3 +86,43 @@ def _summary(findings: Sequence[Finding], *, verbose: bool) -> str:
     counts = f"{passed} ok" + (f", {counted(warned, 'warning')}" if warned else "")
     counts += f", {failed} failed" if failed else ": retrain can do its work"
     return counts if verbose else f"{counts} (-v shows all)"
+
+
+# ---------------------------------------------------------------- --repair
+
+
+def repair(context: Context, announce: Callable[[str], None]) -> Report:
+    """The report of what was repaired; what will be done is announced before it. Nothing but the journal is changed.
+
+    Killed anywhere, a second run finishes it. Raises HeldError while another run holds the lock.
+    """
+    state, now = context.config.state, context.clock()
+    cooldown, uses = duration(context.config.triggers.cooldown), context.config.promotion.holdout_uses
+    cost = f"the cooldown of {cooldown} starts now, and unknown holdout comparisons count as {uses} (holdout_uses)"
+    with lock.hold(state, "doctor --repair", now):
+        serving = registry.served(context.config.models)
+        served = serving.version if serving is not None else None
+        found = damage(state)
+        if found is not None:
+            # A disk that fails once looks like damage: all is read again.
+            again = damage(state)
+            if again is None:
+                left = f"the journal could not be read ({found}) and can be now; is the disk failing?"
+                return _report(f"nothing was changed: {left}", served)
+            kept = name_aside(state, now)
+            announce(f"the journal is damaged: {again}. It will be kept as {kept}, and a new one started; {cost}")
+            start_new(state, kept, served, now)
+            done = f"repaired: a new journal starts with champion {short(served or 'none')}"
+            return _report(f"{done}; the damaged one is kept as {kept}", served, kept=str(kept), repaired=True)
+        with open_journal(state, writable=False) as journal:
+            lost = journal.past().lost(served)
+        if lost is None:
+            return _report("nothing to repair: the journal can be read, and knows what serves", served)
+        announce(f"{lost.why}. It will start again with that champion; {cost}")
+        with open_journal(state) as journal:
+            journal.append(HistoryLost("", lost.why, served), now)
+    return _report(f"repaired: the journal starts again with champion {short(served or '')}", served, repaired=True)
+
+
+def _report(message: str, served: str | None, *, kept: str | None = None, repaired: bool = False) -> Report:
+    return Report(message, {"repaired": repaired, "kept": kept, "champion": served, "message": message})

@@ -1,6 +1,7 @@
 """The monitoring endpoint: does it answer, does every query give one value, and how old are the windows?"""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
@@ -12,7 +13,7 @@ from retrain.core.assess import assess
 from retrain.core.past import Past
 from retrain.core.records import NAMES, OF_THE_ANSWER, Assessment, Counts, Snapshot, Trouble, Unknown
 from retrain.core.text import duration, moment
-from retrain.doctor.findings import Finding, fail, ok, warn
+from retrain.doctor import Finding, fail, ok, warn
 from retrain.effects import http, monitoring
 
 Value = float | str | datetime | Unknown
@@ -38,7 +39,9 @@ def metrics(context: Context, past: Past) -> Iterator[Finding]:
             yield _age(context, each)
         elif each.unknown.kind not in kinds:  # else it is that of a query, which was reported
             what = "freshness" if each.unknown.kind in (Trouble.STALE, Trouble.FUTURE) else "metrics"
-            yield fail(what, f"{NAMES[each.signal]} is unknown: {each.unknown.why}", remedy=each.unknown.remedy)
+            yield fail(what, f"{NAMES[each.signal]} is unknown: {each.unknown.why}", each.unknown.remedy)
+    for warning in snapshot.warnings:
+        yield warn("metrics", f"the endpoint warns: {warning}", "correct the query, or ask who runs the endpoint")
 
 
 def clock(context: Context) -> Iterator[Finding]:
@@ -52,7 +55,7 @@ def clock(context: Context) -> Iterator[Finding]:
         return
     side = "behind" if ahead > timedelta() else "ahead of"
     seen = f"this machine's clock is {span} {side} that of {where}, so windows look too old or not yet over"
-    yield fail("clock", seen, remedy="either may be wrong; see the time synchronisation (NTP) of both machines")
+    yield fail("clock", seen, "either may be wrong; see the time synchronisation (NTP) of both machines")
 
 
 def _queries(asked: Monitoring, values: Mapping[str, Value], unknown: Mapping[str, Unknown]) -> Iterator[Finding]:
@@ -62,14 +65,14 @@ def _queries(asked: Monitoring, values: Mapping[str, Value], unknown: Mapping[st
         paths.setdefault(each, []).append(f"monitoring.{path}")
     first = next(iter(paths), None)
     if first is not None and first.kind in OF_THE_ANSWER and len(unknown) == len(values) and len(paths) == 1:
-        yield fail("endpoint", first.why, remedy=first.remedy)
+        yield fail("endpoint", first.why, first.remedy)
         return
     yield ok("endpoint", f"{http.shown(asked.url)} answers")
     for each, those in paths.items():
-        yield fail("metrics", " and ".join(those), each.why, remedy=each.remedy)
+        yield fail("metrics", f"{' and '.join(those)}: {each.why}", each.remedy)
     if not unknown:
         found = ", ".join(f"{path} {_shown(value)}" for path, value in values.items())
-        yield ok("metrics", "every query gives one value", found)
+        yield ok("metrics", "every query gives one value", numbers=found)
 
 
 def _values(context: Context, asked: Monitoring, snapshot: Snapshot) -> dict[str, Value]:
@@ -105,12 +108,12 @@ def _age(context: Context, seen: Assessment) -> Finding:
     name, longest = NAMES[seen.signal], context.config.triggers.max_age_of(seen.signal)
     if seen.dated and seen.observed_at is not None:
         age = duration(context.clock() - seen.observed_at)
-        return ok("freshness", f"the window of {name} is recent", f"ended {age} ago, max_age {duration(longest)}")
+        return ok("freshness", f"the window of {name} is recent: ended {age} ago, max_age {duration(longest)}")
     asked = context.config.monitoring
     gauge = asked is not None and asked.type is MonitorType.PROMETHEUS
     end = "a gauge with the end of the window, or push_time_seconds" if gauge else "the end of the window"
-    seen_as = f"the age of {name} is not known, so a monitor that has stopped looks healthy for ever"
-    return warn("freshness", seen_as, remedy=f"let monitoring.observed_at query {end}")
+    why = f"the age of {name} is not known, so a monitor that has stopped looks healthy for ever"
+    return warn("freshness", why, f"let monitoring.observed_at query {end}")
 
 
 def _shown(value: Value) -> str:
@@ -129,19 +132,11 @@ def ahead_of(asked: Monitoring, clock: Callable[[], datetime]) -> timedelta | No
 
     def ask(client: http.Client) -> None:
         client.get(asked.url)
-        at = _date(client.headers.get("Date", ""), client.headers.get("Age", ""))
-        if at is not None:
+        age = client.headers.get("Age", "")  # a cache adds how long it has had the answer
+        with suppress(ValueError, OverflowError):
+            at = parsedate_to_datetime(client.headers.get("Date", ""))
+            at = at.replace(tzinfo=at.tzinfo or UTC) + timedelta(seconds=int(age) if age.isdecimal() else 0)
             apart.append(at - clock())
 
     http.exchange(asked, ask)
     return apart[-1] if apart else None
-
-
-def _date(date: str, age: str) -> datetime | None:
-    """The time in these headers; a cache adds how long it has had the answer."""
-    try:
-        at = parsedate_to_datetime(date)
-        seconds = int(age) if age.isdecimal() else 0
-        return at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC) + timedelta(seconds=seconds)
-    except (ValueError, OverflowError):
-        return None

@@ -15,10 +15,9 @@ from retrain.core.rules import Gate
 from retrain.core.score import counts_of
 from retrain.core.text import counted
 from retrain.core.verdicts import Ruling, Tally
-from retrain.doctor.findings import Finding, fail, ok, warn
+from retrain.doctor import Finding, fail, ok, warn
 from retrain.doctor.state import History
 from retrain.effects import evaluation, registry
-from retrain.errors import RetrainError
 
 _CONTROLS = {"itself": "the champion itself", "shuffled": "the champion with its predictions shuffled"}
 """What the controls are, by the names of their tallies; the others predict one label for every row."""
@@ -41,10 +40,7 @@ def gate(context: Context, known: History, progress: Callable[[float], None]) ->
             )
     except evaluation.Unscorable as error:
         what = "holdout" if error.side in ("holdout", "log") else "champion"
-        yield fail(what, f"{error.why}; the gate was not tested", remedy=error.remedy)
-        return
-    except RetrainError as error:
-        yield fail("gate", f"was not tested: {error.why}", remedy=error.remedy)
+        yield fail(what, f"{error.why}; the gate was not tested", error.remedy)
         return
     tally = next(iter(tallies.values()), None)
     if tally is not None:
@@ -53,18 +49,38 @@ def gate(context: Context, known: History, progress: Callable[[float], None]) ->
         yield from of_model(tally)
         is_known = isinstance(config.promotion.holdout, Path) and serving is not None
         if is_known and is_live_f1(config.gate) and (why := contradiction(shown, latest(known.past))):
-            yield warn("holdout", why, remedy=RENEW)
+            yield warn("holdout", why, RENEW)
     yield from rule_on(tallies, config.gate)
+
+
+def data(context: Context) -> Iterator[Finding]:
+    """Whether the rows of trainings can be known: promote refuses a challenger of unknown ones."""
+    file, promotion, what = context.config.training.data, context.config.promotion, "training data"
+    if file is None:
+        return
+    if not file.is_file():
+        yield fail(what, f"{file} does not exist", "make it, or change training.data")
+        return
+    holdout = promotion.holdout if isinstance(promotion.holdout, Path) else file
+    try:
+        with tempfile.TemporaryDirectory(prefix="retrain-doctor-") as directory:
+            into, asked = Path(directory) / "rows.parquet", replace(promotion, holdout=holdout)
+            rows = evaluation.remember_rows(file, asked, into, context.config.training.directory)
+    except evaluation.Unscorable as error:
+        if error.side != "holdout":  # that is found by the test of the gate
+            yield fail(what, f"{error.why}; promote would refuse every challenger", error.remedy)
+        return
+    yield ok(what, f"{file} has {counted(rows, 'row')}, which promote can look for in the holdout")
 
 
 def of_model(tally: Tally) -> Iterator[Finding]:
     """What is to be known of the champion."""
     for model in tally.models:
         if model.saved:
-            yield warn("champion", f"was {model.saved}", remedy="train it again with these libraries, or install those")
+            yield warn("champion", f"was {model.saved}", "train it again with these libraries, or install those")
         if model.unnamed:
             why = "names no columns, so it is given those of the holdout by their position"
-            yield warn("champion", why, remedy="fit it on a table whose columns have names")
+            yield warn("champion", why, "fit it on a table whose columns have names")
 
 
 def rule_on(tallies: Mapping[str, Tally], gate: Gate) -> Iterator[Finding]:
@@ -85,7 +101,7 @@ def _control(name: str, tally: Tally, gate: Gate) -> Finding:
     scores = f"{name_of(gate)} {new:z.3f}" if new is not None else ""
     scores += f", the champion's {old:z.3f}" if old is not None else ""
     if verdict.ruling is not Ruling.PROMOTE:
-        return ok("gate", f"turns down {who}", scores)
+        return ok("gate", f"turns down {who}", numbers=scores)
     if old is None:
         remedy = "raise promotion.floor above what a model reaches that knows nothing"
     elif gate.min_improvement < 0:
@@ -95,7 +111,7 @@ def _control(name: str, tally: Tally, gate: Gate) -> Finding:
             "the champion does worse here than a model that knows nothing; are promotion.positive, promotion.target and"
             " the labels of the holdout right?"
         )
-    return fail("gate", f"would promote {who}", scores, remedy=remedy)
+    return fail("gate", f"would promote {who}", remedy, scores)
 
 
 def _perfect(tally: Tally, gate: Gate) -> Finding:
@@ -106,9 +122,9 @@ def _perfect(tally: Tally, gate: Gate) -> Finding:
         return ok("gate", "would promote a challenger that knows every label")
     if verdict.ruling is Ruling.REJECT or verdict.champion_score is None:
         why, remedy = because(verdict, gate)
-        return fail("gate", none, why, remedy=remedy)
+        return fail("gate", none, remedy, why)
     errors = f"this champion makes {counted(verdict.discordant or 0, 'error')} on it"
-    return warn("gate", none, errors, remedy="take more rows as holdout")
+    return warn("gate", none, "take more rows as holdout", errors)
 
 
 @contextmanager
@@ -146,5 +162,5 @@ def _holdout(context: Context, tally: Tally, known: History, where: str, *, has_
     if not isinstance(promotion.holdout, Path):
         return ok("holdout", seen)
     if used < promotion.holdout_uses:
-        return ok("holdout", seen, uses)
-    return warn("holdout", seen, uses, remedy="it shows less with each one: take fresh rows, and only fresh ones")
+        return ok("holdout", seen, numbers=uses)
+    return warn("holdout", seen, "it shows less with each one: take fresh rows, and only fresh ones", uses)

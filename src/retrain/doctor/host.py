@@ -9,7 +9,9 @@ from pathlib import Path
 
 from retrain.context import Context
 from retrain.core.text import size
-from retrain.doctor.findings import Finding, fail, ok, warn
+from retrain.doctor import Finding, fail, ok, warn
+from retrain.effects import files
+from retrain.errors import RetrainError
 
 NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "beegfs", "gpfs", "ncpfs"}
@@ -34,17 +36,6 @@ def nearest(path: Path) -> Path:
 def may(path: Path, mode: int) -> bool:
     """Whether the effective user has these rights (os.R_OK and others) on the path."""
     return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
-
-
-def world_writable(path: Path) -> bool:
-    """Whether every user of this machine may write here."""
-    return bool(path.stat().st_mode & stat.S_IWOTH)
-
-
-def replaceable(file: Path) -> bool:
-    """Whether every user of this machine may put another file in the place of this one."""
-    mode = file.parent.stat().st_mode
-    return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
 
 
 def group_members(path: Path) -> list[str]:
@@ -86,11 +77,8 @@ def type_of(device: str, mountinfo: str) -> str:
 
     `device` is major:minor, and `mountinfo` the text of /proc/self/mountinfo, see proc(5).
     """
-    for line in mountinfo.splitlines():
-        before, _, after = line.partition(" - ")
-        if before.split(" ")[2:3] == [device]:
-            return after.split(" ")[0]
-    return ""
+    mounts = (line.partition(" - ") for line in mountinfo.splitlines())
+    return next((after.split(" ")[0] for before, _, after in mounts if before.split(" ")[2:3] == [device]), "")
 
 
 def directories(context: Context) -> Iterator[Finding]:
@@ -105,20 +93,20 @@ def directories(context: Context) -> Iterator[Finding]:
     yield from _place("state", "state", state / "runs", _SPARE, inside=True)
     if kept.exists() and kept.stat().st_dev != link.stat().st_dev:
         seen = f"{kept} is on another file system than {link}, which links to it"
-        yield warn("models", seen, remedy="see that whatever loads the champion, a container say, has both")
+        yield warn("models", seen, "see that whatever loads the champion, a container say, has both")
 
 
 def _place(what: str, key: str, place: Path, needed: int, *, inside: bool) -> Iterator[Finding]:
     """One directory, and the files in it that others must not write if `inside`."""
     there = nearest(place)
     if there.is_symlink() and not there.exists():
-        yield fail(what, f"{there} is a dangling link to {there.readlink()}", remedy="is its disk mounted?")
+        yield fail(what, f"{there} is a dangling link to {there.readlink()}", "is its disk mounted?")
     elif not there.is_dir():
-        yield fail(what, f"{there} is a file and must be a directory", remedy=f"move it away, or change {key}")
+        yield fail(what, f"{there} is a file and must be a directory", f"move it away, or change {key}")
     elif not may(there, os.R_OK | os.W_OK | os.X_OK):
         missing = "" if there == place else f", and {place} cannot be made"
         seen = f"{there} is not writable by the user who runs retrain{missing}"
-        yield fail(what, seen, remedy=f"see ls -ld {there}; it may also be on a read-only file system")
+        yield fail(what, seen, f"see ls -ld {there}; it may also be on a read-only file system")
     else:
         problems = [*_writers(what, place, inside=inside), *_limits(what, there, needed)]
         yield from problems
@@ -126,35 +114,37 @@ def _place(what: str, key: str, place: Path, needed: int, *, inside: bool) -> It
             state = "exists" if there == place else "will be made"
             kind = f" ({file_system(there)})" if file_system(there) else ""
             free = f"{size(space(there)[0])} free{kind}"
-            yield ok(what, f"{place} {state}, writable by us, not world-writable", free)
+            yield ok(what, f"{place} {state}, writable by us, not world-writable", numbers=free)
 
 
 def _writers(what: str, place: Path, *, inside: bool) -> Iterator[Finding]:
     """Who else may write here, and so run code as the user of retrain."""
     if not place.is_dir():
         return
-    files = sorted(each for each in place.iterdir() if each.is_file() and not each.is_symlink()) if inside else []
-    found = [each for each in (place, *files) if world_writable(each)]
-    if found:
-        shown = " ".join(map(str, found[:_SHOWN])) + (" ..." if len(found) > _SHOWN else "")
-        seen = f"world-writable, so that anybody can run code as the user of retrain: {shown}"
-        yield fail(what, seen, remedy=f"chmod o-w {shown}")
+    within = sorted(each for each in place.iterdir() if each.is_file() and not each.is_symlink()) if inside else []
+    refused: dict[str, RetrainError] = {}
+    for path in (place, *within):
+        try:
+            files.refuse_world_writable(path, "any user can run code as the user of retrain")
+        except RetrainError as error:
+            refused[error.why] = error
+    yield from (fail(what, each.why, each.remedy) for each in list(refused.values())[:_SHOWN])
     if group := group_members(place):
         shown = ", ".join(group[:_SHOWN]) + (" ..." if len(group) > _SHOWN else "")
         seen = f"the group of {place} may write it, and so run code as the user of retrain"
-        yield warn(what, seen, shown, remedy=f"chmod g-w {place}, unless this is intended")
+        yield warn(what, seen, f"chmod g-w {place}, unless this is intended", shown)
 
 
 def _limits(what: str, there: Path, needed: int) -> Iterator[Finding]:
     """What the file system lacks: space, inodes, locks."""
     (free, has_inodes), kind = space(there), file_system(there)
     if free < needed:
-        yield fail(what, f"too little space at {there}", f"{size(free)} free, {size(needed)} needed")
+        yield fail(what, f"too little space at {there}: {size(free)} free, {size(needed)} needed", "make some")
     if not has_inodes:
-        yield fail(what, f"no more files can be made at {there}: it has no free inodes", remedy="remove some")
+        yield fail(what, f"no more files can be made at {there}: it has no free inodes", "remove some")
     if kind in NETWORK and what == "state":
         seen = f"{there} is on a network file system ({kind}), where locks and SQLite cannot be relied on"
-        yield fail(what, seen, remedy="move it to a local disk and change `state`")
+        yield fail(what, seen, "move it to a local disk and change `state`")
     elif kind in NETWORK:
         seen = f"{there} is on a network file system ({kind}), where other machines may see a new champion late"
-        yield warn(what, seen, remedy="see that nothing but retrain writes there")
+        yield warn(what, seen, "see that nothing but retrain writes there")

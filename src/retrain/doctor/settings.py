@@ -1,16 +1,23 @@
-"""The environment, this shell's or cron's, and the configuration and its secrets, which have been read from it."""
+"""The environment, this shell's or cron's, what was read from it, and the commands that will run in it."""
 
 import os
 import pwd
 import re
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
 from subprocess import DEVNULL, SubprocessError, run
 
+from msgspec.structs import replace
+
+from retrain.config.schema import Command, Training
 from retrain.context import Context
 from retrain.core.text import one_line
-from retrain.doctor import host
-from retrain.doctor.findings import Finding, fail, ok, warn
-from retrain.errors import RetrainError
+from retrain.doctor import Finding, fail, ok, warn
+from retrain.effects import files, training
+from retrain.errors import RetrainError, Stopped
+from retrain.train import environment_of
 
 _PATH = "/usr/bin:/bin"
 """What Debian's cron gives."""
@@ -19,6 +26,8 @@ _VARIABLE = re.compile(
 )
 """NAME = value as crontab(5) has it: either may be in quotes, and nothing in it is expanded."""
 _JOB = re.compile(r"\s*(?:@\w+|[^\s#]\S*(?:\s+\S+){4})\s+(.+)")
+_MAKES = ("make", "gmake")
+_LIMIT, _GRACE = timedelta(seconds=60), timedelta(seconds=2)
 _CHECK = re.compile(r"""(?:^|[\s/;&"'])retrain["']?\s(?:[^;&|]*\s)?check(?:\s|$)(?![^;&|]*--dry-run)""")
 
 
@@ -72,20 +81,13 @@ def environment(context: Context, cron: tuple[str, bool] | None) -> Iterator[Fin
     what, path = "environment", context.environ.get("PATH", "")
     text, checks = cron or (f"this shell's, with PATH={path}; --cron-env tests in the one that cron gives", True)
     remedy = "what runs retrain check, and in which environment? See crontab.example"
-    seen = f"{text}; no line that runs retrain check was found"
-    yield ok(what, text) if checks else warn(what, seen, remedy=remedy)
+    yield ok(what, text) if checks else warn(what, f"{text}; no line that runs retrain check was found", remedy)
 
 
 def configuration(context: Context) -> Iterator[Finding]:
     """Who may write the configuration: it names commands that are run."""
-    file, what = context.file, "configuration"
-    if host.world_writable(file):
-        yield fail(what, f"{file} is world-writable, and names commands that are run", remedy=f"chmod o-w {file}")
-    elif host.replaceable(file):
-        seen = f"{file.parent} is world-writable, so anybody can replace {file.name}, which names commands that are run"
-        yield fail(what, seen, remedy=f"chmod o-w {file.parent}")
-    else:
-        yield ok(what, f"{file} can be read, and every key and value in it is known")
+    files.refuse_world_writable(context.file, "any user can change the commands that it names")
+    yield ok("configuration", f"{context.file} can be read, and every key and value in it is known")
 
 
 def secrets(context: Context) -> Iterator[Finding]:
@@ -94,7 +96,7 @@ def secrets(context: Context) -> Iterator[Finding]:
     names = sorted(context.secrets.variables)
     for name in names:
         if blank.get(name) is True:
-            yield fail(what, f"${{{name}}} is set, but empty", remedy="give it the secret where the others are set")
+            yield fail(what, f"${{{name}}} is set, but empty", "give it the secret where the others are set")
         elif name in blank:
             yield warn(what, f"${{{name}}} is not set, so the default in the configuration is used")
     present = [f"${{{name}}}" for name in names if name not in blank]
@@ -102,3 +104,41 @@ def secrets(context: Context) -> Iterator[Finding]:
         yield ok(what, f"{', '.join(present)} {'is' if len(present) == 1 else 'are'} set")
     elif not names:
         yield ok(what, "the configuration reads none from the environment")
+
+
+# ---------------------------------------------------------------- commands
+
+
+def commands(context: Context) -> Iterator[Finding]:
+    """Whether the training can be started, and the hook after a swap. Nothing is built."""
+    asked, after = context.config.training, context.config.promotion.after
+    environment = environment_of(context, f"{context.clock():%Y%m%dT%H%M%SZ}-test", "retrain doctor")
+    yield _training(asked, environment, context.secrets.scrub)
+    if after is not None:
+        # Its environment is the training's, less what is about a run.
+        hook = replace(asked, command=after)
+        plain = training.environment(context.environ, context.secrets.variables, hook, {})
+        problem = training.obstacle(hook, plain, "promotion.after")
+        what, works = "after a swap", f"{after[0]} exists and may be run"
+        yield fail(what, problem.why, problem.remedy) if problem is not None else ok(what, works)
+
+
+def _training(asked: Training, environment: dict[str, str], scrub: Callable[[str], str]) -> Finding:
+    what, program = "training", asked.command[0]
+    problem = training.obstacle(asked, environment)
+    if problem is not None:
+        return fail(what, problem.why, problem.remedy)
+    if Path(program).name not in _MAKES:
+        return ok(what, f"{program} exists and may be run in {asked.directory}; only a training shows if it trains")
+    dry = replace(asked, command=Command((program, "-n", *asked.command[1:])), timeout=_LIMIT, grace=_GRACE)
+    with tempfile.TemporaryDirectory(prefix="retrain-doctor-") as apart, Path(os.devnull).open() as nothing:
+        ended = training.run(dry, environment, Path(apart) / "log", nothing.fileno(), None, scrub)
+    if ended.signal is not None:
+        raise Stopped(ended.signal)
+    last, shown = ended.tail[-1] if ended.tail else "", f"`{' '.join(dry.command)}`"
+    if ended.problem is not None:
+        return fail(what, ended.problem)
+    if failure := ended.failure(_LIMIT):
+        seen = f"{shown} {failure} in {asked.directory}"
+        return fail(what, seen, "correct the Makefile or training.command", last)
+    return ok(what, f"{shown} finds its target and what that needs in {asked.directory}")

@@ -10,8 +10,7 @@ from retrain.context import Context
 from retrain.core.events import HistoryLost, Judged
 from retrain.core.past import Past
 from retrain.core.text import counted, duration, moment, short
-from retrain.doctor import host
-from retrain.doctor.findings import Finding, fail, ok, warn
+from retrain.doctor import Finding, fail, host, ok, warn
 from retrain.effects import lock as locks
 from retrain.effects import registry
 from retrain.effects.journal import open_journal
@@ -49,13 +48,12 @@ def champion(context: Context, past: Past) -> Iterator[Finding]:
     what, link = "champion", context.config.models.champion
     serving, known = registry.served(context.config.models), short(past.served or "")
     if serving is None and past.served is None:
-        yield warn(what, "nothing is served yet", remedy="retrain promote PATH puts the first champion in service")
+        yield warn(what, "nothing is served yet", "retrain promote PATH puts the first champion in service")
     elif serving is None:
-        seen = f"{link} is gone, and the journal says that {known} serves"
-        yield fail(what, seen, remedy="retrain rollback puts it back")
+        yield fail(what, f"{link} is gone, and the journal says that {known} serves", "retrain rollback puts it back")
     elif serving.made_at is None:
-        seen = f"{link} is a dangling link to {serving.path}"
-        yield fail(what, seen, remedy="retrain rollback --to VERSION puts another version in service")
+        remedy = "retrain rollback --to VERSION puts another version in service"
+        yield fail(what, f"{link} is a dangling link to {serving.path}", remedy)
     elif serving.version is None:
         yield warn(what, f"{serving.path} is an ordinary file; the next check or promote keeps it as a version")
     elif past.served not in (None, serving.version) and past.swap is None:
@@ -72,7 +70,7 @@ def versions(context: Context, past: Past) -> Iterator[Finding]:
     if before is not None and before not in kept:
         wrong += 1
         seen = f"the previous champion {short(before)} is missing, so retrain rollback cannot go back to it"
-        yield fail(what, seen, remedy="restore its file from a copy, or name another version with --to")
+        yield fail(what, seen, "restore its file from a copy, or name another version with --to")
     for version in kept:
         try:
             registry.verify(models, version)
@@ -80,7 +78,7 @@ def versions(context: Context, past: Past) -> Iterator[Finding]:
             wrong += 1
             is_served = serving is not None and serving.version == version
             other = "put another in service with retrain rollback" if is_served else "remove it"
-            yield fail(what, error.why, remedy=f"restore it from a copy, or {other}")
+            yield fail(what, error.why, f"restore it from a copy, or {other}")
     if kept and not wrong:
         back = f"; retrain rollback goes back to {short(before)}" if before is not None else ""
         yield ok(what, f"{counted(len(kept), 'version')} kept, each with the bytes of its name{back}")
@@ -94,17 +92,17 @@ def journal(context: Context, known: History) -> Iterator[Finding]:
     if known.trouble:
         yield fail(what, known.trouble)
     elif sealed := [file for file in sorted(path.parent.glob("journal.db*")) if not host.may(file, os.W_OK)]:
-        seen = f"not writable by the user who runs retrain: {', '.join(map(str, sealed))}"
-        yield fail(what, seen, remedy="chown to that user")
+        files = ", ".join(map(str, sealed))
+        yield fail(what, f"not writable by the user who runs retrain: {files}", "chown to that user")
     elif lost is not None:
-        yield fail(what, lost.why, remedy=lost.remedy)
+        yield fail(what, lost.why, lost.remedy)
     elif known.past.newest is None:
         yield ok(what, f"{path} is empty or missing; the first check begins it")
     elif known.checked_at is None or now - known.checked_at > _LONG_AGO:
         last = f"the last check was {duration(now - known.checked_at)} ago" if known.checked_at else "no check ever ran"
-        yield warn(what, f"{path} can be read", last, remedy="is retrain check in the crontab, and does cron run?")
+        yield warn(what, f"{path} can be read", "is retrain check in the crontab, and does cron run?", last)
     else:
-        yield ok(what, f"{path} can be read", f"the last check was {duration(now - known.checked_at)} ago")
+        yield ok(what, f"{path} can be read", numbers=f"the last check was {duration(now - known.checked_at)} ago")
 
 
 def lock(context: Context, known: History) -> Iterator[Finding]:
@@ -113,17 +111,14 @@ def lock(context: Context, known: History) -> Iterator[Finding]:
     if holder is not None:
         late = locks.stuck(context.config, holder, context.clock())
         if late is not None:
-            yield fail("lock", late.why, remedy=late.remedy)
-        else:
-            yield ok("lock", f"{holder} holds it, and is within its time limit")
+            raise late
+        yield ok("lock", f"{holder} holds it, and is within its time limit")
         return
     yield ok("lock", f"{context.config.state / 'lock'} is free")
-    if past.run is not None:
-        seen = f"training {past.run.id} of {moment(past.run.at)} was interrupted"
-        yield warn("crash", seen, remedy="nothing need be done: the next check records that")
-    if past.swap is not None:
-        seen = f"the {past.swap.swap} of {short(past.swap.version)} was interrupted"
-        yield warn("crash", seen, remedy="nothing need be done: the next check completes it or records that")
+    run, swap = past.run, past.swap
+    training = f"training {run.id} of {moment(run.at)}" if run is not None else ""
+    for what in filter(None, (training, f"the {swap.swap} of {short(swap.version)}" if swap is not None else "")):
+        yield warn("crash", f"{what} was interrupted", "nothing need be done: the next check completes or records that")
 
 
 def clock(context: Context, known: History) -> Iterator[Finding]:
@@ -132,6 +127,6 @@ def clock(context: Context, known: History) -> Iterator[Finding]:
     if newest is not None and newest - now > _AHEAD:
         seen = "the clock was wrong or is wrong now, so waits may last too long"
         numbers = f"it is {moment(now)}, and the newest event is {duration(newest - now)} ahead, of {moment(newest)}"
-        yield fail("clock", seen, numbers, remedy="see the time synchronisation (NTP) of this machine")
+        yield fail("clock", seen, "see the time synchronisation (NTP) of this machine", numbers)
     elif newest is not None:
         yield ok("clock", f"it is {moment(now)}, and no event of the journal is later")

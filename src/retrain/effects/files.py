@@ -69,15 +69,15 @@ def follow_owner(path: Path) -> None:
             os.chown(path, above.st_uid, above.st_gid, follow_symlinks=False)
 
 
-def refuse_world_writable(directory: Path, danger: str) -> None:
-    """Raise RetrainError where any user may write to the directory, or put another one in its place.
+def refuse_world_writable(path: Path, danger: str) -> None:
+    """Raise RetrainError where any user may write to the path, or put another one in its place.
 
     In a sticky directory, as /tmp is, nobody may rename what is another's.
     """
-    for each in (directory, *directory.absolute().parents) if directory.is_dir() else ():
+    for each in (path, *path.absolute().parents) if path.exists() else ():
         with file_errors(each):
             mode = each.stat().st_mode
-        if mode & modes.S_IWOTH and (each == directory or not mode & modes.S_ISVTX):
+        if mode & modes.S_IWOTH and (each == path or not mode & modes.S_ISVTX):
             why = f"{each}: is world-writable ({modes.filemode(mode)}), so {danger}"
             raise RetrainError(why, f"chmod o-w {each}, and see that nobody changed what is in it")
 
