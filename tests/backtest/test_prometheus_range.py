@@ -13,10 +13,9 @@ from msgspec.structs import replace
 
 from retrain.backtest.prometheus_range import record
 from retrain.backtest.replay import Recorded
-from retrain.config.schema import CountQueries, Monitoring, MonitorType, ObservedAt, Size, Url
+from retrain.config.schema import CountQueries, Monitoring, MonitorType, ObservedAt
 from retrain.config.secrets import Secrets
 from retrain.core.records import Counts, Snapshot
-from retrain.core.rules import Natural
 from retrain.effects.monitoring import fetch
 from retrain.errors import RetrainError
 from tests.conftest import real
@@ -47,8 +46,8 @@ def matrix(*found: Series) -> str:
 
 def prometheus(url: str, **more: Any) -> Monitoring:
     """A configuration that asks for f1, as `more` changes it."""
-    base: dict[str, Any] = {"type": MonitorType.PROMETHEUS, "f1": "f1", "retries": Natural(0)}
-    return Monitoring(Url(url), **(base | more))
+    base: dict[str, Any] = {"type": MonitorType.PROMETHEUS, "f1": "f1", "retries": 0}
+    return Monitoring(url, **(base | more))
 
 
 def looks(answers: dict[str, str], **queries: Any) -> list[Recorded]:
@@ -237,7 +236,7 @@ def test_no_answer() -> None:
         f"{url}/api/v1/query_range cannot be reached: Connection refused (is it running, and is monitoring.url right?)"
     )
     with serving(lambda _: page(matrix(({}, {0: "1"})))) as url:
-        assert "sent more than 50 bytes (raise monitoring.max_body)" in refused(url, max_body=Size(50))
+        assert "sent more than 50 bytes (raise monitoring.max_body)" in refused(url, max_body=50)
 
 
 def test_a_second_attempt() -> None:
@@ -249,7 +248,7 @@ def test_a_second_attempt() -> None:
         return page("", "503 Service Unavailable") if len(told) == 1 else page(matrix(({}, {0: "1"})))
 
     with serving(respond) as url:
-        monitoring = prometheus(url, retries=Natural(1), headers={"X-Scope": "team"})
+        monitoring = prometheus(url, retries=1, headers={"X-Scope": "team"})
         assert len(record(monitoring, NO_SECRETS, START, START, MINUTE)) == 1
     assert [request.headers["x-scope"] for request in told] == ["team", "team"]
 
@@ -333,7 +332,7 @@ def test_what_was_scraped(server: str) -> None:
     assert {at.microsecond for at in instants} == {0}
     for snapshot in found:
         at = snapshot.fetched_at
-        then = fetch(replace(monitoring, url=Url(f"{server}?time={at.timestamp()}")), NO_SECRETS, at)
+        then = fetch(replace(monitoring, url=f"{server}?time={at.timestamp()}"), NO_SECRETS, at)
         assert fields(snapshot) == fields(then)
         assert (snapshot.f1, snapshot.counts) == (0.7421, Counts(75.0, 25.0, 0.0))
         assert (worth(snapshot.samples), worth(snapshot.positives)) == ("missing", "not_finite")

@@ -16,7 +16,7 @@ from msgspec.structs import fields
 from retrain.config import Config, Secrets, load
 from retrain.config.load import parse_rule
 from retrain.config.schema import CountQueries, Models, Monitor, Monitoring, ObservedAt, Promotion, Training
-from retrain.core.rules import Auto, Average, Guarantee, MaxAge, Metric, MinAge, Share, Side, Triggers
+from retrain.core.rules import Auto, Average, Guarantee, MaxAge, Metric, MinAge, Side, Triggers
 from retrain.errors import ConfigError
 
 SMALLEST = "triggers: {max_model_age: 90d}\n"
@@ -386,7 +386,7 @@ def test_a_configuration_in_order_is_read_with_little(home: Path) -> None:
 )
 def test_what_the_evidence_rule_estimates_can_be_set(text: str, dispersion: Any, prevalence: Any) -> None:
     """A word or a number; the dispersion is at least 1, a share lies between 0 and 1."""
-    rule = parse_rule(f"evidence: {{min_drop: 0.03, false_retrains_per_year: 1{text}}}", Triggers(Share(0.85))).evidence
+    rule = parse_rule(f"evidence: {{min_drop: 0.03, false_retrains_per_year: 1{text}}}", Triggers(0.85)).evidence
     assert rule is not None
     assert (rule.dispersion, rule.prevalence) == (dispersion, prevalence)
 
@@ -398,7 +398,7 @@ def test_what_the_evidence_rule_estimates_can_be_set(text: str, dispersion: Any,
 def test_what_it_cannot_be_is_named(text: str) -> None:
     """With what it can be."""
     with pytest.raises(ConfigError, match=r"is not (null, )?auto, or a number"):
-        parse_rule(f"evidence: {{min_drop: 0.03, false_retrains_per_year: 1, {text}}}", Triggers(Share(0.85)))
+        parse_rule(f"evidence: {{min_drop: 0.03, false_retrains_per_year: 1, {text}}}", Triggers(0.85))
 
 
 @pytest.mark.parametrize(
@@ -407,7 +407,7 @@ def test_what_it_cannot_be_is_named(text: str) -> None:
 )
 def test_one_min_age_is_for_both_signals_or_each_has_its_own(text: str, expected: MinAge) -> None:
     """Labels come later than features."""
-    assert parse_rule(f"min_age: {text}, max_age: 30d", Triggers(Share(0.85))).min_age == expected
+    assert parse_rule(f"min_age: {text}, max_age: 30d", Triggers(0.85)).min_age == expected
 
 
 # ---------------------------------------------------------------- keys that do not fit together

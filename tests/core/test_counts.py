@@ -16,15 +16,13 @@ from retrain.core.events import Promoted
 from retrain.core.evidence import dispersion_of, weigh
 from retrain.core.past import Evidence, FirstWindow, Past, Spread
 from retrain.core.records import Action, Counts, Reason
-from retrain.core.rules import Auto, Dispersion, EvidenceRule, Factor, Part, Prevalence, Rate, Share, Triggers
+from retrain.core.rules import Auto, Dispersion, EvidenceRule, Prevalence, Triggers
 from tests.core.test_decide import DAY, LOST, Story
 
 
 def rule(dispersion: Dispersion = Auto.AUTO, prevalence: Prevalence = None) -> Triggers:
-    gathered = EvidenceRule(Share(0.03), Rate(1.0), dispersion, prevalence)
-    return Triggers(
-        Share(0.85), evidence=gathered, settle=timedelta(), cooldown=timedelta(), challenger_ttl=timedelta()
-    )
+    gathered = EvidenceRule(0.03, 1.0, dispersion, prevalence)
+    return Triggers(0.85, evidence=gathered, settle=timedelta(), cooldown=timedelta(), challenger_ttl=timedelta())
 
 
 def spread(windows: list[tuple[float, float]]) -> Spread:
@@ -102,8 +100,8 @@ WIDE = Evidence(windows=WINDOWS, trials=300.0, gap=86400.0, spread=Spread(known=
 
 def test_a_score_is_divided_by_the_dispersion_and_the_bar_knows_it() -> None:
     """Windows of 300 that vary four times as much say as much as windows of 75; `dispersion: 1` assumes chance."""
-    auto, fixed, two = rule(), rule(Factor(1.0)), rule(Factor(2.0))
-    assert [dispersion_of(WIDE, each) for each in (auto, fixed, two, Triggers(Share(0.85)))] == [4, 1, 2, 4]
+    auto, fixed, two = rule(), rule(1.0), rule(2.0)
+    assert [dispersion_of(WIDE, each) for each in (auto, fixed, two, Triggers(0.85))] == [4, 1, 2, 4]
     narrow = replace(WIDE, trials=75.0, spread=Spread())
     assert evidence.bar(WIDE, auto) == pytest.approx(evidence.bar(narrow, auto))
     assert evidence.bar(WIDE, fixed) == evidence.bar(replace(WIDE, spread=Spread()), auto)
@@ -179,14 +177,14 @@ def test_f1_at_another_share_is_that_of_the_same_model(share: float) -> None:
 
 def test_f1_at_the_usual_share_is_shown_beside_f1() -> None:
     """The rule goes by F1 as it is; the sentence says what the mix does to it."""
-    decision = Mixing(Triggers(Share(0.83), settle=timedelta())).look(0.12)
+    decision = Mixing(Triggers(0.83, settle=timedelta())).look(0.12)
     assert decision.action is Action.TRAIN
     assert decision.message == "training: F1 0.813 is below 0.830 (it would be 0.860 at the usual 20 % positives)"
 
 
 def test_the_numbers_have_both() -> None:
     """For `status` and `check -v`."""
-    story = Mixing(Triggers(Share(0.83)))
+    story = Mixing(Triggers(0.83))
     (assessed,) = look_at(story.past, None, story.see(**mixed(0.12)), story.triggers, story.now).assessments
     assert assessed.numbers == "0.813, threshold 0.830, 0.860 at the usual 20 % positives"
 
@@ -194,13 +192,13 @@ def test_the_numbers_have_both() -> None:
 @pytest.mark.parametrize("fields", [{}, {"samples": None}, {"counts": None}, {"samples": 0.0}])
 def test_it_is_not_shown_where_it_says_nothing_or_is_not_known(fields: dict[str, Any]) -> None:
     """The usual mix, or no samples or counts."""
-    decision = Mixing(Triggers(Share(0.99), settle=timedelta())).look(0.2 if not fields else 0.12, **fields)
+    decision = Mixing(Triggers(0.99, settle=timedelta())).look(0.2 if not fields else 0.12, **fields)
     assert "usual" not in decision.message
 
 
 def test_a_share_that_chance_explains_is_not_shown() -> None:
     """30 rows with 3 positives instead of 6 happen."""
-    story = Mixing(Triggers(Share(0.99), settle=timedelta()))
+    story = Mixing(Triggers(0.99, settle=timedelta()))
     assert "usual" not in story.look(0.0, f1=0.5, counts=Counts(2, 3, 1), samples=30.0).message
 
 
@@ -208,7 +206,7 @@ def test_the_usual_share_is_a_median_of_enough_windows() -> None:
     """It moves with the population, and one odd window does not move it; a window of one class has none."""
     assert usual([0.2] * (USUAL - 1)) is None
     assert usual([0.2] * USUAL + [0.9]) == 0.2
-    story = Mixing(Triggers(Share(0.5), settle=timedelta()))
+    story = Mixing(Triggers(0.5, settle=timedelta()))
     for _ in range(2 * WINDOWS):
         story.look(0.4)
     assert story.past.shares == (0.4,) * WINDOWS
@@ -216,10 +214,10 @@ def test_the_usual_share_is_a_median_of_enough_windows() -> None:
     assert story.past.shares == (0.4,) * WINDOWS
 
 
-@pytest.mark.parametrize("prevalence", [Auto.AUTO, Part(0.2)])
+@pytest.mark.parametrize("prevalence", [Auto.AUTO, 0.2])
 def test_with_prevalence_f1_is_judged_at_that_share(prevalence: Prevalence) -> None:
     """Rarer positives alone are no breach and no evidence, a model that is worse is; both numbers are shown."""
-    story = Mixing(replace(rule(prevalence=prevalence), max_drop=Share(0.02)))
+    story = Mixing(replace(rule(prevalence=prevalence), max_drop=0.02))
     assert story.look(0.12).message == (
         "healthy: F1 0.860 at the usual 20 % positives (measured 0.813) is not below 0.850"
     )
@@ -234,7 +232,7 @@ def test_with_prevalence_f1_is_judged_at_that_share(prevalence: Prevalence) -> N
 
 def test_the_first_window_is_remembered_at_that_share_too() -> None:
     """So that a drop is one of the model, not of the mix."""
-    story = Story(replace(rule(prevalence=Part(0.2)), max_drop=Share(0.02)))
+    story = Story(replace(rule(prevalence=0.2), max_drop=0.02))
     story.check(story.see(**mixed(0.12)))
     first = story.past.first
     assert isinstance(first, FirstWindow)

@@ -11,10 +11,10 @@ from retrain.core.decide import look_at
 from retrain.core.events import Promoted, RolledBack
 from retrain.core.past import FirstWindow, Past
 from retrain.core.records import Action, Assessment, Counts, Reason, Signal, Snapshot, State
-from retrain.core.rules import EvidenceRule, Positive, Rate, Share, Triggers
+from retrain.core.rules import EvidenceRule, Triggers
 from tests.core.test_decide import DAY, T0, Story
 
-RULE = Triggers(max_drop=Share(0.05), settle=timedelta(), cooldown=timedelta(), challenger_ttl=timedelta())
+RULE = Triggers(max_drop=0.05, settle=timedelta(), cooldown=timedelta(), challenger_ttl=timedelta())
 A, B = "a" * 64, "b" * 64
 
 
@@ -85,7 +85,7 @@ def test_the_level_is_as_documented() -> None:
     states = []
     for tp in (bar, bar + 1):
         snapshot = Snapshot(T0, f1=2 * tp / (tp + 1000), counts=Counts(tp, 1000 - tp, 0))
-        (assessed,) = assess(snapshot, Triggers(max_drop=Share(0.001)), past)
+        (assessed,) = assess(snapshot, Triggers(max_drop=0.001), past)
         states.append(assessed.state)
     assert states == [State.BREACH, State.HEALTHY]
     assert CHANCE_OF_DROP == 0.01
@@ -93,7 +93,7 @@ def test_the_level_is_as_documented() -> None:
 
 def test_consecutive_windows_are_counted() -> None:
     """A drop is a breach like any other."""
-    story = Dropping(consecutive=Positive(2))
+    story = Dropping(consecutive=2)
     assert story.look(0.7).reason is Reason.CONFIRMING
     assert story.look(0.7).action is Action.TRAIN
 
@@ -124,17 +124,17 @@ def test_each_champion_has_its_own() -> None:
 
 def test_below_the_threshold_says_so_once() -> None:
     """A window that is on the wrong side of both has the shorter sentence."""
-    story = Dropping(performance_threshold=Share(0.8))
+    story = Dropping(performance_threshold=0.8)
     assert story.look(0.7).message == "training: F1 0.700 is below 0.800"
-    story = Dropping(performance_threshold=Share(0.8))
+    story = Dropping(performance_threshold=0.8)
     assert story.look(0.801).message.startswith("training: F1 0.801 is 0.051 below 0.852, its first window")
     assert story.look(0.84).message == "healthy: F1 0.840 is not below 0.800"
 
 
 def test_beside_the_evidence_rule_a_drop_trains_by_itself() -> None:
     """The evidence is about the threshold, so it is not waited for; its score is not quoted for a drop."""
-    rule = EvidenceRule(Share(0.03), Rate(1.0))
-    story = Dropping(None, performance_threshold=Share(0.7), evidence=rule)
+    rule = EvidenceRule(0.03, 1.0)
+    story = Dropping(None, performance_threshold=0.7, evidence=rule)
     story.look(**counted(0.852, 400))
     assert story.look(**counted(0.69, 12)).reason is Reason.GATHERING_EVIDENCE
     decision = story.look(**counted(0.69, 50))
@@ -148,7 +148,7 @@ def test_the_numbers_have_what_they_are_compared_with() -> None:
     story = Dropping()
     shown = [
         look_at(story.past, A, story.see(0.8), rules, story.now).assessments[0].numbers
-        for rules in (RULE, Triggers(performance_threshold=Share(0.85)))
+        for rules in (RULE, Triggers(performance_threshold=0.85))
     ]
     assert shown == ["0.800, first window 0.852 (max_drop 0.050)", "0.800, threshold 0.850"]
     assert Assessment(Signal.F1, State.UNKNOWN).numbers == "unknown"

@@ -15,12 +15,12 @@ from retrain.core import evidence
 from retrain.core.events import Promoted, TrainingFinished
 from retrain.core.past import Evidence
 from retrain.core.records import Action, Counts, Outcome, Reason, Snapshot
-from retrain.core.rules import EvidenceRule, Positive, Rate, Share, Triggers
+from retrain.core.rules import EvidenceRule, Triggers
 from tests.core.test_decide import DAY, HOUR, T0, Story
 
-RULE = EvidenceRule(Share(0.03), Rate(1.0))
+RULE = EvidenceRule(0.03, 1.0)
 TRIGGERS = Triggers(
-    performance_threshold=Share(0.85), evidence=RULE, settle=timedelta(), cooldown=timedelta(), challenger_ttl=DAY * 0
+    performance_threshold=0.85, evidence=RULE, settle=timedelta(), cooldown=timedelta(), challenger_ttl=DAY * 0
 )
 
 
@@ -111,8 +111,8 @@ def test_the_bar_rises_with_the_patience_that_is_asked_for() -> None:
     known = Evidence(windows=100, trials=300.0, gap=86400.0)
 
     def bar(rate: float) -> float:
-        rule = EvidenceRule(RULE.min_drop, Rate(rate))
-        return evidence.bar(known, Triggers(performance_threshold=Share(0.85), evidence=rule))
+        rule = EvidenceRule(RULE.min_drop, rate)
+        return evidence.bar(known, Triggers(performance_threshold=0.85, evidence=rule))
 
     bars = [bar(rate) for rate in (0.01, 0.1, 1, 10, 100, 100_000)]
     assert bars == sorted(bars, reverse=True)
@@ -179,9 +179,7 @@ def test_another_rule_begins_anew() -> None:
     """A score is about one drop; a changed threshold or min_drop starts at 0, and what is known of windows stays."""
     story = Gathering()
     story.check(story.window(0.83))
-    story.triggers = Triggers(
-        performance_threshold=Share(0.85), evidence=EvidenceRule(Share(0.05), Rate(1.0)), settle=timedelta()
-    )
+    story.triggers = Triggers(performance_threshold=0.85, evidence=EvidenceRule(0.05, 1.0), settle=timedelta())
     assert evidence.gathered(story.past.evidence, story.triggers) == 0
     story.check(story.window(0.86))
     assert story.past.evidence.windows == 2
@@ -201,7 +199,7 @@ def test_another_champion_starts_at_zero_and_its_first_windows_do_not_count() ->
 
 def test_drift_keeps_its_own_rule() -> None:
     """`consecutive` still governs drift."""
-    story = Gathering(drift_threshold=0.2, consecutive=Positive(2))
+    story = Gathering(drift_threshold=0.2, consecutive=2)
     assert story.later(DAY).check(story.see(0.9, 0.5, counts=Counts(90, 10, 10))).reason is Reason.CONFIRMING
     assert story.later(DAY).check(story.see(0.9, 0.5, counts=Counts(90, 10, 10))).action is Action.TRAIN
 

@@ -15,7 +15,7 @@ from retrain.core.fold import as_of, scored
 from retrain.core.judge import on_same_rows
 from retrain.core.past import Past
 from retrain.core.records import Action, Counts, Reason
-from retrain.core.rules import Difference, Gate, Natural, Positive, Share
+from retrain.core.rules import Gate
 from retrain.core.verdicts import Cell, Ruling, Tally, Verdict
 from tests.core.test_decide import BOTH, DAY, HOUR, LOST, Story
 
@@ -56,7 +56,7 @@ def test_equal_is_not_worse() -> None:
 
 def test_it_takes_consecutive_distinct_windows_in_a_row() -> None:
     """A better window between starts anew, an unknown one neither counts nor resets, and a window counts once."""
-    story = OnTrial(consecutive=Positive(2))
+    story = OnTrial(consecutive=2)
     low = story.later(HOUR).see(0.7)
     for _ in range(3):
         assert story.check(low, probation=WEEK).action is Action.HOLD
@@ -80,13 +80,13 @@ def test_a_window_that_is_better_when_it_is_read_again_rolls_nothing_back() -> N
     low = story.later(HOUR).see(0.7, samples=100.0)
     assert story.check(low, probation=WEEK).action is Action.ROLLBACK
     assert story.later(HOUR).check(replace(low, f1=0.95, samples=400.0), probation=WEEK).action is Action.HOLD
-    story.triggers = replace(story.triggers, min_samples=Natural(500))
+    story.triggers = replace(story.triggers, min_samples=500)
     assert story.check(low, probation=WEEK).action is Action.HOLD
 
 
 def test_many_windows_in_a_row_can_be_asked_for() -> None:
     """`consecutive` above what is remembered of windows."""
-    story = OnTrial(consecutive=Positive(12), performance_threshold=Share(0.1))
+    story = OnTrial(consecutive=12, performance_threshold=0.1)
     actions = [story.look(0.5).action for _ in range(12)]
     assert actions == [Action.HOLD] * 11 + [Action.ROLLBACK]
 
@@ -212,7 +212,7 @@ def verdict(gain: float, bounds: tuple[float, float], ruling: Ruling) -> Verdict
 def test_the_verdict_is_that_of_the_gate_at_its_level_but_for_floor_and_margin() -> None:
     """A champion that is worse is rejected; one that is as good, or below the floor, is not."""
     cells = [Cell(0, 0, 0, 800), Cell(1, 1, 1, 150), Cell(1, 1, 0, 60), Cell(1, 0, 1, 10)]
-    gate = Gate(floor=Share(0.99), min_improvement=Difference(0.2))
+    gate = Gate(floor=0.99, min_improvement=0.2)
     found = on_same_rows(Tally(tuple(cells), "h"), gate, 0.007)
     assert (found.ruling, found.alpha) == (Ruling.REJECT, 0.007)
     assert found.interval is not None and found.interval[1] < 0

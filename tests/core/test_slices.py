@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from retrain.core.explain import line
 from retrain.core.judge import judge
-from retrain.core.rules import Average, Difference, Gate, Metric
+from retrain.core.rules import Average, Gate, Metric
 from retrain.core.verdicts import Cell, Groups, Ruling, Slice, Tally
 
 GOOD = [(1, 1, 1, 500), (0, 0, 0, 500), (1, 0, 1, 80), (0, 1, 0, 80)]
@@ -86,7 +86,7 @@ def test_a_loss_that_is_accepted_overall_is_accepted_in_a_slice() -> None:
     """With a negative min_improvement a slice must be worse by more than that."""
     slightly = [(1, 1, 1, 1000), (0, 0, 0, 1000), (1, 1, 0, 40)]
     assert judge(tally(south=slightly), Gate(), 1).slices[0].worse
-    assert not judge(tally(south=slightly), Gate(min_improvement=Difference(-0.05)), 1).slices[0].worse
+    assert not judge(tally(south=slightly), Gate(min_improvement=-0.05), 1).slices[0].worse
 
 
 @pytest.mark.parametrize("value", [None, 3, "x"])

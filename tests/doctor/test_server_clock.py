@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from retrain.config.schema import Monitoring, Url
+from retrain.config.schema import Monitoring
 from retrain.doctor.endpoint import ahead_of
 from tests.effects.servers import Request, page, serving
 
@@ -17,7 +17,7 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 def heard(headers: dict[str, str], status: str = "200 OK") -> timedelta | None:
     """How far an endpoint that answers with these headers is ahead, at noon."""
     with serving(lambda _: page("{}", status, **headers)) as url:
-        return ahead_of(Monitoring(Url(url)), lambda: NOON)
+        return ahead_of(Monitoring(url), lambda: NOON)
 
 
 @pytest.mark.parametrize("status", ["200 OK", "401 Unauthorized", "404 Not Found"])
@@ -46,10 +46,10 @@ def test_a_file_and_a_dead_endpoint_tell_no_time(tmp_path: Path) -> None:
     """Both are somebody else's finding."""
     file = tmp_path / "metrics.json"
     file.write_text("{}")
-    assert ahead_of(Monitoring(Url(file.as_uri())), lambda: NOON) is None
+    assert ahead_of(Monitoring(file.as_uri()), lambda: NOON) is None
     with serving(lambda _: page("{}")) as url:
         pass
-    assert ahead_of(Monitoring(Url(url), timeout=timedelta(seconds=2)), lambda: NOON) is None
+    assert ahead_of(Monitoring(url, timeout=timedelta(seconds=2)), lambda: NOON) is None
 
 
 def test_it_is_asked_as_the_metrics_are() -> None:
@@ -68,6 +68,6 @@ def test_it_is_asked_as_the_metrics_are() -> None:
             return page("", "302 Found", Location=f"{other}/x", Date=format_datetime(NOON, usegmt=True))
 
         with serving(redirect) as url:
-            asked = Monitoring(Url(url), headers={"Authorization": "Bearer marker"})
+            asked = Monitoring(url, headers={"Authorization": "Bearer marker"})
             assert ahead_of(asked, lambda: NOON) == timedelta(hours=1)
     assert [each.headers.get("authorization") for each in seen] == ["Bearer marker", None]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from retrain.config.schema import CountQueries, Monitoring, MonitorType, ObservedAt, Url
+from retrain.config.schema import CountQueries, Monitoring, MonitorType, ObservedAt
 from retrain.config.secrets import Secrets
 from retrain.core.records import Counts, Snapshot, Unknown
 from retrain.effects.monitoring import fetch
@@ -26,7 +26,7 @@ NO_SECRETS = Secrets((), frozenset())
 def look(path: Path, body: str | bytes, kind: MonitorType, **queries: Any) -> Snapshot:
     """What a file with this body says to these queries."""
     path.write_bytes(body.encode() if isinstance(body, str) else body)
-    return fetch(Monitoring(Url(path.as_uri()), kind, **queries), NO_SECRETS, NOW)
+    return fetch(Monitoring(path.as_uri(), kind, **queries), NO_SECRETS, NOW)
 
 
 def worth(value: object) -> object:
@@ -286,7 +286,7 @@ def test_recorded_answers_of_prometheus(sample: str, expected: object) -> None:
     """Each kind of answer of the HTTP API is a number or its own kind of Unknown."""
     body, status = answer(sample)
     with serving(lambda _: page(body, status)) as url:
-        value = fetch(Monitoring(Url(url), MonitorType.PROMETHEUS, f1="f1"), NO_SECRETS, NOW).f1
+        value = fetch(Monitoring(url, MonitorType.PROMETHEUS, f1="f1"), NO_SECRETS, NOW).f1
     assert worth(value) == expected
 
 
@@ -307,7 +307,7 @@ def test_recorded_answers_of_prometheus(sample: str, expected: object) -> None:
 def test_strange_answers_for_prometheus(data: str, expected: object) -> None:
     """An answer in another shape than the HTTP API's is Unknown, never a crash."""
     with serving(lambda _: page(f'{{"status": "success", "data": {data}}}')) as url:
-        value = fetch(Monitoring(Url(url), MonitorType.PROMETHEUS, f1="f1"), NO_SECRETS, NOW).f1
+        value = fetch(Monitoring(url, MonitorType.PROMETHEUS, f1="f1"), NO_SECRETS, NOW).f1
     assert worth(value) == expected
 
 
@@ -321,7 +321,7 @@ def test_one_instant() -> None:
 
     queries: Mapping[str, Any] = {"f1": "a", "drift": "b + 1", "samples": "c", "positives": "c"}
     with serving(lambda request: respond(request.path)) as url:
-        fetch(Monitoring(Url(url + "/prom/?tenant=x"), MonitorType.PROMETHEUS, **queries), NO_SECRETS, NOW)
+        fetch(Monitoring(url + "/prom/?tenant=x", MonitorType.PROMETHEUS, **queries), NO_SECRETS, NOW)
     place, whole = "/prom/api/v1/query?tenant=x&query=", "&partial_response=false&deny_partial_response=1"
     assert asked == [place + "a" + whole, place + "b+%2B+1" + whole, place + "c&time=1795364439.131" + whole]
 
@@ -329,7 +329,7 @@ def test_one_instant() -> None:
 def test_whole_url_of_the_api() -> None:
     """A URL that ends in /api/v1/query already is taken as it is."""
     with serving(lambda r: page(answer("query-vector.json")[0] if r.path.startswith("/api/v1/query?") else "?")) as url:
-        snapshot = fetch(Monitoring(Url(url + "/api/v1/query"), MonitorType.PROMETHEUS, f1="a"), NO_SECRETS, NOW)
+        snapshot = fetch(Monitoring(url + "/api/v1/query", MonitorType.PROMETHEUS, f1="a"), NO_SECRETS, NOW)
     assert snapshot.f1 == 0.7421
 
 
@@ -347,7 +347,7 @@ def test_an_answer_without_some_stores_is_unknown(said: dict[str, Any], kind: st
     result = [{"metric": {}, "value": [1795364439.1, "0.9"]}]
     body = json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}} | said)
     with serving(lambda _: page(body)) as url:
-        snapshot = fetch(Monitoring(Url(url), MonitorType.PROMETHEUS, f1="sum(a)"), NO_SECRETS, NOW)
+        snapshot = fetch(Monitoring(url, MonitorType.PROMETHEUS, f1="sum(a)"), NO_SECRETS, NOW)
     assert worth(snapshot.f1) == (kind or 0.9)
     assert snapshot.warnings == (tuple(said["warnings"]) if kind is None and said["warnings"] else ())
 
@@ -358,7 +358,7 @@ def test_a_file_is_as_old_as_its_last_change(tmp_path: Path, type_: MonitorType)
     file = tmp_path / "metrics"
     file.write_text('{"f1": 0.5}' if type_ is MonitorType.JSON else "f1 0.5\n")
     os.utime(file, (NOON.timestamp(),) * 2)
-    snapshot = fetch(Monitoring(Url(file.as_uri()), type_, f1="f1"), NO_SECRETS, NOW)
+    snapshot = fetch(Monitoring(file.as_uri(), type_, f1="f1"), NO_SECRETS, NOW)
     assert snapshot.written_at == {"f1": NOON} and snapshot.f1_observed_at is None
 
 
@@ -450,7 +450,7 @@ def test_sentences(tmp_path: Path) -> None:
     assert "(the nearest names are model_f1_score" in why(snapshot.samples)
     body, status = answer("query-error-bad-data.400.json")
     with serving(lambda _: page(body, status)) as url:
-        value = fetch(Monitoring(Url(url), MonitorType.PROMETHEUS, f1="f1{"), NO_SECRETS, NOW).f1
+        value = fetch(Monitoring(url, MonitorType.PROMETHEUS, f1="f1{"), NO_SECRETS, NOW).f1
     assert why(value) == (
         f'{url}/api/v1/query answered 400: invalid parameter "query": 1:5: parse error: unclosed left parenthesis'
         " (check the query f1{)"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from retrain.config.schema import Monitoring, MonitorType, ObservedAt, Url
+from retrain.config.schema import Monitoring, MonitorType, ObservedAt
 from retrain.core.records import Snapshot
 from retrain.effects.monitoring import fetch
 from tests.conftest import real
@@ -36,7 +36,7 @@ class World:
 
     def ask(self, **queries: Any) -> Snapshot:
         """What Prometheus says."""
-        return fetch(Monitoring(Url(self.prometheus), MonitorType.PROMETHEUS, **queries), NO_SECRETS, self.pushed)
+        return fetch(Monitoring(self.prometheus, MonitorType.PROMETHEUS, **queries), NO_SECRETS, self.pushed)
 
 
 @pytest.fixture(scope="module")
@@ -156,11 +156,11 @@ def test_a_value_once_pushed_looks_fresh_for_ever(world: World) -> None:
 def test_the_pushgateway_itself(world: World) -> None:
     """The text that a Pushgateway shows is read as it is."""
     at = ObservedAt(f1='push_time_seconds{job="nightly"}')
-    asked = Monitoring(Url(f"{world.pushgateway}/metrics"), f1='model_recall{job="nightly"}', observed_at=at)
+    asked = Monitoring(f"{world.pushgateway}/metrics", f1='model_recall{job="nightly"}', observed_at=at)
     snapshot = fetch(asked, NO_SECRETS, world.pushed)
     assert snapshot.f1 == 0.9
     assert isinstance(snapshot.f1_observed_at, datetime)
-    assert worth(fetch(Monitoring(Url(world.pushgateway), f1="model_recall"), NO_SECRETS, world.pushed).f1) == (
+    assert worth(fetch(Monitoring(world.pushgateway, f1="model_recall"), NO_SECRETS, world.pushed).f1) == (
         "unparseable"
     )
 
@@ -168,7 +168,7 @@ def test_the_pushgateway_itself(world: World) -> None:
 def test_the_exposition_of_prometheus(world: World) -> None:
     """The large text that Prometheus shows of itself is read whole."""
     asked = Monitoring(
-        Url(f"{world.prometheus}/metrics"),
+        f"{world.prometheus}/metrics",
         f1="prometheus_tsdb_head_series",
         samples="prometheus_http_requests_total{handler='/metrics'}",
         window="prometheus_ready",

@@ -18,9 +18,8 @@ from pathlib import Path
 import pytest
 
 from retrain.config.load import load
-from retrain.config.schema import Monitoring, MonitorType, Size, Url
+from retrain.config.schema import Monitoring, MonitorType
 from retrain.core.records import Snapshot, Unknown
-from retrain.core.rules import Natural
 from retrain.effects.monitoring import fetch
 from tests.effects.servers import Request, Respond, certificate, drip, frozen_server, page, serving
 from tests.effects.test_monitoring import NO_SECRETS, why, worth
@@ -31,7 +30,7 @@ GOOD = page("f1 0.75\n")
 
 def monitoring(url: str, seconds: float = 15, retries: int = 2, **more: object) -> Monitoring:
     """A configuration that asks for f1 in the text format, as `more` changes it."""
-    base = {"url": Url(url), "f1": "f1", "timeout": timedelta(seconds=seconds), "retries": Natural(retries)}
+    base = {"url": url, "f1": "f1", "timeout": timedelta(seconds=seconds), "retries": retries}
     return Monitoring(**(base | more))  # type: ignore[arg-type]
 
 
@@ -189,10 +188,10 @@ def chunked_bomb(request: Request) -> list[bytes]:
 def test_bounded_memory(respond: Respond, expected: object) -> None:
     """No body, however large or packed, takes more memory than a few times the cap."""
     with serving(respond) as url:
-        f1(url, max_body=Size(100_000))
+        f1(url, max_body=100_000)
         tracemalloc.start()
         try:
-            assert f1(url, max_body=Size(100_000)) == expected
+            assert f1(url, max_body=100_000) == expected
             assert tracemalloc.get_traced_memory()[1] < 5_000_000
         finally:
             tracemalloc.stop()
@@ -201,8 +200,8 @@ def test_bounded_memory(respond: Respond, expected: object) -> None:
 def test_a_body_at_the_cap() -> None:
     """max_body bytes are not too many; one more is."""
     with serving(lambda _: GOOD) as url:
-        assert f1(url, max_body=Size(8)) == 0.75
-        assert f1(url, max_body=Size(7)) == "too_large"
+        assert f1(url, max_body=8) == 0.75
+        assert f1(url, max_body=7) == "too_large"
 
 
 @pytest.mark.parametrize(
@@ -376,7 +375,7 @@ def test_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     base = tmp_path.as_uri()
     assert f1(f"{base}/a%20b") == 0.75
-    assert f1(f"{base}/a%20b", max_body=Size(7)) == "too_large"
+    assert f1(f"{base}/a%20b", max_body=7) == "too_large"
     assert sentence(f"{base}/fifo") == f"{base}/fifo cannot be read: not a regular file (check monitoring.url)"
     assert sentence(f"{base}/none") == f"{base}/none cannot be read: No such file or directory (check monitoring.url)"
     assert sentence(base) == f"{base} cannot be read: Is a directory (check monitoring.url)"
@@ -477,7 +476,7 @@ def test_the_netrc_of_the_user_is_not_read(tmp_path: Path) -> None:
 def test_snapshot_of_nothing() -> None:
     """Without a query every field stays None."""
     with serving(lambda _: GOOD) as url:
-        assert fetch(Monitoring(Url(url)), NO_SECRETS, NOW) == Snapshot(fetched_at=NOW)
+        assert fetch(Monitoring(url), NO_SECRETS, NOW) == Snapshot(fetched_at=NOW)
 
 
 def test_a_page_of_many_titles_does_not_hold_the_check() -> None:

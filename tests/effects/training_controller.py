@@ -14,7 +14,7 @@ from pathlib import Path
 
 from msgspec.structs import asdict
 
-from retrain.config.schema import Command, Training
+from retrain.config.schema import Training
 from retrain.effects import training
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -28,7 +28,7 @@ def main() -> None:
         signal.signal(order["ignore"], signal.SIG_IGN)
     before = [signal.getsignal(number) for number in STOPPING]
     rules = Training(
-        command=Command(tuple(order["command"])),
+        command=tuple(order["command"]),
         directory=Path(order["directory"]),
         timeout=timedelta(seconds=order.get("timeout", 60)),
         grace=timedelta(seconds=order.get("grace", 60)),

@@ -17,7 +17,6 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from retrain.core.rules import Positive
 from retrain.errors import ConfigError, RetrainError
 from retrain.exporter.serve import Server, address, serve
 from tests.exporter.world import HOUR, champion, config, csv, rows
@@ -296,7 +295,7 @@ def test_an_exception_in_announce_closes_the_socket(tmp_path: Path) -> None:
         socket.create_connection(("127.0.0.1", port))
 
 
-@pytest.mark.parametrize("change", [{"window": timedelta(0)}, {"bins": Positive(1)}])
+@pytest.mark.parametrize("change", [{"window": timedelta(0)}, {"bins": 1}])
 def test_settings_that_cannot_work_are_refused(tmp_path: Path, change: dict[str, object]) -> None:
     """Requirement: a window without length and a single bin are configuration errors, not endless silence."""
     [key] = change

@@ -9,7 +9,7 @@ import pandas as pd
 from msgspec.structs import replace
 
 from retrain.config.schema import Config, Models, Monitor, Promotion
-from retrain.core.rules import Positive, Triggers
+from retrain.core.rules import Triggers
 from retrain.exporter.measure import Gauge, Measures
 
 HOUR = 3600
@@ -21,7 +21,7 @@ Row = Mapping[str, object]
 
 def config(directory: Path, **monitor: object) -> Config:
     """A configuration whose files are in `directory`: windows of an hour, 2 bins, so that 40 rows are enough."""
-    settings = Monitor(log=directory / "log.csv", window=timedelta(hours=1), bins=Positive(2))
+    settings = Monitor(log=directory / "log.csv", window=timedelta(hours=1), bins=2)
     return Config(
         triggers=Triggers(),
         models=Models(champion=directory / "models" / "champion.joblib"),

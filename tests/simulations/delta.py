@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 
 from retrain.core.judge import judge
-from retrain.core.rules import Gate, Guarantee, Level
+from retrain.core.rules import Gate, Guarantee
 from retrain.core.verdicts import Cell, Ruling, Tally
 from tests.simulations.tables import Figure, Table, of_share, shown
 from tests.simulations.windows import POSITIVES, Floats, Ints
@@ -55,7 +55,7 @@ def promoted(counts: Ints, level: float) -> Ints:
 
     It is asked where the challenger scored higher: no other passes a level below 0.5.
     """
-    gate = Gate(alpha=Level(level), guarantee=Guarantee.PER_TEST)
+    gate = Gate(alpha=level, guarantee=Guarantee.PER_TEST)
     champion, challenger = scores(counts)
     asked = np.flatnonzero(challenger > champion)
     return np.array([draw for draw in asked if judge(tally(counts[draw]), gate, 1).ruling is Ruling.PROMOTE], dtype=int)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from retrain.core.judge import judge
-from retrain.core.rules import Gate, Guarantee, Level
+from retrain.core.rules import Gate, Guarantee
 from retrain.core.verdicts import Cell, Groups, Ruling, Tally
 from tests.simulations.delta import CELLS, scores
 from tests.simulations.tables import Table, of_share
@@ -50,7 +50,7 @@ def tallies(counts: Ints) -> tuple[Tally, Tally]:
 
 def promoted(name: str, draws: int) -> tuple[int, int]:
     """How many of these challengers are promoted without the groups, and with them."""
-    gate, hits = Gate(alpha=Level(LEVEL), guarantee=Guarantee.PER_TEST), [0, 0]
+    gate, hits = Gate(alpha=LEVEL, guarantee=Guarantee.PER_TEST), [0, 0]
     rng = np.random.default_rng(len(name))
     for _ in range(draws):
         counts = drawn(rng, *WORLDS[name])

@@ -3,7 +3,7 @@
 import numpy as np
 
 from retrain.core.judge import judge
-from retrain.core.rules import Gate, Guarantee, Level, Positive
+from retrain.core.rules import Gate, Guarantee
 from retrain.core.verdicts import Ruling
 from tests.simulations.delta import CELLS, scores, tally
 from tests.simulations.tables import Table, of_share
@@ -44,8 +44,8 @@ def promotes(counts: Ints) -> dict[str, bool]:
 
     `lifetime` never tests at a higher level than `per_test`, so only who passes that is asked again.
     """
-    per_test = Gate(alpha=Level(ALPHA), guarantee=Guarantee.PER_TEST)
-    lifetime = Gate(alpha=Level(ALPHA), guarantee=Guarantee.LIFETIME, holdout_uses=Positive(10))
+    per_test = Gate(alpha=ALPHA, guarantee=Guarantee.PER_TEST)
+    lifetime = Gate(alpha=ALPHA, guarantee=Guarantee.LIFETIME, holdout_uses=10)
     champion, challenger = scores(counts)
     higher = np.flatnonzero(challenger > champion)
     met = {NAIVE: len(higher) > 0, PER_TEST: False, LIFETIME: False}

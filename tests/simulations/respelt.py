@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from retrain.core.events import Judged
 from retrain.core.judge import judge, next_comparison, row_keys
-from retrain.core.rules import Gate, Guarantee, Level, Positive
+from retrain.core.rules import Gate, Guarantee
 from retrain.core.verdicts import Cell, Ruling, Sketch, Tally, Verdict
 from retrain.scoring import sketches
 from retrain.scoring.plan import Comparison
@@ -32,7 +32,7 @@ from tests.simulations.windows import Ints
 
 USES, ROWS = 10, 250
 """Comparisons until the level halves. A count does not depend on how many rows the file has; few are fast."""
-GATE = Gate(alpha=Level(ALPHA), guarantee=Guarantee.LIFETIME, holdout_uses=Positive(USES))
+GATE = Gate(alpha=ALPHA, guarantee=Guarantee.LIFETIME, holdout_uses=USES)
 REPLICATIONS = 4000
 WHOLE, PROMOTE = "rows known by all columns as they are", "rows known as by `promote`"
 NUMBERS, CODES = "abc", "uvwxyz"

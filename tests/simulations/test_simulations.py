@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from retrain.core.counts import WINDOWS
 from retrain.core.evidence import bar
 from retrain.core.records import Action, Counts
-from retrain.core.rules import Disclose, Positive, Triggers
+from retrain.core.rules import Disclose, Triggers
 from retrain.exporter.psi import shift
 from tests import documents
 from tests.core.test_decide import Story
@@ -58,7 +58,7 @@ from tests.simulations.windows import (
 Z = 3.29
 DAY = timedelta(days=1)
 EVIDENCE = looking_for(0.85, 0.03, 12)
-FREE = {"cooldown": timedelta(), "challenger_ttl": timedelta(), "max_unpromoted": Positive(10**6)}
+FREE = {"cooldown": timedelta(), "challenger_ttl": timedelta(), "max_unpromoted": 10**6}
 """Nothing holds a training back."""
 
 
@@ -93,7 +93,7 @@ def test_the_simulated_evidence_rule_trains_at_the_windows_of_the_real_one(f1: f
 def test_the_simulated_consecutive_rule_trains_at_the_windows_of_the_real_one(consecutive: int) -> None:
     """Also where F1 is exactly the threshold, which small windows are now and then."""
     tp, trials = drawn(np.random.default_rng(consecutive), 150, 0.85, 400)
-    trained, _ = lived(replace(EVIDENCE, evidence=None, consecutive=Positive(consecutive)), tp, trials)
+    trained, _ = lived(replace(EVIDENCE, evidence=None, consecutive=consecutive), tp, trials)
     scores = in_a_row(0.85, consecutive).scores(tp, trials)
     assert (trainings(scores[:, None], consecutive)[:, 0] == trained).all()
     assert trained.any()

@@ -3,7 +3,7 @@
 import numpy as np
 
 from retrain.core.judge import judge
-from retrain.core.rules import Gate, Share
+from retrain.core.rules import Gate
 from retrain.core.verdicts import Cell, Ruling, Tally
 from tests.simulations.tables import Table, of_share
 from tests.simulations.windows import POSITIVES
@@ -32,7 +32,7 @@ def tally(rng: np.random.Generator, rows: int, f1: float) -> Tally:
 
 def table(effort: float = 1.0) -> Table:
     """The share that reaches a floor of 0.85 in its score, and the share that is promoted."""
-    gate, draws = Gate(unopposed_floor=Share(FLOOR)), round(4000 * effort)
+    gate, draws = Gate(unopposed_floor=FLOOR), round(4000 * effort)
     figures: Table = {}
     for name, (rows, f1) in WORLDS.items():
         rng = np.random.default_rng(rows)

@@ -10,7 +10,7 @@ from retrain.core.counts import WINDOWS
 from retrain.core.evidence import YEAR, bar, weigh
 from retrain.core.past import Evidence
 from retrain.core.records import Counts
-from retrain.core.rules import EvidenceRule, Factor, Rate, Share, Triggers
+from retrain.core.rules import EvidenceRule, Triggers
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -71,8 +71,8 @@ def likelihood(triggers: Triggers) -> Scores:
 
 def looking_for(threshold: float, min_drop: float, false_retrains_per_year: float = 1.0) -> Triggers:
     """Triggers with an evidence rule that takes windows to differ by chance alone."""
-    rule = EvidenceRule(Share(min_drop), Rate(false_retrains_per_year), Factor(1.0))
-    return Triggers(Share(threshold), evidence=rule)
+    rule = EvidenceRule(min_drop, false_retrains_per_year, 1.0)
+    return Triggers(threshold, evidence=rule)
 
 
 def trainings(scores: Floats, bars: float | Floats) -> Bools:

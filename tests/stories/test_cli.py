@@ -15,7 +15,7 @@ import requests
 
 from retrain.cli import retrain
 from retrain.config.load import parse_rule, parse_span
-from retrain.core.rules import Share, Triggers
+from retrain.core.rules import Triggers
 from retrain.errors import Exit, Report
 from retrain.output import Output
 from tests.documents import GUIDE, blocks, section
@@ -329,7 +329,7 @@ def test_each_command_has_an_example_that_it_understands(name: str) -> None:
     assert words[:2] == ["retrain", name]
     values = command.make_context(name, words[2:]).params
     for rule in values.get("rules", ()):
-        parse_rule(rule, Triggers(performance_threshold=Share(0.85)))
+        parse_rule(rule, Triggers(performance_threshold=0.85))
     if "older_than" in values:
         parse_span("--older-than", values["older_than"])
     if "topic" in values:

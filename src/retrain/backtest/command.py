@@ -15,7 +15,7 @@ from retrain.config.load import parse_rule, parse_span
 from retrain.config.schema import contradictions
 from retrain.context import Context
 from retrain.core.records import NAMES, Signal
-from retrain.core.rules import EvidenceRule, Positive, Rate, Share, Triggers
+from retrain.core.rules import EvidenceRule, Triggers
 from retrain.core.text import counted
 from retrain.effects.files import is_there
 from retrain.effects.journal import open_journal
@@ -95,10 +95,10 @@ def _without_unrecorded(triggers: Triggers, fields: Collection[str]) -> tuple[Tr
 
 def _others(triggers: Triggers, fields: Collection[str]) -> dict[str, Triggers]:
     """The rules to show beside the configured one, named as --rule takes them."""
-    plain = replace(triggers, evidence=None, consecutive=Positive(1))
+    plain = replace(triggers, evidence=None, consecutive=1)
     prefix = "evidence: null, " if triggers.evidence is not None else ""
-    others = {f"{prefix}consecutive: {count}": replace(plain, consecutive=Positive(count)) for count in (1, 3)}
-    by_evidence = replace(plain, evidence=EvidenceRule(Share(0.03), Rate(1.0)))
+    others = {f"{prefix}consecutive: {count}": replace(plain, consecutive=count) for count in (1, 3)}
+    by_evidence = replace(plain, evidence=EvidenceRule(0.03, 1.0))
     if _lacking(by_evidence, fields, "") is None and not any(contradictions(by_evidence)):
         others["evidence: {min_drop: 0.03, false_retrains_per_year: 1}"] = by_evidence
     return {name: rule for name, rule in others.items() if rule != triggers}
