@@ -16,7 +16,7 @@ from retrain.core.counts import latest
 from retrain.core.decide import barrier
 from retrain.core.events import UNKNOWN_ROWS, Judged, NotJudged, Rejected, Swap, SwapStarted
 from retrain.core.fold import as_of
-from retrain.core.judge import RowKey, beside_live, judge, next_comparison, row_keys, seen_by
+from retrain.core.judge import RowKey, beside_live, judge, next_comparison, row_keys
 from retrain.core.past import PROMOTION, Past, incident_of
 from retrain.core.text import counted, duration, moment, one_line, short
 from retrain.core.verdicts import Ruling, Tally
@@ -128,15 +128,13 @@ def _is_pending(context: Context, journal: Journal) -> bool:
     champion = serving.version if serving is not None else None
     if waiting is None:
         return False
-    if waiting.refused:
-        rows = _rows(context, waiting.version, champion)
-        unknown = waiting.refused == UNKNOWN_ROWS
-        holdout = holdout_of(context, waiting.version)
-        return rows[0] is not None if unknown else waiting.refused != _basis(context, holdout, rows)
     if not waiting.settled or (waiting.ruling is Ruling.PROMOTE and not waiting.undone):
         return True
-    stamp = stamp_of(holdout_of(context, waiting.version))
-    return journal.recorded_for_file(stamp, champion, waiting.version, question(context)) is None
+    holdout, rows = holdout_of(context, waiting.version), _rows(context, waiting.version, champion)
+    if waiting.refused:
+        is_unknown = waiting.refused == UNKNOWN_ROWS
+        return rows[0] is not None if is_unknown else waiting.refused != _basis(context, holdout, rows)
+    return journal.recorded_for_file(stamp_of(holdout), champion, waiting.version, question(context)) is None
 
 
 def admit(context: Context, past: Past, options: Options) -> Contest | None:
@@ -240,17 +238,17 @@ def _await(context: Context, journal: Journal, options: Options, now: datetime) 
             if found.complete:
                 registry.keep_holdout(config.models, waiting.version, rows)
                 return None
+    gives_up, code, news = waiting.at + live.give_up, Exit.INCONCLUSIVE, True
     came = f"{counted(found.rows, 'labelled row')} in {counted(found.windows, 'whole window')} came after its training"
     so_far = f"{came}, {live.min_rows:,} in {live.windows:,} are needed (promotion.live)"
-    data = {"verdict": None, "challenger": {"version": waiting.version}, "rows": found.rows, "windows": found.windows}
-    if now < waiting.at + live.give_up:
-        message = f"no decision for {name}: {so_far}; it waits until {moment(waiting.at + live.give_up)}"
-        code = Exit.DONE if options.if_pending else Exit.INCONCLUSIVE
-        return Report(message, {**data, "message": message}, code, news=not options.if_pending)
-    if not options.dry_run:
-        journal.append(Rejected(waiting.version, f"given up after {duration(live.give_up)}: {so_far}"), now)
     message = f"gave {name} up after {duration(live.give_up)}, the champion stays: {so_far}"
-    return Report(message, {**data, "message": message}, Exit.INCONCLUSIVE)
+    if now < gives_up:
+        message = f"no decision for {name}: {so_far}; it waits until {moment(gives_up)}"
+        code, news = Exit.DONE if options.if_pending else code, not options.if_pending
+    elif not options.dry_run:
+        journal.append(Rejected(waiting.version, f"given up after {duration(live.give_up)}: {so_far}"), now)
+    data = {"verdict": None, "challenger": {"version": waiting.version}, "rows": found.rows, "windows": found.windows}
+    return Report(message, {**data, "message": message}, code, news)
 
 
 # ---------------------------------------------------------------- the verdict
@@ -339,9 +337,7 @@ def _score(
 def _refusal(context: Context, past: Past, contest: Contest, judged: Judged) -> NotJudged | None:
     """Why leakage forbids this verdict; None where it does not, or is not checked."""
     most, challenger = context.config.promotion.max_leakage, contest.challenger
-    side = seen_by(judged.leaked, judged.verdict.rows, most)
-    if side is not None:
-        seen = explain.leakage(side, judged.leaked, judged.verdict.rows, most)
+    if seen := explain.leakage(judged.leaked, judged.verdict.rows, most):
         remedy = "keep the holdout out of the training data and train anew, or take a fresh holdout"
         return NotJudged(challenger, f"refused: {seen} ({remedy})", _basis(context, contest.holdout, contest.rows))
     if context.config.training.data is not None and judged.leaked.challenger is None and challenger in past.trained:
@@ -403,10 +399,6 @@ def _basis(context: Context, holdout: Path, rows: Rows) -> str:
 # ---------------------------------------------------------------- reports
 
 
-_NUMBERS = (
-    *("metric", "rows", "discordant", "difference", "standard_error"),
-    *("interval", "alpha", "look", "detectable", "groups", "effective_rows", "worse_later"),
-)
 _TONES = {"promoted": "green", "rejected": "red", "inconclusive": "yellow"}
 EXIT = {Ruling.PROMOTE: Exit.DONE, Ruling.REJECT: Exit.REJECTED, Ruling.INCONCLUSIVE: Exit.INCONCLUSIVE}
 
@@ -452,12 +444,11 @@ def _report(  # noqa: PLR0913  (what was compared, and what came of it)
     context: Context, past: Past, contest: Contest, judged: Judged, options: Options, *, wins: bool
 ) -> Report:
     """The report of a verdict, and of the swap if there was one."""
-    config, gate = context.config, context.config.gate
-    is_shown = wins and not (options.dry_run and options.forced is not None)
-    verdict = explain.disclosed(judged.verdict, gate, wins=is_shown)
+    config, gate, forced = context.config, context.config.gate, options.forced
+    verdict = explain.disclosed(judged.verdict, gate, wins=wins and (forced is None or not options.dry_run))
     opposed, most = contest.champion is not None, config.promotion.max_leakage if _checks_leakage(config) else None
     probation = config.promotion.probation if wins and not judged.dry_run else None
-    head = explain.head(judged, contest.given, options.forced, opposed=opposed, wins=wins)
+    head = explain.head(judged, contest.given, forced, opposed=opposed, wins=wins)
     notes = [*explain.notes(judged, past, gate, most, probation, opposed=opposed, dated=_dated(config))]
     message = explain.line(head, verdict, gate, notes)
     champion = {"version": contest.champion, "score": verdict.champion_score} if contest.champion is not None else None
@@ -466,19 +457,11 @@ def _report(  # noqa: PLR0913  (what was compared, and what came of it)
         "message": message,
         "promoted": wins and not options.dry_run,
         "dry_run": options.dry_run,
-        "forced": options.forced is not None,
+        "forced": forced is not None,
         "champion": champion,
         "challenger": {"version": contest.challenger, "score": verdict.challenger_score},
-        **{name: getattr(verdict, name) for name in _NUMBERS},
-        **dict(zip(("expected_gain", "expected_loss"), verdict.expected or (None, None), strict=True)),
-        "lower_bound": verdict.lower,
+        **explain.numbers(verdict),
         **({"older_rows": judged.leaked.older} if _dated(config) is not None else {}),
-        "few_discordant": [{"class": label, "rows": rows} for label, rows in verdict.few],
-        "slices": [
-            {"column": each.column, "value": "" if each.value is None else str(each.value), "rows": each.rows}
-            | {"difference": each.difference, "worse": each.worse}
-            for each in verdict.slices
-        ],
     }
-    screen = "" if options.if_pending else explain.screen(head, verdict, gate, notes, forced=options.forced is not None)
+    screen = "" if options.if_pending else explain.screen(head, verdict, gate, notes, forced=forced is not None)
     return Report(message, data, Exit.DONE if wins else EXIT[verdict.ruling], screen=screen, tones=_TONES)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from retrain.core.bounds import quantile
 from retrain.core.counts import contradict, f1_of
 from retrain.core.events import Judged
-from retrain.core.judge import FEWEST_ROWS, FLOOR_LEVEL, alpha_of, are_old, seen_by
+from retrain.core.judge import FEWEST_ROWS, FLOOR_LEVEL, alpha_of, are_old
 from retrain.core.past import Past
 from retrain.core.records import Counts
 from retrain.core.rules import Average, Disclose, Gate, Guarantee, Metric
@@ -78,8 +78,8 @@ def notes(  # noqa: PLR0913  (all that a reader may have to know)
     if opposed and judged.champion is None:
         yield Row("champion", "could not be scored, so nothing was compared with it")
     if max_leakage is not None:
-        if (side := seen_by(leaked, verdict.rows, max_leakage)) is not None:
-            yield Row("warning", leakage(side, leaked, verdict.rows, max_leakage))
+        if seen := leakage(leaked, verdict.rows, max_leakage):
+            yield Row("warning", seen)
         known = {"challenger": leaked.challenger, "champion": leaked.champion if opposed else 0}
         if unknown := [side for side, count in known.items() if count is None]:
             yield Row("leakage", f"not checked for the {' and the '.join(unknown)}, whose training rows are not known")
@@ -124,6 +124,29 @@ def screen(head: str, verdict: Verdict, gate: Gate, notes: Sequence[Row] = (), *
         first, *more = _wrapped(row.text + (f" ({row.meaning})" if row.meaning else ""), _WIDTH - _INDENT)
         lines += [f"  {row.title:{_INDENT - 2}}{first}", *(" " * _INDENT + each for each in more)]
     return "\n".join(lines)
+
+
+_NUMBERS = (
+    *("metric", "rows", "discordant", "difference", "standard_error"),
+    *("interval", "alpha", "look", "detectable", "groups", "effective_rows", "worse_later"),
+)
+
+
+def numbers(verdict: Verdict) -> dict[str, object]:
+    """What --json has of a verdict besides the ruling and the scores."""
+    gain, loss = verdict.expected or (None, None)
+    return {
+        **{name: getattr(verdict, name) for name in _NUMBERS},
+        "expected_gain": gain,
+        "expected_loss": loss,
+        "lower_bound": verdict.lower,
+        "few_discordant": [{"class": label, "rows": rows} for label, rows in verdict.few],
+        "slices": [
+            {"column": each.column, "value": "" if each.value is None else str(each.value), "rows": each.rows}
+            | {"difference": each.difference, "worse": each.worse}
+            for each in verdict.slices
+        ],
+    }
 
 
 def _wrapped(text: str, width: int) -> list[str]:
@@ -312,11 +335,13 @@ def _more(listed: Sequence[object]) -> str:
     return f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
 
 
-def leakage(side: str, leaked: Leaked, rows: int, most: float) -> str:
-    """The clause about a model that was trained on too many of the holdout rows."""
-    count = (leaked.challenger if side == "challenger" else leaked.champion) or 0
-    share = f"{count / rows:.2%}; promotion.max_leakage is {most:.2%}"
-    return f"the {side} was trained on {count:,} of the {counted(rows, 'holdout row')} ({share})"
+def leakage(leaked: Leaked, rows: int, most: float) -> str:
+    """The clause about a model that was trained on more than this share of the rows; empty where none is known."""
+    for side, count in (("challenger", leaked.challenger), ("champion", leaked.champion)):
+        if count is not None and count / rows > most:
+            share = f"{count / rows:.2%}; promotion.max_leakage is {most:.2%}"
+            return f"the {side} was trained on {count:,} of the {counted(rows, 'holdout row')} ({share})"
+    return ""
 
 
 def _age(leaked: Leaked, rows: int, column: str) -> str:

@@ -239,14 +239,6 @@ def _undefined(cells: Sequence[Cell], gate: Gate) -> VerdictReason | None:
     return VerdictReason.MANY_CLASSES if len(truths) > 2 else VerdictReason.ONE_CLASS
 
 
-def seen_by(leaked: Leaked, rows: int, most: float) -> str | None:
-    """The side that was trained on more than this share of the holdout rows; None where no side is known to be."""
-    for side, count in (("challenger", leaked.challenger), ("champion", leaked.champion)):
-        if count is not None and count / rows > most:
-            return side
-    return None
-
-
 SKETCH = 1024
 """How many of the smallest row hashes are kept of a holdout."""
 RowKey = tuple[Sequence[str], int | None]
