@@ -113,7 +113,7 @@ def _numbers(config: Config, known: _Known) -> dict[str, object]:
         "evidence": triggers.evidence
         and {"score": evidence.gathered(past.evidence, triggers), "bar": evidence.bar(past.evidence, triggers)},
         "probation": known.new and {"f1": known.new.f1, "before": known.new.before, "windows_below": known.new.count},
-        "held_back": held and {"reason": held.reason, "message": held.what, "until": held.until and iso(held.until)},
+        "held_back": held and {"reason": held.reason, "message": held.what, "until": iso(held.until)},
         "unpromoted": past.unpromoted,
         "unpromoted_because": in_vain and in_vain.message,
         "failures": past.failures,
@@ -299,10 +299,10 @@ def _next(known: _Known, triggers: Triggers) -> str:
         act = "trains" if due.action is Action.TRAIN else "rolls back"
         return f"{act}, if this still stands: {due.why}"
     held = barrier(past, triggers, now)
-    if held is None:
-        return "; ".join((_trigger(past, known.seen, triggers), *_conditions(past, triggers, now)))
-    until = f" before {moment(held.until)}" if held.until is not None else ""
-    return "; ".join((f"trains nothing{until}: {held.what} ({held.remedy})", *_conditions(past, triggers, now)))
+    what = _trigger(past, known.seen, triggers)
+    if held is not None:
+        what = f"trains nothing before {moment(held.until)}: {held.what} ({held.remedy})"
+    return "; ".join((what, *_conditions(past, triggers, now)))
 
 
 def _trigger(past: Past, seen: tuple[Assessment, ...], triggers: Triggers) -> str:

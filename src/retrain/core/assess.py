@@ -45,7 +45,7 @@ def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, past: Past) 
     unknown = (
         _no_number(signal, value, triggers)
         or _no_window(written_at, snapshot, triggers.max_age_of(signal))
-        or (_no_f1(snapshot, triggers) if is_f1 else None)
+        or (_no_f1(snapshot) if is_f1 else None)
     )
     if unknown is not None or not isinstance(value, float):
         unknown = unknown or Unknown(Trouble.MISSING, "monitoring has no query for it")
@@ -110,7 +110,7 @@ def _mix(f1: Assessment, triggers: Triggers, past: Past) -> Mix | None:
     if share is None or at is None or f1.counts is None or f1.value is None or f1.samples is None:
         return None
     counts = at_share(f1.counts, share, at)
-    mix = Mix(at, 2 * counts.tp / (2 * counts.tp + counts.fp + counts.fn), counts, used=wanted is not None)
+    mix = Mix(at, f1_of(counts), counts, used=wanted is not None)
     differs = abs(share - at) > 2 * sqrt(at * (1 - at) / f1.samples) and abs(mix.f1 - f1.value) >= NOTICEABLE
     return mix if differs or mix.used else None
 
@@ -157,7 +157,7 @@ def _no_window(observed_at: datetime | Unknown | None, snapshot: Snapshot, max_a
     return None
 
 
-def _no_f1(snapshot: Snapshot, triggers: Triggers) -> Unknown | None:
+def _no_f1(snapshot: Snapshot) -> Unknown | None:
     """Why this window has no F1, though the monitor gave a number."""
     for name, count in (("samples", snapshot.samples), ("positives", snapshot.positives)):
         if isinstance(count, Unknown):
@@ -168,9 +168,7 @@ def _no_f1(snapshot: Snapshot, triggers: Triggers) -> Unknown | None:
         return Unknown(Trouble.NO_POSITIVES, "the window has no labelled positive, so F1 is not defined")
     if isinstance(snapshot.counts, Unknown):
         return replace(snapshot.counts, why=f"monitoring.counts: {snapshot.counts.why}")
-    if snapshot.counts is None:
-        return None
-    return _contradiction(snapshot.counts, snapshot.f1)
+    return None if snapshot.counts is None else _contradiction(snapshot.counts, snapshot.f1)
 
 
 def _contradiction(counts: Counts, f1: float | Unknown | None) -> Unknown | None:

@@ -216,11 +216,11 @@ def _named(assessment: Assessment) -> str:
 
 
 class Barrier(Struct, frozen=True):
-    """What holds a due training back, until when (None: until a person acts), and the remedy."""
+    """What holds a due training back, until when, and the remedy."""
 
     reason: Reason
     what: str
-    until: datetime | None
+    until: datetime
     remedy: str
 
 
@@ -246,7 +246,7 @@ def _until(until: datetime, reason: Reason, what: str, now: datetime) -> Barrier
 
 
 def _backing_off(past: Past, triggers: Triggers, now: datetime) -> Barrier | None:
-    if past.failures == 0 or past.failed_at is None:
+    if past.failed_at is None:
         return None
     wait = _doubled(triggers.failure_backoff, past.failures - 1, LONGEST_BACKOFF)
     failed = "training failed" if past.failures == 1 else f"{past.failures} trainings in a row failed, the last"
