@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tests.simulations import (
+    damage,
     delta,
     drift,
     gates,
@@ -33,6 +34,7 @@ PROMOTIONS, DELTA = "Fifty challengers that are no better", "The one-sided error
 
 OUTSIDE: dict[str, tuple[str, Callable[[float], Table]]] = {
     "Equal models, where few rows decide": ("what is compared", rare.table),
+    "Better models, one comparison": ("what is compared", rare.power),
     "Equal models, rows that belong together": ("rows", groups.table),
     "A holdout of ten comparisons, in another file": ("what is written anew", respelt.once),
     "Fifty challengers, the file written anew for each": ("the count of `lifetime`", respelt.fifty),
@@ -43,7 +45,9 @@ OUTSIDE: dict[str, tuple[str, Callable[[float], Table]]] = {
     "Rolled back within 7 days where the world moves": ("the new champion is", probation.moving),
     "Windows that overlap, and a mix that moves": ("windows of 1,000 rows", uneven.overlapping),
     "Twenty features, daily windows": ("sizes", drift.table),
+    "What announces damage": ("what has changed", damage.table),
     "What each gate is worth": ("the loop", gates.table),
+    "Fresh rows where nothing changes": ("a training every window", gates.unchanged),
     "Worse later, by the z of the verdict": ("gain over its standard error", gates.later),
 }
 """What real data do to the rules: title → what the rows are, and the table for an effort."""

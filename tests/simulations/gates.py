@@ -29,15 +29,21 @@ BARS = {"above 2.81": 2.81, "1.64 to 2.81": 1.64, "0.8 to 1.64": 0.8, "0 to 0.8"
 
 
 class Policy(NamedTuple):
-    """When it trains (each window, or by a drop of F1 or this age), and the gate: on which rows, None for no gate."""
+    """When it trains (each window, or by a drop of F1 or this age), and the gate: on which rows, None for no gate.
+
+    After so many trainings `in_vain`, one after the other, it trains no more.
+    """
 
     always: bool = False
     rows: str | None = None
     gate: Gate = Gate()
     age: float = AGE
+    in_vain: float = inf
 
 
-REGRET = {weight: Gate(guarantee=Guarantee.REGRET, harm_weight=Times(float(weight))) for weight in (1, 8)}
+REGRET = {
+    weight: Gate(guarantee=Guarantee.REGRET, harm_weight=Times(float(weight))) for weight in (1, 8, 8.5, 79, 3819)
+}
 POLICIES = {
     "train every window, no gate": Policy(always=True),
     "train by triggers, no gate": Policy(),
@@ -45,6 +51,7 @@ POLICIES = {
     "`fresh`, `harm_weight: 1`": Policy(rows="fresh", gate=REGRET[1]),
     "`fresh`, `harm_weight: 8`": Policy(rows="fresh", gate=REGRET[8]),
     "`fresh`, `harm_weight: 8`, no age": Policy(rows="fresh", gate=REGRET[8], age=inf),
+    "`fresh`, `harm_weight: 8`, ended by 3 trainings in vain": Policy(rows="fresh", gate=REGRET[8], in_vain=3),
     "`live`, `harm_weight: 8`": Policy(rows="live", gate=REGRET[8]),
 }
 
@@ -119,13 +126,14 @@ class Stream:
 def run(stream: Stream, policy: Policy, judged: list[Judged] | None = None) -> Outcome:
     """What serves under this policy, from the model of the first windows on; gains that are found go to `judged`."""
     champion, since, first, waiting = BEGIN, BEGIN, 0.0, None
-    f1s, promotions, harmful, compared = [], 0, 0, 0
+    f1s, promotions, harmful, compared, in_vain = [], 0, 0, 0, 0
     for window in range(BEGIN + 1, WINDOWS):
         f1s.append(stream.f1[champion, window])
         first = f1s[-1] if window == since + 1 else first
         challenger, rows = waiting, slice(None)  # `live`: what was trained a window ago
         if policy.rows != "live" or waiting is None:
             due = policy.always or f1s[-1] < first - DROP or window - since >= policy.age
+            due = due and in_vain < policy.in_vain
             challenger, rows = (window, slice(FRESH)) if due else (None, rows)
         waiting = None
         if challenger is None or window + 1 == WINDOWS:
@@ -139,9 +147,10 @@ def run(stream: Stream, policy: Policy, judged: list[Judged] | None = None) -> O
             if judged is not None:
                 judged += stream.found(asked, champion, challenger, window)
             if judge(asked, policy.gate, compared).ruling is not Ruling.PROMOTE:
+                in_vain += 1
                 continue
         harmful += bool(stream.f1[challenger, window + 1] < stream.f1[champion, window + 1] - 0.01)
-        champion, since, promotions = challenger, window, promotions + 1
+        champion, since, promotions, in_vain = challenger, window, promotions + 1, 0
     return Outcome(float(np.mean(f1s)), promotions, harmful)
 
 
@@ -193,6 +202,25 @@ def _rare(met: int, of: int) -> Figure:
 
 def _mean(values: list[float]) -> Figure:
     return Figure(float(np.mean(values)), float(1.96 * np.std(values) / sqrt(len(values))))
+
+
+def unchanged(effort: float = 1.0) -> Table:
+    """What a training each window with `fresh` does where nothing changes, by `harm_weight`."""
+    found = streams(max(8, round(3 * STREAMS * effort)), shuffled=True)
+    policies = {"no gate": Policy(always=True)}
+    policies |= {
+        f"`harm_weight: {weight:g}`": Policy(always=True, rows="fresh", gate=REGRET[weight])
+        for weight in (1, 8.5, 79, 3819)
+    }
+    figures: Table = {}
+    for name, policy in policies.items():
+        outcomes = [run(each, policy) for each in found]
+        figures[name] = {
+            "promotions": _mean([float(each.promotions) for each in outcomes]),
+            "of these worse next": _rare(sum(each.harmful for each in outcomes), len(found)),
+            "F1 gained": _mean([each.f1 - never(stream) for each, stream in zip(outcomes, found, strict=True)]),
+        }
+    return figures
 
 
 def later(effort: float = 1.0) -> Table:

@@ -28,7 +28,7 @@ class World(NamedTuple):
     """A holdout with so many rows of each class, and models that are right on so large a share of each.
 
     A wrong prediction is another class, by its rows. Two models agree on a share `same` of the rows, whatever is true;
-    on the others they err independently.
+    on the others they err independently. The challenger is right on a share `gain` more of each class.
     """
 
     rows: tuple[int, ...]
@@ -36,6 +36,7 @@ class World(NamedTuple):
     average: Average
     same: float = 0.0
     textbook_least: int = 0
+    gain: float = 0.0
 
 
 WORLDS = {
@@ -43,22 +44,32 @@ WORLDS = {
     "macro F1, three classes of 1,000, 950 and 50 rows": World((1000, 950, 50), (0.7, 0.7, 0.7), Average.MACRO),
     "binary F1, about 14 discordant rows": World((450, 50), (0.99, 0.9), Average.BINARY, 0.25, 10),
 }
+BETTER = {
+    "macro F1, three classes of 1,000, 950 and 50 rows": World(
+        (1000, 950, 50), (0.7, 0.7, 0.7), Average.MACRO, gain=0.05
+    ),
+    "macro F1, three classes of 700, 650 and 650 rows": World(
+        (700, 650, 650), (0.7, 0.7, 0.7), Average.MACRO, gain=0.04
+    ),
+    "binary F1, 2,000 rows with 400 positives": World((1600, 400), (0.9625, 0.85), Average.BINARY, gain=0.02),
+}
+"""Challengers that are better."""
 
 
 def drawn(rng: np.random.Generator, world: World, challengers: int) -> Iterator[tuple[Cell, ...]]:
     """The cells of each challenger with one champion on one holdout."""
     kinds = len(world.rows)
 
-    def predicted(truth: int, shape: tuple[int, ...]) -> Ints:
+    def predicted(truth: int, shape: tuple[int, ...], gain: float = 0.0) -> Ints:
         others = np.array([rows if label != truth else 0 for label, rows in enumerate(world.rows)])
         wrong = rng.choice(kinds, shape, p=others / others.sum())
-        return np.where(rng.random(shape) < world.right[truth], truth, wrong)
+        return np.where(rng.random(shape) < world.right[truth] + gain, truth, wrong)
 
     counts = np.zeros((challengers, kinds, kinds, kinds), dtype=np.int64)
     for truth, rows in enumerate(world.rows):
         champion = predicted(truth, (rows,))
         own = rng.random((challengers, rows)) >= world.same
-        challenger = np.where(own, predicted(truth, (challengers, rows)), champion)
+        challenger = np.where(own, predicted(truth, (challengers, rows), world.gain), champion)
         for old, new in product(range(kinds), repeat=2):
             counts[:, truth, old, new] = ((champion == old) & (challenger == new)).sum(axis=1)
     for each in counts:
@@ -78,9 +89,9 @@ def promoted_by(cells: tuple[Cell, ...], gate: Gate, number: int, least: int) ->
     return textbook, judge(Tally(cells, "holdout"), gate, number).ruling is Ruling.PROMOTE
 
 
-def once(name: str, draws: int) -> dict[str, Figure]:
+def once(name: str, draws: int, world: World | None = None) -> dict[str, Figure]:
     """The share promoted in a single comparison at the level of the first ones on a holdout."""
-    rng, world = np.random.default_rng([1, len(name)]), WORLDS[name]
+    rng, world = np.random.default_rng([1, len(name)]), world or WORLDS[name]
     gate = Gate(average=world.average, alpha=Level(LEVEL), guarantee=Guarantee.PER_TEST)
     met = [promoted_by(next(drawn(rng, world, 1)), gate, 1, world.textbook_least) for _ in range(draws)]
     textbook, program = (sum(each) for each in zip(*met, strict=True))
@@ -110,3 +121,8 @@ def table(effort: float = 1.0) -> Table:
         }
         for name in WORLDS
     }
+
+
+def power(effort: float = 1.0) -> Table:
+    """The share promoted of challengers that are better, in a single comparison."""
+    return {name: once(name, round(2000 * effort), world) for name, world in BETTER.items()}

@@ -26,6 +26,7 @@ from tests.simulations import (
     PROBATION,
     PROMOTIONS,
     RATIOS,
+    damage,
     delta,
     drift,
     figures,
@@ -239,6 +240,14 @@ def test_equal_models_are_seldom_promoted_where_few_rows_decide() -> None:
         assert tables.interval(program, 50, Z)[0] <= 0.05
 
 
+def test_the_bounds_cost_little_power() -> None:
+    """Where classes are large, better challengers are promoted nearly as often as by the textbook bounds."""
+    for found in rare.power(0.1).values():
+        textbook, program = (each.value for each in found.values())
+        assert textbook > 0.15
+        assert textbook - program <= 0.1
+
+
 def test_rows_that_belong_together_promote_no_oftener() -> None:
     """With their groups an equal challenger is as seldom promoted as the level says, where it was not without them."""
     for name in list(groups.WORLDS)[1:]:
@@ -316,6 +325,29 @@ def test_a_gate_on_fresh_rows_follows_a_moving_world_and_holds_off_broken_models
     assert broken[fresh].value > broken[no_gate].value + 0.1
     assert moving[file].value < 0.05
     assert still[fresh].value + Z / 1.96 * still[fresh].half > -0.001
+
+
+def test_where_nothing_changes_fresh_rows_lose_nothing() -> None:
+    """Whatever the harm weight, and however often it is trained; the more it is, the fewer promotions are in vain."""
+    table = gates.unchanged(0.2)
+    promotions_of, _, gained = zip(*(row.values() for row in table.values()), strict=True)
+    counts = [each.value for each in promotions_of]
+    assert counts == sorted(counts, reverse=True)
+    assert all(each.value + Z / 1.96 * each.half > -0.001 for each in gained[1:])
+
+
+def test_what_the_monitor_serves_tells_damage_from_drift() -> None:
+    """Drift by weight leaves out what matters to no model; the estimate follows the inputs and not their meaning."""
+    table = damage.table(0.05)
+    nothing, idle, inputs, meaning, mix = (
+        {column: figure.value for column, figure in row.items()} for row in table.values()
+    )
+    assert idle[damage.LARGEST] > 0.8
+    assert idle[damage.WEIGHTED] < 0.02
+    assert inputs[damage.WEIGHTED] > 0.1
+    assert all(abs(each[damage.F1] - each[damage.ESTIMATED]) < 0.02 for each in (nothing, idle, inputs))
+    assert meaning[damage.ESTIMATED] > meaning[damage.F1] + 0.3
+    assert mix[damage.F1] < nothing[damage.F1] - 0.03 < mix[damage.USUAL]
 
 
 def test_the_simulated_drift_is_that_of_the_exporter() -> None:

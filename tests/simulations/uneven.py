@@ -13,12 +13,13 @@ from math import pi, sin, sqrt
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from retrain.core.counts import f1_of
 from retrain.core.decide import is_worse
 from retrain.core.evidence import YEAR, dispersion_of
 from retrain.core.records import Action, Counts
-from retrain.core.rules import Auto, EvidenceRule, Factor, Part, Positive, Rate, Share, Triggers
+from retrain.core.rules import Auto, EvidenceRule, Factor, MaxAge, MinAge, Part, Positive, Rate, Share, Triggers
 from tests.core.test_decide import Story
 from tests.simulations.tables import Figure, Table, of_share
 from tests.simulations.windows import POSITIVES, drawn, jaccard, share_of_trials
@@ -32,6 +33,8 @@ FALSE, DELAY = "false trainings a year", "days until it trains after a drop to 0
 TRIED, PROBATIONS = 6, 2000
 """Windows of a probation of 7 days, less one of settling; and promotions."""
 USERS, RHO = 50, 0.5
+LATEST = 14
+"""Days until a row has its label."""
 AS_IT_IS, CORRECTED = "as it is", "with the key"
 
 Generator = np.random.Generator
@@ -146,6 +149,29 @@ def mixed(rng: Generator, share: float) -> Iterator[Counts]:
         yield Counts(float(tp), float(rng.binomial(ROWS - positives, 0.035)), float(positives - tp))
 
 
+def young(rng: Generator, day: int, window: Counts) -> Counts:
+    """A window so many days after its end, while labels come in for 14 days; rows without one count as negative."""
+    positives = int(window.tp), int(window.fn)
+    found, missed = rng.binomial(positives, min(1.0, 0.8 + 0.2 * day / LATEST)).tolist()
+    return Counts(float(found), window.fp + positives[0] - found, float(missed))
+
+
+def monthly(effort: float, **fields: Any) -> Figure:
+    """False trainings a year on windows of 30 days, each read every day until the next one has ended."""
+    years, rng = max(2, round(YEARS * effort)), np.random.default_rng(5)
+    story, met = controller(dispersion=Factor(1.0)), 0
+    story.triggers = replace(story.triggers, max_age=MaxAge(60 * DAY, 60 * DAY), **fields)
+    for window in islice(independent(rng, HEALTHY), round(years * DAYS_A_YEAR / 30)):
+        end = story.now
+        for day in range(1, 31):
+            counts = young(rng, day, window)
+            met += (
+                story.check(story.later(DAY).see(f1_of(counts), counts=counts, f1_observed_at=end)).action
+                is Action.TRAIN
+            )
+    return Figure(met / years, 1.96 * sqrt(met + 1) / years)
+
+
 def overlapping(effort: float = 1.0) -> Table:
     """False trainings a year as it is, and with the key that says what the windows are."""
     years, one = max(2, round(YEARS * effort)), Factor(1.0)
@@ -165,6 +191,10 @@ def overlapping(effort: float = 1.0) -> Table:
         "20 % positives become 12 %, the model is the same (`prevalence: 0.2`)": {
             AS_IT_IS: moved(),
             CORRECTED: moved(prevalence=Part(POSITIVES)),
+        },
+        "monthly windows read daily, labels come for 14 days (`min_age: 14d`)": {
+            AS_IT_IS: monthly(effort),
+            CORRECTED: monthly(effort, min_age=MinAge(f1=LATEST * DAY)),
         },
     }
 
