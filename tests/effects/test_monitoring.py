@@ -386,6 +386,13 @@ def test_an_exemplar_is_no_time_stamp(tmp_path: Path) -> None:
         assert (snapshot.f1, snapshot.written_at) == (expected, {"f1": NOON})
 
 
+@pytest.mark.parametrize("line", ["a" * 2_000_000, "{" * 2_000_000, 'a{b="' * 400_000, "a " * 1_000_000])
+def test_a_long_line_does_not_hold_the_check(tmp_path: Path, line: str) -> None:
+    """An exemplar is looked for in one pass: no thread, not even the deadline's, runs meanwhile."""
+    text = f"f1 0.5 # {{}} 1\n{line}\n"
+    assert worth(look(tmp_path / "m", text, MonitorType.METRICS, f1="f1").f1) == "unparseable"
+
+
 @pytest.mark.parametrize("kind", [MonitorType.PROMETHEUS, MonitorType.JSON])
 @pytest.mark.parametrize(
     ("said", "trouble", "part"),
@@ -430,7 +437,9 @@ def test_a_selector_that_a_message_proposes_is_one(tmp_path: Path) -> None:
     assert look(tmp_path / "m", text, MonitorType.METRICS, f1=proposed).f1 == 0.5
 
 
-@pytest.mark.parametrize("text", ["f1 0.5\n# EOF", "f1 0.5\n# EOF\n", "f1 0.5\n# EOF\nf1 0.1\n"])
+@pytest.mark.parametrize(
+    "text", ["f1 0.5\n# EOF", "f1 0.5\n# EOF\n", "f1 0.5\n# EOF\nf1 0.1\n", "f1 0.5\r\n# EOF\r\nf1 0.1\r\n"]
+)
 def test_the_end_mark_ends_an_answer(tmp_path: Path, text: str) -> None:
     """OpenMetrics needs no line feed after it, and nothing after it counts."""
     assert look(tmp_path / "m", text, MonitorType.METRICS, f1="f1").f1 == 0.5

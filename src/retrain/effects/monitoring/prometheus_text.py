@@ -1,6 +1,5 @@
 """The Prometheus text format: one series for every selector."""
 
-import difflib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,8 +26,8 @@ _MATCHER = (
 )
 """A label matcher, or a quoted name alone, which is that of the metric (UTF-8 names, Prometheus 3)."""
 _PLAIN = r"[A-Za-z_][A-Za-z0-9_]*"
-_EXEMPLAR = r'(?m)^([^#"\n]*(?:\{(?:[^"\n]|"(?:[^"\\\n]|\\.)*")*\})?[^#"\n]*) # \{.*$'
-"""What OpenMetrics may write behind a sample."""
+_EXEMPLAR = r'(?m)^((?:[^"\s]|"(?:[^"\\\n]|\\.)*+"|[ \t](?!# \{))*+) # \{.*$'
+"""What OpenMetrics may write behind a sample; nothing is tried twice, however long a line is."""
 _LONGEST = 256
 """Characters that a regular expression is tried on: it may go back over them many times, and nothing stops it then."""
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
@@ -145,7 +144,7 @@ def _samples(text: str) -> Iterator["Sample"]:
     """Every sample of the text. Without its comments, for the parser renames what `# TYPE … counter` announces."""
     from prometheus_client.parser import text_string_to_metric_families
 
-    end = re.search(r"(?m)^# EOF$", text)  # OpenMetrics; what follows it is not of the answer
+    end = re.search(r"(?m)^# EOF\r?$", text)  # OpenMetrics; what follows it is not of the answer
     text = text[: end.start()] if end is not None else text
     if text and end is None and not text.endswith("\n"):
         raise ValueError("the last line has no end: the answer was cut off")
@@ -169,6 +168,8 @@ def _answer(found: _Found, name: str, names: set[str], problems: Sequence[str]) 
         return Unknown(Trouble.AMBIGUOUS, f"matches {found.count} series: {listed}", "narrow the selector to one")
     if found.sibling is None and (said := said_of(name, problems)):
         return Unknown(Trouble.MISSING, f"is not served: {said}")
+    import difflib
+
     if found.sibling:
         remedy = f"there is {series(found.sibling.name, found.sibling.labels)}"
     elif near := difflib.get_close_matches(name, sorted(names), _SHOWN, 0.5):

@@ -28,8 +28,6 @@ _DIGITS = 300
 """Above these a whole number is beyond every float."""
 STORES = "see which store did not answer"
 _A_TIME = "an epoch (s, ms, µs or ns) or ISO 8601 is needed"
-
-
 PROBLEM = "model_monitor_problem"
 """The metric with which `retrain monitor` says, in its label `problem`, what keeps another one away."""
 
