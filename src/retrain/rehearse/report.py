@@ -1,7 +1,7 @@
 """What `retrain rehearse` prints and draws: a table of policies, what to read in it, and a chart."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import cycle
+from itertools import cycle, repeat
 from pathlib import Path
 from statistics import fmean
 
@@ -26,9 +26,11 @@ _LEGEND = (
 )
 _OF_BREAKS = "broken: windows in which a spoiled model served (--break shuffles the labels of some trainings)."
 _FORMATS = (".png", ".svg")
+_SOLID = {CONFIGURED: ("black", "-", 2.0), HINDSIGHT: ("0.5", "-", 1.0)}
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 """Those that the colour-blind can tell apart. Source: Okabe & Ito 2008, Color Universal Design."""
-_STYLES = ("--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))  # one fewer: a pair comes again after thirty
+_STYLES = ("--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (9, 3)), (0, (3, 1, 3, 1, 1, 1)))
+"""One more than the colours, so that no pair of both comes again before 42 policies."""
 
 
 class Prices(Struct, frozen=True):
@@ -179,14 +181,14 @@ def draw_chart(file: Path, log: Path, stream: Stream, threshold: float | None, r
     ends = stream.ends[stream.first :]
     figure = Figure(figsize=(11, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(9, 1))
-    looks = zip(cycle(_COLOURS), cycle(_STYLES), strict=False)
+    others = zip(cycle(_COLOURS), cycle(_STYLES), repeat(1.2), strict=False)
     for name, replay in replays.items():
-        colour, style = ("black", "-") if name == CONFIGURED else next(looks)
-        width, order = (2.0, 3) if name == CONFIGURED else (1.2, 2)
+        colour, style, width = _SOLID.get(name) or next(others)
         f1 = [float("nan") if each is None else each for each in replay.f1]
-        above.plot(ends, f1, color=colour, linestyle=style, linewidth=width, zorder=order, label=name)
+        above.plot(ends, f1, color=colour, linestyle=style, linewidth=width, zorder=1 + width, label=name)
     if threshold is not None:
-        above.axhline(threshold, color="0.5", linewidth=0.8, label=f"performance_threshold {threshold:g}")
+        label = f"performance_threshold {threshold:g}"
+        above.axhline(threshold, color="0.5", linestyle=(0, (9, 6)), linewidth=0.8, label=label)
     configured = replays[CONFIGURED]
     acts = {"promoted": configured.promotions, "trained": configured.trainings}
     for height, (times, marker) in enumerate(zip(acts.values(), "^o", strict=True)):
