@@ -1,6 +1,6 @@
 """`retrain check`: read the metrics, decide, and train or roll back if that is due. The command for cron."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime
 
@@ -13,12 +13,12 @@ from retrain.core.decide import Asked, Look, due_on_same_rows, fruitless, look_a
 from retrain.core.events import Checked, SameRows, Swap, SwapStarted
 from retrain.core.fold import scored
 from retrain.core.past import FAILED, STUCK, TRAINING, UNKNOWN, UNPROMOTED, Past, incident_of, kind_of
-from retrain.core.records import Action, Assessment, Decision, Outcome, Reason, Run, Snapshot
+from retrain.core.records import Action, Assessment, Decision, Reason, Snapshot
 from retrain.core.text import iso, moment, short
 from retrain.effects import lock, monitoring, registry
-from retrain.effects.journal import Journal, open_journal
+from retrain.effects.journal import Journal
 from retrain.errors import Exit, Report, RetrainError
-from retrain.swap import current, probation_of, settle, swap
+from retrain.swap import current, history, probation_of, settle, swap
 
 
 class Options(Struct, frozen=True):
@@ -44,10 +44,7 @@ def check(context: Context, options: Options) -> Report:
     config, now = context.config, context.clock()
     locked = nullcontext(lock.Attempt()) if options.dry_run else lock.attempt(config.state, "check", now)
     # A damaged journal ends every check with its sentence: there is nothing to record in that it was reported.
-    opened = open_journal(
-        config.state, writable=not options.dry_run, scrub=context.secrets.scrub, champion=config.models.champion
-    )
-    with opened as journal, locked as held:
+    with history(context, writable=not options.dry_run) as journal, locked as held:
         try:
             report = _check(context, journal, held, options, now)
         except RetrainError as error:
@@ -197,9 +194,18 @@ def _train(context: Context, journal: Journal, seen: _Seen, held: lock.Attempt, 
     """Train, and report how it ended."""
     from retrain.train import train  # with what only a training needs
 
-    run, news = train(context, journal, seen.event, seen.look.decision.why, held, options.echo, seen.at)
-    waits = " waits (retrain promote)" if run.outcome is Outcome.SUCCEEDED else ""
-    return _report(seen, f"{seen.look.decision.message}; {run.message}{waits}", news=news, run=run)
+    run = train(context, journal, seen.event, seen.look.decision.why, held, options.echo, seen.at)
+    waits = " waits (retrain promote)" if run.challenger is not None else ""
+    data = {
+        "id": run.run,
+        "outcome": run.outcome,
+        "exit_code": run.exit_code,
+        "seconds": round(run.seconds or 0.0, 3),
+        "challenger": run.challenger,
+        "log": str(context.log_of(run.run)),
+    }
+    report = _report(seen, f"{seen.look.decision.message}; {run.message}{waits}", news=run.news, run=data)
+    return replace(report, exit_code=Exit.FAILED) if run.failed else report
 
 
 def _roll_back(context: Context, journal: Journal, seen: _Seen, held: lock.Attempt) -> Report:
@@ -237,15 +243,12 @@ def _failure(  # noqa: PLR0913, PLR0917  (what failed, and what was seen before)
     return Report(message, {"error": message, "exit_code": error.exit_code}, error.exit_code, news)
 
 
-_OF_A_RUN = ("id", "outcome", "exit_code", "challenger", "log")
-
-
-def _report(seen: _Seen, message: str, *, news: bool = True, run: Run | None = None, dry_run: bool = False) -> Report:
+def _report(
+    seen: _Seen, message: str, *, news: bool = True, run: Mapping[str, object] | None = None, dry_run: bool = False
+) -> Report:
     """The report of this check, and of the training that it started."""
     decision, snapshot = seen.look.decision, seen.snapshot
     exit_code = Exit.UNKNOWN if decision.reason is Reason.UNKNOWN else Exit.DONE
-    if run is not None and run.failed:
-        exit_code = Exit.FAILED
     metrics = {"f1": snapshot.f1, "drift": snapshot.drift, "samples": snapshot.samples}
     numbers = {name: value if isinstance(value, float) else None for name, value in metrics.items()}
     mix = next((each.mix for each in seen.look.assessments if each.mix is not None), None)
@@ -260,7 +263,7 @@ def _report(seen: _Seen, message: str, *, news: bool = True, run: Run | None = N
         "breaches": [
             {"metric": each.signal, "value": each.judged, "threshold": each.limit} for each in decision.breaches
         ],
-        "run": run and {name: getattr(run, name) for name in _OF_A_RUN} | {"seconds": round(run.seconds, 3)},
+        "run": run,
     }
     warned = (f"the monitor warns: {each}" for each in snapshot.warnings)
     details = (*map(_detail, seen.look.assessments), *seen.details, *warned)

@@ -1,7 +1,8 @@
 """`retrain promote`: compare challenger and champion on the holdout, and swap only if the challenger is better."""
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -21,9 +22,9 @@ from retrain.core.past import PROMOTION, Past, incident_of
 from retrain.core.text import counted, duration, moment, one_line, short
 from retrain.core.verdicts import Ruling, Tally
 from retrain.effects import evaluation, files, lock, registry
-from retrain.effects.journal import Journal, open_journal
+from retrain.effects.journal import Journal
 from retrain.errors import Exit, Report, RetrainError
-from retrain.swap import PATIENCE, SwapUndoneError, current, settle, swap
+from retrain.swap import PATIENCE, SwapUndoneError, current, history, settle, swap
 
 
 class Options(Struct, frozen=True):
@@ -68,7 +69,7 @@ class Contest(Struct, frozen=True):
 def promote(context: Context, options: Options) -> Report:
     """The report of a comparison, and of the swap that followed it."""
     config, now = context.config, context.clock()
-    with open_journal(config.state, scrub=context.secrets.scrub, champion=config.models.champion) as journal:
+    with history(context) as journal:
         try:
             current(context, journal)
             if options.if_pending and not _is_pending(context, journal):
@@ -89,7 +90,7 @@ def promote(context: Context, options: Options) -> Report:
 
 
 def _promote(context: Context, journal: Journal, options: Options, lock_fd: int, now: datetime) -> Report:
-    """Judge what was asked for, record the verdict, and swap if it is better; with the lock held."""
+    """Judge what was asked for; with the lock held."""
     if options.rejected is not None:
         return _reject(context, journal, options.rejected, now)
     # Who had the lock until now may have judged it, or what was settled was its promotion.
@@ -99,17 +100,18 @@ def _promote(context: Context, journal: Journal, options: Options, lock_fd: int,
     contest = admit(context, journal.past(), options) if pending else None
     if contest is None:
         return _nothing_waits(context, options)
-    outcome: Judged | NotJudged | None = _recorded(context, journal, contest)
-    if outcome is None:
-        lock.describe(lock_fd, "comparing on the holdout")
-        outcome, now = _compare(context, journal, contest, options), context.clock()  # that may have taken an hour
-    if isinstance(outcome, Judged) and options.forced is None:
-        outcome = _refusal(context, journal.past(), contest, outcome) or outcome
-    if isinstance(outcome, NotJudged):
-        return _not_judged(context, journal, outcome, options, now)
-    outcome = _beside_live(context, journal.past(), contest, outcome)
-    judged = replace(outcome, dry_run=options.dry_run, source=contest.source)
-    journal.append(judged, now)
+    with _kept(context, journal, contest, options) as contest:
+        outcome: Judged | NotJudged | None = _recorded(context, journal, contest)
+        if outcome is None:
+            lock.describe(lock_fd, "comparing on the holdout")
+            outcome, now = _compare(context, journal, contest, options), context.clock()  # that may have taken an hour
+        if isinstance(outcome, Judged) and options.forced is None:
+            outcome = _refusal(context, journal.past(), contest, outcome) or outcome
+        if isinstance(outcome, NotJudged):
+            return _not_judged(context, journal, outcome, options, now)
+        outcome = _beside_live(context, journal.past(), contest, outcome)
+        judged = replace(outcome, dry_run=options.dry_run, source=contest.source)
+        journal.append(judged, now)
     wins = judged.verdict.ruling is Ruling.PROMOTE or options.forced is not None
     if wins and not options.dry_run:
         reason, _ = explain.because(judged.verdict, context.config.gate)
@@ -172,7 +174,7 @@ def _challenger(context: Context, past: Past, options: Options) -> Contest | Non
     """The challenger, without a champion yet; None where none was named and none waits."""
     models, waiting = context.config.models, past.challenger
     if options.challenger is not None:
-        return _named(context, options.challenger, dry_run=options.dry_run)
+        return _named(context, options.challenger)
     if waiting is None:
         return None
     version, run = waiting.version, waiting.run
@@ -184,16 +186,35 @@ def _challenger(context: Context, past: Past, options: Options) -> Contest | Non
     return Contest(version, registry.verify(models, version), holdout_of(context, version), f"training {run}")
 
 
-def _named(context: Context, name: str, *, dry_run: bool) -> Contest:
+@contextmanager
+def _kept(context: Context, journal: Journal, contest: Contest, options: Options) -> Iterator[Contest]:
+    """The contest between kept files: what is compared is then what is served, whatever becomes of a file by hand.
+
+    A version that was not kept before, and is not judged in the block, is removed again. A rehearsal keeps nothing.
+    """
+    models, version = context.config.models, contest.challenger
+    if not contest.given or options.dry_run:
+        yield contest
+        return
+    is_new = version not in registry.kept(models)
+    try:
+        if registry.admit(models, contest.challenger_file) != version:
+            raise RetrainError(f"{contest.challenger_file}: was changed while it was read; try again")
+        file, holdout = registry.verify(models, version), holdout_of(context, version)
+        yield replace(contest, challenger_file=file, holdout=holdout)
+    finally:
+        if is_new and version not in journal.past().admitted:
+            registry.discard(models, version)
+
+
+def _named(context: Context, name: str) -> Contest:
     """The challenger that a person named: a file, or the prefix of a kept version."""
     models, path = context.config.models, Path(name)
     if files.is_there(path):
         registry.check_format(models, path)
-        version = registry.identify(path) if dry_run else registry.admit(models, path)
-        file = path if dry_run else registry.verify(models, version)
-        beside = registry.beside(path, registry.HOLDOUT)
-        rows = beside if dry_run and beside.is_file() else None
-        return Contest(version, file, holdout_of(context, version, rows), str(path.absolute()), path.name)
+        version, beside = registry.identify(path), registry.beside(path, registry.HOLDOUT)
+        rows = holdout_of(context, version, beside if beside.is_file() else None)
+        return Contest(version, path, rows, str(path.absolute()), path.name)
     try:
         version = registry.find(models, name)
     except RetrainError as error:

@@ -24,9 +24,9 @@ from retrain.core.rules import Gate, Triggers
 from retrain.core.text import counted, duration, iso, moment, short
 from retrain.core.verdicts import Ruling
 from retrain.effects import files, lock, registry, training
-from retrain.effects.journal import Journal, open_journal
+from retrain.effects.journal import Journal
 from retrain.errors import Report
-from retrain.swap import probation_of
+from retrain.swap import history, probation_of
 
 _TONES = {"HEALTHY": "green", "NEEDS A PERSON": "red"}
 
@@ -49,9 +49,9 @@ class _Known(Struct, frozen=True):
 def status(context: Context, limit: int) -> Report:
     """The report of how things stand; it changes nothing."""
     config = context.config
-    with open_journal(config.state, writable=False, champion=config.models.champion) as journal:
+    with history(context, writable=False) as journal:
         known, events_shown = _known(context, journal), journal.turning_points(limit)
-    serving, lost = known.serving, known.past.lost(known.serving.version if known.serving is not None else None)
+    serving, lost = known.serving, registry.lost(config.models, known.serving, known.past)
     word, why = ("NEEDS A PERSON", lost.message) if lost is not None else _state(known)
     screen = _screen(config, known) | ({"next check": "stops until a repair"} if lost is not None else {})
     since = serving and _since(serving, known.past)
@@ -350,7 +350,7 @@ def _because(reason: str) -> str:
 def prune(context: Context, keep: timedelta) -> Report:
     """The report of what was removed: checks older than `keep`, and logs as configured."""
     config, now = context.config, context.clock()
-    with open_journal(config.state, champion=config.models.champion) as journal:
+    with history(context) as journal:
         journal.verify()
         events = journal.prune(now - keep, now)
     logs = training.tidy(context.logs, config.training.keep_logs, now)

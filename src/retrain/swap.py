@@ -1,7 +1,7 @@
 """A change of champion: intent, link, hook, record. And the settling of what a crash left open."""
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime, timedelta
 from typing import NoReturn
 
@@ -45,6 +45,12 @@ def probation_of(context: Context, past: Past) -> timedelta | None:
     return probation
 
 
+def history(context: Context, *, writable: bool = True) -> AbstractContextManager[Journal]:
+    """The journal of this project, opened as by `open_journal`."""
+    config = context.config
+    return open_journal(config.state, writable=writable, scrub=context.secrets.scrub, champion=config.models.champion)
+
+
 def current(context: Context, journal: Journal) -> tuple[registry.Served | None, Past]:
     """What is served and what the journal says, at one moment.
 
@@ -55,8 +61,7 @@ def current(context: Context, journal: Journal) -> tuple[registry.Served | None,
         serving, past = registry.served(models), journal.past()
         if registry.served(models) == serving:  # else who holds the lock has just moved the link
             break
-    lost = past.lost(serving.version if serving is not None else None)
-    if lost is not None:
+    if (lost := registry.lost(models, serving, past)) is not None:
         raise RetrainError(f"{context.config.state / 'journal.db'}: {lost.why}; {UNREPAIRED}", lost.remedy)
     return serving, past
 
@@ -208,8 +213,7 @@ def rollback(
         raise ConfigError("--to is empty and names no version", "an unset variable?")
     registry.refuse_world_writable(config.models)
     locked = lock.hold(config.state, "rollback", now, wait=PATIENCE, on_wait=on_wait, name=lock.SWAP)
-    opened = open_journal(config.state, scrub=context.secrets.scrub, champion=config.models.champion)
-    with opened as journal, locked as lock_fd:
+    with history(context) as journal, locked as lock_fd:
         settled = _settle_swap(context, journal, lock_fd, now)
         serving, past = current(context, journal)
         served = serving.version if serving is not None else None

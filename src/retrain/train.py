@@ -8,7 +8,6 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from retrain.config import Config
@@ -16,7 +15,7 @@ from retrain.config.schema import HoldoutKind
 from retrain.context import Context
 from retrain.core.events import Checked, TrainingFinished, TrainingStarted
 from retrain.core.past import TRAINING, incident_of
-from retrain.core.records import Outcome, Reason, Run
+from retrain.core.records import Outcome, Reason
 from retrain.core.text import duration, shell_text, short
 from retrain.effects import evaluation, files, lock, registry, training
 from retrain.effects.journal import Journal
@@ -34,8 +33,8 @@ def train(  # noqa: PLR0913, PLR0917  (what was seen, why it trains, and what it
     held: lock.Attempt,
     echo: Callable[[bytes], None] | None,
     started: datetime,
-) -> tuple[Run, bool]:
-    """One training, which `checked` decided on: how it ended, and whether that is news.
+) -> TrainingFinished:
+    """How one training ended, which `checked` decided on.
 
     `why` is its reason in a clause, `echo` shows its output on a terminal. Raises Stopped, after recording it, when
     the controller was sent a signal meanwhile.
@@ -47,29 +46,22 @@ def train(  # noqa: PLR0913, PLR0917  (what was seen, why it trains, and what it
     held.inherited = True
     lock.describe(lock_fd, "training")
     before = files.stamp(config.models.challenger)
-    ended, given = _run(context, run_id, why, lock_fd, echo)
-    run = _run_of(context, run_id, ended, given, before, (checked.served, *journal.past().banned))
+    ended, no_rows = _run(context, run_id, why, lock_fd, echo)
+    run = TrainingFinished(run_id, ended.outcome, "", ended.exit_code, ended.seconds)
+    run, signal = _finished(context, run, ended, no_rows, before, (checked.served, *journal.past().banned))
     now, cause = context.clock(), context.secrets.scrub(run.cause)
     is_new = journal.past().is_news(incident_of(TRAINING, cause), now, config.notifications.repeat_after)
-    news = not run.failed or is_new or checked.reason is Reason.FORCED
-    ending = run.message, run.exit_code, run.seconds, run.challenger, news, cause
-    past = journal.append(TrainingFinished(run.id, run.outcome, *ending), now)
-    if run.signal is not None:
-        raise Stopped(run.signal)
+    run = replace(run, news=not run.failed or is_new or checked.reason is Reason.FORCED, cause=cause)
+    past = journal.append(run, now)
+    if signal is not None:
+        raise Stopped(signal)
     # Housekeeping that fails is tried again after the next training.
     with suppress(RetrainError):
         training.tidy(context.logs, config.training.keep_logs, now)
     if run.challenger is not None:
         with suppress(RetrainError), lock.hold(config.state, "training", now, name=lock.SWAP):
             registry.forget(config.models, past.outlived(config.models.keep))
-    return run, news
-
-
-class Given(Struct, frozen=True):
-    """The file of the rows that a training was given; None where it takes its own, and `why` that is so."""
-
-    rows: Path | None = None
-    why: str = ""
+    return run
 
 
 def environment_of(context: Context, run_id: str, reason: str) -> dict[str, str]:
@@ -92,33 +84,36 @@ def environment_of(context: Context, run_id: str, reason: str) -> dict[str, str]
 
 def _run(
     context: Context, run_id: str, reason: str, lock_fd: int, echo: Callable[[bytes], None] | None
-) -> tuple[training.Ended, Given]:
-    """What came of the command, and the rows that it was given. What keeps it from starting is its problem, too."""
-    config, given = context.config, Given()
+) -> tuple[training.Ended, str]:
+    """What came of the command, and why it was given no rows. What keeps it from starting is its problem, too."""
+    config, why = context.config, ""
     try:
         registry.prepare(config.models)
-        given = _give(context)
+        why = _give_rows(context)
         environment, log = environment_of(context, run_id, reason), context.log_of(run_id)
-        return training.run(config.training, environment, log, lock_fd, echo, context.secrets.scrub), given
+        return training.run(config.training, environment, log, lock_fd, echo, context.secrets.scrub), why
     except RetrainError as error:
         problem, signal = str(error), None
     except Stopped as stopped:  # while its rows were taken from the log
         problem, signal = None, stopped.number
-    return training.Ended(None, 0.0, timed_out=False, signal=signal, tail=(), problem=problem), given
+    return training.Ended(None, 0.0, timed_out=False, signal=signal, tail=(), problem=problem), why
 
 
-def _give(context: Context) -> Given:
-    """Take the rows for this training from the log, and those that it is judged on, where the holdout is no file."""
+def _give_rows(context: Context) -> str:
+    """Take the rows for this training from the log, and those that it is judged on, where the holdout is no file.
+
+    Returned is why there are none.
+    """
     config, now = context.config, context.clock()
     log, challenger, kind = config.monitor.log, config.models.challenger, config.promotion.holdout
     if isinstance(kind, Path):
-        return Given()
-    rows, left_out = registry.beside(challenger, registry.TRAINING), registry.beside(challenger, registry.HOLDOUT)
+        return ""
+    rows, left_out = (registry.beside(challenger, each) for each in (registry.TRAINING, registry.HOLDOUT))
     with file_errors(challenger.parent):
         rows.unlink(missing_ok=True)
         left_out.unlink(missing_ok=True)
     if not log.is_file():
-        return Given(why=f"there is no {log} (monitor.log) to take them from")
+        return f"there is no {log} (monitor.log) to take them from"
     serving = registry.served(config.models)
     known = registry.rows_of(config.models, serving.version) if serving is not None and serving.version else None
     taken = evaluation.cut(
@@ -130,9 +125,9 @@ def _give(context: Context) -> Given:
         scrub=context.secrets.scrub,
     )
     if rows.is_file():
-        return Given(rows)
+        return ""
     few = f"{taken.labelled:,} labelled rows in complete windows, and half of those that are new to the champion"
-    return Given(why=f"{log} (monitor.log) has {few} are fewer than promotion.fresh.min_rows")
+    return f"{log} (monitor.log) has {few} are fewer than promotion.fresh.min_rows"
 
 
 class _NoChallengerError(RetrainError):
@@ -143,43 +138,42 @@ class _NoChallengerError(RetrainError):
         self.outcome, self.cause = outcome, cause or why
 
 
-def _run_of(  # noqa: PLR0913, PLR0917  (what the command did, and what there was before)
+def _finished(  # noqa: PLR0913, PLR0917  (what the command did, and what there was before)
     context: Context,
-    run_id: str,
+    run: TrainingFinished,
     ended: training.Ended,
-    given: Given,
+    no_rows: str,
     before: files.Stamp | None,
     old: Sequence[str | None],
-) -> Run:
-    """The run, whose challenger is kept if it can be used and is new.
+) -> tuple[TrainingFinished, int | None]:
+    """The run with what came of it, and the signal that retrain was sent meanwhile.
 
-    What is not new is `old`: the champion, and what was rolled back.
+    Its challenger is kept, if it can be used and is new; `old` are the champion, and what was rolled back.
     """
-    config, log = context.config, str(context.log_of(run_id))
+    models, signal = context.config.models, ended.signal
     took = f"trained in {duration(timedelta(seconds=ended.seconds))}"
-    run = Run(run_id, ended.outcome, ended.exit_code, ended.seconds, None, log, took, signal=ended.signal)
     try:
-        version = _version(config, ended, given, before)
+        version = _version(context.config, ended, no_rows, before)
         if version in old:
             what = "the champion's own bytes" if version == old[0] else "bytes that were rolled back"
             message = f"{took} and left {what}, {short(version)}: nothing new"
-            return replace(run, outcome=Outcome.NOTHING_NEW, message=message)
-        run = _tried(context, run)
-        if registry.admit(config.models, config.models.challenger) != version:
-            raise RetrainError(f"{config.models.challenger} was changed while it was tried")
-        files.follow_owner(config.models.challenger)  # the next training may be another user's
-        run = replace(run, challenger=version, message=f"{took}, challenger {short(version)}")
-        return _with_rows_remembered(config, given, run)
+            return replace(run, outcome=Outcome.NOTHING_NEW, message=message), None
+        signal = _try_out(context)
+        if registry.admit(models, models.challenger) != version:
+            raise RetrainError(f"{models.challenger} was changed while it was tried")
+        files.follow_owner(models.challenger)  # the next training may be another user's
+        unknown, signal = _remember_rows(context.config, version, signal)
+        return replace(run, challenger=version, message=f"{took}, challenger {short(version)}{unknown}"), signal
     except RetrainError as error:
         none = error if isinstance(error, _NoChallengerError) else None
         none = none or _NoChallengerError(f"left a challenger that cannot be kept: {error}")
-        message = f"training failed: {' '.join(config.training.command)} {none}{ended.quote} (log: {log})"
         # Words with digits, such as times and addresses, differ from run to run.
         cause = f"{none.outcome} {re.sub(_CHANGING, '', none.cause)}"
-        return replace(run, outcome=none.outcome, message=message, cause=cause)
+        said = f"{' '.join(context.config.training.command)} {none}{ended.quote} (log: {context.log_of(run.run)})"
+        return replace(run, outcome=none.outcome, message=f"training failed: {said}", cause=cause), signal
 
 
-def _version(config: Config, ended: training.Ended, given: Given, before: files.Stamp | None) -> str:
+def _version(config: Config, ended: training.Ended, no_rows: str, before: files.Stamp | None) -> str:
     """The version of what the training left. Raises RetrainError where it failed, or left no new file."""
     if failure := ended.failure(config.training.timeout):
         last = ended.tail[-1] if ended.exit_code and ended.tail else failure
@@ -189,7 +183,7 @@ def _version(config: Config, ended: training.Ended, given: Given, before: files.
     if files.stamp(artifact) in (None, before):
         raise _NoChallengerError(f"exited 0 but left no new {artifact}")
     if config.promotion.holdout is HoldoutKind.FRESH and not holdout.is_file():
-        why = given.why or "where the rows were that it has to leave out"
+        why = no_rows or "where the rows were that it has to leave out"
         raise _NoChallengerError(f"left no rows at RETRAIN_HOLDOUT, {holdout}, to be judged on: {why}")
     if artifact.is_dir():
         raise RetrainError(f"{artifact} is a directory; a model is one file")
@@ -198,15 +192,15 @@ def _version(config: Config, ended: training.Ended, given: Given, before: files.
     return registry.identify(artifact)
 
 
-def _tried(context: Context, run: Run) -> Run:
-    """The run, with the signal that came while its challenger was loaded and predicted rows of its holdout.
+def _try_out(context: Context) -> int | None:
+    """Let the new challenger predict rows of its holdout; return the signal that retrain was sent meanwhile.
 
     Raises _NoChallengerError where it cannot. What else is wrong, such as with the holdout, `promote` says.
     """
     config, artifact, configured = context.config, context.config.models.challenger, context.config.promotion.holdout
     rows = configured if isinstance(configured, Path) else registry.beside(artifact, registry.HOLDOUT)
     if rows is configured and not rows.exists():
-        return run
+        return None
     asked = artifact, rows if rows.exists() else None, config.promotion, config.training.directory
     try:
         evaluation.try_out(*asked, models=config.models, aside=config.aside, scrub=context.secrets.scrub)
@@ -215,32 +209,37 @@ def _tried(context: Context, run: Run) -> Run:
             raise _NoChallengerError(f"left what cannot be used: {error}") from error
     except RetrainError:
         pass
-    except Stopped as signal:  # the training itself has succeeded all the same
-        return replace(run, signal=signal.number)
-    return run
+    except Stopped as stopped:  # the training itself has succeeded all the same
+        return stopped.number
+    return None
 
 
-def _with_rows_remembered(config: Config, given: Given, run: Run) -> Run:
-    """Keep the hashes of the training rows with the challenger; the message of the run says where that failed."""
-    version, holdout = run.challenger or "", config.promotion.holdout
-    is_given = config.training.data is None and holdout is HoldoutKind.FRESH
-    data = given.rows if is_given else config.training.data
+def _remember_rows(config: Config, version: str, signal: int | None) -> tuple[str, int | None]:
+    """Keep the hashes of the training rows with the challenger, unless a `signal` came.
+
+    Returned are a note where that failed, and the signal.
+    """
+    data, holdout = config.training.data, config.promotion.holdout
+    given = registry.beside(config.models.challenger, registry.TRAINING)
+    if data is None and holdout is HoldoutKind.FRESH and given.is_file():
+        data = given
     # Where it has no rows yet to be judged on, the log has, and they will have the columns of its training.
     rows = registry.holdout_of(config.models, holdout, version) or data
     try:
         registry.forget_rows(config.models, version)  # it was perhaps made before, of others
-        if run.signal is not None and data is not None:
-            raise Stopped(run.signal)
-        if data is not None and rows is not None:
-            with tempfile.TemporaryDirectory(prefix="retrain-") as directory:
-                hashes, promotion = Path(directory) / "rows.parquet", replace(config.promotion, holdout=rows)
-                evaluation.remember_rows(data, promotion, hashes, config.training.directory)
-                registry.keep_rows(config.models, version, hashes)
-    except Stopped as signal:
-        run, why = replace(run, signal=signal.number), f"retrain was sent signal {signal.number}"
+        if data is None or rows is None:
+            return "", signal
+        if signal is not None:
+            raise Stopped(signal)
+        with tempfile.TemporaryDirectory(prefix="retrain-") as directory:
+            hashes, promotion = Path(directory) / "rows.parquet", replace(config.promotion, holdout=rows)
+            evaluation.remember_rows(data, promotion, hashes, config.training.directory)
+            registry.keep_rows(config.models, version, hashes)
+    except Stopped as stopped:
+        signal, why = stopped.number, f"retrain was sent signal {stopped.number}"
     except (RetrainError, OSError) as error:
         why = str(error)
     else:
-        return run
+        return "", None
     then = "promote will refuse it" if config.training.data is not None else "leakage will not be checked"
-    return replace(run, message=f"{run.message} (its training rows are not known, so {then}: {why})")
+    return f" (its training rows are not known, so {then}: {why})", signal

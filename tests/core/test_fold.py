@@ -85,6 +85,18 @@ def test_a_history_without_what_serves_is_lost() -> None:
         assert lost.remedy.endswith("run retrain doctor --repair")
 
 
+def test_a_history_without_what_is_kept_is_lost_where_nothing_serves() -> None:
+    """Versions that no training and no comparison in it made are those of another one; a settled loss knows them."""
+    lost = Past().lost(None, "XY")
+    assert lost is not None
+    assert lost.why.startswith("there was no journal that kept 2 versions")
+    trained = TrainingFinished("r", Outcome.SUCCEEDED, "", challenger="X")
+    failed = TrainingFinished("r", Outcome.FAILED, "")
+    for past in (after(trained), after(failed), after(Adopted("A")), after(HistoryLost("", ""))):
+        assert past.lost(None, "XY") is None
+    assert Past().lost(None) is None
+
+
 def test_a_settled_loss_takes_what_serves_for_the_champion() -> None:
     """From then on: the line goes on with it, it waits no longer as a challenger, and the loss is counted."""
     trained = TrainingFinished("r", Outcome.SUCCEEDED, "", challenger="X")

@@ -614,6 +614,22 @@ def test_nobody_waits_for_a_training(project: Project) -> None:
     assert "waiting" not in done.stderr
 
 
+def test_what_could_not_be_judged_is_not_kept(project: Project) -> None:
+    """Neither what cannot be loaded nor what was refused stays in versions/, nor what lies beside it."""
+    project.serve(project.models.weak)
+    project.run("check")
+    versions = project.root / "models/versions"
+    project.run("promote", "--dry-run", str(project.models.twin))
+    before = sorted(versions.iterdir())
+    (project.root / "broken.joblib").write_bytes(os.urandom(3000))
+    (project.root / "broken.weights.csv").write_text("feature,weight\n")
+    for words in (["broken.joblib"], ["broken.joblib", "--force", "--reason", "test"], ["models/champion.joblib"]):
+        assert project.run("promote", *words).returncode == 1, words
+        assert sorted(versions.iterdir()) == before, words
+    assert project.run("promote", str(project.models.twin)).returncode != 1
+    assert len(sorted(versions.iterdir())) == 2
+
+
 def test_the_clock_is_read_once_and_again_after_a_comparison_and_a_hook(project: Project) -> None:
     """Everything that happens at one moment has one time; what takes long ends at a later one."""
     project.serve(project.models.weak)

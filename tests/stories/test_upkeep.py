@@ -166,6 +166,35 @@ def test_a_journal_that_is_gone_stops_every_command(project: Project, empty: boo
     assert project.json("promote", str(project.models.fair))["look"] > 10
 
 
+def test_a_journal_that_is_gone_stops_every_command_before_the_first_promotion(project: Project) -> None:
+    """A container whose state/ lasts for one run would train at each; the versions that are kept show it."""
+    project.metrics(f1=0.5)
+    assert project.run("check").stdout.startswith("training: ")
+    shutil.rmtree(project.root / "state")
+    project.metrics(f1=0.5)
+    first, second = project.run("check"), project.run("check")
+    assert (first.returncode, first.stdout, first.stderr.count("\n")) == (1, "", 1)
+    assert "there was no journal that kept 1 version: " in first.stderr
+    assert (second.returncode, second.stdout, second.stderr) == (1, "", "")
+    for words in (["promote"], ["check", "--force", "--reason", "test"], ["rollback"], ["doctor", "-q"]):
+        done = project.run(*words)
+        assert (done.returncode, "no journal that kept" in done.stdout + done.stderr) == (1, True), words
+    assert project.run("status").stdout.startswith("NEEDS A PERSON: there was no journal that kept 1 version")
+    assert "It will start again with no champion; the cooldown" in project.run("doctor", "--repair").stdout
+    assert project.json("check")["reason"] == "cooling_down"
+    kept = next((project.root / "models/versions").glob("*.joblib")).name
+    assert project.run("promote", kept[:12]).returncode == 0
+
+
+def test_another_project_in_the_same_directory_loses_nothing(project: Project) -> None:
+    """The versions may be those of a champion beside this one: a first check begins a journal of its own."""
+    project.serve(project.models.weak)
+    assert project.run("promote", str(project.models.strong)).returncode == 0
+    project.settings["state"] = "state-b"
+    project.configure(models={"champion": "models/b.joblib", "challenger": "models/b-next.joblib"})
+    assert project.run("check").returncode == 0
+
+
 def test_a_journal_that_is_older_than_what_serves_stops_every_command(project: Project) -> None:
     """A copy from before the last promotion: the repair takes what serves for the champion."""
     project.serve(project.models.weak)

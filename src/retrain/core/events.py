@@ -63,6 +63,11 @@ class TrainingFinished(Struct, frozen=True):
     news: bool = False
     cause: str = ""
 
+    @property
+    def failed(self) -> bool:
+        """Whether it brought neither a challenger nor the knowledge that there is nothing new."""
+        return self.outcome not in (Outcome.SUCCEEDED, Outcome.NOTHING_NEW)
+
 
 class Judged(Struct, frozen=True):
     """A comparison on the holdout, or the repetition of a recorded one (`repeated`: it does not count).

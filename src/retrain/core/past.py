@@ -1,6 +1,6 @@
 """All of the journal that the decisions need."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
@@ -11,7 +11,7 @@ from msgspec.structs import fields, replace
 
 from retrain.core.events import SameRows, SwapStarted
 from retrain.core.records import Assessment, Counts, Reason, Signal, Unknown
-from retrain.core.text import short
+from retrain.core.text import counted, short
 from retrain.core.verdicts import Ruling
 
 UNREPAIRED = "the champion stays, and nothing is trained or promoted"
@@ -224,17 +224,19 @@ class Past(Struct, frozen=True):
         """The first window of the present champion."""
         return self.firsts.get(self.served or "")
 
-    def lost(self, served: str | None) -> Unknown | None:
-        """Why this history cannot be that of the version which serves; None where it is, or where no version does.
+    def lost(self, served: str | None, kept: Collection[str] = ()) -> Unknown | None:
+        """Why this history cannot be that of the version which serves, or of those `kept` where none does; else None.
 
         Only this program makes versions. One that this history never saw in service was put there by events that it
-        lacks: it is gone, or a copy from before them.
+        lacks, and so were those of which it knows no training and no comparison: it is gone, or a copy from before.
         """
         under_way = self.swap.version if self.swap is not None else None
-        if served is None or served in (self.served, under_way, *self.champions):
+        acted = self.trained_at or self.failures or self.run or self.losses or self.admitted or self.champions
+        if (acted or not kept) if served is None else served in (self.served, under_way, *self.champions):
             return None
-        why = f"there was no journal that put champion {short(served)} in service: this one is new, an old copy, or the"
-        return Unknown("lost", f"{why} link was moved by hand", REPAIR)
+        what = f"put champion {short(served)} in service" if served else f"kept {counted(len(kept), 'version')}"
+        why = f"there was no journal that {what}: this one is new, an old copy, or the link was moved by hand"
+        return Unknown("lost", why, REPAIR)
 
     def outlived(self, keep: int) -> set[str]:
         """The versions of this journal that may be removed.

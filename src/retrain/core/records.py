@@ -347,25 +347,3 @@ class Outcome(StrEnum):
     TIMED_OUT = "timed_out"
     NO_CHALLENGER = "no_challenger"
     INTERRUPTED = "interrupted"
-
-
-class Run(Struct, frozen=True):
-    """One training: how it ended, in seconds, and the challenger's version if there is one.
-
-    `cause` is that of a failure, without what differs from run to run, `signal` one that retrain was sent meanwhile.
-    """
-
-    id: str
-    outcome: Outcome
-    exit_code: int | None
-    seconds: float
-    challenger: str | None
-    log: str
-    message: str
-    cause: str = ""
-    signal: int | None = None
-
-    @property
-    def failed(self) -> bool:
-        """Whether it brought neither a challenger nor the knowledge that there is nothing new."""
-        return self.outcome not in (Outcome.SUCCEEDED, Outcome.NOTHING_NEW)

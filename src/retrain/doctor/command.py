@@ -115,13 +115,13 @@ def repair(context: Context, announce: Callable[[str], None]) -> Report:
             done = f"repaired: a new journal starts with champion {short(served or 'none')}"
             return _report(f"{done}; the damaged one is kept as {kept}", served, kept=str(kept), repaired=True)
         with open_journal(state, writable=False) as journal:
-            lost = journal.past().lost(served)
+            lost = registry.lost(context.config.models, serving, journal.past())
         if lost is None:
             return _report("nothing to repair: the journal can be read, and knows what serves", served)
-        announce(f"{lost.why}. It will start again with that champion; {cost}")
+        announce(f"{lost.why}. It will start again with {'that' if served else 'no'} champion; {cost}")
         with open_journal(state) as journal:
             journal.append(HistoryLost("", lost.why, served), now)
-    return _report(f"repaired: the journal starts again with champion {short(served or '')}", served, repaired=True)
+    return _report(f"repaired: the journal starts again with champion {short(served or 'none')}", served, repaired=True)
 
 
 def _report(message: str, served: str | None, *, kept: str | None = None, repaired: bool = False) -> Report:

@@ -87,8 +87,8 @@ def versions(context: Context, past: Past) -> Iterator[Finding]:
 def journal(context: Context, known: History) -> Iterator[Finding]:
     """Whether the journal can be read and written, is that of what serves, and whether anything happened lately."""
     path, what, now = context.config.state / "journal.db", "journal", context.clock()
-    serving = registry.served(context.config.models)
-    lost = known.past.lost(serving.version if serving is not None else None)
+    models = context.config.models
+    lost = registry.lost(models, registry.served(models), known.past)
     if known.trouble:
         yield fail(what, known.trouble)
     elif sealed := [file for file in sorted(path.parent.glob("journal.db*")) if not host.may(file, os.W_OK)]:

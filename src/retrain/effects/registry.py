@@ -13,6 +13,8 @@ from typing import BinaryIO
 from msgspec import Struct
 
 from retrain.config.schema import HoldoutKind, Models
+from retrain.core.past import Past
+from retrain.core.records import Unknown
 from retrain.core.text import short
 from retrain.effects import files
 from retrain.effects.files import Stamp, follow_owner, make_directory, opened, stamp, sync_directory
@@ -58,6 +60,14 @@ def served(models: Models) -> Served | None:
     if version is None or os.path.realpath(link) != os.path.realpath(_file_of(models, version)):
         return Served(None, link, made_at)
     return Served(version, _file_of(models, version), made_at)
+
+
+def lost(models: Models, serving: Served | None, past: Past) -> Unknown | None:
+    """Why this past is not that of the versions that are kept here, of which this one serves; None where it may be."""
+    if serving is not None:
+        return past.lost(serving.version)
+    # Another champion beside this one may have made them.
+    return past.lost(None, kept(models) if not _links(models) else ())
 
 
 def adopt(models: Models, record: Callable[[str], None]) -> str | None:
@@ -210,12 +220,17 @@ def forget(models: Models, versions: set[str]) -> None:
     """
     directory = _directory(models)
     with file_errors(directory):
-        links = models.champion.parent.iterdir() if directory.is_dir() else ()
-        linked = {path.readlink().name.partition(".")[0] for path in links if path.is_symlink()}
+        linked = {path.readlink().name.partition(".")[0] for path in _links(models)}
         for path in directory.iterdir() if directory.is_dir() else ():
             is_outlived = _version_in(path.name) in versions - linked and not _is_in_use(path)
             if is_outlived or _is_leftover(path):
                 path.unlink(missing_ok=True)
+
+
+def discard(models: Models, version: str) -> None:
+    """Remove this version and what belongs to it: nobody has ever served or judged it."""
+    for path in _directory(models).glob(f"{version}.*"):
+        path.unlink(missing_ok=True)
 
 
 def prepare(models: Models) -> None:
@@ -321,6 +336,12 @@ def _version_in(name: str) -> str | None:
     """The version whose file has this name; None where it is another file."""
     found = re.fullmatch(_VERSION_FILE, name)
     return found[1] if found is not None else None
+
+
+def _links(models: Models) -> list[Path]:
+    """The links beside the champion and its own, each perhaps the champion of a project."""
+    beside = models.champion.parent
+    return [path for path in beside.iterdir() if path.is_symlink()] if beside.is_dir() else []
 
 
 def _file_of(models: Models, version: str, kind: str | None = None) -> Path:
