@@ -257,7 +257,7 @@ def _await(context: Context, journal: Journal, options: Options, now: datetime) 
             rows = Path(directory) / "holdout.parquet"
             found = evaluation.arrived(config, waiting.at, now, rows)
             if found.complete:
-                registry.keep_holdout(config.models, waiting.version, rows)
+                registry.attach(config.models, waiting.version, registry.HOLDOUT, rows)
                 return None
     gives_up, code, news = waiting.at + live.give_up, Exit.INCONCLUSIVE, True
     came = f"{counted(found.rows, 'labelled row')} in {counted(found.windows, 'whole window')} came after its training"
@@ -399,7 +399,8 @@ def _rows(context: Context, challenger: str, champion: str | None) -> Rows:
     models = context.config.models
     if not _checks_leakage(context.config):
         return None, None
-    return registry.rows_of(models, challenger), registry.rows_of(models, champion) if champion is not None else None
+    challengers, champions = (registry.attached(models, each, registry.ROWS) for each in (challenger, champion))
+    return challengers, champions
 
 
 def _checks_leakage(config: Config) -> bool:

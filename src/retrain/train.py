@@ -115,7 +115,7 @@ def _give_rows(context: Context) -> str:
     if not log.is_file():
         return f"there is no {log} (monitor.log) to take them from"
     serving = registry.served(config.models)
-    known = registry.rows_of(config.models, serving.version) if serving is not None and serving.version else None
+    known = registry.attached(config.models, serving.version if serving else None, registry.ROWS)
     taken = evaluation.cut(
         config,
         now,
@@ -226,7 +226,7 @@ def _remember_rows(config: Config, version: str, signal: int | None) -> tuple[st
     # Where it has no rows yet to be judged on, the log has, and they will have the columns of its training.
     rows = registry.holdout_of(config.models, holdout, version) or data
     try:
-        registry.forget_rows(config.models, version)  # it was perhaps made before, of others
+        registry.attach(config.models, version, registry.ROWS, None)  # it was perhaps made before, of others
         if data is None or rows is None:
             return "", signal
         if signal is not None:
@@ -234,7 +234,7 @@ def _remember_rows(config: Config, version: str, signal: int | None) -> tuple[st
         with tempfile.TemporaryDirectory(prefix="retrain-") as directory:
             hashes, promotion = Path(directory) / "rows.parquet", replace(config.promotion, holdout=rows)
             evaluation.remember_rows(data, promotion, hashes, config.training.directory)
-            registry.keep_rows(config.models, version, hashes)
+            registry.attach(config.models, version, registry.ROWS, hashes)
     except Stopped as stopped:
         signal, why = stopped.number, f"retrain was sent signal {stopped.number}"
     except (RetrainError, OSError) as error:

@@ -156,7 +156,7 @@ def until(condition: Callable[[], bool]) -> None:
 def foreseen(configured: Training, environment: dict[str, str]) -> str | None:
     """What is said to keep the command from starting, before it is tried."""
     found = training.obstacle(configured, environment)
-    return found.message if found is not None else None
+    return str(found) if found is not None else None
 
 
 UNTIL_GO = "while [ ! -e go ]; do sleep 0.02; done\n"

@@ -141,7 +141,7 @@ def _rows(context: Context, serving: registry.Served | None, known: History) -> 
         trained_on, rows = Path(directory) / "training.parquet", Path(directory) / "holdout.parquet"
         why, version = f"there is no {config.monitor.log} (monitor.log) yet", serving.version if serving else None
         if config.monitor.log.is_file():
-            past = registry.rows_of(config.models, version) if version is not None else None
+            past = registry.attached(config.models, version, registry.ROWS)
             evaluation.cut(config, context.clock(), training=trained_on, holdout=rows, known_champion=past)
             why = f"{config.monitor.log} (monitor.log) has too few new labelled rows"
         if rows.is_file():

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from retrain.config.schema import Config
 from retrain.core.text import duration, moment
+from retrain.effects import process
 from retrain.effects.files import follow_owner, make_directory
 from retrain.errors import BusyError, RetrainError
 
@@ -38,19 +39,8 @@ class Holder(Struct, frozen=True):
     since: datetime
     doing: str = ""
 
-    @property
-    def lives(self) -> bool:
-        """Whether a process with this number runs on this machine."""
-        try:
-            os.kill(self.pid, 0)
-        except PermissionError:
-            return True
-        except (OSError, OverflowError):
-            return False
-        return True
-
     def __str__(self) -> str:
-        if not self.lives:
+        if not process.lives(self.pid):
             return f"what retrain {self.command} of {moment(self.since)} left behind, or another program,"
         doing = f", {self.doing}" if self.doing else ""
         return f"retrain {self.command} (process {self.pid}, since {moment(self.since)}{doing})"

@@ -70,6 +70,17 @@ def is_gone(process: Process) -> bool:
     return True
 
 
+def lives(number: int) -> bool:
+    """Whether a process with this number runs on this machine."""
+    try:
+        os.kill(number, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
 def ask(process: Process, number: int) -> None:
     """Send the signal to the whole group, and wake who is stopped: a stopped process acts on no signal before that."""
     for each in (number, signal.SIGCONT):

@@ -16,15 +16,16 @@ from retrain.config.schema import HoldoutKind, Models
 from retrain.core.past import Past
 from retrain.core.records import Unknown
 from retrain.core.text import short
-from retrain.effects import files
+from retrain.effects import files, process
 from retrain.effects.files import Stamp, follow_owner, make_directory, opened, stamp, sync_directory
 from retrain.errors import RetrainError, file_errors
 
-_JOBLIB, _SKOPS, _ROWS = "joblib", "skops", "rows.parquet"
-"""What is kept of a version: the model, in one format or the other, and the hashes of all its training rows."""
-REFERENCE, WEIGHTS, HOLDOUT, TRAINING = "reference.parquet", "weights.csv", "holdout.parquet", "training.parquet"
-"""What lies beside the challenger, and is kept with the version: a sample of its training rows, the importance of its
-features, and the rows that it is judged on; and the rows that the next training is given."""
+_JOBLIB, _SKOPS = "joblib", "skops"
+REFERENCE, WEIGHTS, HOLDOUT, ROWS = "reference.parquet", "weights.csv", "holdout.parquet", "rows.parquet"
+"""What is kept with a version: a sample of its training rows, the importance of its features, the rows that it is
+judged on, and the hashes of all its training rows. All but the last lie beside the challenger at first."""
+TRAINING = "training.parquet"
+"""The rows that a training is given, beside the challenger."""
 _VERSION_FILE = r"([0-9a-f]{64})\.(joblib|skops|reference\.parquet|weights\.csv|rows\.parquet|holdout\.parquet)"
 _INCOMING = ".incoming-"
 _CHUNK = 1 << 20
@@ -152,35 +153,24 @@ def admit(models: Models, artifact: Path) -> str:
     return version
 
 
-def keep_rows(models: Models, version: str, hashes: Path) -> None:
-    """Keep the hashes of the rows that this version was trained on with it."""
-    _copy(models, hashes, version, _ROWS)
+def attach(models: Models, version: str, kind: str, file: Path | None) -> None:
+    """Keep this file with the version, in place of another of its kind; none where there is none."""
+    if file is not None:
+        _copy(models, file, version, kind)
+    elif (kept := attached(models, version, kind)) is not None:
+        with file_errors(kept):
+            kept.unlink(missing_ok=True)
 
 
-def forget_rows(models: Models, version: str) -> None:
-    """Forget which rows this version was trained on: it was made again, from others perhaps."""
-    path = _file_of(models, version, _ROWS)
-    with file_errors(path):
-        path.unlink(missing_ok=True)
-
-
-def rows_of(models: Models, version: str) -> Path | None:
-    """The hashes of the rows that this version was trained on; None where they are not known."""
-    path = _file_of(models, version, _ROWS)
-    return path if path.is_file() else None
-
-
-def keep_holdout(models: Models, version: str, rows: Path) -> None:
-    """Keep the rows that this version is judged on with it."""
-    _copy(models, rows, version, HOLDOUT)
+def attached(models: Models, version: str | None, kind: str) -> Path | None:
+    """The file of this kind that is kept with the version; None where there is none, or no version."""
+    path = _file_of(models, version, kind) if version is not None else None
+    return path if path is not None and path.is_file() else None
 
 
 def holdout_of(models: Models, holdout: Path | HoldoutKind, version: str) -> Path | None:
     """The rows that this version is judged on: the configured file, else its own; None while it has none."""
-    if isinstance(holdout, Path):
-        return holdout
-    own = _file_of(models, version, HOLDOUT)
-    return own if own.is_file() else None
+    return holdout if isinstance(holdout, Path) else attached(models, version, HOLDOUT)
 
 
 def verify(models: Models, version: str) -> Path:
@@ -320,16 +310,10 @@ def _is_in_use(path: Path) -> bool:
 
 def _is_leftover(path: Path) -> bool:
     """Whether this is the half copy of a process that has gone."""
-    process = path.name.removeprefix(_INCOMING)
-    if not path.name.startswith(_INCOMING) or not process.isdecimal():
+    number = path.name.removeprefix(_INCOMING)
+    if not path.name.startswith(_INCOMING) or not number.isdecimal():
         return False
-    try:
-        os.kill(int(process), 0)
-    except (ProcessLookupError, OverflowError):
-        return True
-    except PermissionError:
-        return False
-    return int(process) == os.getpid()
+    return int(number) == os.getpid() or not process.lives(int(number))
 
 
 def _version_in(name: str) -> str | None:

@@ -23,12 +23,14 @@ from retrain.core.text import duration, last_lines
 from retrain.effects import process
 from retrain.effects.files import follow_owner
 from retrain.effects.process import Process
-from retrain.errors import RetrainError
+from retrain.errors import RetrainError, file_errors
 
 _TAIL_BYTES = 8 * 1024
 _READ_BYTES = 64 * 1024
 """So much is read for the tail that what is cut off at its beginning is not in the tail."""
 _ECHO_BYTES = 1024**2
+_CATCHING_UP = 8
+"""How often a log is read on to its end before it is cut: each time less has come, until it is nothing."""
 _OUTER_MAKE = frozenset({"MAKEFLAGS", "MFLAGS", "GNUMAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MAKEFILES"})
 _OF_MAKE = r"(?m)^make(\[\d+\])?: \*\*\* \[.*\] Error \d+\n?"
 """What make adds to the message of a command that failed; the exit code says it."""
@@ -113,7 +115,7 @@ def run(  # noqa: PLR0913, PLR0917  (what runs, where its output goes, and what 
                     training.command, training.directory, environment, output=output, inherited=lock_fd
                 )
             except (OSError, ValueError) as error:
-                why = _why_not_started(training, environment, error, key).message
+                why = str(_why_not_started(training, environment, error, key))
                 return Ended(None, time.monotonic() - began, False, received.first, (), why)
             follower = _Follower(output, start, echo)
             most = min(training.max_log, _free(log) // 2)
@@ -230,12 +232,15 @@ def _free(log: Path) -> int:
 
 def _cut(log: int, start: int, most: int) -> None:
     """Leave the middle out of a log of more than `most` bytes since `start`: what comes next is appended as before."""
-    size = os.fstat(log).st_size - start
-    if size <= most:
+    end = os.fstat(log).st_size
+    if end - start <= most:
         return
-    tail = os.pread(log, most // 4, start + size - most // 4)
+    tail = os.pread(log, most // 4, end - most // 4)
+    for _ in range(_CATCHING_UP):
+        new = os.pread(log, most // 4, end)  # what was written meanwhile would be cut off
+        end, tail = end + len(new), (tail + new)[-(most // 4) :]
     os.ftruncate(log, start + most // 2)
-    left_out = size - most // 2 - len(tail)
+    left_out = end - start - most // 2 - len(tail)
     os.write(log, f"\n[{left_out:,} bytes were left out here, for training.max_log or the room on the disk]\n".encode())
     os.write(log, tail)
 
@@ -249,16 +254,12 @@ def _tail(log: int, start: int, scrub: Callable[[str], str]) -> tuple[str, ...]:
 
 def tidy(logs: Path, keep: KeepLogs, now: datetime) -> int:
     """Remove the logs of this directory that are too old, and those beyond the latest so many; return their number."""
-    removed = 0
-    try:
-        latest = sorted(_dated(logs), reverse=True)
-        for place, (written, path) in enumerate(latest):
-            if place >= keep.count or written < (now - keep.age).timestamp():
-                path.unlink(missing_ok=True)
-                removed += 1
-    except OSError as error:
-        raise RetrainError(f"{logs}: old logs cannot be removed: {error.strerror}") from error
-    return removed
+    with file_errors(logs):
+        latest, oldest = sorted(_dated(logs), reverse=True), (now - keep.age).timestamp()
+        removed = [path for place, (at, path) in enumerate(latest) if place >= keep.count or at < oldest]
+        for path in removed:
+            path.unlink(missing_ok=True)
+    return len(removed)
 
 
 def _dated(logs: Path) -> Iterator[tuple[float, Path]]:
@@ -271,20 +272,8 @@ def _dated(logs: Path) -> Iterator[tuple[float, Path]]:
 # ---------------------------------------------------------------- why a command cannot be started
 
 
-class Obstacle(Struct, frozen=True):
-    """Why a command cannot be started, and what a person can do."""
-
-    why: str
-    remedy: str
-
-    @property
-    def message(self) -> str:
-        """Cause and remedy."""
-        return f"{self.why} ({self.remedy})"
-
-
-def obstacle(training: Training, environment: Mapping[str, str], key: str = "training.command") -> Obstacle | None:
-    """Why the command could not be started, as far as can be seen without starting it.
+def obstacle(training: Training, environment: Mapping[str, str], key: str = "training.command") -> RetrainError | None:
+    """Why the command could not be started, as far as can be seen without starting it; None where nothing is seen.
 
     `key` is where the configuration has the command.
     """
@@ -301,28 +290,28 @@ def obstacle(training: Training, environment: Mapping[str, str], key: str = "tra
 
 def _why_not_started(
     training: Training, environment: Mapping[str, str], error: OSError | ValueError, key: str
-) -> Obstacle:
-    program, directory = training.command[0], training.directory
+) -> RetrainError:
+    program, directory, found = training.command[0], training.directory, _found(training, environment)
     if not _may_enter(directory):
         why = f"the directory {directory} does not exist or may not be entered"
-        return Obstacle(why, "create it, or change training.directory")
-    found = _found(training, environment)
+        return RetrainError(why, "create it, or change training.directory")
     match error:
         case FileNotFoundError() if found is None:
-            why = f"the command {program} was not found in PATH={_path(environment)}"
+            why = f"was not found in PATH={_path(environment)}"
             path = "set PATH in training.environment (that of cron is short)"
-            return Obstacle(why, f"install it, give its absolute path in {key}, or {path}")
+            remedy = f"install it, give its absolute path in {key}, or {path}"
         case FileNotFoundError() if found is not None and found.exists():
             why = f"the interpreter that {found} names in its first line does not exist"
-            return Obstacle(why, "correct the line that begins with #!")
+            return RetrainError(why, "correct the line that begins with #!")
         case FileNotFoundError():
-            return Obstacle(f"the command {found} does not exist", f"create it, or change {key}")
+            program, why, remedy = str(found), "does not exist", f"create it, or change {key}"
         case PermissionError():
-            return Obstacle(f"the command {program} may not be executed", f"chmod +x it, or change {key}")
+            why, remedy = "may not be executed", f"chmod +x it, or change {key}"
         case OSError(errno=errno.ENOEXEC):
-            return Obstacle(f"the command {program} is not a program", "a script needs a first line such as #!/bin/sh")
+            why, remedy = "is not a program", "a script needs a first line such as #!/bin/sh"
         case _:
-            return Obstacle(f"the command {program} failed to start: {error}", f"check {key} and training.environment")
+            why, remedy = f"failed to start: {error}", f"check {key} and training.environment"
+    return RetrainError(f"the command {program} {why}", remedy)
 
 
 def _no_program(file: Path) -> OSError | None:

@@ -129,28 +129,22 @@ class Journal:
 
     def ledger(self) -> Iterator[Judged | HistoryLost]:
         """Every holdout comparison, every repetition of one, and every loss of the history, oldest first."""
-        for entry in self._entries(f"WHERE {_TURNING_POINT} AND +kind IN ('Judged', 'HistoryLost') ORDER BY id"):
-            if isinstance(entry.event, Judged | HistoryLost):
-                yield entry.event
+        return self._events(f"{_TURNING_POINT} AND +kind IN ('Judged', 'HistoryLost') ORDER BY id")
 
     def recorded(self, holdout: str, champion: str | None, challenger: str, question: str) -> Judged | None:
         """The comparison that already answered this question about these three."""
-        for judged in self._judged("kind = 'Judged' AND subject = ? ORDER BY id", holdout):
-            if (judged.champion, judged.challenger, judged.question) == (champion, challenger, question):
-                return judged
-        return None
+        known: Iterator[Judged] = self._events("kind = 'Judged' AND subject = ? ORDER BY id", holdout)
+        asked = champion, challenger, question
+        return next((each for each in known if (each.champion, each.challenger, each.question) == asked), None)
 
     def recorded_for_file(self, file: str, champion: str | None, challenger: str, question: str) -> Judged | None:
         """The comparison that already answered this question, on a holdout file that was not touched since."""
-        for judged in self.latest_judgements():
-            asked = (judged.file, judged.champion, judged.challenger, judged.question)
-            if asked == (file, champion, challenger, question):
-                return judged
-        return None
+        asked, latest = (file, champion, challenger, question), self.latest_judgements()
+        return next((it for it in latest if (it.file, it.champion, it.challenger, it.question) == asked), None)
 
     def latest_judgements(self) -> Iterator[Judged]:
         """The latest comparisons and repetitions of one, newest first, a thousand at most."""
-        return self._judged(f"{_TURNING_POINT} AND +kind = 'Judged' ORDER BY id DESC LIMIT 1000")
+        return self._events(f"{_TURNING_POINT} AND +kind = 'Judged' ORDER BY id DESC LIMIT 1000")
 
     def last_check(self) -> Entry | None:
         """The latest check."""
@@ -183,16 +177,13 @@ class Journal:
     def _folded(self, last: int | None) -> Past:
         """What all events up to this one mean: the summary of the last pruning, and those since."""
         for entry in self._entries("WHERE kind = 'Pruned' AND id <= ? ORDER BY id DESC LIMIT 1", last):
-            if isinstance(entry.event, Pruned):
-                since = self._entries("WHERE id BETWEEN ? AND ? ORDER BY id", entry.id, last)
-                return fold(_summary(entry.event), since)
+            since = self._entries("WHERE id BETWEEN ? AND ? ORDER BY id", entry.id, last)
+            return fold(_summary(cast(Pruned, entry.event)), since)
         return fold(Past(), self._entries("WHERE id <= ? ORDER BY id", last))
 
     # A plus before a column has SQLite walk the events in order, and sort nothing.
-    def _judged(self, which: str, *parameters: object) -> Iterator[Judged]:
-        for entry in self._entries(f"WHERE {which}", *parameters):
-            if isinstance(entry.event, Judged):
-                yield entry.event
+    def _events(self, which: str, *parameters: object) -> Iterator[Any]:
+        return (entry.event for entry in self._entries(f"WHERE {which}", *parameters))
 
     def _entries(self, where: str, *parameters: object) -> Iterator[Entry]:
         rows = self._db.execute(f"SELECT id, at, kind, body FROM events {where}", parameters)  # noqa: S608
