@@ -196,14 +196,8 @@ def _train(context: Context, journal: Journal, seen: _Seen, held: lock.Attempt, 
 
     run = train(context, journal, seen.event, seen.look.decision.why, held, options.echo, seen.at)
     waits = " waits (retrain promote)" if run.challenger is not None else ""
-    data = {
-        "id": run.run,
-        "outcome": run.outcome,
-        "exit_code": run.exit_code,
-        "seconds": round(run.seconds or 0.0, 3),
-        "challenger": run.challenger,
-        "log": str(context.log_of(run.run)),
-    }
+    data = {name: getattr(run, name) for name in ("outcome", "exit_code", "challenger")}
+    data |= {"id": run.run, "seconds": round(run.seconds or 0.0, 3), "log": str(context.log_of(run.run))}
     report = _report(seen, f"{seen.look.decision.message}; {run.message}{waits}", news=run.news, run=data)
     return replace(report, exit_code=Exit.FAILED) if run.failed else report
 

@@ -399,8 +399,7 @@ def _rows(context: Context, challenger: str, champion: str | None) -> Rows:
     models = context.config.models
     if not _checks_leakage(context.config):
         return None, None
-    challengers, champions = (registry.attached(models, each, registry.ROWS) for each in (challenger, champion))
-    return challengers, champions
+    return registry.attached(models, challenger, registry.ROWS), registry.attached(models, champion, registry.ROWS)
 
 
 def _checks_leakage(config: Config) -> bool:

@@ -33,10 +33,6 @@ class SwapUndoneError(RetrainError):
     """The hook after a promotion failed, and the previous champion serves again."""
 
 
-class HookError(RetrainError):
-    """The hook after a rollback failed. The rollback stands: what was in service was worse."""
-
-
 def probation_of(context: Context, past: Past) -> timedelta | None:
     """The length of the probation of the latest promotion; None where it has none, or where there is no way back."""
     probation = context.config.promotion.probation
@@ -69,8 +65,8 @@ def current(context: Context, journal: Journal) -> tuple[registry.Served | None,
 def swap(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int, now: datetime) -> None:
     """Put the intended version in service.
 
-    Raises SwapUndoneError where the hook after a promotion failed (then the previous champion serves again), HookError
-    where the one after a rollback did, and HeldError where another swap takes longer than a person waits.
+    Raises SwapUndoneError where the hook after a promotion failed: then the previous champion serves again. A rollback
+    stands where its hook fails, for what was in service was worse; RetrainError says so.
     """
     lock.describe(lock_fd, "changing the champion")
     with lock.hold(context.config.state, str(intent.swap), now, wait=PATIENCE, name=lock.SWAP):
@@ -81,8 +77,7 @@ def _swap(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int,
     """Swap while no other swap can happen; the hook inherits `lock_fd`."""
     models = context.config.models
     registry.verify(models, intent.version)  # nothing is served whose bytes were changed
-    serving = registry.served(models)
-    served = serving.version if serving is not None else None
+    served = (serving := registry.served(models)) and serving.version
     if served != intent.previous:  # a rollback waits for no comparison, and for no check
         why = f"{short(served) if served else 'no champion'} was put in service meanwhile, so {short(intent.version)}"
         raise RetrainError(f"{why} was not", "try again")
@@ -149,8 +144,8 @@ def _complete(context: Context, journal: Journal, intent: SwapStarted, lock_fd: 
     if signal is not None:
         raise Stopped(signal)
     if problem:
-        back = f"{short(intent.version)} serves again, but the service may not have loaded it: {problem}"
-        raise HookError(f"rolled back: {back}")
+        why = f"the service may not have loaded it: {problem}"
+        raise RetrainError(f"rolled back: {short(intent.version)} serves again, but {why}")
 
 
 def _undo(  # noqa: PLR0913, PLR0917  (the swap, and how its hook ended)

@@ -199,11 +199,10 @@ def _try_out(context: Context) -> int | None:
     """
     config, artifact, configured = context.config, context.config.models.challenger, context.config.promotion.holdout
     rows = configured if isinstance(configured, Path) else registry.beside(artifact, registry.HOLDOUT)
-    if rows is configured and not rows.exists():
-        return None
     asked = artifact, rows if rows.exists() else None, config.promotion, config.training.directory
     try:
-        evaluation.try_out(*asked, models=config.models, aside=config.aside, scrub=context.secrets.scrub)
+        if rows.exists() or rows is not configured:
+            evaluation.try_out(*asked, models=config.models, aside=config.aside, scrub=context.secrets.scrub)
     except evaluation.Unscorable as error:
         if error.side == "challenger":
             raise _NoChallengerError(f"left what cannot be used: {error}") from error
