@@ -44,15 +44,13 @@ class Options(Struct, frozen=True):
     on_wait: Callable[[lock.Holder], None] = lambda _holder: None
 
 
-Rows = tuple[Path | None, Path | None]
-"""The hashes of the rows that challenger and champion were trained on; None where they are not known."""
-
-
 class Contest(Struct, frozen=True):
     """Which bytes compete, and on which rows: versions, and the files that hold these very bytes.
 
     There is no champion where none serves. `source` says where the challenger is from, `given` is the name of its file
-    where a person gave one, `made_at` when the champion was made.
+    where a person gave one. `rows` are the hashes of the rows that challenger and champion were trained on, where they
+    are known. `dated` is the column with the time of a holdout row, and the epoch seconds at which the champion was
+    made, where rows must be newer.
     """
 
     challenger: str
@@ -62,8 +60,8 @@ class Contest(Struct, frozen=True):
     given: str = ""
     champion: str | None = None
     champion_file: Path | None = None
-    made_at: datetime | None = None
-    rows: Rows = (None, None)
+    rows: tuple[Path | None, Path | None] = (None, None)
+    dated: tuple[str, float] | None = None
 
 
 def promote(context: Context, options: Options) -> Report:
@@ -159,15 +157,16 @@ def admit(context: Context, past: Past, options: Options) -> Contest | None:
             f"{models.champion} is gone, and the journal says that {short(past.served)} served (retrain rollback"
             " restores it; promote --force --reason TEXT goes on without it)"
         )
-    if serving is None:
-        return replace(contest, rows=_rows(context, challenger, None))
-    champion = serving.version or registry.identify(serving.path)
+    champion = None if serving is None else serving.version or registry.identify(serving.path)
     if champion == challenger:
         raise RetrainError(
             f"challenger and champion are the same file, {short(challenger)}: there is nothing to compare"
         )
+    is_fresh, dated = context.config.promotion.holdout is HoldoutKind.FRESH, None
+    if is_fresh and serving is not None and serving.made_at is not None:
+        dated = context.config.monitor.timestamp, serving.made_at.timestamp()
     rows = _rows(context, challenger, champion)
-    return replace(contest, champion=champion, champion_file=serving.path, made_at=serving.made_at, rows=rows)
+    return replace(contest, champion=champion, champion_file=serving and serving.path, rows=rows, dated=dated)
 
 
 def _challenger(context: Context, past: Past, options: Options) -> Contest | None:
@@ -325,7 +324,6 @@ def _score(
     Only the --force of a person goes past training rows that cannot be used, and past a champion that cannot be scored.
     """
     models, promotion = context.config.models, replace(context.config.promotion, holdout=contest.holdout)
-    column = _dated(context.config)
     try:
         if contest.champion is not None and contest.champion_file not in (None, models.champion):
             registry.verify(models, contest.champion)  # an ordinary file is what it is
@@ -340,7 +338,7 @@ def _score(
             known_champion=contest.rows[1],
             aside=context.config.aside,
             keys=keys,
-            dated=(column, contest.made_at.timestamp()) if column is not None and contest.made_at is not None else None,
+            dated=contest.dated,
             scrub=context.secrets.scrub,
         )
     except RetrainError as error:
@@ -394,7 +392,7 @@ def stamp_of(*paths: Path | None) -> str:
     return ", ".join(map(files.stamped, known))
 
 
-def _rows(context: Context, challenger: str, champion: str | None) -> Rows:
+def _rows(context: Context, challenger: str, champion: str | None) -> tuple[Path | None, Path | None]:
     """The files with the hashes of the rows that both were trained on, where leakage is checked and they are known."""
     models = context.config.models
     if not _checks_leakage(context.config):
@@ -407,12 +405,7 @@ def _checks_leakage(config: Config) -> bool:
     return config.training.data is not None or config.promotion.holdout is HoldoutKind.FRESH
 
 
-def _dated(config: Config) -> str | None:
-    """The column that says how old a row is, where rows must be newer than the champion's training."""
-    return config.monitor.timestamp if config.promotion.holdout is HoldoutKind.FRESH else None
-
-
-def _basis(context: Context, holdout: Path, rows: Rows) -> str:
+def _basis(context: Context, holdout: Path, rows: Sequence[Path | None]) -> str:
     """All that a refusal depends on: with another of these it must be asked anew."""
     return f"{stamp_of(holdout, *rows)}; up to {context.config.promotion.max_leakage}"
 
@@ -470,7 +463,9 @@ def _report(  # noqa: PLR0913  (what was compared, and what came of it)
     opposed, most = contest.champion is not None, config.promotion.max_leakage if _checks_leakage(config) else None
     probation = config.promotion.probation if wins and not judged.dry_run else None
     head = explain.head(judged, contest.given, forced, opposed=opposed, wins=wins)
-    notes = [*explain.notes(judged, past, gate, most, probation, opposed=opposed, dated=_dated(config))]
+    notes = [
+        *explain.notes(judged, past, gate, most, probation, opposed=opposed, dated=contest.dated and contest.dated[0])
+    ]
     message = explain.line(head, verdict, gate, notes)
     champion = {"version": contest.champion, "score": verdict.champion_score} if contest.champion is not None else None
     data = {
@@ -482,7 +477,7 @@ def _report(  # noqa: PLR0913  (what was compared, and what came of it)
         "champion": champion,
         "challenger": {"version": contest.challenger, "score": verdict.challenger_score},
         **explain.numbers(verdict),
-        **({"older_rows": judged.leaked.older} if _dated(config) is not None else {}),
+        **({"older_rows": judged.leaked.older} if contest.dated is not None else {}),
     }
     screen = "" if options.if_pending else explain.screen(head, verdict, gate, notes, forced=forced is not None)
     return Report(message, data, Exit.DONE if wins else EXIT[verdict.ruling], screen=screen, tones=_TONES)

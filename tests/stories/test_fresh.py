@@ -110,7 +110,10 @@ def test_without_a_log_the_training_writes_the_rows_that_it_left_out(fresh: Proj
 
 
 def test_rows_older_than_the_champion_are_said_and_counted(fresh: Project) -> None:
-    """Rows that a training wrote itself, in part from before the champion's training: other ones continue the count."""
+    """Rows that a training wrote itself, in part from before the champion's training: other ones continue the count.
+
+    One row without a time leaves the age of them all unknown.
+    """
     (fresh.root / LOG).unlink()
     rows = pd.read_csv(fresh.models.holdout)
     made_at = (fresh.root / CHAMPION).stat().st_mtime
@@ -122,7 +125,7 @@ def test_rows_older_than_the_champion_are_said_and_counted(fresh: Project) -> No
         said = fresh.json("promote", "--dry-run")
         assert (said["rows"], said["older_rows"], said["look"]) == (400, 150, look)
         assert "age: 150 of the 400 holdout rows are older than the champion's training, so all" in said["message"]
-    rows.iloc[800:1200].to_parquet(fresh.root / "own.parquet")
+    rows.iloc[800:1200].assign(timestamp=[made_at + 1] * 399 + [float("nan")]).to_parquet(fresh.root / "own.parquet")
     assert fresh.run("check", "--force", "--reason", "again").returncode == 0
     undated = fresh.json("promote", "--dry-run")
     assert (undated["older_rows"], undated["look"]) == (None, 1)

@@ -101,8 +101,9 @@ def _older(plan: Comparison) -> int | None:
             return None
         if CUT.keys() <= (pa.parquet.read_metadata(plan.holdout).metadata or {}).keys():
             return 0
-        chunks = Table(plan.holdout, {}, [column]).chunks(plan.chunk)
-        return sum(int((seconds(chunk[column]) < made_at).sum()) for chunk in chunks)
+        times = [seconds(chunk[column]) for chunk in Table(plan.holdout, {}, [column]).chunks(plan.chunk)]
+        older = sum(int((each < made_at).sum()) for each in times)
+        return None if any(np.isnan(each).any() for each in times) else older
 
 
 def known(path: str | None, frame: pd.DataFrame) -> Mask:
