@@ -356,12 +356,14 @@ def test_a_redirect_to_the_same_origin_keeps_the_headers() -> None:
         ("/again", "status", "redirects more than 5 times"),
         ("http://[bad/", "unreachable", "address of a redirect is not valid"),
         ("http://127.0.0.1:99999/", "unreachable", "not valid"),
+        ("http://127.0.0.1:port/", "unreachable", "not valid"),
     ],
 )
-def test_a_redirect_that_is_not_followed(location: str, kind: str, part: str) -> None:
-    """A redirect never reads a file, and does not go round for ever."""
+@pytest.mark.parametrize("headers", [{}, {"X-Token": "secret"}])
+def test_a_redirect_that_is_not_followed(location: str, kind: str, part: str, headers: dict[str, str]) -> None:
+    """A redirect never reads a file, does not go round for ever, and ends no check, whatever it is asked with."""
     with serving(lambda _: page("", "302 Found", location=location)) as url:
-        value = fetch(monitoring(url), NO_SECRETS, NOW).f1
+        value = fetch(monitoring(url, headers=headers), NO_SECRETS, NOW).f1
     assert worth(value) == kind
     assert part in why(value)
 

@@ -158,7 +158,9 @@ class Client:
             with self._sent(place, own) as response:
                 self.headers, self.written_at = response.headers, _written_at(response.headers)
                 if location := response.get_redirect_location():
-                    return urljoin(place, location.encode("latin-1").decode())
+                    target = urljoin(place, location.encode("latin-1").decode())
+                    _origin(target)  # whose port may be none
+                    return target
                 return self._judged(response)
         except DecodeError as error:
             why = "sent a body that is not compressed as its headers say"
