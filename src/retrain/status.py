@@ -268,8 +268,9 @@ def _challenger(past: Past, config: Config) -> str:
 def _probation(new: Probation, past: Past, triggers: Triggers, until: datetime) -> str:
     """What the new champion must keep up, and how it does."""
     compared = same_rows_text(past)
-    if new.same_rows is not None and new.same_rows.verdict is not None:
-        return f"until {moment(until)} a check rolls back if {short(new.before)} is better beyond chance; {compared}"
+    if new.f1 is None or (new.same_rows is not None and new.same_rows.verdict is not None):
+        better = f"until {moment(until)} a check rolls back if {short(new.before)} is better on the same rows"
+        return f"{better}; {compared}" if compared else better
     windows = f"{counted(triggers.consecutive, 'window')} in a row with F1 below {new.f1:.3f}"
     beyond = ", if its windows together show it beyond chance" if new.old is not None else ""
     so_far = f"so far {new.count}"

@@ -96,7 +96,7 @@ def test_a_plain_verdict_has_no_notes() -> None:
         ),
         (JUDGED, Past(losses=2), {}, "journal", "comparisons are not known, and are counted as 20"),
         (replace(JUDGED, dry_run=True), None, {}, "dry run", "the comparison counts"),
-        (JUDGED, None, {"probation": timedelta(days=7)}, "probation", "none, since no live F1"),
+        (JUDGED, None, {"probation": timedelta(days=7)}, "probation", "none, since no champion served before"),
         (
             JUDGED,
             Past(probation=Probation(OLD, 0.8, AT)),
@@ -104,6 +104,13 @@ def test_a_plain_verdict_has_no_notes() -> None:
             "probation",
             "for 7 d a check rolls back if it is worse than bbbbbbbbbbbb on rows of monitor.log that come from now on"
             " or, without such rows, if live F1 falls below the 0.800 of that one",
+        ),
+        (
+            JUDGED,
+            Past(probation=Probation(OLD, None, AT)),
+            {"probation": timedelta(days=7)},
+            "probation",
+            "on rows of monitor.log that come from now on",
         ),
     ],
 )

@@ -113,7 +113,7 @@ def test_a_champion_that_came_by_hand_shows_nothing_of_the_one_before() -> None:
     story = Story(BOTH)
     story.check(story.see(0.8))
     story.later(HOUR).tell(Promoted(NEW, "c" * 64))
-    assert story.past.probation is None
+    assert story.past.probation is not None and story.past.probation.f1 is None
 
 
 @pytest.mark.parametrize("wait", [WEEK, 30 * DAY])
@@ -136,8 +136,11 @@ def test_windows_that_are_partly_about_the_old_champion_do_not_count() -> None:
 
 
 def test_where_the_old_champion_showed_nothing_there_is_nothing_to_compare_with() -> None:
-    """A first F1 below the threshold trains."""
-    assert OnTrial(last=None).look(0.1).action is Action.TRAIN
+    """A first F1 below the threshold trains; both may still be compared on the same rows."""
+    story = OnTrial(last=None)
+    assert story.look(0.1).action is Action.TRAIN
+    story.past = scored(story.past, WORSE)
+    assert story.look(0.9).action is Action.ROLLBACK
 
 
 def test_a_person_may_train_during_it() -> None:
@@ -296,7 +299,9 @@ def test_nothing_is_asked_without_a_probation_or_a_new_window() -> None:
     assert due(story, probation=None) is None
     assert due(story, forced="new labels") is None
     assert due(story, LOST) is None
-    assert due(OnTrial(last=None).later(DAY)) is None
+    first = Story(BOTH)
+    first.tell(Promoted(NEW, None))
+    assert due(first.later(DAY)) is None, "there is no champion to go back to"
     assert due(OnTrial().later(WEEK)) is None
     story.past = scored(story.past, SameRows(1, spent=CHANCE))
     assert due(story) is None, "as where the clock was set back"

@@ -258,8 +258,7 @@ def _cooling_down(past: Past, triggers: Triggers, now: datetime) -> Barrier | No
     since = max((at for at in (past.trained_at, past.lost_at) if at is not None), default=None)
     if since is None:
         return None
-    fruitless = past.unpromoted + 1 - triggers.max_unpromoted
-    cooldown = _doubled(triggers.cooldown, max(0, fruitless), LONGEST_COOLDOWN)
+    cooldown = _doubled(triggers.cooldown, max(0, past.unpromoted + 1 - triggers.max_unpromoted), LONGEST_COOLDOWN)
     longer = f", since {in_vain(past)}" if cooldown > triggers.cooldown else ""
     event = "training ended" if since == past.trained_at else "a new journal began"
     what = f"{event} {duration(now - since)} ago and the cooldown is {duration(cooldown)}{longer}"
@@ -328,14 +327,16 @@ def fails_probation(
     if new.same_rows is not None and new.same_rows.verdict is not None:
         return same_rows_text(past) if new.same_rows.verdict.ruling is Ruling.REJECT else None
     f1 = _judged_f1(assessments)
-    if f1 is None or past.f1.seen[-1:] != (f1.window,) or new.count < triggers.consecutive or (f1.value or 0) >= new.f1:
+    if new.f1 is None or f1 is None or f1.value is None or f1.value >= new.f1:
+        return None
+    if new.count < triggers.consecutive or past.f1.seen[-1:] != (f1.window,):
         return None
     in_a_row = f" in {new.count} windows in a row" if new.count > 1 else ""
     if new.old is not None and new.windows:
         if not is_worse(new.old, new.new, new.windows, evidence.dispersion_of(past.evidence, triggers)):
             return None
         in_a_row += ", more than chance explains"
-    shown, before = apart(f1.value or 0.0, new.f1)
+    shown, before = apart(f1.value, new.f1)
     showed = f"is below the {before} that {short(new.before)} showed last{in_a_row}"
     return f"live F1 {shown} {showed}, within the probation of {duration(probation)}"
 

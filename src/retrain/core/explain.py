@@ -90,12 +90,12 @@ def notes(  # noqa: PLR0913  (all that a reader may have to know)
         yield Row("journal", f"comparisons{lost} are not known, and are counted as {past.losses * gate.holdout_uses}")
     if judged.dry_run and not judged.repeated and verdict.challenger_score is not None:
         yield Row("dry run", "nothing was changed, but the comparison counts; promote will use this verdict")
-    if probation is not None and past.probation is None:
-        yield Row("probation", "none, since no live F1 of another champion is known to compare with")
-    elif probation is not None and past.probation is not None:
-        worse = f"it is worse than {short(past.probation.before)} on rows of monitor.log that come from now on"
-        below = f"{worse} or, without such rows, if live F1 falls below the {past.probation.f1:.3f} of that one"
-        yield Row("probation", f"for {duration(probation)} a check rolls back if {below}")
+    if probation is not None and (new := past.probation) is None:
+        yield Row("probation", "none, since no champion served before")
+    elif probation is not None and new is not None:
+        worse = f"it is worse than {short(new.before)} on rows of monitor.log that come from now on"
+        live = "" if new.f1 is None else f" or, without such rows, if live F1 falls below the {new.f1:.3f} of that one"
+        yield Row("probation", f"for {duration(probation)} a check rolls back if {worse}{live}")
 
 
 def line(head: str, verdict: Verdict, gate: Gate, notes: Sequence[Row] = ()) -> str:

@@ -75,9 +75,7 @@ def _step(past: Past, event: Event, at: datetime) -> Past:  # noqa: PLR0912  (a 
             return _of(replace(past, swap=None), event.version, undone=event.failed)
         case Promoted():
             past = as_of(past, event.previous, at)
-            probation = None
-            if event.previous is not None and past.f1.value is not None:
-                probation = Probation(event.previous, past.f1.value, at, old=past.f1.counts)
+            probation = Probation(event.previous, past.f1.value, at, old=past.f1.counts) if event.previous else None
             past = _serves(replace(past, swap=None), event.version, at, disarm=True)
             past = _without_incidents(past, [each for each in past.reported if kind_of(each) not in PASSING])
             return replace(_without(past, event.version), unpromoted=0, ends=(), probation=probation)
@@ -249,7 +247,7 @@ def _weighed(evidence: Evidence, f1: Assessment) -> Evidence:
 
 def _tried(probation: Probation | None, f1: Assessment) -> Probation | None:
     """The promotion on probation after a new window."""
-    if probation is None or f1.settling or f1.value is None:
+    if probation is None or probation.f1 is None or f1.settling or f1.value is None:
         return probation
     below, new, counts = f1.value < probation.f1, probation.new, f1.counts or Counts(0.0, 0.0, 0.0)
     return replace(

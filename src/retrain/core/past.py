@@ -95,7 +95,7 @@ class Evidence(Struct, frozen=True):
 
 
 class Probation(Struct, frozen=True):
-    """A promotion on probation: `before` served until `since` and showed `f1` last.
+    """A promotion on probation: `before` served until `since` and showed `f1` last (None: that is not known).
 
     The last `count` windows of the new champion showed less. `old` are the counts of the old one's last window, `new`
     those of the `windows` of the new one together, where they are known. `same_rows` is what both did on the same rows,
@@ -103,7 +103,7 @@ class Probation(Struct, frozen=True):
     """
 
     before: str
-    f1: float
+    f1: float | None
     since: datetime
     count: int = 0
     old: Counts | None = None
