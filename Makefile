@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help train-model setup demo check test sample survive lint coverage budgets simulations changelog lock
+.PHONY: help train-model setup demo check test sample survive lint coverage budgets benchmark simulations changelog lock
 
 # ---------------------------------------------------------------------------
 # YOUR TRAINING GOES HERE. `retrain check` runs `make train-model` when a
@@ -56,6 +56,9 @@ budgets: setup ## Lines, files and imports of the source beside what they may be
 
 changelog: setup ## Print the changes since the last release, from the fragments in .changes
 	$(PYTHON) -m towncrier build --draft --version "$$($(PYTHON) -m hatchling version)"
+
+benchmark: setup ## What scoring costs beside a script that a person would write (minutes)
+	$(PYTHON) -m tests.benchmark
 
 simulations: setup ## Print the figures of `retrain guide statistics`, seeded
 	$(PYTHON) -m tests.simulations

@@ -1,17 +1,44 @@
-"""Where the work of the scoring process is done within the test's own."""
+"""Where the work of the scoring processes is done within the test's own."""
 
 import json
+import os
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import convert
 
 from retrain.config.schema import Promotion
 from retrain.effects.evaluation import Unscorable, jobs
-from retrain.scoring import artifact
+from retrain.scoring import artifact, models
 from retrain.scoring.__main__ import done
-from retrain.scoring.plan import UnusableError
+from retrain.scoring.plan import Model, UnusableError
+
+
+def scored(asked: Mapping[str, Any], hear: Callable[[dict[str, Any]], None] = lambda _: None) -> dict[str, Any]:
+    """The answer of the scoring processes, through JSON as from there, but without their start, limits and messages.
+
+    Each model is served by a thread.
+    """
+    plan: dict[str, Any] = json.loads(json.dumps(asked))
+    given = plan.pop("model", {"trusted": None, "aside": []})
+    artifact.loaded.cache_clear()  # a process of its own would have loaded none
+    threads = []
+    for side in ("champion", "challenger"):
+        if path := plan.get(side):
+            (features, there), (back, predictions) = os.pipe(), os.pipe()
+            model = convert({"path": path, **given, "features": features, "predictions": predictions}, Model)
+            threads.append(threading.Thread(target=models.served, args=(model,)))
+            plan[side] = {"path": path, "features": there, "predictions": back}
+    for thread in threads:
+        thread.start()
+    try:
+        return dict(json.loads(json.dumps(done(plan, hear))))
+    finally:
+        for thread in threads:
+            thread.join()
 
 
 def carry_out(
@@ -21,22 +48,20 @@ def carry_out(
     progress: Callable[[float], None],
     _scrub: Callable[[str], str] = str,
 ) -> dict[str, Any]:
-    """The answer of the scoring process, through JSON as from there, but without its start, limits and messages."""
+    """The answer, as the controller gets it."""
 
     def hear(message: dict[str, Any]) -> None:
         if "progress" in message:
             progress(message["progress"])
 
-    artifact.loaded.cache_clear()  # a process of its own would have loaded none
     try:
-        answer = json.dumps(done(json.loads(json.dumps(plan)), hear))
+        return scored(plan, hear)
     except UnusableError as error:
         raise Unscorable(error.side, error.message) from error
-    return dict(json.loads(answer))
 
 
 @pytest.fixture
 def scored_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Score without a process of its own, which takes a second to start, unless the test is marked `own_process`."""
+    """Score without processes of its own, which take seconds to start, unless the test is marked `own_process`."""
     if request.node.get_closest_marker("own_process") is None:
         monkeypatch.setattr(jobs, "carry_out", carry_out)

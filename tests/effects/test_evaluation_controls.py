@@ -14,7 +14,7 @@ from retrain.config.schema import Models, Promotion
 from retrain.core.verdicts import Cell, Tally
 from retrain.effects import evaluation
 from retrain.errors import RetrainError
-from retrain.scoring.__main__ import done
+from tests.effects.conftest import scored
 from tests.effects.toy_models import Returns, Says, Segfaults, Sign, Sleeps
 
 pytestmark = pytest.mark.usefixtures("scored_here")
@@ -91,10 +91,11 @@ def test_chunks_do_not_matter(here: Path) -> None:
         "champion": str(here / "champion"),
         "holdout": str(here / "holdout.csv"),
         "target": "label",
-        "trusted": None,
     }
     heard: list[dict[str, Any]] = []
-    made = [done({"job": "controls", **request, "dtypes": {}, "chunk": chunk}, heard.append) for chunk in (7, 99, 1000)]
+    made = [
+        scored({"job": "controls", **request, "dtypes": {}, "chunk": chunk}, heard.append) for chunk in (7, 99, 1000)
+    ]
     assert made[0] == made[1] == made[2]
     assert heard[-1] == {"progress": 1.0}
     assert {"at": "champion"} in heard

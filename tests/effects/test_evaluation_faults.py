@@ -9,17 +9,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from msgspec.structs import replace
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
-from retrain.scoring.count import compared
-from retrain.scoring.plan import Comparison, UnusableError
+from retrain.scoring.plan import UnusableError
+from tests.effects.conftest import scored
 from tests.effects.toy_models import Raises, RaisesOnLoading, Returns, Says, Sign, Vandal
 
 FRAME = pd.DataFrame({"a": [-1.0, 2.0, -3.0, 4.0], "b": [1, 2, 3, 4], "label": [0, 1, 0, 1]})
 
 
-def plan(here: Path, challenger: Any = None, holdout: str | pd.DataFrame = FRAME, **changes: Any) -> Comparison:
+def plan(here: Path, challenger: Any = None, holdout: str | pd.DataFrame = FRAME, **changes: Any) -> dict[str, Any]:
     """A plan in which everything is right but what is given."""
     table = here / "holdout.csv"
     if isinstance(holdout, str):
@@ -27,19 +26,19 @@ def plan(here: Path, challenger: Any = None, holdout: str | pd.DataFrame = FRAME
     else:
         holdout.to_csv(table, index=False)
     joblib.dump(Says(1) if challenger is None else challenger, here / "challenger")
-    given = {"champion": None, "trusted": None, "challenger": str(here / "challenger"), "holdout": str(table)}
-    return Comparison(**{**given, "target": "label", "dtypes": {}, "jobs": 1, **changes})
+    given = {"job": "compare", "champion": None, "challenger": str(here / "challenger"), "holdout": str(table)}
+    return {**given, "target": "label", "dtypes": {}, **changes}
 
 
-def fault(asked: Comparison) -> tuple[str, str]:
+def fault(asked: dict[str, Any]) -> tuple[str, str]:
     """The side at fault and the sentence."""
     with pytest.raises(UnusableError) as caught:
-        compared(asked, lambda _: None)
+        scored(asked)
     return caught.value.side, caught.value.message
 
 
-def cells(asked: Comparison) -> dict[Any, int]:
-    return {tuple(labels): rows for *labels, rows in compared(asked, lambda _: None)["cells"]}
+def cells(asked: dict[str, Any]) -> dict[Any, int]:
+    return {tuple(labels): rows for *labels, rows in scored(asked)["cells"]}
 
 
 @pytest.mark.parametrize(
@@ -115,7 +114,7 @@ def test_a_class_may_be_called_like_a_missing_value(tmp_path: Path) -> None:
     expected = {("None", None, "None"): 2, ("n/a", None, "None"): 1, ("NA", None, "None"): 1}
     assert cells(plan(tmp_path, Says("None"), named)) == expected
     named.to_parquet(tmp_path / "holdout.parquet")
-    assert cells(replace(plan(tmp_path, Says("None")), holdout=str(tmp_path / "holdout.parquet"))) == expected
+    assert cells({**plan(tmp_path, Says("None")), "holdout": str(tmp_path / "holdout.parquet")}) == expected
 
 
 def test_what_is_a_class_and_what_is_no_label(tmp_path: Path) -> None:
@@ -124,7 +123,7 @@ def test_what_is_a_class_and_what_is_no_label(tmp_path: Path) -> None:
     assert "predicts 1, but column 'label' of " in message
     assert "('NA' is a class: leave the field empty where a label is missing)" in message
     FRAME.assign(label=pd.Series(["x", "", None, "x"], dtype=object)).to_parquet(tmp_path / "holdout.parquet")
-    _, message = fault(replace(plan(tmp_path), holdout=str(tmp_path / "holdout.parquet")))
+    _, message = fault({**plan(tmp_path), "holdout": str(tmp_path / "holdout.parquet")})
     assert "has no label (column 'label') in 2 of 4 rows" in message
 
 
@@ -192,7 +191,7 @@ def test_a_holdout_that_cannot_be_used(tmp_path: Path, content: str, changes: di
 def test_a_parquet_holdout_that_cannot_be_used(tmp_path: Path) -> None:
     """Absent and broken files, columns that occur twice, and labels that are none."""
     path = tmp_path / "holdout.parquet"
-    asked = replace(plan(tmp_path), holdout=str(path))
+    asked = {**plan(tmp_path), "holdout": str(path)}
     assert "cannot be read: FileNotFoundError" in fault(asked)[1]
     path.write_bytes(b"PAR1")
     assert "cannot be read: ArrowInvalid" in fault(asked)[1]

@@ -1,4 +1,4 @@
-"""The groups of a tally: rows that belong together, whatever chunks, format and workers."""
+"""The groups of a tally: rows that belong together, whatever chunks and format."""
 
 from collections import Counter, defaultdict
 from itertools import product
@@ -12,12 +12,11 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from retrain.config.schema import Columns, Models, Promotion
-from retrain.core.rules import Positive
 from retrain.core.verdicts import Cell, Groups, Tally
 from retrain.effects import evaluation
 from retrain.errors import RetrainError
 from retrain.scoring import groups
-from retrain.scoring.__main__ import done
+from tests.effects.conftest import scored
 from tests.effects.toy_models import Says, Sign
 
 pytestmark = pytest.mark.usefixtures("scored_here")
@@ -83,13 +82,12 @@ def test_rows_of_one_group_are_counted_together(here: Path, suffix: str) -> None
     ]
 
 
-def test_chunks_and_workers_do_not_matter(here: Path) -> None:
+def test_chunks_do_not_matter(here: Path) -> None:
     """A group is whole, whichever chunks its rows are in."""
     table(400, 20).to_csv(here / "holdout.csv", index=False)
-    plan: dict[str, Any] = {"job": "compare", "trusted": None, "dtypes": {}, "target": "label", "group": "customer"}
+    plan: dict[str, Any] = {"job": "compare", "dtypes": {}, "target": "label", "group": "customer"}
     plan |= {name: str(here / name) for name in ("champion", "challenger")} | {"holdout": str(here / "holdout.csv")}
-    sizes = ({"chunk": 7}, {"chunk": 1000}, {"chunk": 90, "jobs": 2})
-    one, *others = (done({**plan, "slices": ["kind"], **size}, lambda _: None) for size in sizes)
+    one, *others = (scored({**plan, "slices": ["kind"], "chunk": size}) for size in (7, 1000, 90))
     assert one["groups"]["number"] > 20
     assert others == [one, one]
 
@@ -141,8 +139,8 @@ def test_a_group_that_is_none_is_refused(here: Path, column: str, words: str) ->
 
 
 def test_groups_of_other_cells_are_no_answer(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model may write into the pipe of the answer; what cannot be is refused."""
+    """The answer is checked field by field; what cannot be is refused."""
     table(50, 5).to_csv(here / "holdout.csv", index=False)
     monkeypatch.setattr(groups, "_pairs", lambda *_: [[0, 99, 1]])
     with pytest.raises(RetrainError, match="cannot be read"):
-        compare(here, here / "holdout.csv", group="customer", jobs=Positive(1))
+        compare(here, here / "holdout.csv", group="customer")

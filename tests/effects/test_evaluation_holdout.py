@@ -7,24 +7,14 @@ import joblib
 import pandas as pd
 import pytest
 
-from retrain.scoring.count import compared
-from retrain.scoring.plan import Comparison
+from tests.effects.conftest import scored
 from tests.effects.toy_models import Says
 
 
 def answer(here: Path, holdout: Path, chunk: int) -> dict[str, Any]:
     joblib.dump(Says(1), here / "model")
-    plan = Comparison(
-        champion=None,
-        challenger=str(here / "model"),
-        trusted=None,
-        holdout=str(holdout),
-        target="label",
-        dtypes={},
-        jobs=1,
-        chunk=chunk,
-    )
-    return compared(plan, lambda _: None)
+    plan = {"job": "compare", "challenger": str(here / "model"), "holdout": str(holdout), "champion": None}
+    return scored({**plan, "target": "label", "dtypes": {}, "chunk": chunk})
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

@@ -37,7 +37,8 @@ def gbm(**changes: Any) -> Any:
 def predicted(here: Path, model: Any, rows: pd.DataFrame) -> list[Any]:
     path = here / f"{len(list(here.iterdir()))}.joblib"
     joblib.dump(model, path)
-    return predict(str(path), None, rows, fractional=False)
+    codes, labels = predict(str(path), None, rows)
+    return [labels[code] for code in codes]
 
 
 def fault(here: Path, model: Any, rows: pd.DataFrame = ROWS) -> str:
@@ -133,7 +134,7 @@ def test_an_artifact_of_another_scikit_learn(tmp_path: Path, monkeypatch: pytest
     now = version_of_sklearn()
     assert notes(str(path), None) == (f"saved with scikit-learn 1.0.2, loaded with {now}", False)
     with pytest.raises(FileError, match=rf"\(the model was saved with scikit-learn 1.0.2, loaded with {now}\)"):
-        predict(str(broken), None, ROWS, fractional=False)
+        predict(str(broken), None, ROWS)
     gone = path.read_bytes().replace(b"sklearn.linear_model._logistic", b"sklearn.linear_model._logistik")
     assert f"saved with scikit-learn 1.0.2, loaded with {now}" in of_bytes(tmp_path, gone)
 

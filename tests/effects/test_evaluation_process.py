@@ -15,10 +15,10 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from retrain.config.schema import LEAST_MEMORY, Models, Promotion, Size
-from retrain.core.rules import Positive
 from retrain.effects import evaluation
+from retrain.effects.evaluation import child
 from retrain.errors import RetrainError
-from tests.effects.toy_models import Calls, Exits, ExitsInWorkers, Fills, Keeps, Says, Segfaults, Sleeps
+from tests.effects.toy_models import Calls, Exits, Fills, Keeps, Says, Segfaults, Sleeps
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,24 +71,18 @@ def test_a_segfault_is_named(here: Path) -> None:
     assert caught.value.side == "champion"
 
 
-def test_a_fault_found_by_a_worker_keeps_its_side(here: Path) -> None:
-    """An error in a worker process arrives as it left."""
+def test_a_fault_found_by_the_process_of_a_model_keeps_its_side(here: Path) -> None:
+    """An error in that process arrives as it left."""
     with pytest.raises(evaluation.Unscorable, match=r"the champion .* holds a dict") as caught:
-        compare(here, {}, Says(1), jobs=Positive(2))
+        compare(here, {}, Says(1))
     assert caught.value.side == "champion"
 
 
-def test_a_dead_worker_does_not_lose_the_comparison(here: Path) -> None:
-    """Where a worker dies (for want of memory, say), the child does the work alone."""
-    assert compare(here, Says(1), ExitsInWorkers(0), jobs=Positive(2)) == 4
-
-
-@pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("what", ["arrays", "bytes", "numbers"])
-def test_a_model_that_takes_memory_without_end_cannot_be_used(here: Path, what: str, jobs: int) -> None:
-    """The model is at fault, whoever of child and workers it was loaded by, and the limit is named."""
+def test_a_model_that_takes_memory_without_end_cannot_be_used(here: Path, what: str) -> None:
+    """The model is at fault, and the limit is named."""
     with pytest.raises(evaluation.Unscorable, match=r"raise promotion\.max_memory, now 576 MiB, or rep") as caught:
-        compare(here, Fills(what), Says(1), jobs=Positive(jobs), max_memory=Size(576 * 1024**2))
+        compare(here, Fills(what), Says(1), max_memory=Size(576 * 1024**2))
     assert caught.value.side == "champion"
 
 
@@ -104,12 +98,11 @@ def test_a_csv_that_is_too_large_for_the_memory(here: Path) -> None:
     assert caught.value.side == "holdout"
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_the_least_memory_that_can_be_configured_is_enough_for_small_models(here: Path, jobs: int) -> None:
+def test_the_least_memory_that_can_be_configured_is_enough_for_small_models(here: Path) -> None:
     """What libraries reserve and do not use fails no healthy work."""
     frame = pd.read_csv(here / "holdout.csv")
     model = LogisticRegression().fit(frame[["a"]], frame["label"])
-    assert compare(here, model, Says(1), jobs=Positive(jobs), max_memory=Size(LEAST_MEMORY)) == 4
+    assert compare(here, model, Says(1), max_memory=Size(LEAST_MEMORY)) == 4
 
 
 def test_the_time_limit_ends_the_child(here: Path) -> None:
@@ -125,19 +118,17 @@ def test_a_directory_that_is_not_there(here: Path) -> None:
         evaluation.compare(None, here / "m", rules, here / "nowhere", lambda _: None, models=Models())
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_an_interrupted_controller_ends_the_child(here: Path, listener: socket.socket, jobs: int) -> None:
+def test_an_interrupted_controller_ends_the_child(here: Path, listener: socket.socket) -> None:
     """An exception in the controller ends the child and its workers, and goes on."""
     joblib.dump(Calls(listener.getsockname()[1]), here / "challenger")
     plan: dict[str, Any] = {
         "job": "compare",
+        "model": {"trusted": None, "aside": []},
         "champion": None,
-        "trusted": None,
         "challenger": str(here / "challenger"),
         "holdout": str(here / "holdout.csv"),
         "target": "label",
         "dtypes": {},
-        "jobs": jobs,
         "chunk": 1,
     }
 
@@ -151,16 +142,13 @@ def test_an_interrupted_controller_ends_the_child(here: Path, listener: socket.s
 
 
 @pytest.mark.parametrize(
-    ("champion", "jobs"),
+    "champion",
     [
-        (Calls, 1),
-        (Calls, 2),
-        pytest.param(Keeps, 1, marks=pytest.mark.skipif(sys.platform != "linux", reason="needs F_SETSIG")),
+        Calls,
+        pytest.param(Keeps, marks=pytest.mark.skipif(sys.platform != "linux", reason="needs F_SETSIG")),
     ],
 )
-def test_a_killed_controller_leaves_no_child_behind(
-    here: Path, listener: socket.socket, champion: type[Calls], jobs: int
-) -> None:
+def test_a_killed_controller_leaves_no_child_behind(here: Path, listener: socket.socket, champion: type[Calls]) -> None:
     """Even where the controller could do nothing (SIGKILL), the child and its workers end by themselves.
 
     That holds for a model that lets no other thread of its process run, too.
@@ -169,11 +157,46 @@ def test_a_killed_controller_leaves_no_child_behind(
     script = (
         "import sys\nfrom pathlib import Path\nfrom retrain.config.schema import Models, Promotion\n"
         "from retrain.effects.evaluation import compare\nhere = Path(sys.argv[1])\n"
-        "rules = Promotion(holdout=here / 'holdout.csv', jobs=int(sys.argv[3]))\n"
+        "rules = Promotion(holdout=here / 'holdout.csv')\n"
         "compare(here / 'champion', here / 'challenger', rules, Path(sys.argv[2]), float, models=Models())\n"
     )
     joblib.dump(Sleeps(), here / "challenger")
-    command = [sys.executable, "-c", script, str(here), str(ROOT), str(jobs)]
+    command = [sys.executable, "-c", script, str(here), str(ROOT)]
     with subprocess.Popen(command) as controller, listener.accept()[0] as line:
         controller.send_signal(signal.SIGKILL)
         assert broken(line)
+
+
+@pytest.mark.parametrize(
+    ("groups", "files"),
+    [
+        ("0::/job/step\n", ("memory.max", "memory.current", "inactive_file")),
+        ("5:cpu,memory:/job/step\n", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")),
+    ],
+    ids=["v2", "v1"],
+)
+def test_the_memory_of_a_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, groups: str, files: tuple[str, str, str]
+) -> None:
+    """Requirement: the smallest of what the machine has and what is left of the limit of each group above ours."""
+    (tmp_path / "self").mkdir()
+    (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:    8000 kB\n")
+    (tmp_path / "self/cgroup").write_text(groups)
+    monkeypatch.setattr(child, "_PROC", tmp_path)
+    monkeypatch.setattr(child, "_CGROUPS", tmp_path / "groups")
+    assert child._free() == 8000 * 1024
+
+    def limit(group: str, most: str, used: int, cached: int) -> None:
+        directory = tmp_path / "groups" / ("memory" if "memory" in groups else "") / group
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, value in zip(files, (most, str(used), f"{files[2]} {cached}"), strict=True):
+            (directory / (name if "inactive" not in name else "memory.stat")).write_text(f"{value}\n")
+
+    limit("job", "5000000", 1_000_000, 250_000)
+    assert child._free() == 4_250_000
+    limit("job/step", "max", 1000, 0)
+    assert child._free() == 4_250_000
+    limit("", "3000000", 2_000_000, 0)
+    assert child._free() == 1_000_000, "in a container the path of the host is not there, the root is"
+    limit("job/step", "3000", 4000, 0)
+    assert child._free() == 0

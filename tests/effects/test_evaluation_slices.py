@@ -1,4 +1,4 @@
-"""The slices of a tally: the holdout by the values of its columns, whatever chunks, format and workers."""
+"""The slices of a tally: the holdout by the values of its columns, whatever chunks and format."""
 
 from datetime import date
 from decimal import Decimal
@@ -11,10 +11,9 @@ import pandas as pd
 import pytest
 
 from retrain.config.schema import Columns, Models, Promotion
-from retrain.core.rules import Positive
 from retrain.core.verdicts import Cell, Slice, Tally
 from retrain.effects import evaluation
-from retrain.scoring.__main__ import done
+from tests.effects.conftest import scored
 from tests.effects.toy_models import Says, Sign
 
 pytestmark = pytest.mark.usefixtures("scored_here")
@@ -40,16 +39,14 @@ def answer(here: Path, holdout: Path, slices: tuple[str, ...], chunk: int) -> di
     request: dict[str, Any] = {
         "job": "compare",
         "champion": str(here / "champion"),
-        "trusted": None,
         "challenger": str(here / "challenger"),
         "holdout": str(holdout),
         "target": "label",
         "dtypes": {},
-        "jobs": 1,
         "chunk": chunk,
         "slices": list(slices),
     }
-    return done(request, lambda _: None)
+    return scored(request)
 
 
 def refusal(here: Path, frame: pd.DataFrame, *slices: str) -> str:
@@ -134,13 +131,12 @@ def test_values_that_are_no_labels_are_called_by_their_text(here: Path) -> None:
 
 
 @pytest.mark.own_process
-def test_workers_do_not_matter(here: Path) -> None:
-    """Two workers slice as one process does, and the slices of a column are the whole holdout."""
+def test_the_slices_of_a_column_are_the_whole_holdout(here: Path) -> None:
+    """Also of a holdout of several chunks."""
     random = np.random.default_rng(4)
     frame = pd.DataFrame({"a": random.normal(size=120_000), "s": random.choice(["x", "y", "z"], 120_000)})
     frame.assign(label=(frame["a"] > 1).astype(int)).to_parquet(here / "holdout.parquet")
-    one, two = (compare(here, here / "holdout.parquet", ("s",), jobs=Positive(jobs)) for jobs in (1, 2))
-    assert one == two
+    one = compare(here, here / "holdout.parquet", ("s",))
     assert [part.value for part in one.slices] == ["x", "y", "z"]
     assert sum(cell.rows for part in one.slices for cell in part.cells) == 120_000
 
@@ -157,16 +153,15 @@ def test_the_label_is_no_slice(here: Path) -> None:
     assert "cannot be sliced by 'label', which is promotion.target: promotion.slices names" in message
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.own_process
-def test_a_column_of_too_many_values(here: Path, jobs: int) -> None:
+def test_a_column_of_too_many_values(here: Path) -> None:
     """Hundreds of tiny slices protect no one: the sentence says how many at least, and what to name instead."""
     frame = pd.DataFrame({"a": range(101), "label": [0, 1] + [1] * 99})
     frame.to_csv(here / "holdout.csv", index=False)
     with pytest.raises(evaluation.Unscorable, match=r"at least 101 different values in column 'a'.*such as an age gr"):
-        compare(here, here / "holdout.csv", ("a",), jobs=Positive(jobs))
+        compare(here, here / "holdout.csv", ("a",))
     frame.assign(a=pd.Series([None, *range(100)], dtype="Int64")).to_csv(here / "holdout.csv", index=False)
-    assert len(compare(here, here / "holdout.csv", ("a",), jobs=Positive(jobs)).slices) == 101
+    assert len(compare(here, here / "holdout.csv", ("a",)).slices) == 101
 
 
 def test_too_many_values_are_counted_over_all_chunks(here: Path) -> None:

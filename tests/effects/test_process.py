@@ -35,7 +35,7 @@ def shell(started: list[Process], log: Path, script: str) -> Process:
     output = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND)
     try:
         command = ["/bin/sh", "-c", script]
-        started.append(process.start(command, log.parent, os.environ, output=output, inherited=output))
+        started.append(process.start(command, log.parent, os.environ, output=output, inherited=[output]))
     finally:
         os.close(output)
     return started[-1]
@@ -115,7 +115,7 @@ def test_an_exit_code_that_the_kernel_has_thrown_away(tmp_path: Path) -> None:
     script = (
         "import os, signal, sys\nfrom pathlib import Path\nfrom retrain.effects import process\n"
         "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
-        "one = process.start(['/bin/sh', '-c', 'exit 7'], Path('/'), os.environ, output=2, inherited=2)\n"
+        "one = process.start(['/bin/sh', '-c', 'exit 7'], Path('/'), os.environ, output=2, inherited=[2])\n"
         "assert process.until(lambda: process.is_gone(one), 30)\n"
         "print(process.exit_code(one), process.end(one))\n"
     )

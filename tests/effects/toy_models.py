@@ -103,15 +103,6 @@ class Segfaults:
         ctypes.string_at(0)
 
 
-class ExitsInWorkers(Says):
-    """Works in the process that loaded it first, and ends any other."""
-
-    def predict(self, rows: pd.DataFrame) -> list[Any]:
-        if os.getpid() != os.getpgrp():
-            os._exit(7)
-        return super().predict(rows)
-
-
 class Sleeps:
     def predict(self, rows: pd.DataFrame) -> None:
         time.sleep(120)

@@ -20,13 +20,13 @@ def start(  # noqa: PLR0913  (what a process is given)
     environment: Mapping[str, str],
     *,
     output: int,
-    inherited: int,
+    inherited: Sequence[int],
     stdin: int = subprocess.DEVNULL,
 ) -> Process:
     """The running command, the leader of a session and so of a process group, out of reach of the terminal's signals.
 
-    `output` is the descriptor that both its output streams are written to, `inherited` one that it keeps under the same
-    number. Raises OSError or ValueError where it cannot be started.
+    `output` is the descriptor that both its output streams are written to, `inherited` those that it keeps under the
+    same numbers. Raises OSError or ValueError where it cannot be started.
     """
     return subprocess.Popen(
         command,
@@ -37,7 +37,7 @@ def start(  # noqa: PLR0913  (what a process is given)
         stdout=output,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        pass_fds=(inherited,),
+        pass_fds=inherited,
     )
 
 

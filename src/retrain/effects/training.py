@@ -112,7 +112,7 @@ def run(  # noqa: PLR0913, PLR0917  (what runs, where its output goes, and what 
         with _recorded_signals() as received:
             try:
                 started = process.start(
-                    training.command, training.directory, environment, output=output, inherited=lock_fd
+                    training.command, training.directory, environment, output=output, inherited=[lock_fd]
                 )
             except (OSError, ValueError) as error:
                 why = str(_why_not_started(training, environment, error, key))

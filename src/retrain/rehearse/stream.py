@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from msgspec.structs import replace
 
 from retrain.config.schema import Config, FreshRows
 from retrain.core.score import Confusion, Quality, quality
@@ -16,6 +17,7 @@ from retrain.effects.evaluation import tally_of
 from retrain.errors import RetrainError
 from retrain.scoring.count import answer, part_of
 from retrain.scoring.cut import hashes_of, left_out
+from retrain.scoring.groups import Coded
 from retrain.scoring.plan import Comparison
 from retrain.tables import FileError
 from retrain.tables.read import Table, columns
@@ -44,9 +46,7 @@ class Stream:
         self._starts = np.searchsorted(self.window, np.arange(len(known) + 1))
         self._hashes = hashes_of(frame, self._promotion.group)
         target, slices, group = self._promotion.target, self._promotion.slices, self._promotion.group
-        self._counted = Comparison(
-            holdout="", target=target, dtypes={}, champion="", trusted=None, slices=slices, group=group
-        )
+        self._counted = Comparison(holdout="", target=target, dtypes={}, champion=None, slices=slices, group=group)
         self.first = 1
 
     def quality(self, predicted: Labels, window: int) -> Quality:
@@ -62,9 +62,10 @@ class Stream:
     def tally(self, champion: Labels, challenger: Labels, rows: Mask) -> Tally:
         """The tally of two models on some rows, by their predictions of all rows."""
         triples = list(zip(self.truth[rows].tolist(), champion[rows].tolist(), challenger[rows].tolist(), strict=True))
-        part = part_of(self._counted, self.rows[rows], triples)
+        part = part_of(self._counted, self.rows[rows], Coded.of(triples))
         fingerprint = part.content.fingerprint(map(str, self.rows.columns), self._promotion.target)
-        return tally_of(answer(self._counted, part, fingerprint), self._promotion.group, compared=True)
+        total = replace(part, fingerprint=fingerprint)
+        return tally_of(answer(self._counted, total), self._promotion.group, compared=True)
 
     def left_out(self, window: int, known: Mask, fresh: FreshRows) -> Mask:
         """The rows that are left out of a training after this window; none of those that are `known` already."""

@@ -7,13 +7,19 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from msgspec import convert
 
 from retrain.scoring.plan import (
     Arrival,
     Comparison,
     Cut,
+    LostError,
+    Model,
+    Plan,
     Predictions,
     Send,
     TrainingRows,
@@ -21,6 +27,7 @@ from retrain.scoring.plan import (
     UnusableError,
     limit,
     or_end,
+    shield,
 )
 
 
@@ -31,10 +38,29 @@ def main() -> None:
     with open(controller, "rb", buffering=0, closefd=False) as lines:
         request = json.loads(lines.readline())
     _end_with(controller)
-    limit(request.pop("memory"))
-    result: int = request.pop("result")
-    os.set_inheritable(result, False)
+    scores = request["job"] == "model"
+    limit(request.pop("memory"), last=not scores)
     sys.path.append(str(Path.cwd()))  # last, so that a project's own json.py does not shadow the real one
+    if scores:
+        or_end(lambda: _serve(request))
+    else:
+        shield()
+        _count(request)
+
+
+def _serve(request: dict[str, Any]) -> None:
+    """Answer for one model."""
+    plan = convert(request, Model)
+    for descriptor in (plan.features, plan.predictions):
+        os.set_inheritable(descriptor, False)
+    from retrain.scoring import models
+
+    models.served(plan)
+
+
+def _count(request: dict[str, Any]) -> None:
+    """Count, without loading a model."""
+    result: int = request.pop("result")
     with open(result, "w") as out:
 
         def send(message: dict[str, Any]) -> None:
@@ -44,6 +70,8 @@ def main() -> None:
             or_end(lambda: send(done(request, send)))
         except UnusableError as error:
             send({"error": {"side": error.side, "message": error.message}})
+        except LostError as error:
+            send({"lost": error.side})
 
 
 def done(request: dict[str, Any], send: Send) -> dict[str, Any]:
@@ -51,21 +79,17 @@ def done(request: dict[str, Any], send: Send) -> dict[str, Any]:
     # Here, and not above: these imports take a second, in which the controller may already have ended.
     from retrain.scoring import controls, count, cut, predict, rows
 
-    match request.pop("job"):
-        case "rows":
-            return {"rows": rows.recorded(TrainingRows(**request), send)}
-        case "cut":
-            return cut.fresh(Cut(**request), send)
-        case "arrived":
-            return cut.arrived(Arrival(**request), send)
-        case "trial":
-            return count.tried(Trial(**request), send)
-        case "controls":
-            return controls.made(Comparison(**request), send)
-        case "predict":
-            return predict.written(Predictions(**request), send)
-        case _:
-            return count.compared(Comparison(**request), send)
+    jobs: dict[str, tuple[type[Plan], Callable[[Any, Send], dict[str, Any]]]] = {
+        "rows": (TrainingRows, rows.recorded),
+        "cut": (Cut, cut.fresh),
+        "arrived": (Arrival, cut.arrived),
+        "trial": (Trial, predict.tried),
+        "controls": (Comparison, controls.made),
+        "predict": (Predictions, predict.written),
+        "compare": (Comparison, count.compared),
+    }
+    plan, act = jobs[request.pop("job")]
+    return act(convert(request, plan), send)
 
 
 def _end_with(controller: int) -> None:

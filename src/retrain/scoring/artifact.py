@@ -33,6 +33,9 @@ _OTHERS = (
     (rb"PAR1", "a Parquet file"),
     (rb"\x93NUMPY", "a numpy array"),
 )
+_ZLIB = (b"x\x01", b"x\x5e", b"x\x9c", b"x\xda")
+_PICKLES = (b"\x80", *_ZLIB, b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x5d\0", b"\x04\x22\x4d\x18")
+"""How a pickle begins, or one that joblib has compressed (zlib, gzip, bz2, xz, lzma, lz4)."""
 _SKLEARN = re.compile(rb"_sklearn_version(?:\x94|q.|r.{4})?(?:\x8c.|X.{4})(\d[\w.]*)", re.DOTALL)
 _SAVED_IN_SCRIPT = re.compile(r"attribute '([^']+)' on <module '(?:[\w.]+\.)?__(?:mp_)?main__'")
 _REFUSED = re.compile(r"start new thread|[Cc]annot allocate|bad_alloc|pthread_create|out of memory")
@@ -139,7 +142,7 @@ def _nature(content: bytes, error: BaseException, *, skops: bool) -> str:
     for pattern, what in _POINTERS:
         if re.match(pattern, head):
             return f"is {what}"
-    whole = not (head.startswith(b"PK\x03\x04") if skops else _is_pickle(head))
+    whole = not (head.startswith(b"PK\x03\x04") if skops else head.startswith(_PICKLES))
     text = head[:40].decode(errors="replace").split("\n")[0].strip()
     begins = f", which begins with {text!r}" if text.isprintable() else ""
     for pattern, what in _OTHERS:
@@ -153,21 +156,3 @@ def _nature(content: bytes, error: BaseException, *, skops: bool) -> str:
     if short or (head.startswith(b"\x80") and not content.endswith(b".")):
         return "is cut off, it ends too early: was it written and copied to its end?"
     return ""
-
-
-def _is_pickle(head: bytes) -> bool:
-    """Whether a file begins like a pickle, or like one that joblib has compressed (zlib, gzip, bz2, xz, lzma, lz4)."""
-    return head.startswith(
-        (
-            b"\x80",
-            b"x\x01",
-            b"x\x5e",
-            b"x\x9c",
-            b"x\xda",
-            b"\x1f\x8b",
-            b"BZh",
-            b"\xfd7zXZ",
-            b"\x5d\0",
-            b"\x04\x22\x4d\x18",
-        )
-    )

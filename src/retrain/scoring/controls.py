@@ -8,7 +8,9 @@ import numpy as np
 
 from retrain.core.records import Label
 from retrain.scoring.count import counted, listed
+from retrain.scoring.groups import Rows
 from retrain.scoring.plan import Comparison, Send, Triple
+from retrain.scoring.predict import playing
 
 _SEED = 0
 _DUMMIES = 10
@@ -21,10 +23,11 @@ def made(plan: Comparison, send: Send) -> dict[str, Any]:
     "itself" predicts what the champion does, "shuffled" as well but for other rows, and "always x" the label x
     for every row, for the most frequent labels. Without a champion there are only these last.
     """
-    total, fingerprint = counted(plan, send)
+    with playing(send, plan.champion, None) as players:
+        total = counted(plan, players, send)
     pairs: Counter[tuple[Label, Label | None]] = Counter()
     often: Counter[Label] = Counter()
-    for (truth, champion, _), rows in total.cells.items():
+    for (truth, champion, _), rows in Rows.joined(total.rows).triples.counts.items():
         pairs[truth, champion] += rows
         often[truth] += rows
     controls: dict[str, Counter[Triple]] = {}
@@ -35,8 +38,8 @@ def made(plan: Comparison, send: Send) -> dict[str, Any]:
         controls[f"always {label}"] = Counter({(*pair, label): rows for pair, rows in pairs.items()})
     return {
         "controls": {name: listed(cells) for name, cells in controls.items()},
-        "holdout": fingerprint,
-        "models": sorted(total.noted),
+        "holdout": total.fingerprint,
+        "models": total.noted,
     }
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from msgspec import Struct
 from scipy import sparse
 
+from retrain.scoring.rows import are_among
 from retrain.tables.hashing import Hashes, of_values
 
 MOST_PAIRS = 100_000
@@ -30,11 +31,36 @@ class Coded(Struct, frozen=True):
     values: tuple[Any, ...]
 
     @classmethod
-    def of(cls, values: Sequence[Hashable]) -> "Coded":
-        """The values of some rows."""
+    def of(cls, values: Sequence[Hashable], codes: npt.NDArray[Any] | None = None) -> "Coded":
+        """These values, one a row; where there are codes, a row has the value at its code."""
         known: dict[Hashable, int] = {}
-        codes = np.fromiter((known.setdefault(value, len(known)) for value in values), np.uint32, len(values))
-        return cls(codes, tuple(known))
+        own = np.fromiter((known.setdefault(value, len(known)) for value in values), np.uint32, len(values))
+        return cls(own if codes is None else own[codes], tuple(known))
+
+    @classmethod
+    def joint(cls, *columns: "Coded") -> "Coded":
+        """The values of a row in all of these columns, as one tuple."""
+        shape = [len(column.values) for column in columns]
+        found, codes = np.unique(np.ravel_multi_index([c.codes for c in columns], shape), return_inverse=True)
+        places = zip(columns, np.unravel_index(found, shape), strict=True)
+        values = ([column.values[place] for place in at.tolist()] for column, at in places)
+        return cls(codes.astype(np.uint32), tuple(zip(*values, strict=True)))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Coded"]) -> "Coded":
+        """The rows of all parts, one after the other."""
+        first = np.cumsum([0, *(len(part.values) for part in parts)])
+        codes = np.concatenate([part.codes + start for part, start in zip(parts, first, strict=False)])
+        return cls.of([value for part in parts for value in part.values], codes)
+
+    def where(self, mask: npt.NDArray[np.bool_]) -> "Coded":
+        """These rows of them."""
+        return Coded(self.codes[mask], self.values)
+
+    @property
+    def counts(self) -> dict[Any, int]:
+        """The rows of each value."""
+        return dict(zip(self.values, np.bincount(self.codes, minlength=len(self.values)).tolist(), strict=True))
 
 
 class Rows(Struct, frozen=True):
@@ -48,9 +74,21 @@ class Rows(Struct, frozen=True):
     slices: Mapping[str, Coded]
 
     @classmethod
-    def of(cls, groups: Hashes, triples: Sequence[Hashable], slices: Mapping[str, Sequence[Hashable]]) -> "Rows":
-        """The rows of a chunk."""
-        return cls(groups, Coded.of(triples), {column: Coded.of(values) for column, values in slices.items()})
+    def joined(cls, parts: Sequence["Rows"]) -> "Rows":
+        """The rows of all parts, one after the other."""
+        return cls(
+            np.concatenate([part.groups for part in parts]),
+            Coded.joined([part.triples for part in parts]),
+            {name: Coded.joined([part.slices[name] for part in parts]) for name in parts[0].slices},
+        )
+
+    def where(self, mask: npt.NDArray[np.bool_]) -> "Rows":
+        """These rows of them."""
+        return Rows(
+            self.groups[mask],
+            self.triples.where(mask),
+            {name: coded.where(mask) for name, coded in self.slices.items()},
+        )
 
 
 def keys(chunk: pd.DataFrame, column: str | None, rows: Hashes) -> Hashes:
@@ -60,17 +98,10 @@ def keys(chunk: pd.DataFrame, column: str | None, rows: Hashes) -> Hashes:
     return np.where(chunk[column].isna(), rows, of_values(chunk[column]))
 
 
-def repeated(parts: Sequence[Rows]) -> Rows:
-    """The rows of the groups that have more than one, each group now a number from 0: the other rows stand alone."""
-    ordered = np.sort(np.concatenate([part.groups for part in parts]))
-    known = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-    found = [np.isin(part.groups, known) for part in parts]
-    groups = [np.searchsorted(known, part.groups[mask]) for part, mask in zip(parts, found, strict=True)]
-    return Rows(
-        np.concatenate(groups).astype(np.uint64),
-        _joined([part.triples for part in parts], found),
-        {name: _joined([part.slices[name] for part in parts], found) for name in parts[0].slices},
-    )
+def repeated(rows: Rows) -> Rows:
+    """The rows of the groups that have more than one: the other rows stand alone."""
+    ordered = np.sort(rows.groups)
+    return rows.where(are_among(ordered[1:][ordered[1:] == ordered[:-1]], rows.groups))
 
 
 def together(rows: Rows, cells: Sequence[Sequence[Any]], most: int) -> dict[str, Any] | None:
@@ -97,9 +128,8 @@ def together(rows: Rows, cells: Sequence[Sequence[Any]], most: int) -> dict[str,
 
 def of_slice(rows: Rows, column: str, value: Any) -> Rows:
     """Those of the rows that have this value in the column."""
-    of_column = rows.slices[column]
-    mask = np.array([each == value for each in of_column.values], bool)[of_column.codes]
-    return Rows(rows.groups[mask], Coded(rows.triples.codes[mask], rows.triples.values), {})
+    coded = rows.slices[column]
+    return rows.where(np.array([each == value for each in coded.values], bool)[coded.codes])
 
 
 def _pairs(counts: Any, alone: npt.NDArray[np.int64], most: int) -> list[list[int]]:
@@ -114,13 +144,3 @@ def _pairs(counts: Any, alone: npt.NDArray[np.int64], most: int) -> list[list[in
     # (sum of psi)² is at most rows · sum of psi², as if the rows of a group were copies: the error is not too small.
     sizes = np.asarray(counts.sum(axis=1)).ravel()
     return [[place, place, int(n)] for place, n in enumerate(counts.T @ sizes + alone) if n]
-
-
-def _joined(parts: Sequence[Coded], found: Sequence[npt.NDArray[np.bool_]]) -> Coded:
-    """The values of the rows that were found in the parts."""
-    known: dict[Hashable, int] = {}
-    codes = []
-    for part, mask in zip(parts, found, strict=True):
-        renamed = np.array([known.setdefault(value, len(known)) for value in part.values], np.uint32)
-        codes.append(renamed[part.codes[mask]])
-    return Coded(np.concatenate(codes), tuple(known))

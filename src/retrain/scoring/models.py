@@ -1,35 +1,57 @@
-"""One model: the artifact, loaded, and what it predicts for a chunk of rows."""
+"""The process of one model: the artifact, loaded, and what it predicts for each chunk of rows that comes."""
 
+import json
 import re
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from retrain.core.records import Label
 from retrain.scoring.artifact import Artifact, cause, loaded, sparing
+from retrain.scoring.plan import Model
 from retrain.tables import FileError
-from retrain.tables.read import brief, shown
-from retrain.tables.values import labels
+from retrain.tables.read import as_sent, brief, shown
+from retrain.tables.values import Codes, label_codes
+
+
+def served(plan: Model) -> None:
+    """Answer all requests that come, as `retrain.scoring.predict.Player` expects, until one cannot be answered."""
+    with (
+        suppress(BrokenPipeError),  # the counter has ended
+        open(plan.features, "rb") as features,  # noqa: PTH123
+        open(plan.predictions, "wb") as out,  # noqa: PTH123
+    ):
+
+        def send(message: dict[str, Any], codes: bytes = b"") -> None:
+            out.write(json.dumps(message).encode() + b"\n" + codes)
+            out.flush()
+
+        try:
+            saved, unnamed = notes(plan.path, plan.trusted)
+            send({"saved": saved, "unnamed": unnamed})
+            while features.peek(1):
+                for rows in pa.ipc.open_stream(features):
+                    codes, labels = predict(plan.path, plan.trusted, as_sent(rows), plan.aside)
+                    send({"labels": labels}, codes.astype("<u4").tobytes())
+        except FileError as error:
+            send({"error": str(error)})
 
 
 def predict(
-    path: str,
-    trusted: Sequence[str] | None,
-    features: pd.DataFrame,
-    fractional: bool,
-    aside: Sequence[str] = (),
-) -> list[Label]:
-    """The class label that the model gives to each row.
+    path: str, trusted: tuple[str, ...] | None, features: pd.DataFrame, aside: Sequence[str] = ()
+) -> tuple[Codes, list[Label]]:
+    """A code for each row, and the class labels that the model gives, which the codes stand for.
 
     `trusted` are types that a skops file may have besides skops' own; where that is None the model is a joblib file.
-    `fractional` says that the holdout's own labels have decimals, `aside` are columns that only a model is given
-    which was fitted on them by name. FileError where the model cannot be loaded, raises, or returns something that is
-    not one label a row.
+    `aside` are columns that only a model is given which was fitted on them by name. FileError where the model cannot be
+    loaded, raises, or returns something that is not one label a row.
     """
     artifact = ready(path, trusted)
     model = artifact.model
@@ -43,21 +65,21 @@ def predict(
         saved = f" (the model was {artifact.saved})" if artifact.saved else ""
         hint = _dtypes_hint(found, inputs) + saved
         raise FileError(f"cannot predict {len(features)} holdout rows: {brief(found)}{hint}") from error
-    return _labels(predicted, len(features), fractional)
+    return _labels(predicted, len(features))
 
 
-def ready(path: str, trusted: Sequence[str] | None) -> Artifact:
+def ready(path: str, trusted: tuple[str, ...] | None) -> Artifact:
     """The artifact, which can predict. FileError where it cannot."""
-    artifact = loaded(path, None if trusted is None else tuple(trusted))
+    artifact = loaded(path, trusted)
     if not callable(getattr(artifact.model, "predict", None)):
         kind = f"{type(artifact.model).__module__}.{type(artifact.model).__qualname__}".removeprefix("builtins.")
         raise FileError(f"holds a {kind}, which has no predict method: save the fitted model itself")
     return artifact
 
 
-def notes(path: str, trusted: Sequence[str] | None) -> tuple[str, bool]:
+def notes(path: str, trusted: tuple[str, ...] | None) -> tuple[str, bool]:
     """By which other versions the model was saved, in a clause, and whether it names no columns."""
-    artifact = loaded(path, None if trusted is None else tuple(trusted))
+    artifact = ready(path, trusted)
     return artifact.saved, _fitted_on(artifact.model) is None
 
 
@@ -107,7 +129,7 @@ def _dtypes_hint(error: BaseException, inputs: pd.DataFrame) -> str:
     return f" (the holdout has {what}: where training had another dtype, set that, such as {example})"
 
 
-def _labels(predicted: npt.NDArray[Any], rows: int, fractional: bool) -> list[Label]:
+def _labels(predicted: npt.NDArray[Any], rows: int) -> tuple[Codes, list[Label]]:
     if predicted.ndim == 2 and predicted.shape[1] == 1:
         predicted = predicted.ravel()
     if predicted.shape != (rows,):
@@ -116,12 +138,6 @@ def _labels(predicted: npt.NDArray[Any], rows: int, fractional: bool) -> list[La
     if missing:
         raise FileError(f"predicts no label (NaN) for {missing} of {rows} rows")
     try:
-        found = labels(predicted)
+        return label_codes(predicted)
     except (ValueError, TypeError) as error:
         raise FileError(f"predicts what is no class label: {brief(error)}") from error
-    decimals = next((label for label in found if isinstance(label, float)), None)
-    if decimals is not None and not fractional:
-        raise FileError(
-            f"returns {decimals:.4g}; retrain needs class labels: wrap the model so that predict gives them"
-        )
-    return found

@@ -3,6 +3,7 @@
 Nothing heavy is imported here, since the limits are set before anything heavy is loaded.
 """
 
+import ctypes
 import resource
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from msgspec import Struct
 from retrain.core.records import Label
 from retrain.tables import CHUNK, FileError
 
+_PR_SET_DUMPABLE = 4
 Answer = TypeVar("Answer")
 Send = Callable[[dict[str, Any]], None]
 """Sends a message to the controller."""
@@ -34,25 +36,42 @@ class Plan(Struct, frozen=True, kw_only=True):
     chunk: int = CHUNK
 
 
+class Remote(Struct, frozen=True):
+    """A model in a process of its own: its file, and the descriptors for features there and predictions back."""
+
+    path: str
+    features: int
+    predictions: int
+
+
+class Model(Struct, frozen=True):
+    """What the process of a model is asked: to predict the features that come, until they end.
+
+    `trusted` are the types that a skops file may have besides skops' own; where it is None, the model is a joblib file.
+    A model that names no columns does not get those in `aside`.
+    """
+
+    path: str
+    trusted: tuple[str, ...] | None
+    aside: Sequence[str]
+    features: int
+    predictions: int
+
+
 class Comparison(Plan, frozen=True, kw_only=True):
     """Two models; the columns whose values slice the holdout; the files of rows that each side was trained on.
 
     Rows with the same value in the column `group` belong together (without it, rows that are equal in all columns).
-    A model that names no columns does not get those in `aside`. `keys` are the columns and decimals by which the rows
-    of earlier holdouts are known. `dated` is the column with the time of a row, and the epoch seconds of the champion's
-    training, which rows of it may be older than.
+    `keys` are the columns and decimals by which the rows of earlier holdouts are known. `dated` is the column with the
+    time of a row, and the epoch seconds of the champion's training, which rows of it may be older than.
 
-    Without a challenger, controls are made from the champion's predictions. `trusted` are the types that skops files
-    may have besides skops' own; where it is None, the models are joblib files.
+    Without a challenger, controls are made from the champion's predictions.
     """
 
-    champion: str | None
-    challenger: str | None = None
-    trusted: Sequence[str] | None
-    jobs: int = 1
+    champion: Remote | None
+    challenger: Remote | None = None
     slices: Sequence[str] = ()
     group: str | None = None
-    aside: Sequence[str] = ()
     keys: Sequence[Key] = ()
     known_challenger: str | None = None
     known_champion: str | None = None
@@ -62,9 +81,7 @@ class Comparison(Plan, frozen=True, kw_only=True):
 class Trial(Plan, frozen=True, kw_only=True):
     """A challenger that is to predict a few rows; without a holdout it is only loaded."""
 
-    challenger: str
-    trusted: Sequence[str] | None
-    aside: Sequence[str] = ()
+    challenger: Remote
 
 
 class TrainingRows(Plan, frozen=True, kw_only=True):
@@ -111,25 +128,28 @@ class Arrival(LogRows, frozen=True, kw_only=True):
 
 
 class Predictions(Plan, frozen=True, kw_only=True):
-    """A model whose predictions of the rows are to be recorded in a file; `fractional` as their labels may be.
+    """A model whose predictions of the rows are to be recorded in a file; `fractional` as their labels may be."""
 
-    A model that names no columns does not get those in `aside`.
-    """
-
-    challenger: str
-    trusted: Sequence[str] | None
+    challenger: Remote
     fractional: bool
     into: str
-    aside: Sequence[str] = ()
 
 
 class UnusableError(Exception):
     """One side cannot be used, in a sentence for a person."""
 
     def __init__(self, side: Side, path: str, problem: str) -> None:
-        super().__init__(side, path, problem)  # all of them, or the exception would not survive a worker's pickle
+        super().__init__(f"the {side} {path} {problem}")
         self.side = side
-        self.message = f"the {side} {path} {problem}"
+        self.message = str(self)
+
+
+class LostError(Exception):
+    """The process of this side's model has ended, or closed the file that it answers through."""
+
+    def __init__(self, side: Side) -> None:
+        super().__init__(f"the {side} gives no answer")
+        self.side = side
 
 
 @contextmanager
@@ -141,19 +161,27 @@ def blamed(side: Side, path: str) -> Iterator[None]:
         raise UnusableError(side, path, str(error)) from error
 
 
-def limit(memory: int | None) -> None:
+def limit(memory: int | None, *, last: bool) -> None:
     """Let this process and each of its workers have this many bytes of memory, and be what the kernel ends first.
+
+    Where memory is short it ends the process `last` that counts, after those of the models.
 
     It is data (RLIMIT_DATA) that is limited, for address space (RLIMIT_AS) says little: glibc reserves 64 MiB of it
     for every thread and uses a fraction. Data is heap, stacks of threads and private maps, touched or not; not
     memory that processes share.
     """
     with suppress(OSError):  # there is no such file but on Linux
-        Path("/proc/self/oom_score_adj").write_text("1000")
+        Path("/proc/self/oom_score_adj").write_text("900" if last else "1000")
     if memory is not None:
         inherited = [each for each in resource.getrlimit(resource.RLIMIT_DATA) if each != resource.RLIM_INFINITY]
         most = min([memory, *inherited])
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
+def shield() -> None:
+    """Close the memory of this process to others of the same user (Linux): a model could write its answer there."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)
 
 
 def or_end(act: Callable[[], Answer]) -> Answer:

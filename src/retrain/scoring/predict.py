@@ -1,32 +1,190 @@
-"""One model and some rows → its prediction of each row, in a file."""
+"""Models in processes of their own, as the counter sees them: features go there, labels come back."""
 
 import json
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import chain
+from typing import IO, Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
+from msgspec.structs import replace
 
-from retrain.core.records import Label
-from retrain.scoring import models
-from retrain.scoring.plan import Predictions, Send, blamed
-from retrain.tables.read import Table
+from retrain.scoring.groups import Coded
+from retrain.scoring.plan import LostError, Plan, Predictions, Remote, Send, Side, Trial, UnusableError, blamed
+from retrain.tables import FileError
+from retrain.tables.read import Table, columns
+from retrain.tables.values import label
+
+TRIED = 100
+"""Rows that a challenger predicts at the end of its training."""
+MANY_LABELS, ROWS_PER_LABEL = 100, 10
+"""More different labels than this, with fewer rows for each, are no classes."""
+_LONGEST_LINE = 16 * 1024**2
+"""Bytes of a message from a model's process, which has each different label once."""
+_LONGEST_ERROR = 2000
+
+
+class Player:
+    """A model in a process of its own. Of what it answers nothing is believed.
+
+    Each request that it is sent it answers with a line of JSON, {"labels": […]} and as many numbers as rows (32 bits
+    each), or {"error": sentence}; before all it says {"saved": clause, "unnamed": truth value}. UnusableError where
+    that is not so, LostError where there is none.
+    """
+
+    def __init__(self, side: Side, path: str, features: IO[bytes], answers: IO[bytes], send: Send) -> None:
+        """The model of this side; `send` is given the side before each wait for it."""
+        self.side, self.path = side, path
+        self._features, self._answers, self._send = features, answers, send
+        self._stream: Any = None
+        self._notes: tuple[str, bool] | None = None
+
+    def ask(self, features: Any) -> None:
+        """Send it some rows; the answer says where that cannot be."""
+        self._send({"at": self.side})
+        with suppress(OSError):
+            self._stream = self._stream or pa.ipc.new_stream(self._features, features.schema)
+            self._stream.write_table(features)
+            self._features.flush()
+
+    @property
+    def notes(self) -> tuple[str, bool]:
+        """By which other versions the model was saved, in a clause, and whether it names no columns."""
+        if self._notes is None:
+            with self._blamed():
+                said = self._said()
+                self._notes = str(said["saved"]), bool(said["unnamed"])
+        return self._notes
+
+    def answer(self, rows: int, *, fractional: bool) -> Coded:
+        """The labels that it gives to so many rows. Only where `fractional` a label may have decimals."""
+        self._send({"at": self.side})
+        assert self.notes  # noqa: S101  (they come first)
+        with self._blamed():
+            labels = [label(each) for each in self._said()["labels"]]
+            codes = np.frombuffer(self._answers.read(4 * rows), "<u4")
+            if len(codes) < rows:
+                raise LostError(self.side)
+            if codes.max() >= len(labels):
+                raise ValueError("a number without a label")
+        decimals = next((each for each in labels if isinstance(each, float)), None)
+        if decimals is not None and not fractional:
+            self.refuse(
+                f"returns {decimals:.4g}; retrain needs class labels: wrap the model so that predict gives them"
+            )
+        return Coded.of(labels, codes)
+
+    def _said(self) -> Any:
+        line = self._answers.readline(_LONGEST_LINE)
+        if not line:
+            raise LostError(self.side)
+        said = json.loads(line)
+        if "error" in said:
+            self.refuse(str(said["error"])[:_LONGEST_ERROR])
+        return said
+
+    @contextmanager
+    def _blamed(self) -> Iterator[None]:
+        """Blame the model for what cannot be read."""
+        try:
+            yield
+        except (LookupError, RecursionError, TypeError, ValueError):
+            self.refuse(
+                "cannot be used: the answer of the scoring process cannot be read; does the model write into open"
+                " files of its process?"
+            )
+
+    def refuse(self, problem: str) -> None:
+        """Raise UnusableError: this is wrong with the model."""
+        raise UnusableError(self.side, self.path, problem)
+
+
+@contextmanager
+def playing(send: Send, champion: Remote | None, challenger: Remote | None) -> Iterator[list[Player]]:
+    """The models, where there are any."""
+    models: dict[Side, Remote | None] = {"champion": champion, "challenger": challenger}
+    with ExitStack() as stack:
+        players = []
+        for side, remote in models.items():
+            if remote is not None:
+                features, answers = open(remote.features, "wb"), open(remote.predictions, "rb")  # noqa: PTH123, SIM115
+                stack.callback(_close, features)
+                stack.callback(_close, answers)
+                players.append(Player(side, remote.path, features, answers, send))
+        yield players
+
+
+def _close(file: IO[bytes]) -> None:
+    with suppress(BrokenPipeError):  # rows are left that the model did not read
+        file.close()
+
+
+def predicted(
+    plan: Plan, table: Table, players: Sequence[Player], fractional: bool, send: Send
+) -> Iterator[tuple[pd.DataFrame, list[Coded]]]:
+    """The rows chunk by chunk, and what each model predicts of them: of one while the caller has the one before."""
+    names = [name for name in table.columns if name != plan.target]
+    before: pd.DataFrame | None = None
+    for chunk, features in chain(table.portions(names, plan.chunk), [(None, None)]):
+        found = [player.answer(len(before), fractional=fractional) for player in players if before is not None]
+        for player in players if features is not None else ():
+            player.ask(features)
+        send({"at": "holdout"})
+        if before is not None:
+            yield before, found
+        before = chunk
+
+
+def tried(plan: Trial, send: Send) -> dict[str, Any]:
+    """The answer to "trial". UnusableError where a side cannot be used."""
+    send({"at": "holdout"})
+    with playing(send, None, plan.challenger) as players:
+        if not plan.holdout:
+            return {"rows": 0, "models": players[0].notes}
+        with blamed("holdout", plan.holdout):
+            columns(plan.holdout, {plan.target: "promotion.target"})
+            table = Table(plan.holdout, plan.dtypes, labels=[plan.target])
+            few = replace(plan, chunk=TRIED)
+            chunk, _ = next(predicted(few, table, players, has_fractions(plan, table), send))
+    return {"rows": len(chunk)}
+
+
+def has_fractions(plan: Plan, table: Table) -> bool:
+    """Whether some labels are numbers with decimals. FileError where a row has no label, or there is no row."""
+    if not table.rows:
+        raise FileError("has no rows")
+    unlabelled, fractional, known = 0, False, set[Any]()
+    for chunk in table.chunks(plan.chunk, [plan.target]):
+        target = chunk[plan.target]
+        unlabelled += int((target.isna() | (target == "")).sum())
+        known |= set(target.dropna().unique())
+        fractional |= target.dtype.kind == "f" and bool((target.dropna() % 1 != 0).any())
+    if unlabelled:
+        raise FileError(
+            f"has no label (column {plan.target!r}) in {unlabelled} of {table.rows} rows: label or drop them"
+        )
+    if len(known) > MANY_LABELS and table.rows < ROWS_PER_LABEL * len(known):
+        raise FileError(
+            f"has {len(known):,} different labels (column {plan.target!r}) in {table.rows:,} rows: is this a"
+            " regression, or an identifier? Class labels are needed"
+        )
+    return fractional
 
 
 def written(plan: Predictions, send: Send) -> dict[str, Any]:
     """The answer to "predict". UnusableError where the rows or the model cannot be used."""
     send({"at": "holdout"})
-    with blamed("holdout", plan.holdout):
-        table = Table(plan.holdout, plan.dtypes)
-        chunks = table.chunks(plan.chunk)
-    found: list[Label] = []
-    send({"at": "challenger"})
-    for chunk in chunks:
-        features = chunk.drop(columns=plan.target)
-        with blamed("challenger", plan.challenger):
-            found += models.predict(plan.challenger, plan.trusted, features, plan.fractional, plan.aside)
-        send({"progress": len(found) / table.rows})
-    codes, labels = pd.factorize(pd.Series(found, dtype=object))
-    metadata = {"labels": json.dumps(labels.tolist())}
-    pa.parquet.write_table(pa.table({"code": codes.astype("int32")}).replace_schema_metadata(metadata), plan.into)
-    return {"rows": len(found)}
+    found = []
+    with playing(send, None, plan.challenger) as players, blamed("holdout", plan.holdout):
+        table, rows = Table(plan.holdout, plan.dtypes), 0
+        for chunk, (labels,) in predicted(plan, table, players, plan.fractional, send):
+            found.append(labels)
+            rows += len(chunk)
+            send({"progress": rows / table.rows})
+    total = Coded.joined(found)
+    metadata = {"labels": json.dumps(total.values)}
+    pa.parquet.write_table(pa.table({"code": total.codes.astype("int32")}).replace_schema_metadata(metadata), plan.into)
+    return {"rows": rows}

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from msgspec.structs import replace
 
 from retrain.scoring.plan import Comparison, Send, Side, TrainingRows, blamed
 from retrain.tables import FileError
-from retrain.tables.hashing import Hashes, alike, of_rows
+from retrain.tables.hashing import Hashes, alike, of_rows, smallest
 from retrain.tables.read import Table, brief, columns, shown
 from retrain.tables.values import seconds
 
@@ -30,8 +31,8 @@ UNNAMED = re.compile(r"Unnamed: \d+")
 """What pandas calls the column of row numbers that it writes into a CSV file by default."""
 
 
-def recorded(plan: TrainingRows, send: Send) -> int:
-    """The number of rows in the training data, whose hashes are now in the file.
+def recorded(plan: TrainingRows, send: Send) -> dict[str, Any]:
+    """The answer to "rows": the number of rows in the training data, whose hashes are now in the file.
 
     That is one Parquet column `row` of unique hashes in order; the columns that were hashed are in its metadata.
     UnusableError where the data, the holdout or the file cannot be used.
@@ -47,10 +48,10 @@ def recorded(plan: TrainingRows, send: Send) -> int:
         table = Table(plan.data, dtypes, shared, labels=[plan.target])
         if not table.rows:
             raise FileError("has no rows")
-        known = [np.unique(_hashes(chunk, shared)) for chunk in table.chunks(plan.chunk)]
+        known = [smallest(_hashes(chunk, shared)) for chunk in table.chunks(plan.chunk)]
     with blamed("training rows", plan.into):
-        _write(plan.into, np.unique(np.concatenate(known)), shared)
-    return table.rows
+        _write(plan.into, smallest(np.concatenate(known)), shared)
+    return {"rows": table.rows}
 
 
 def checked(plan: Comparison) -> Comparison:
@@ -78,7 +79,7 @@ def leaked(plan: Comparison, chunk: pd.DataFrame) -> Counter[Side]:
             names, known = _known(side, path)
         if names not in hashes:
             hashes[names] = _hashes(chunk, names)
-        found[side] = int(_are_among(known, hashes[names]).sum())
+        found[side] = int(are_among(known, hashes[names]).sum())
     return found
 
 
@@ -110,7 +111,7 @@ def known(path: str | None, frame: pd.DataFrame) -> Mask:
     """Whether a model was trained on each row, by the file of its rows; on none where that cannot be used."""
     with suppress(FileError):
         if path is not None and set((recorded := _known("champion", path))[0]) <= set(frame.columns):
-            return _are_among(recorded[1], _hashes(frame, recorded[0]))
+            return are_among(recorded[1], _hashes(frame, recorded[0]))
     return np.zeros(len(frame), bool)
 
 
@@ -156,7 +157,7 @@ def _check(side: Side, path: str, holdout: str) -> None:
         )
 
 
-def _are_among(known: Hashes, hashes: Hashes) -> Mask:
+def are_among(known: Hashes, hashes: Hashes) -> Mask:
     """Which of the rows are known."""
     return np.searchsorted(known, hashes, "right") > np.searchsorted(known, hashes, "left")
 

@@ -15,7 +15,7 @@ from pandas.api.types import is_integer_dtype, is_numeric_dtype
 from retrain.core.judge import SKETCH
 from retrain.scoring.plan import Comparison, Key
 from retrain.scoring.rows import UNNAMED
-from retrain.tables.hashing import Hashes, alike, of_rows
+from retrain.tables.hashing import Hashes, alike, combined, smallest
 from retrain.tables.read import Table
 
 Sketches = Mapping[Key, Hashes]
@@ -41,23 +41,23 @@ def keys(plan: Comparison, table: Table) -> list[Key]:
 def of_chunk(keys: Sequence[Key], chunk: pd.DataFrame) -> Sketches:
     """The sketches of one chunk."""
     hashes: dict[tuple[str, int | None], Hashes] = {}
-
-    def of(name: str, decimals: int | None) -> Hashes:
-        if (name, decimals) not in hashes:
-            same = decimals is not None and _is_whole(chunk[name])
-            hashes[name, decimals] = of(name, None) if same else alike(chunk[name], decimals)
-        return hashes[name, decimals]
-
+    for name in {name for names, _ in keys for name in names}:
+        column, whole = chunk[name], False
+        if is_numeric_dtype(column.dtype):
+            numbers = column.to_numpy("float64", na_value=np.nan)
+            whole = bool((np.isnan(numbers) | (numbers == np.floor(numbers))).all())  # no rounding changes these
+        for decimals in {decimals for _, decimals in keys}:
+            same = whole and decimals is not None and (name, None) in hashes
+            hashes[name, decimals] = hashes[name, None] if same else pd.util.hash_array(alike(column, decimals))
     return {
-        (names, decimals): _smallest(of_rows({name: of(name, decimals) for name in names})) for names, decimals in keys
+        (names, decimals): smallest(combined([hashes[name, decimals] for name in sorted(names)]), _COUNTED)
+        for names, decimals in keys
     }
 
 
 def joined(one: Sketches, other: Sketches) -> Sketches:
-    """The sketches of both."""
-    return {
-        key: _smallest(np.concatenate([one[key], hashes])) if key in one else hashes for key, hashes in other.items()
-    }
+    """The sketches of both, by the same keys."""
+    return {key: smallest(np.concatenate([one[key], hashes]), _COUNTED) for key, hashes in other.items()}
 
 
 def listed(plan: Comparison, sketches: Sketches) -> list[dict[str, Any]]:
@@ -89,21 +89,11 @@ def _own(names: Sequence[str], target: str) -> Iterator[Key]:
 
 def _counting(table: Table, chunk: int) -> set[str]:
     """The columns that may only number the rows of the file: whole numbers, as many from least to most as rows."""
-    first = next(table.chunks(1))
-    names = [name for name in table.columns if is_integer_dtype(first[name].dtype)]
-    ends = pd.concat([part.agg(["min", "max"]) for part in table.chunks(chunk, names)]) if names else first[names]
-    return {name for name in names if ends[name].max() - ends[name].min() == table.rows - 1}
-
-
-def _is_whole(column: "pd.Series[Any]") -> bool:
-    """Whether these are whole numbers, which no rounding changes."""
-    return is_numeric_dtype(column.dtype) and not (column.dropna() % 1 != 0).any()
+    names = [name for name in table.columns if is_integer_dtype(table.dtypes[name])]
+    ends = [part.agg(["min", "max"]) for part in table.chunks(chunk, names)] if names else []
+    return {name for name in names if np.ptp([end[name] for end in ends]) == table.rows - 1}
 
 
 def _distinct(kept: Hashes) -> float:
     """How many rows differ: exact where all hashes are kept, else from how small they are (Bar-Yossef et al. 2002)."""
     return len(kept) if len(kept) < _COUNTED else (len(kept) - 1) * 2.0**64 / float(kept[-1])
-
-
-def _smallest(hashes: Hashes) -> Hashes:
-    return np.unique(hashes)[:_COUNTED].astype(np.uint64, copy=False)

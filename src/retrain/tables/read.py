@@ -12,13 +12,16 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
-from pandas.api.types import pandas_dtype
+from pandas.api.types import is_object_dtype, pandas_dtype
 
 from retrain.tables import CHUNK, FileError
 from retrain.tables.values import MISSING
 
 Dtype = Any
 """A numpy dtype or one of pandas' own."""
+_BUFFER = 1024**2
+"""Bytes of a column that are read at a time: without that a whole row group of the file is in memory."""
+_DTYPES, _CSV = b"retrain.dtypes", b"retrain.csv"
 
 
 def columns(path: str, named: Mapping[str, str]) -> list[str]:
@@ -60,19 +63,20 @@ class Table:
         self.columns = found if only is None else list(only)
         self.rows: int
         self._path, self._given = path, dtypes
-        self._dtypes = _known(dtypes)
+        self.dtypes = _known(dtypes)
         self._csv: pd.DataFrame | None = None
         with _readable(dtypes):
             if path.endswith(".csv"):
-                self._csv = _read_csv(path, found, self._dtypes, labels)
+                self._csv = _read_csv(path, found, self.dtypes, labels)
                 self.rows, self.flat = len(self._csv), self.columns
+                self.dtypes = dict(self._csv.dtypes)
                 return
             with pa.parquet.ParquetFile(path) as file:
                 self.rows = file.metadata.num_rows
                 self.flat = [
                     name for name in self.columns if not pa.types.is_nested(file.schema_arrow.field(name).type)
                 ]
-                self._dtypes = _dtypes(file, self.columns, self._dtypes)
+                self.dtypes = _dtypes(file, self.columns, self.dtypes)
 
     def chunks(self, size: int = CHUNK, only: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
         """The rows in file order, at most `size` at a time, with all columns or `only` some.
@@ -85,8 +89,24 @@ class Table:
                 yield self._csv.iloc[start : start + size][names]
             return
         with _readable(self._given), pa.parquet.ParquetFile(self._path) as file:
-            for frame in _batches(file, names, size):
-                yield frame.astype({name: self._dtypes[name] for name in names})
+            for batch in file.iter_batches(batch_size=size, columns=names):
+                yield framed(batch, {name: self.dtypes[name] for name in names})
+
+    def portions(self, names: Sequence[str], size: int = CHUNK) -> Iterator[tuple[pd.DataFrame, Any]]:
+        """The chunks with all columns, each with the columns `names` as Arrow, of which `as_sent` makes the same."""
+        described = _described({name: self.dtypes[name] for name in names}, csv=self._csv is not None)
+        if self._csv is not None:
+            with _readable(self._given):
+                sent = pa.Table.from_pandas(self._csv[list(names)], preserve_index=False)
+            sent = sent.replace_schema_metadata(sent.schema.metadata | described)
+            for start in range(0, self.rows, size):
+                yield self._csv.iloc[start : start + size], sent.slice(start, size)
+            return
+        with _readable(self._given), pa.parquet.ParquetFile(self._path, buffer_size=_BUFFER, pre_buffer=False) as file:
+            for batch in file.iter_batches(batch_size=size, columns=self.columns):
+                sent = pa.Table.from_batches([batch]).select(names)
+                sent = sent.replace_schema_metadata((sent.schema.metadata or {}) | described)
+                yield framed(batch, {name: self.dtypes[name] for name in self.columns}), sent
 
 
 def shown(names: Sequence[str]) -> str:
@@ -179,9 +199,30 @@ def _empty(schema: Any) -> pd.DataFrame:
     return _named(schema.empty_table().to_pandas())
 
 
-def _batches(file: Any, names: list[str], size: int) -> Iterator[pd.DataFrame]:
-    for batch in file.iter_batches(batch_size=size, columns=names):  # asked for "a" it gives "a.b", too
-        yield _named(batch.to_pandas())[names]
+def framed(rows: Any, dtypes: Mapping[str, Dtype]) -> pd.DataFrame:
+    """Rows of Arrow as pandas has them, with these columns and dtypes."""
+    frame = _named(rows.to_pandas())[list(dtypes)]  # asked for "a" Parquet gives "a.b", too
+    return frame.astype(dict(dtypes))
+
+
+def as_sent(rows: Any) -> pd.DataFrame:
+    """The rows of `Table.portions` with the dtypes that they had there."""
+    metadata = rows.schema.metadata
+    frame = framed(rows, dict(pa.ipc.open_stream(metadata[_DTYPES]).read_pandas().dtypes))
+    if _CSV in metadata:  # pandas reads a missing value as NaN, Arrow gives None
+        for name, column in frame.items():
+            if is_object_dtype(column.dtype) and column.hasnans:
+                frame[name] = column.where(column.notna(), np.nan)
+    return frame
+
+
+def _described(dtypes: Mapping[str, Dtype], *, csv: bool) -> dict[bytes, bytes]:
+    """These dtypes, as an empty table, for the metadata of a schema."""
+    empty = pa.RecordBatch.from_pandas(pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in dtypes.items()}))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, empty.schema) as stream:
+        stream.write(empty)
+    return {_DTYPES: sink.getvalue().to_pybytes()} | ({_CSV: b""} if csv else {})
 
 
 def _named(frame: pd.DataFrame) -> pd.DataFrame:
@@ -203,8 +244,9 @@ def _dtypes(file: Any, names: list[str], given: Mapping[str, Dtype]) -> dict[str
         if name in given or isinstance(dtype, pd.CategoricalDtype) or (dtype.kind in "biu" and name in with_nulls)
     ]
     found: dict[str, Dtype] = {}
-    for frame in _batches(file, uncertain, CHUNK) if uncertain else ():
-        for name, dtype in frame.astype(dict(given)).dtypes.items():
+    for batch in file.iter_batches(batch_size=CHUNK, columns=uncertain) if uncertain else ():
+        frame = _named(batch.to_pandas())[uncertain].astype(dict(given))
+        for name, dtype in frame.dtypes.items():
             found[str(name)] = _joined(found.get(str(name), dtype), dtype)
     for name, dtype in found.items():
         if name in given and isinstance(dtype, pd.CategoricalDtype):  # in the order of pandas.read_csv

@@ -20,6 +20,7 @@ import pandas as pd
 
 from retrain.core.records import Label
 
+Codes = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.floating[Any]]
 
 MISSING = frozenset(
@@ -49,9 +50,14 @@ def label(value: object) -> Label:
 
 def labels(values: Any) -> list[Label]:
     """The class label of each value. ValueError or TypeError where a value is none."""
-    codes, uniques = pd.factorize(values)
-    known = [label(value) for value in uniques.tolist()]
+    codes, known = label_codes(values)
     return [known[code] for code in codes]
+
+
+def label_codes(values: Any) -> tuple[Codes, list[Label]]:
+    """A code for each value, and the class labels that the codes stand for. Raises as `labels` does."""
+    codes, uniques = pd.factorize(values)
+    return codes, [label(value) for value in uniques.tolist()]
 
 
 def label_of_text(value: object) -> Label:
@@ -114,7 +120,7 @@ def names(column: "pd.Series[Any]") -> list[Label | None]:
     return [called[code] for code in codes]
 
 
-def distinct(column: "pd.Series[Any]") -> tuple[npt.NDArray[np.intp], list[Any]]:
+def distinct(column: "pd.Series[Any]") -> tuple[Codes, list[Any]]:
     """The code of each value, -1 where it is missing, and the values that the codes stand for."""
     try:
         codes, uniques = pd.factorize(column)

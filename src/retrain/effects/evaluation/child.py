@@ -1,7 +1,8 @@
-"""The child process that loads models and reads rows: it may crash, hang, print and take memory as it likes.
+"""The processes that load models and count rows: each may crash, hang, print and take memory as it likes.
 
-A model is a program: only the child (`retrain.scoring`) loads one. It has a session of its own, so that it
-can be ended together with its workers, and it ends by itself when its standard input does.
+A model is a program: only a process of `retrain.scoring` that does nothing else loads one, and one that loads none
+counts. Each has a session of its own, so that it can be ended together with its workers, and it ends by itself when its
+standard input does.
 """
 
 import json
@@ -12,11 +13,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any, Literal, cast, get_args
+
+from msgspec import Struct
 
 from retrain.config.schema import Promotion
 from retrain.core.text import last_lines, one_line, size
@@ -26,11 +29,12 @@ from retrain.errors import RetrainError
 Side = Literal["champion", "challenger", "holdout", "training data", "training rows", "log"]
 Plan = Mapping[str, Any]
 
+_MODELS: tuple[Side, Side] = ("champion", "challenger")
 _GRACE_SECONDS = 3.0
 _LONGEST_MESSAGE = 16 * 1024**2
 _LONGEST_ERROR = 600
 _KEPT_BYTES, _TAIL_BYTES = 64 * 1024, 8 * 1024
-"""So much is kept of what the child prints that what is cut off at the beginning is not in the tail."""
+"""So much is kept of what a child prints that what is cut off at the beginning is not in the tail."""
 _PIECE = 65536
 _FATAL = {-signal.SIGKILL, -signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS}
 """How a process may end that was refused memory: by the kernel, or by a library that is not prepared for it."""
@@ -38,6 +42,13 @@ _REFUSED = (
     r"MemoryError|bad_alloc|[Aa]llocat|out of memory|start new thread|pthread_create|Thread creation|failed to map"
 )
 """What Python and the native libraries say where memory is refused."""
+
+_PROC, _CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
+_GROUP_FILES = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+"""Of a control group for memory, version 2 and 1: its limit, what it uses, the part of that in `memory.stat`."""
 
 
 class Unscorable(RetrainError):  # noqa: N818 (an adjective, like Unknown)
@@ -55,18 +66,16 @@ def carry_out(
     progress: Callable[[float], None],
     scrub: Callable[[str], str] = str,
 ) -> dict[str, Any]:
-    """The child's answer; `retrain.scoring` says what it may be asked. Its limits are those of `promotion`.
+    """The counter's answer; `retrain.scoring` says what it may be asked. Its limits are those of `promotion`.
 
-    `scrub` takes secrets out of what a model prints or says, for it can read whatever we can.
+    The plan names the models by their files; each gets a process of its own. `scrub` takes secrets out of what a model
+    prints or says, for it can read whatever we can.
     """
     deadline = time.monotonic() + promotion.timeout.total_seconds()
     memory = _free() if promotion.max_memory is None else promotion.max_memory
     at: Side | None = None
-    with (
-        closing(_Printed()) as printed,
-        _child({**plan, "memory": memory}, directory, printed.writer) as (process, results),
-    ):
-        for message in _messages(process, results, printed, deadline):
+    with _running({**plan, "memory": memory}, directory) as (counter, models, results):
+        for message in _messages(counter, models.values(), results, deadline):
             if "progress" in message:
                 with garbled():
                     progress(float(message["progress"]))
@@ -74,18 +83,26 @@ def carry_out(
                 at = message["at"] if message["at"] in get_args(Side) else None
             elif "late" in message:
                 raise _late(plan, at, promotion.timeout)
+            elif "lost" in message:
+                with garbled():
+                    side: Side | None = message["lost"]
+                    child = models[message["lost"]]
+                break
             else:
-                end(process, grace=_GRACE_SECONDS)  # its workers end with it, and tidy up
+                for each in (counter, *models.values()):
+                    end(each.process, grace=_GRACE_SECONDS)  # its workers end with it, and tidy up
                 if "error" not in message:
                     return message
                 with garbled():
                     side, why = message["error"]["side"], one_line(scrub(message["error"]["message"]), _LONGEST_ERROR)
                 raise Unscorable(side, why, _memory_remedy(why, promotion, plan, memory))
-        until(lambda: exit_code(process) is not None, _GRACE_SECONDS)
-        code = exit_code(process)
-        why = _crash(plan, at, code, " | ".join(last_lines(scrub(printed.text())[-_TAIL_BYTES:])))
+        else:  # no model is at fault where the counter ends
+            side, child = None if at in _MODELS else at, counter
+        until(lambda: exit_code(child.process) is not None, _GRACE_SECONDS)
+        code = exit_code(child.process)
+        why = _crash(plan, side, code, " | ".join(last_lines(scrub(child.printed.text())[-_TAIL_BYTES:])))
         remedy = _memory_remedy("out of memory" if code in _FATAL else why, promotion, plan, memory)
-        raise RetrainError(why, remedy) if at is None else Unscorable(at, why, remedy)
+        raise RetrainError(why, remedy) if side is None else Unscorable(side, why, remedy)
 
 
 @contextmanager
@@ -103,14 +120,43 @@ def _unreadable() -> RetrainError:
     )
 
 
-@contextmanager
-def _child(plan: Plan, directory: Path, printed: int) -> Iterator[tuple[Process, int]]:
-    """The scoring process and the descriptor of its results; ended with all its workers on leaving.
+class _Child(Struct, frozen=True):
+    """A process, and what it prints."""
 
-    What it prints goes to the descriptor `printed`, which is closed on this side.
+    process: Process
+    printed: "_Printed"
+
+
+@contextmanager
+def _running(plan: dict[str, Any], directory: Path) -> Iterator[tuple[_Child, dict[Side, _Child], int]]:
+    """The process that counts, those of the models, and the descriptor of the results; all ended on leaving.
+
+    Between a model and the counter are two pipes, and nobody else has them.
     """
-    reader, writer = os.pipe()
-    with os.fdopen(reader, "rb", buffering=0):
+    with ExitStack() as stack:
+
+        def pipe() -> tuple[IO[bytes], IO[bytes]]:
+            reader, writer = os.pipe()
+            return stack.enter_context(os.fdopen(reader, "rb", 0)), stack.enter_context(os.fdopen(writer, "wb", 0))
+
+        models, kept, given = {}, [], plan.pop("model", {})
+        for side in _MODELS:
+            if path := plan.get(side):
+                (features, there), (back, predictions) = pipe(), pipe()
+                asked = {"job": "model", "path": path, "memory": plan["memory"], **given}
+                asked |= {"features": features.fileno(), "predictions": predictions.fileno()}
+                models[side] = stack.enter_context(_child(asked, directory, [features, predictions]))
+                plan[side] = {"path": path, "features": there.fileno(), "predictions": back.fileno()}
+                kept += [there, back]
+        results, result = pipe()
+        asked = {**plan, "result": result.fileno()}
+        yield stack.enter_context(_child(asked, directory, [*kept, result])), models, results.fileno()
+
+
+@contextmanager
+def _child(plan: Plan, directory: Path, files: Sequence[IO[bytes]]) -> Iterator[_Child]:
+    """A process of `retrain.scoring`, which alone keeps these files; ended with all its workers on leaving."""
+    with closing(_Printed()) as printed:
         try:
             process = start(
                 [sys.executable, "-P", "-m", "retrain.scoring"],
@@ -120,24 +166,26 @@ def _child(plan: Plan, directory: Path, printed: int) -> Iterator[tuple[Process,
                 # reserving a gibibyte, which counts as memory taken.
                 {
                     "ARROW_DEFAULT_MEMORY_POOL": "system",
+                    "OMP_WAIT_POLICY": "PASSIVE",
                     **os.environ,
                     "PYTHONSAFEPATH": "1",
                     "PYTHONDONTWRITEBYTECODE": "1",
                 },
-                output=printed,
-                inherited=writer,
+                output=printed.writer,
+                inherited=[file.fileno() for file in files],
                 stdin=subprocess.PIPE,
             )
         except OSError as error:
             why = f"the scoring process cannot be started in {directory}: {error.strerror}"
             raise RetrainError(why, "check training.directory") from error
         finally:
-            os.close(writer)
-            os.close(printed)
+            for file in files:
+                file.close()
+            os.close(printed.writer)
         with cast(IO[bytes], process.stdin) as stdin:
             try:
-                _send(stdin, {**plan, "result": writer})
-                yield process, reader
+                _send(stdin, plan)
+                yield _Child(process, printed)
             finally:
                 # The helper of joblib that removes what its workers shared outlives a SIGTERM, but not a SIGKILL.
                 end(process, signal.SIGTERM, grace=_GRACE_SECONDS)
@@ -184,18 +232,21 @@ class _Printed:
         return self._end.decode(errors="replace")
 
 
-def _messages(process: Process, results: int, printed: _Printed, deadline: float) -> Iterator[dict[str, Any]]:
-    """What the child sends, as it sends it, until it ends; {"late": True} at the deadline."""
+def _messages(counter: _Child, models: Iterable[_Child], results: int, deadline: float) -> Iterator[dict[str, Any]]:
+    """What the counter sends, as it sends it, until it ends; {"late": True} at the deadline."""
     readable = select.poll()
     readable.register(results, select.POLLIN)
-    readable.register(printed, select.POLLIN)
+    printed = {child.printed.fileno(): child.printed for child in (counter, *models)}
+    for each in printed:
+        readable.register(each, select.POLLIN)
     pending = bytearray()
     while (left := deadline - time.monotonic()) > 0:
-        # Something that a model started may hold both pipes open after the child's end, and fill them.
-        ended = exit_code(process) is not None
+        # Something that a model started may hold pipes open after the child's end, and fill them.
+        ended = exit_code(counter.process) is not None
         ready = dict(readable.poll(1000 * min(left, 1)))
-        if printed.fileno() in ready and not printed.drain():
-            readable.unregister(printed)
+        for each in ready.keys() & printed.keys():
+            if not printed[each].drain():
+                readable.unregister(each)
         if results not in ready:
             if ended:
                 return
@@ -224,9 +275,7 @@ def _late(plan: Plan, at: Side | None, timeout: timedelta) -> RetrainError:
         return RetrainError(f"remembering the rows of {plan['data']} {late}", "raise promotion.timeout")
     if at == "log":
         return RetrainError(f"taking rows from {plan['log']} {late}", "raise promotion.timeout")
-    jobs = " or promotion.jobs" if plan["job"] == "compare" else ""
-    remedy = f"raise promotion.timeout{jobs}, or repair a model that hangs"
-    return RetrainError(f"scoring on {plan['holdout']} {late}", remedy)
+    return RetrainError(f"scoring on {plan['holdout']} {late}", "raise promotion.timeout, or repair a model that hangs")
 
 
 def _crash(plan: Plan, at: Side | None, code: int | None, words: str) -> str:
@@ -267,8 +316,29 @@ def _memory_remedy(why: str, promotion: Promotion, plan: Plan, memory: int | Non
 
 
 def _free() -> int | None:
-    """The bytes that could be had without swapping; None where Linux does not say."""
+    """The bytes that could be had without swapping, of the machine or of its container; None where nothing says it."""
+    found = []
     with suppress(OSError):
-        if found := re.search(r"(?m)^MemAvailable: +(\d+) kB$", Path("/proc/meminfo").read_text()):
-            return 1024 * int(found[1])
-    return None
+        available = re.search(r"(?m)^MemAvailable: +(\d+) kB$", (_PROC / "meminfo").read_text())
+        found += [1024 * int(available[1])] if available else []
+    with suppress(OSError):
+        for line in (_PROC / "self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers or "memory" in controllers.split(","):
+                found += _free_in_groups(_CGROUPS / ("memory" if controllers else ""), path)
+    return max(0, min(found)) if found else None
+
+
+def _free_in_groups(root: Path, path: str) -> Iterator[int]:
+    """What is left of the limits of a control group and of those above it; what is cached of files can be had.
+
+    In a container the path may be that of the host, which is not there: its root is the container's group.
+    """
+    group = root / path.lstrip("/")
+    for each in (group, *group.parents):
+        if each == root.parent:
+            return
+        for limit, used, cached in _GROUP_FILES:
+            with suppress(OSError, ValueError):  # no such group or limit, "max"
+                stat = dict(line.split() for line in (each / "memory.stat").read_text().splitlines())
+                yield int((each / limit).read_text()) - int((each / used).read_text()) + int(stat[cached])

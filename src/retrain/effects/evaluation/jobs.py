@@ -61,13 +61,11 @@ def compare(  # noqa: PLR0913  (the files of training rows belong to the version
         promotion,
         champion=champion,
         challenger=challenger,
-        trusted=_trusted(models),
-        jobs=promotion.jobs,
+        model=_given(models, aside, promotion.group),
         slices=list(promotion.slices),
         group=promotion.group,
         known_challenger=known_challenger,
         known_champion=known_champion,
-        aside=list(aside),
         keys=list(keys),
         dated=dated,
     )
@@ -87,7 +85,7 @@ def try_out(  # noqa: PLR0913  (as those of compare)
     scrub: Callable[[str], str] = str,
 ) -> None:
     """Load the challenger; where there is a holdout, let it predict a few rows of that. Raises as `compare` does."""
-    plan = _plan("trial", promotion, challenger=challenger, trusted=_trusted(models), aside=list(aside))
+    plan = _plan("trial", promotion, challenger=challenger, model=_given(models, aside))
     plan = {**plan, "holdout": "" if holdout is None else str(holdout.absolute())}
     carry_out(plan, promotion, directory, lambda _share: None, scrub)
 
@@ -169,10 +167,9 @@ def controls(  # noqa: PLR0913  (as those of compare)
         "controls",
         promotion,
         champion=champion,
-        trusted=_trusted(models),
+        model=_given(models, aside, promotion.group),
         slices=list(promotion.slices),
         group=promotion.group,
-        aside=list(aside),
     )
     answer = carry_out(plan, promotion, directory, progress, scrub)
     with garbled():
@@ -212,9 +209,8 @@ def predict(  # noqa: PLR0913  (as those of compare)
         *("predict", replace(promotion, holdout=rows)),
         challenger=model,
         into=into,
-        trusted=_trusted(models),
+        model=_given(models, aside),
         fractional=fractional,
-        aside=list(aside),
     )
     carry_out(plan, promotion, directory, lambda _share: None, scrub)
 
@@ -226,9 +222,13 @@ def _plan(job: str, promotion: Promotion, **fields: Any) -> Plan:
     return {"job": job, **fields, **texts}
 
 
-def _trusted(models: Models) -> list[str] | None:
-    """The types that a skops file may have besides those that skops trusts; None where artifacts are joblib files."""
-    return list(models.trusted) if models.are_skops else None
+def _given(models: Models, aside: Sequence[str], group: str | None = None) -> Plan:
+    """What the process of a model is given besides its file: types that are trusted, and columns that are no features.
+
+    The types are those that a skops file may have besides what skops trusts; None where artifacts are joblib files.
+    """
+    trusted = list(models.trusted) if models.are_skops else None
+    return {"trusted": trusted, "aside": [*aside, *([group] if group is not None else [])]}
 
 
 def tally_of(message: Mapping[str, Any], column: str | None, *, compared: bool) -> Tally:
