@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from retrain.config.schema import Monitoring
 from retrain.core.records import Trouble, Unknown
 from retrain.effects import http
-from tests.effects.servers import Request, certificate, page, serving
+from tests.effects.servers import Request, certificate, frozen_server, page, serving
 
 
 def get(url: str, seconds: float = 15) -> bytes | Unknown:
@@ -94,6 +94,15 @@ def test_the_refusal_of_a_proxy_is_the_refusal_of_a_proxy(monkeypatch: pytest.Mo
         monkeypatch.setenv("http_proxy", proxy)
         answer = get("http://monitor.example/m")
     assert isinstance(answer, Unknown) and f"through the proxy {proxy}" in answer.why and "403" in answer.why
+
+
+def test_a_proxy_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The endpoint may be well."""
+    with frozen_server() as proxy:
+        monkeypatch.setenv("http_proxy", proxy)
+        answer = get("http://monitor.example/m", seconds=0.5)
+    assert isinstance(answer, Unknown)
+    assert answer.why == f"asked through the proxy {proxy}, did not answer within 0.5 s"
 
 
 @pytest.mark.parametrize(

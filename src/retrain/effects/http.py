@@ -176,8 +176,8 @@ class Client:
         """The answer, of which the body is not read yet."""
         import urllib3
 
-        if (proxy := _proxy(place)) is not None:
-            self._way += f"asked through the proxy {shown(proxy)}, "
+        proxy = _proxy(place)
+        self._way += _through(proxy)
         headers = urllib3.HTTPHeaderDict(_HEADERS)
         headers.update(own)
         parts = urlsplit(place)
@@ -253,8 +253,14 @@ def shown(url: str) -> str:
 
 def late(asked: Monitoring) -> Unknown:
     """Why there is no answer when the time is over."""
-    why = f"did not answer within {asked.timeout.total_seconds():g} s"
-    return Unknown(Trouble.DEADLINE, why, "see what makes it slow, or raise monitoring.timeout")
+    why, through = f"did not answer within {asked.timeout.total_seconds():g} s", ""
+    with suppress(_FailedError):
+        through = _through(_proxy(asked.url))
+    return Unknown(Trouble.DEADLINE, through + why, "see what makes it slow, or raise monitoring.timeout")
+
+
+def _through(proxy: str | None) -> str:
+    return f"asked through the proxy {shown(proxy)}, " if proxy is not None else ""
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
@@ -295,7 +301,7 @@ def _proxy(url: str) -> str | None:
 
     parts, proxies = urlsplit(url), getproxies()
     host = (parts.hostname or "").rstrip(".")
-    if host == "localhost" or host.endswith(".localhost"):
+    if host in ("", "localhost") or host.endswith(".localhost"):
         return None
     with suppress(ValueError):  # it is a name
         address = ip_address(host)
