@@ -164,7 +164,7 @@ def settings(
     paths: int = 50_000,
 ) -> list[Setting]:
     """The settings with these windows and this rule, measured, one for each pace."""
-    rows = _rows(threshold, trials)
+    rows = rows_of(threshold, trials)
     mean = rows * share_of_trials(threshold)
     triggers = [looking_for(threshold, min_drop, tolerated) for _, tolerated in paces]
     bars = np.array([by_evidence(each, mean, pace).bar for each, (pace, _) in zip(triggers, paces, strict=True)])
@@ -183,9 +183,12 @@ def settings(
 def waits(
     rng: np.random.Generator, measured: Sequence[Setting], times: float, healthy: Floats, *, paths: int = 20_000
 ) -> list[Wait]:
-    """The delays of settings that differ in their pace only; `healthy` are sorted F1 of windows at the threshold."""
+    """The delays of settings that differ in their pace only; `healthy` are sorted F1 of windows at the threshold.
+
+    Beside them there are ten windows after the drop for each path.
+    """
     threshold, min_drop, trials = measured[0][:3]
-    rows, drop = _rows(threshold, trials), times * min_drop
+    rows, drop = rows_of(threshold, trials), times * min_drop
     rule = likelihood(looking_for(threshold, min_drop))
     own, own_error = delays(rng, rows, threshold - drop, rule, np.array([each.bar for each in measured]), paths=paths)
     fastest, error = own.copy(), np.zeros(len(own))
@@ -196,7 +199,8 @@ def waits(
         bars = np.interp([-np.log(max(each.a_window, np.finfo(float).tiny)) for each in measured], falling, CANDIDATES)
         fastest, error = delays(rng, rows, threshold - drop, best, bars, paths=paths)
         error = np.hypot(error / fastest, own_error / own)
-    plain = _plain(rng, rows, threshold - drop, np.array([each.a_window for each in measured]), healthy)
+    dropped = f1s(rng, rows, threshold - drop, 10 * paths)
+    plain = _plain(dropped, np.array([each.a_window for each in measured]), healthy)
     told = []
     for at, each in enumerate(measured):
         of = float(fastest[at]) if each.ratio.value > PROVEN else 1.0
@@ -206,14 +210,12 @@ def waits(
     return told
 
 
-def _plain(rng: np.random.Generator, rows: int, f1: float, a_window: Floats, healthy: Floats) -> list[Figure | None]:
-    """Mean windows until one is below the threshold that so few healthy windows are below.
+def _plain(dropped: Floats, a_window: Floats, healthy: Floats) -> list[Figure | None]:
+    """Mean windows until one is below the threshold that so few healthy windows are below; F1 of each kind, ascending.
 
     Equal values at that threshold are taken by lot, so that the rate is the same; None where fewer than 50 of the
     healthy windows are below it. Their number has the larger part in the error.
     """
-    tp, trials = drawn(rng, rows, f1, 200_000)
-    dropped = np.sort(2 * tp / (tp + trials))
     told: list[Figure | None] = []
     for below in a_window * len(healthy):
         if below < 50:
@@ -233,7 +235,8 @@ def _over(figure: Figure, divisor: float) -> Figure:
     return Figure(figure.value / divisor, figure.half / divisor)
 
 
-def _rows(threshold: float, trials: float) -> int:
+def rows_of(threshold: float, trials: float) -> int:
+    """Rows of a window that has so many TP + FP + FN on average at F1 = threshold."""
     return round(trials / share_of_trials(threshold))
 
 
@@ -251,7 +254,7 @@ def measure(
     waited: list[Wait] = []
     for threshold, trials in product(THRESHOLDS, TRIALS):
         progress(f"the grid at F1 {threshold:.2f}, TP + FP + FN {trials:,}")
-        healthy = healthy_windows(rng, threshold, trials, round(2_000_000 * effort))
+        healthy = f1s(rng, rows_of(threshold, trials), threshold, round(2_000_000 * effort))
         for min_drop in MIN_DROPS:
             here = settings(rng, threshold, min_drop, trials, paths=round(50_000 * effort))
             measured += here
@@ -261,9 +264,9 @@ def measure(
     return measured, waited
 
 
-def healthy_windows(rng: np.random.Generator, threshold: float, trials: float, windows: int) -> Floats:
-    """F1 of so many windows at F1 = threshold, ascending."""
-    tp, of = drawn(rng, _rows(threshold, trials), threshold, windows)
+def f1s(rng: np.random.Generator, rows: int, f1: float, windows: int) -> Floats:
+    """F1 of so many windows, ascending."""
+    tp, of = drawn(rng, rows, f1, windows)
     return np.sort(2 * tp / (tp + of))
 
 
