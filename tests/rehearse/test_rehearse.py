@@ -213,6 +213,19 @@ def test_spoiled_trainings_show_what_the_gate_is_for(project: Project) -> None:
     assert "broken" in project.run("rehearse", "log.csv", "--break", "0.4", "--seed", "1").stdout
 
 
+def test_a_probation_compares_on_the_same_rows(project: Project) -> None:
+    """As `check` does: a spoiled model that the gate let through goes, when the one before is better on its rows."""
+    before = dict(project.settings["triggers"]), dict(project.settings["promotion"])
+    live = {"holdout": "live", "live": {"min_rows": 40}, "min_improvement": -1.0, "probation": "5d"}
+    project.configure(triggers={"max_model_age": "1d"}, promotion=live)
+    try:
+        done = project.run("rehearse", "log.csv", "-v", "--break", "0.4", "--seed", "1")
+    finally:
+        project.settings |= dict(zip(("triggers", "promotion"), before, strict=True))
+        project.configure()
+    assert "rolling back: on the same 120 rows since the promotion" in done.stderr
+
+
 def test_prices_name_the_cheapest(project: Project) -> None:
     """Dear trainings make never the cheapest, cheap ones do not."""
     said = json.loads(project.run("rehearse", "log.csv", "--json", "--training-costs", "1000000").stdout)

@@ -15,12 +15,12 @@ from msgspec.structs import replace
 
 from retrain.config.schema import Config
 from retrain.core.counts import latest
-from retrain.core.decide import Asked, look_at
-from retrain.core.events import Event, Judged, Promoted, Rejected, RolledBack, TrainingFinished
-from retrain.core.explain import because
-from retrain.core.fold import advance
-from retrain.core.judge import beside_live, judge, next_comparison
-from retrain.core.past import Past
+from retrain.core.decide import Asked, due_on_same_rows, look_at
+from retrain.core.events import Event, Judged, Promoted, Rejected, RolledBack, SameRows, TrainingFinished
+from retrain.core.explain import because, name_of
+from retrain.core.fold import advance, scored
+from retrain.core.judge import beside_live, judge, next_comparison, on_same_rows
+from retrain.core.past import Past, Probation
 from retrain.core.records import Action, Outcome, Snapshot, Trouble, Unknown
 from retrain.core.text import short
 from retrain.core.verdicts import Ruling
@@ -139,7 +139,11 @@ class _Loop:
         """Whether a training is due; a rollback that is due is made."""
         probation = self._policy.config.promotion.probation if self._past.probation is not None else None
         asked, snapshot = Asked(self._stream.ends[self._champion.window], probation), self._snapshot()
-        look = look_at(self._past, self._champion.version, snapshot, self._policy.config.triggers, self._now, asked)
+        seen = self._champion.version, snapshot, self._policy.config.triggers, self._now, asked
+        look = look_at(self._past, *seen)
+        due = due_on_same_rows(look.past, look.assessments, asked, self._stream.length, self._now)
+        if due is not None and look.past.probation is not None:
+            look = look_at(scored(self._past, self._on_same_rows(look.past.probation, *due)), *seen)
         self._past = look.past
         if look.decision.action is not Action.HOLD:
             self._tell(look.decision.message)
@@ -148,6 +152,16 @@ class _Loop:
             self._note(RolledBack(before, previous))
             self._champion = self._served[before]
         return look.decision.action is Action.TRAIN
+
+    def _on_same_rows(self, new: Probation, window: int, level: float) -> SameRows:
+        """What both champions of a probation do on all rows since the promotion."""
+        since = (self._stream.times >= new.since.timestamp()) & (self._stream.window <= self._window)
+        tally = self._stream.tally(self._served[new.before].predicted, self._champion.predicted, since)
+        gate, last = self._policy.config.gate, new.same_rows or SameRows(window)
+        verdict = on_same_rows(replace(tally, slices=()), gate, level)
+        if verdict.difference is None:
+            return replace(last, window=window, problem=because(verdict, gate)[0])
+        return SameRows(window, verdict, name_of(gate), last.spent + level)
 
     def _snapshot(self) -> Snapshot:
         """What `retrain monitor` would have served at the end of the window."""
