@@ -31,6 +31,13 @@ def test_a_quoted_line_end_does_not_end_a_record() -> None:
         assert rows == [{"a": "1", "b": "x\ny"}, {"a": "2", "b": 'say "hi"'}], cut
 
 
+def test_many_quoted_line_ends_are_read_in_a_moment() -> None:
+    """Requirement: the time grows with the records, not with their square (this took minutes)."""
+    record = b'1,"x\ny ""z"""\n'
+    [piece] = appended(io.BytesIO(b"a,b\n" + record * 60_000), Position())
+    assert (piece.rows.num_rows, piece.lost) == (60_000, ())
+
+
 def test_a_stray_quote_does_not_stop_the_log() -> None:
     """Requirement: a quote that nothing closes holds rows back for a while, never for good and never without bound."""
     lines = b'a,b\n1,5" pipe\n' + b"2,3\n" * 20_000

@@ -125,7 +125,7 @@ def _parse(lines: Sequence[bytes], columns: tuple[str, ...], *, goes_on: bool) -
     while used < len(lines):
         values, length = _values(lines[used]), 1
         if values is None and _values(lines[used] + b'"') is not None:
-            values, length = _continued(lines[used:], len(columns), goes_on=goes_on)
+            values, length = _continued(lines, used, len(columns), goes_on=goes_on)
         if not length:
             break
         if values is not None and len(values) == len(columns):
@@ -173,17 +173,18 @@ def _plain(texts: bytes, columns: tuple[str, ...]) -> Any:
     return None if malformed else rows
 
 
-def _continued(lines: Sequence[bytes], width: int, *, goes_on: bool) -> tuple[list[str] | None, int]:
+def _continued(lines: Sequence[bytes], first: int, width: int, *, goes_on: bool) -> tuple[list[str] | None, int]:
     """The values of a record whose first line leaves a quote open, and its lines; 0 where the rest is yet to come.
 
     Where a line that would be inside the quotes is a record of its own, the quote is a stray one: only its own line
     is malformed.
     """
-    record = lines[0]
-    for number, line in enumerate(lines[1:], 2):
+    record = lines[first]
+    for number in range(first + 1, len(lines)):  # no copy of the rest, which may be long
+        line = lines[number]
         record += b"\n" + line
         if len(_values(line) or ()) == width or len(record) > _LONGEST_QUOTED:
             return None, 1
         if b'"' in line and (values := _values(record)) is not None:
-            return (values, number) if len(values) == width else (None, 1)
+            return (values, number + 1 - first) if len(values) == width else (None, 1)
     return None, 0 if goes_on and len(record) <= _LONGEST_QUOTED else 1
