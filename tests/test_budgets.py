@@ -6,7 +6,7 @@ SHRINKING = {
     "lines: heart: stories, acts, core": 5_340,
     "lines: effects": 3_354,
     "lines: scoring and tables": 2_576,
-    "lines: wing: exporter": 989,
+    "lines: wing: exporter": 978,
     "lines in all": 16_790,
     "Python files": 100,
 }

@@ -310,12 +310,23 @@ def test_a_word_for_missing_that_is_never_predicted_is_no_label(tmp_path: Path) 
     assert said(measures, "label holds 'nan', which is never predicted")
 
 
+def test_a_word_for_missing_that_is_never_a_label_is_no_prediction(tmp_path: Path) -> None:
+    """Requirement: a model that gave nothing, written as nan, was not wrong."""
+    (tmp_path / "log.csv").write_text(csv(rows(1, [TP, FP, (1, "nan")])))
+    measures = measure(config(tmp_path))
+    assert measures.quality is None
+    assert said(measures, "prediction holds 'nan', which is never a label; leave it empty")
+
+
 @pytest.mark.parametrize(
     ("spelt", "quotes"),
     [
         ({1: "yes", 0: "no"}, ("'no', 'yes'", "0, 1")),
         ({1: "[1]", 0: "[0]"}, ("'[0]', '[1]'", "0, 1")),
         ({1: "'1'", 0: 0}, ("0, \"'1'\"", "0, 1")),
+        ({1: '"1"', 0: '"0"'}, ("'\"0\"', '\"1\"'", "0, 1")),
+        ({1: "np.int64(1)", 0: "np.int64(0)"}, ("'np.int64(0)'", "0, 1")),
+        ({1: "T", 0: "F"}, ("'F', 'T'", "0, 1")),
     ],
 )
 def test_two_vocabularies_have_no_f1(tmp_path: Path, spelt: dict[int, object], quotes: tuple[str, str]) -> None:
@@ -326,6 +337,15 @@ def test_two_vocabularies_have_no_f1(tmp_path: Path, spelt: dict[int, object], q
     assert measures.quality is None
     for words in quotes:
         assert said(measures, words)
+
+
+@pytest.mark.parametrize(("one", "zero"), [("True", "False"), ("1.0", "0.0"), (" 1", "0 "), ("01", "00"), ("+1", 0)])
+def test_one_value_in_two_spellings_is_one_class(tmp_path: Path, one: object, zero: object) -> None:
+    """Requirement: a number or truth value is itself, whatever text holds it."""
+    spelt = {1: one, 0: zero}
+    pairs = [(label, spelt[guess]) for label, guess in [TP, TP, FP, FN, TN]]
+    (tmp_path / "log.csv").write_text(csv(rows(1, pairs)))
+    assert quality(measure(config(tmp_path))).counts == Counts(2, 1, 1)
 
 
 def test_a_class_in_two_cases_is_two_vocabularies(tmp_path: Path) -> None:

@@ -1,15 +1,13 @@
 """The log of predictions, followed while it grows or is replaced."""
 
 import gzip
-import math
 import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
@@ -120,22 +118,12 @@ def _opened(path: Path, log: Path, file: BinaryIO) -> Iterator[BinaryIO]:
 
 
 def newest_first(file: BinaryIO, timestamp: str, since: Callable[[], float]) -> Iterator[Piece]:
-    """The rows, newest row groups first, without the groups that end before `since()` (epoch seconds)."""
+    """The rows, newest row groups first, without the groups of which all times are before `since()` (epoch seconds)."""
     with pa.parquet.ParquetFile(file) as log:
         for number in reversed(range(log.num_row_groups)):
-            if not _newest(log.metadata.row_group(number), timestamp) < since():
+            times = log.read_row_group(number, [timestamp])
+            if timestamp not in times.column_names or not (seconds(times[timestamp].to_pandas()) < since()).all():
                 for batch in log.iter_batches(row_groups=[number]):
                     yield Piece(pa.Table.from_batches([batch]))
         if log.num_row_groups == 0:
             yield Piece(log.schema_arrow.empty_table())
-
-
-def _newest(group: Any, timestamp: str) -> float:
-    """The last time in a row group, where its statistics have it; else infinity."""
-    for number in range(group.num_columns):
-        column = group.column(number)
-        # Only numbers and timestamps are in the order of time; texts with time zones are not.
-        if column.path_in_schema == timestamp and column.statistics is not None and column.statistics.has_min_max:
-            newest = column.statistics.max
-            return math.inf if isinstance(newest, str | bytes) else float(seconds(pd.Series([newest]))[0])
-    return math.inf

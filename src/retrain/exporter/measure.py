@@ -246,9 +246,10 @@ def _unfit(confusion: Confusion, settings: Monitor) -> str:
     common = {""} if alone else set[Label]()
     if vocabularies_differ(guesses | common, truths | common):
         return f"{predicted} {quoted(guesses)}, {labelled} {quoted(truths)}; log both in one spelling"
-    blank = {label for label in truths - guesses if label in MISSING}
-    if blank:
+    if blank := {label for label in truths - guesses if label in MISSING}:
         return f"{labelled} {quoted(blank)}, which is never predicted; leave it empty until the label is known"
+    if blank := {guess for guess in guesses - truths if guess in MISSING}:
+        return f"{predicted} {quoted(blank)}, which is never a label; leave it empty where nothing was predicted"
     return ""
 
 
