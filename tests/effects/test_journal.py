@@ -137,18 +137,17 @@ def traces(state: Path) -> dict[str, bytes | None]:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_every_event_comes_back_as_it_was(kind: type[Event]) -> None:
+def test_every_event_comes_back_as_it_was(kind: type[Event], state: Path) -> None:
     """Each kind, with whatever its fields may hold, in a journal that was opened anew."""
 
     @settings(max_examples=15, deadline=None)
     @given(anything(kind), LEAVES[datetime])
     def holds(event: Event, at: datetime) -> None:
-        with TemporaryDirectory() as directory:
-            with open_journal(Path(directory)) as journal:
-                journal.append(event, at)
-            with open_journal(Path(directory), writable=False) as journal:
-                (entry,) = journal._entries("ORDER BY id")
-                assert entry == Entry(1, at, event)
+        with open_journal(state) as journal:
+            journal.append(event, at)
+        with open_journal(state, writable=False) as journal:
+            *earlier, entry = journal._entries("ORDER BY id")
+            assert entry == Entry(len(earlier) + 1, at, event)
 
     holds()
 
