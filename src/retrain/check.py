@@ -145,6 +145,7 @@ def _on_same_rows(  # noqa: PLR0913, PLR0917  (what is asked, and the world that
                 models=config.models,
                 aside=(config.monitor.timestamp,),
                 scrub=context.secrets.scrub,
+                hidden=evaluation.private(config),
             )
     except (OSError, RetrainError) as error:
         return replace(last, window=window, problem=str(error))

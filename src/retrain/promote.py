@@ -340,6 +340,7 @@ def _score(
             keys=keys,
             dated=contest.dated,
             scrub=context.secrets.scrub,
+            hidden=evaluation.private(context.config),
         )
     except RetrainError as error:
         side = error.side if isinstance(error, evaluation.Unscorable) else "champion"

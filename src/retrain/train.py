@@ -202,7 +202,8 @@ def _try_out(context: Context) -> int | None:
     asked = artifact, rows if rows.exists() else None, config.promotion, config.training.directory
     try:
         if rows.exists() or rows is not configured:
-            evaluation.try_out(*asked, models=config.models, aside=config.aside, scrub=context.secrets.scrub)
+            hidden, scrub = evaluation.private(config), context.secrets.scrub
+            evaluation.try_out(*asked, models=config.models, aside=config.aside, scrub=scrub, hidden=hidden)
     except evaluation.Unscorable as error:
         if error.side == "challenger":
             raise _NoChallengerError(f"left what cannot be used: {error}") from error

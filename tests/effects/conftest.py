@@ -3,7 +3,7 @@
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ def carry_out(
     _directory: Path,
     progress: Callable[[float], None],
     _scrub: Callable[[str], str] = str,
+    _hidden: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """The answer, as the controller gets it."""
 

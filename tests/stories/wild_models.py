@@ -1,12 +1,14 @@
 """What a model may do where it should predict; `wild.py` of a project is a copy of this file."""
 
 import ctypes
+import importlib
 import json
 import os
 import re
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 
@@ -125,6 +127,41 @@ def leaves_a_child(rows: Any, kept: list[Any]) -> None:
 def leaves_a_child_and_dies(rows: Any, kept: list[Any]) -> None:
     leaves_a_child(rows, kept)
     os._exit(7)
+
+
+def fails(act: Any) -> None:
+    """End this process, as no test expects it, where the act can be done."""
+    try:
+        act()
+    except OSError:
+        return
+    os._exit(9)
+
+
+def writes_the_journal(rows: Any, kept: list[Any]) -> None:
+    fails(lambda: os.truncate("state/journal.db", 0))
+    fails(lambda: os.truncate("wild.py", 0))
+
+
+def reads_the_holdout(rows: Any, kept: list[Any]) -> None:
+    fails(Path("data/holdout.csv").read_bytes)
+    fails(Path("models/champion.joblib").read_bytes)
+
+
+def calls_the_network(rows: Any, kept: list[Any]) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)):  # a network of its own, which has nobody else in it
+        fails(lambda: socket.create_connection(("192.0.2.1", 80), 5))
+
+
+def sees_others(rows: Any, kept: list[Any]) -> None:
+    if len([each for each in Path("/proc").iterdir() if each.name.isdigit()]) > 3:
+        os._exit(9)
+
+
+def patches_the_library(rows: Any, kept: list[Any]) -> None:
+    type(importlib.import_module("rules").Rule(0)).predict = lambda self, rows: [0] * len(rows)
 
 
 class Wild:

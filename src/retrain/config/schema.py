@@ -12,7 +12,7 @@ from msgspec import Meta, Struct, field
 
 from retrain.config.document import Keys, Problem
 from retrain.core.records import NAMES, Signal
-from retrain.core.rules import Criteria, Gate, Guarantee, Natural, Positive, Rate, Share, Triggers
+from retrain.core.rules import Criteria, Gate, Guarantee, Natural, Positive, Rate, Sandbox, Share, Triggers
 
 Size = Annotated[int, "bytes"]
 Span = Annotated[timedelta, "longer than 0"]
@@ -147,6 +147,7 @@ class Promotion(Criteria, frozen=True):
     timeout: Span = timedelta(hours=1)
     max_memory: Size | None = None
     jobs: Positive = 1
+    sandbox: Sandbox | None = None
     after: Command | None = None
     probation: timedelta | None = None
 

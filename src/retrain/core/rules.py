@@ -150,6 +150,12 @@ class Disclose(StrEnum):
     VERDICT = "verdict"
 
 
+class Sandbox(StrEnum):
+    """What keeps the process of a model from everything but its features."""
+
+    BWRAP = "bwrap"
+
+
 class Criteria(Struct, frozen=True):
     """What a challenger must show."""
 

@@ -35,9 +35,9 @@ def gate(context: Context, known: History, progress: Callable[[float], None]) ->
                 yield ok("holdout", f"is cut before a training, or written by it; the gate was not tested: {where}")
                 return
             promotion = replace(config.promotion, holdout=rows)
-            tallies = evaluation.controls(
-                champion, promotion, directory, progress, models=config.models, aside=config.aside, scrub=scrub
-            )
+            models, aside, hidden = config.models, config.aside, evaluation.private(config)
+            asked = champion, promotion, directory, progress
+            tallies = evaluation.controls(*asked, models=models, aside=aside, scrub=scrub, hidden=hidden)
     except evaluation.Unscorable as error:
         what = "holdout" if error.side in ("holdout", "log") else "champion"
         yield fail(what, f"{error.why}; the gate was not tested", error.remedy)

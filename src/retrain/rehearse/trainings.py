@@ -147,6 +147,7 @@ class Trainings:
             fractional=any(isinstance(each, float) for each in set(self._stream.truth.tolist())),
             aside=[config.monitor.timestamp, config.promotion.group or ""],
             scrub=scrub,
+            hidden=evaluation.private(config),
         )
         (incoming / "version").write_text(registry.identify(artifact))
         with suppress(OSError):  # another rehearsal has made it meanwhile

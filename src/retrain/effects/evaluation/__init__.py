@@ -12,6 +12,7 @@ from retrain.effects.evaluation.jobs import (
     tally_of,
     try_out,
 )
+from retrain.effects.evaluation.sandbox import private
 
 __all__ = [
     "Arrived",
@@ -22,6 +23,7 @@ __all__ = [
     "controls",
     "cut",
     "predict",
+    "private",
     "remember_rows",
     "tally_of",
     "try_out",

@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from retrain.config.schema import Promotion
 from retrain.core.text import last_lines, one_line, size
+from retrain.effects.evaluation import sandbox
 from retrain.effects.process import Process, end, exit_code, start, until
 from retrain.errors import RetrainError
 
@@ -38,6 +39,8 @@ _KEPT_BYTES, _TAIL_BYTES = 64 * 1024, 8 * 1024
 _PIECE = 65536
 _FATAL = {-signal.SIGKILL, -signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS}
 """How a process may end that was refused memory: by the kernel, or by a library that is not prepared for it."""
+_BY_SIGNAL = 128
+"""How much bwrap adds to the number of the signal that ended its command."""
 _REFUSED = (
     r"MemoryError|bad_alloc|[Aa]llocat|out of memory|start new thread|pthread_create|Thread creation|failed to map"
 )
@@ -59,22 +62,25 @@ class Unscorable(RetrainError):  # noqa: N818 (an adjective, like Unknown)
         self.side = side
 
 
-def carry_out(
+def carry_out(  # noqa: PLR0913, PLR0917  (what is asked, within which limits, and what is shown and hidden)
     plan: Plan,
     promotion: Promotion,
     directory: Path,
     progress: Callable[[float], None],
     scrub: Callable[[str], str] = str,
+    hidden: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """The counter's answer; `retrain.scoring` says what it may be asked. Its limits are those of `promotion`.
 
     The plan names the models by their files; each gets a process of its own. `scrub` takes secrets out of what a model
-    prints or says, for it can read whatever we can.
+    prints or says, for it can read whatever we can. With `promotion.sandbox` it sees nothing of what is `hidden`.
     """
     deadline = time.monotonic() + promotion.timeout.total_seconds()
     memory = _free() if promotion.max_memory is None else promotion.max_memory
     at: Side | None = None
-    with _running({**plan, "memory": memory}, directory) as (counter, models, results):
+    rows = [Path(plan["holdout"])] if plan.get("holdout") else []
+    hides = [*hidden, *rows] if promotion.sandbox is not None and "model" in plan else None
+    with _running({**plan, "memory": memory}, directory, hides) as (counter, models, results):
         for message in _messages(counter, models.values(), results, deadline):
             if "progress" in message:
                 with garbled():
@@ -100,6 +106,8 @@ def carry_out(
             side, child = None if at in _MODELS else at, counter
         until(lambda: exit_code(child.process) is not None, _GRACE_SECONDS)
         code = exit_code(child.process)
+        if hides is not None and code is not None and code > _BY_SIGNAL:
+            code = _BY_SIGNAL - code
         why = _crash(plan, side, code, " | ".join(last_lines(scrub(child.printed.text())[-_TAIL_BYTES:])))
         remedy = _memory_remedy("out of memory" if code in _FATAL else why, promotion, plan, memory)
         raise RetrainError(why, remedy) if side is None else Unscorable(side, why, remedy)
@@ -128,11 +136,16 @@ class _Child(Struct, frozen=True):
 
 
 @contextmanager
-def _running(plan: dict[str, Any], directory: Path) -> Iterator[tuple[_Child, dict[Side, _Child], int]]:
+def _running(
+    plan: dict[str, Any], directory: Path, hidden: Sequence[Path] | None
+) -> Iterator[tuple[_Child, dict[Side, _Child], int]]:
     """The process that counts, those of the models, and the descriptor of the results; all ended on leaving.
 
-    Between a model and the counter are two pipes, and nobody else has them.
+    Between a model and the counter are two pipes, and nobody else has them. Models run in a sandbox where there is
+    something `hidden` from them.
     """
+    if hidden is not None:
+        sandbox.refuse_where_it_fails()
     with ExitStack() as stack:
 
         def pipe() -> tuple[IO[bytes], IO[bytes]]:
@@ -145,7 +158,8 @@ def _running(plan: dict[str, Any], directory: Path) -> Iterator[tuple[_Child, di
                 (features, there), (back, predictions) = pipe(), pipe()
                 asked = {"job": "model", "path": path, "memory": plan["memory"], **given}
                 asked |= {"features": features.fileno(), "predictions": predictions.fileno()}
-                models[side] = stack.enter_context(_child(asked, directory, [features, predictions]))
+                before = [] if hidden is None else sandbox.command(Path(path), directory, hidden)
+                models[side] = stack.enter_context(_child(asked, directory, [features, predictions], before))
                 plan[side] = {"path": path, "features": there.fileno(), "predictions": back.fileno()}
                 kept += [there, back]
         results, result = pipe()
@@ -154,12 +168,12 @@ def _running(plan: dict[str, Any], directory: Path) -> Iterator[tuple[_Child, di
 
 
 @contextmanager
-def _child(plan: Plan, directory: Path, files: Sequence[IO[bytes]]) -> Iterator[_Child]:
+def _child(plan: Plan, directory: Path, files: Sequence[IO[bytes]], before: Sequence[str] = ()) -> Iterator[_Child]:
     """A process of `retrain.scoring`, which alone keeps these files; ended with all its workers on leaving."""
     with closing(_Printed()) as printed:
         try:
             process = start(
-                [sys.executable, "-P", "-m", "retrain.scoring"],
+                [*before, sys.executable, "-P", "-m", "retrain.scoring"],
                 directory,
                 # What -P is to the child, the first is to its workers: no module of the directory shadows the
                 # library's. The second leaves nothing beside the modules there. The third keeps pyarrow from

@@ -45,6 +45,7 @@ def compare(  # noqa: PLR0913  (the files of training rows belong to the version
     keys: Sequence[RowKey] = (),
     dated: tuple[str, float] | None = None,
     scrub: Callable[[str], str] = str,
+    hidden: Sequence[Path] = (),
 ) -> Tally:
     """The tally of both models on the configured holdout; `champion` is None where nothing is served yet.
 
@@ -52,7 +53,8 @@ def compare(  # noqa: PLR0913  (the files of training rows belong to the version
     rows done. `models` says in which format they are, and what is trusted. `known_…` are files from `remember_rows`,
     of the data that each side was trained on. `aside` are columns that only a model is given which names them. `keys`
     are how the rows of earlier holdouts are known, `dated` the column of their time and that of the champion's training
-    in epoch seconds, where older rows are to be counted. `scrub` takes secrets out of what the models print. Raises
+    in epoch seconds, where older rows are to be counted. `scrub` takes secrets out of what the models print, and
+    `hidden` is what they do not see in a sandbox. Raises
     Unscorable where the champion, the challenger, the holdout or such a file cannot be used, and RetrainError where the
     scoring cannot start or does not end within `promotion.timeout`.
     """
@@ -69,7 +71,7 @@ def compare(  # noqa: PLR0913  (the files of training rows belong to the version
         keys=list(keys),
         dated=dated,
     )
-    answer = carry_out(plan, promotion, directory, progress, scrub)
+    answer = carry_out(plan, promotion, directory, progress, scrub, hidden)
     with garbled():
         return tally_of(answer, promotion.group, compared=champion is not None)
 
@@ -83,11 +85,12 @@ def try_out(  # noqa: PLR0913  (as those of compare)
     models: Models,
     aside: Sequence[str] = (),
     scrub: Callable[[str], str] = str,
+    hidden: Sequence[Path] = (),
 ) -> None:
     """Load the challenger; where there is a holdout, let it predict a few rows of that. Raises as `compare` does."""
     plan = _plan("trial", promotion, challenger=challenger, model=_given(models, aside))
     plan = {**plan, "holdout": "" if holdout is None else str(holdout.absolute())}
-    carry_out(plan, promotion, directory, lambda _share: None, scrub)
+    carry_out(plan, promotion, directory, lambda _share: None, scrub, hidden)
 
 
 def remember_rows(data: Path, promotion: Promotion, into: Path, directory: Path) -> int:
@@ -157,6 +160,7 @@ def controls(  # noqa: PLR0913  (as those of compare)
     models: Models,
     aside: Sequence[str] = (),
     scrub: Callable[[str], str] = str,
+    hidden: Sequence[Path] = (),
 ) -> Mapping[str, Tally]:
     """Tallies against the champion of "itself", of its own predictions "shuffled" over the rows, and of "always x".
 
@@ -171,7 +175,7 @@ def controls(  # noqa: PLR0913  (as those of compare)
         slices=list(promotion.slices),
         group=promotion.group,
     )
-    answer = carry_out(plan, promotion, directory, progress, scrub)
+    answer = carry_out(plan, promotion, directory, progress, scrub, hidden)
     with garbled():
         return {
             name: Tally(_cells(cells, champion is not None), answer["holdout"], models=_notes(answer))
@@ -198,6 +202,7 @@ def predict(  # noqa: PLR0913  (as those of compare)
     fractional: bool,
     aside: Sequence[str],
     scrub: Callable[[str], str] = str,
+    hidden: Sequence[Path] = (),
 ) -> None:
     """Record in the file `into` what the model predicts of each row: Parquet, one `code` a row, labels in the metadata.
 
@@ -212,7 +217,7 @@ def predict(  # noqa: PLR0913  (as those of compare)
         model=_given(models, aside),
         fractional=fractional,
     )
-    carry_out(plan, promotion, directory, lambda _share: None, scrub)
+    carry_out(plan, promotion, directory, lambda _share: None, scrub, hidden)
 
 
 def _plan(job: str, promotion: Promotion, **fields: Any) -> Plan:

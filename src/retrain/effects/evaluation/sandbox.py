@@ -1,0 +1,60 @@
+"""A model's process under bubblewrap: no network, nothing to write to, and nothing to see of what it could forge."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from retrain.config.schema import Config
+from retrain.errors import RetrainError
+
+_ALONE = ("bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--ro-bind", "/", "/")
+_SHARED = ("/tmp", "/var/tmp", "/run")  # noqa: S108
+"""Directories where processes find each other, by files and sockets."""
+_REMEDY = "apt install bubblewrap and allow user namespaces, or set promotion.sandbox to null"
+
+
+def private(config: Config) -> tuple[Path, ...]:
+    """What no model needs to see: state, other versions, and the rows with their labels."""
+    models, rows = config.models, (config.training.data, config.promotion.holdout, config.monitor.log)
+    files = (models.champion, models.challenger, *(each for each in rows if isinstance(each, Path)))
+    return (config.state, models.champion.parent / "versions", *files)
+
+
+def command(artifact: Path, directory: Path, hidden: Iterable[Path]) -> list[str]:
+    """What stands before the command of a model's process.
+
+    Of a directory that also has what the process needs, only the files that are `hidden` are.
+    """
+    needed = [directory, *map(Path, (sys.prefix, sys.base_prefix, *sys.path))]
+    kept = [each.resolve() for each in needed]
+    shared = [each for each in _SHARED if Path(each).is_dir()]
+    back = [str(each) for each in kept if any(each.is_relative_to(path) for path in shared) and each.exists()]
+    return [
+        *_ALONE,
+        *(word for path in shared for word in ("--tmpfs", path)),
+        *(word for path in back for word in ("--ro-bind", path, path)),
+        *("--dev", "/dev", "--proc", "/proc"),
+        *(word for path in hidden for word in _mask(path.resolve(), kept)),
+        *("--ro-bind", str(artifact.resolve()), str(artifact), "--chdir", str(directory), "--"),
+    ]
+
+
+def _mask(path: Path, kept: Iterable[Path]) -> Iterator[str]:
+    whole = path if path.is_dir() else path.parent
+    if whole.is_dir() and not any(each.is_relative_to(whole) for each in kept):
+        yield from ("--tmpfs", str(whole))
+    elif path.is_file():
+        yield from ("--ro-bind", os.devnull, str(path))
+
+
+def refuse_where_it_fails() -> None:
+    """Raise RetrainError where no process can be started so."""
+    try:
+        done = subprocess.run([*_ALONE, "true"], capture_output=True, timeout=60, check=False)
+    except FileNotFoundError as error:
+        raise RetrainError("bwrap, which promotion.sandbox asks for, is not installed", _REMEDY) from error
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip()
+        raise RetrainError(f"bwrap, which promotion.sandbox asks for, may not be used here: {said}", _REMEDY)

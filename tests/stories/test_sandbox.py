@@ -1,0 +1,63 @@
+"""promotion.sandbox: what a hostile model can reach, through the installed command."""
+
+import sys
+from pathlib import Path
+
+import joblib
+import pytest
+
+from tests.conftest import real
+from tests.stories import wild_models
+from tests.stories.project import CHAMPION, Project
+
+pytestmark = pytest.mark.own_process
+
+
+def promoted(project: Project, does: str) -> tuple[int, str]:
+    """Exit code and message of a promote whose challenger does this."""
+    project.link(Path(wild_models.__file__), "wild.py")
+    sys.modules["wild"] = wild_models
+    joblib.dump(wild_models.Wild(does), project.root / f"{does}.joblib")
+    done = project.run("promote", str(project.root / f"{does}.joblib"))
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("does", ["writes_the_journal", "reads_the_holdout", "calls_the_network", "sees_others"])
+def test_a_sandboxed_model_harms_its_own_score_only(project: Project, does: str) -> None:
+    """Requirement: what it tries fails, so it predicts 1 for each row and is judged on that."""
+    real("bwrap")
+    project.serve(project.models.strong)
+    project.configure(promotion={"sandbox": "bwrap"})
+    code, said = promoted(project, does)
+    assert code == 10, said
+    assert (project.root / CHAMPION).read_bytes() == project.models.strong.read_bytes()
+
+
+def test_a_sandboxed_model_is_judged_like_another(project: Project) -> None:
+    """Requirement: the better model is promoted, and a crash is worded as without the sandbox."""
+    real("bwrap")
+    project.serve(project.models.weak)
+    project.configure(promotion={"sandbox": "bwrap"})
+    code, said = promoted(project, "crashes")
+    assert code == 1
+    assert "ended by SIGSEGV while it was loaded or predicted" in said
+    assert project.run("promote", str(project.models.strong)).returncode == 0
+
+
+def test_a_sandbox_that_is_not_there(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requirement: nothing is scored without it; the sentence has the remedy, and doctor says it, too."""
+    project.serve(project.models.weak)
+    project.configure(promotion={"sandbox": "bwrap"})
+    project.environment["PATH"] = str(Path(sys.executable).parent)
+    code, said = promoted(project, "hangs")
+    assert code == 1
+    assert "bwrap, which promotion.sandbox asks for, is not installed" in said
+    assert "apt install bubblewrap" in said
+    assert "apt install bubblewrap" in project.run("doctor").stdout
+
+
+def test_a_model_that_changes_a_library_changes_its_own_predictions(project: Project) -> None:
+    """Requirement: without a sandbox, too, the champion predicts what it always does."""
+    project.serve(project.models.strong)
+    code, said = promoted(project, "patches_the_library")
+    assert code == 10, said
