@@ -89,10 +89,10 @@ def _look(context: Context, journal: Journal, held: lock.Attempt, options: Optio
     if config.monitoring is not None:
         snapshot = monitoring.fetch(config.monitoring, context.secrets, now)
     serving, past = current(context, journal)
-    served = serving.version if serving is not None else None
+    stamp = registry.verified(config.models, serving, past.verified)
+    served, made_at = (serving.version, serving.made_at) if serving is not None else (None, None)
     if past.swap is not None and past.swap.version == served:
         served = past.served  # its hook runs, and may still undo it
-    made_at = serving.made_at if serving is not None else None
     asked = Asked(made_at, probation_of(context, past), options.forced)
     look, same_rows = look_at(past, served, snapshot, config.triggers, now, asked), None
     due = due_on_same_rows(look.past, look.assessments, asked, config.monitor.window, now)
@@ -108,7 +108,7 @@ def _look(context: Context, journal: Journal, held: lock.Attempt, options: Optio
     details = [evidence.progress(look.past.evidence, config.triggers)] if config.triggers.evidence is not None else []
     details += [f"probation: {compared}"] if (compared := same_rows_text(look.past)) else []
     said = decision.action, decision.reason, decision.message
-    event = Checked(*said, served, look.assessments, known=past.served or "", same_rows=same_rows)
+    event = Checked(*said, served, look.assessments, known=past.served or "", same_rows=same_rows, verified=stamp)
     return _Seen(now, snapshot, look, event, tuple(details))
 
 

@@ -221,9 +221,8 @@ def rollback(
         _swap(context, journal, SwapStarted(Swap.ROLLBACK, version, served, reason), lock_fd, now)
     gone = f", {short(served)} is out of service" if served is not None else ""
     message = f"rolled back: {short(version)} serves again{gone}"
-    return Report(message, {"champion": version, "previous": served, "reason": reason, "message": message}).after(
-        settled
-    )
+    data = {"champion": version, "previous": served, "reason": reason, "message": message}
+    return Report(message, data).after(settled)
 
 
 def _previous(past: Past, served: str | None) -> str:

@@ -100,10 +100,7 @@ def _run(
 
 
 def _give_rows(context: Context) -> str:
-    """Take the rows for this training from the log, and those that it is judged on, where the holdout is no file.
-
-    Returned is why there are none.
-    """
+    """Take the rows for this training from the log, and those to judge it on; return why there are none, if so."""
     config, now = context.config, context.clock()
     log, challenger, kind = config.monitor.log, config.models.challenger, config.promotion.holdout
     if isinstance(kind, Path):
@@ -215,10 +212,7 @@ def _try_out(context: Context) -> int | None:
 
 
 def _remember_rows(config: Config, version: str, signal: int | None) -> tuple[str, int | None]:
-    """Keep the hashes of the training rows with the challenger, unless a `signal` came.
-
-    Returned are a note where that failed, and the signal.
-    """
+    """Keep the hashes of the training rows, unless a `signal` came; return a note where that failed, and the signal."""
     data, holdout = config.training.data, config.promotion.holdout
     given = registry.beside(config.models.challenger, registry.TRAINING)
     if data is None and holdout is HoldoutKind.FRESH and given.is_file():

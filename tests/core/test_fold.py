@@ -97,6 +97,12 @@ def test_a_history_without_what_is_kept_is_lost_where_nothing_serves() -> None:
     assert Past().lost(None) is None
 
 
+def test_the_stamp_of_a_champion_that_was_read_is_remembered() -> None:
+    """Until another is: a check that read nothing changes nothing."""
+    read = Checked(Action.HOLD, Reason.HEALTHY, "", "A", (), verified="1:2")
+    assert after(Adopted("A"), read, replace(read, verified="")).verified == "1:2"
+
+
 def test_a_settled_loss_takes_what_serves_for_the_champion() -> None:
     """From then on: the line goes on with it, it waits no longer as a challenger, and the loss is counted."""
     trained = TrainingFinished("r", Outcome.SUCCEEDED, "", challenger="X")

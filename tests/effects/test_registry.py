@@ -110,7 +110,8 @@ def test_a_changed_byte_is_noticed_and_mended_by_admitting_anew(models: Models) 
     file.chmod(0o644)
     file.write_bytes(b"mode1")
     assert error_of(registry.verify, models, version) == (
-        f"{file}: its bytes have changed, to those of {sha(b'mode1')[:12]}, so it cannot be trusted"
+        f"{file}: its bytes have changed, to those of {sha(b'mode1')[:12]}, so it cannot be trusted (restore it from a"
+        " copy, or serve another version with retrain rollback --to)"
     )
     assert registry.admit(models, models.challenger) == version
     assert registry.verify(models, version).read_bytes() == b"model"

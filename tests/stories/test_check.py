@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -157,6 +158,30 @@ def test_a_training_that_fails_exits_1_and_quotes_its_log(
     assert again["reason"] == "backing_off"
     project.configure(triggers={"failure_backoff": "0s"})
     assert project.json("check")["run"]["outcome"] == outcome
+
+
+@pytest.mark.parametrize("backdated", [False, True])
+def test_a_champion_that_was_overwritten_in_place_is_noticed(project: Project, backdated: bool) -> None:
+    """It is read where its stamp is another than when it was read last: told once, exit 1, nothing trained."""
+    project.serve(project.models.weak)
+    assert project.run("check").returncode == 0
+    version = (project.root / CHAMPION).resolve()
+    before, found = version.read_bytes(), version.stat()
+    version.chmod(0o644)
+    assert project.run("check").stderr == ""  # touched, and the same
+    version.write_bytes(before[:-1] + b"x")
+    if backdated:
+        os.utime(version, ns=(found.st_atime_ns, found.st_mtime_ns))
+    project.metrics(f1=0.5)
+    first, second = project.run("check"), project.run("check")
+    assert (first.returncode, first.stdout, first.stderr.count("\n")) == (1, "", 1)
+    assert f"{version}: its bytes have changed, to those of " in first.stderr
+    assert "restore it from a copy, or serve another version" in first.stderr
+    assert (second.returncode, second.stdout + second.stderr) == (1, "")
+    assert project.run("check", "--dry-run").returncode == 1
+    assert project.run("status").stdout.startswith("NEEDS A PERSON: ")
+    version.write_bytes(before)
+    assert project.json("check")["action"] == "train"
 
 
 @pytest.mark.own_process

@@ -29,7 +29,8 @@ class Checked(Struct, frozen=True):
 
     `incident` names a failure or a state that needs a person; `news` says that this check reported it. `known` is the
     version that the journal said serves when the check looked ("": none; None: that was not recorded). `same_rows` is
-    set where this check scored both champions of a probation, or tried to.
+    set where this check scored both champions of a probation, or tried to; `verified` is the stamp of the champion's
+    file, where this check has read it and found the bytes of its name.
     """
 
     action: Action
@@ -41,6 +42,7 @@ class Checked(Struct, frozen=True):
     news: bool = False
     known: str | None = None
     same_rows: SameRows | None = None
+    verified: str = ""
 
 
 class TrainingStarted(Struct, frozen=True):

@@ -107,6 +107,7 @@ def as_of(past: Past, version: str | None, at: datetime) -> Past:
 
 
 def _checked(past: Past, event: Checked, at: datetime) -> Past:
+    past = replace(past, verified=event.verified or past.verified)
     # A check looks without the lock. Where a swap was recorded meanwhile, what it saw is about the champion before.
     if event.known is None or event.known == (past.served or ""):
         past = scored(watch(as_of(past, event.served, at), event.assessments), event.same_rows)

@@ -183,6 +183,7 @@ class Past(Struct, frozen=True):
     were reported. `lost_at` is when the history was lost last, `losses` how often. `newest` is the latest time of any
     event; `rewound` are the first and the last time at which the clock was behind that, while it is. `set_back` is the
     time of the first event after the clock last went back, `since_then` the latest time of any event since (see below).
+    `verified` is the stamp of the champion's file when it was last read, and had the bytes of its name.
     """
 
     f1: Streak = field(default_factory=Streak)
@@ -214,6 +215,7 @@ class Past(Struct, frozen=True):
     rewound: tuple[datetime, datetime] | None = None
     set_back: datetime | None = None
     since_then: datetime | None = None
+    verified: str = ""
 
     def streak(self, signal: Signal) -> Streak:
         """The streak of this signal."""

@@ -176,15 +176,22 @@ def holdout_of(models: Models, holdout: Path | HoldoutKind, version: str) -> Pat
 def verify(models: Models, version: str) -> Path:
     """The file of a version whose bytes are still those of its name."""
     path = _file_of(models, version)
+    remedy = "restore it from a copy, or serve another version with retrain rollback --to"
     if not path.is_file():
-        raise RetrainError(
-            f"{path}: version {short(version)} is missing",
-            "restore it from a copy, or serve another version with retrain rollback --to",
-        )
-    found = identify(path)
-    if found != version:
-        raise RetrainError(f"{path}: its bytes have changed, to those of {short(found)}, so it cannot be trusted")
+        raise RetrainError(f"{path}: version {short(version)} is missing", remedy)
+    if (found := identify(path)) != version:
+        why = f"{path}: its bytes have changed, to those of {short(found)}, so it cannot be trusted"
+        raise RetrainError(why, remedy)
     return path
+
+
+def verified(models: Models, serving: Served | None, known: str) -> str:
+    """The stamp of the champion, once its bytes are those of its name; empty, and nothing read, where it is known."""
+    stamp = files.stamped(serving.path) if serving is not None and serving.version is not None else ""
+    if serving is None or serving.version is None or stamp in ("", known):
+        return ""
+    verify(models, serving.version)
+    return stamp
 
 
 def find(models: Models, prefix: str) -> str:
