@@ -181,8 +181,7 @@ def _continued(lines: Sequence[bytes], first: int, width: int, *, goes_on: bool)
     """
     record = lines[first]
     for number in range(first + 1, len(lines)):  # no copy of the rest, which may be long
-        line = lines[number]
-        record += b"\n" + line
+        record += b"\n" + (line := lines[number])
         if len(_values(line) or ()) == width or len(record) > _LONGEST_QUOTED:
             return None, 1
         if b'"' in line and (values := _values(record)) is not None:
