@@ -42,7 +42,12 @@ def columns_of(project: Project, name: str) -> pd.DataFrame:
 
 
 def test_a_training_gets_its_rows_and_promote_judges_on_those_left_out(fresh: Project) -> None:
-    """Two files: disjoint, together the labelled rows of the log, the holdout of its newest day."""
+    """Two files: disjoint, together the labelled rows of the log, the holdout of its newest day.
+
+    They have no column that the champion made, its predictions or its scores.
+    """
+    pd.read_csv(fresh.root / LOG).assign(score=0.5).to_csv(fresh.root / LOG, index=False)
+    fresh.configure(monitor={"score": "score"})
     fresh.train(
         'test "$$RETRAIN_HOLDOUT" = "$(CURDIR)/models/challenger.holdout.parquet"',
         f"cp {fresh.models.strong} $$RETRAIN_CHALLENGER",

@@ -88,7 +88,8 @@ def read(config: Config, log: Path, length: timedelta, first: timedelta | None, 
         frame = pd.concat(list(table.chunks()), ignore_index=True)
     except FileError as error:
         raise RetrainError(f"the log {log} {error}") from error
-    frame = frame.drop(columns=monitor.prediction, errors="ignore").rename(columns={monitor.label: target})
+    frame = frame.drop(columns=[name for name in (monitor.prediction, monitor.score) if name], errors="ignore")
+    frame = frame.rename(columns={monitor.label: target})
     times = seconds(frame[monitor.timestamp])
     usable = np.isfinite(times) & frame[target].notna().to_numpy()
     left_out = int((~usable).sum())

@@ -153,8 +153,8 @@ def hashes_of(frame: pd.DataFrame, group: str | None) -> Hashes:
 
 
 def _named(plan: LogRows, piece: Any) -> Any:
-    """The columns that training and holdout have: without the prediction, the label as promotion.target."""
-    kept = [name for name in piece.schema.names if name != plan.prediction]
+    """The columns that training and holdout have: none that the champion made, the label as promotion.target."""
+    kept = [name for name in piece.schema.names if name not in (plan.prediction, plan.score)]
     return piece.select(kept).rename_columns([plan.target if name == plan.label else name for name in kept])
 
 

@@ -101,6 +101,7 @@ class LogRows(Plan, frozen=True, kw_only=True):
     timestamp: str
     label: str
     prediction: str
+    score: str | None = None
     window: float
     now: float
     windows: int

@@ -186,7 +186,7 @@ def controls(  # noqa: PLR0913  (as those of compare)
 def _log_plan(job: str, config: Config, now: datetime, *, holdout: Path, **fields: Any) -> Plan:
     """What the child is asked about the log."""
     monitor = config.monitor
-    fields |= {name: getattr(monitor, name) for name in ("log", "timestamp", "label", "prediction")}
+    fields |= {name: getattr(monitor, name) for name in ("log", "timestamp", "label", "prediction", "score")}
     fields |= {"window": monitor.window.total_seconds(), "now": now.timestamp()}
     return _plan(job, replace(config.promotion, holdout=holdout), **fields)
 
