@@ -88,33 +88,35 @@ def promote(context: Context, options: Options) -> Report:
 
 
 def _promote(context: Context, journal: Journal, options: Options, lock_fd: int, now: datetime) -> Report:
-    """Judge what was asked for; with the lock held."""
+    """Judge what was asked for, record the verdict, and swap if it is better; with the lock held."""
     if options.rejected is not None:
         return _reject(context, journal, options.rejected, now)
     # Who had the lock until now may have judged it, or what was settled was its promotion.
-    pending = not options.if_pending or _is_pending(context, journal)
-    if pending and (too_few := _await(context, journal, options, now)) is not None:
+    if options.if_pending and not _is_pending(context, journal):
+        return _nothing_waits(context, options)
+    if (too_few := _await(context, journal, options, now)) is not None:
         return too_few
-    contest = admit(context, journal.past(), options) if pending else None
-    if contest is None:
+    if (contest := admit(context, journal.past(), options)) is None:
         return _nothing_waits(context, options)
     with _kept(context, journal, contest, options) as contest:
         outcome: Judged | NotJudged | None = _recorded(context, journal, contest)
         if outcome is None:
             lock.describe(lock_fd, "comparing on the holdout")
             outcome, now = _compare(context, journal, contest, options), context.clock()  # that may have taken an hour
+        past = journal.past()
         if isinstance(outcome, Judged) and options.forced is None:
-            outcome = _refusal(context, journal.past(), contest, outcome) or outcome
+            outcome = _refusal(context, past, contest, outcome) or outcome
         if isinstance(outcome, NotJudged):
             return _not_judged(context, journal, outcome, options, now)
-        outcome = _beside_live(context, journal.past(), contest, outcome)
-        judged = replace(outcome, dry_run=options.dry_run, source=contest.source)
+        is_same = outcome.champion is not None and contest.champion == past.served
+        live = latest(past) if is_same and isinstance(context.config.promotion.holdout, Path) else None
+        verdict = beside_live(outcome.verdict, live)
+        judged = replace(outcome, verdict=verdict, dry_run=options.dry_run, source=contest.source)
         journal.append(judged, now)
     wins = judged.verdict.ruling is Ruling.PROMOTE or options.forced is not None
     if wins and not options.dry_run:
-        reason, _ = explain.because(judged.verdict, context.config.gate)
-        forced = options.forced is not None
-        intent = SwapStarted(Swap.PROMOTION, contest.challenger, contest.champion, options.forced or reason, forced)
+        reason, forced = options.forced or explain.because(verdict, context.config.gate)[0], options.forced is not None
+        intent = SwapStarted(Swap.PROMOTION, contest.challenger, contest.champion, reason, forced)
         swap(context, journal, intent, lock_fd, now)
     return _report(context, journal.past(), contest, judged, options, wins=wins)
 
@@ -227,10 +229,8 @@ def holdout_of(context: Context, challenger: str, beside: Path | None = None) ->
     Raises RetrainError where it should have rows of its own and has none.
     """
     holdout = context.config.promotion.holdout
-    rows = registry.holdout_of(context.config.models, holdout, challenger)
-    if isinstance(holdout, HoldoutKind) and beside is not None:
-        return beside
-    if rows is not None:
+    own = beside if isinstance(holdout, HoldoutKind) else None
+    if (rows := own or registry.holdout_of(context.config.models, holdout, challenger)) is not None:
         return rows
     raise RetrainError(
         f"{short(challenger)} has no rows to be judged on: no training under promotion.holdout: {holdout} left it",
@@ -367,14 +367,6 @@ def _refusal(context: Context, past: Past, contest: Contest, judged: Judged) -> 
         )
         return NotJudged(challenger, f"refused: {why}", UNKNOWN_ROWS)
     return None
-
-
-def _beside_live(context: Context, past: Past, contest: Contest, judged: Judged) -> Judged:
-    """The verdict on a file, with the live F1 of the champion where they contradict each other."""
-    of_today = not isinstance(context.config.promotion.holdout, Path)
-    if of_today or judged.champion is None or contest.champion != past.served:
-        return judged
-    return replace(judged, verdict=beside_live(judged.verdict, latest(past)))
 
 
 def question(context: Context) -> str:

@@ -102,9 +102,8 @@ def _older(plan: Comparison) -> int | None:
             return None
         if CUT.keys() <= (pa.parquet.read_metadata(plan.holdout).metadata or {}).keys():
             return 0
-        times = [seconds(chunk[column]) for chunk in Table(plan.holdout, {}, [column]).chunks(plan.chunk)]
-        older = sum(int((each < made_at).sum()) for each in times)
-        return None if any(np.isnan(each).any() for each in times) else older
+        times = np.concatenate([seconds(each[column]) for each in Table(plan.holdout, {}, [column]).chunks(plan.chunk)])
+        return None if np.isnan(times).any() else int((times < made_at).sum())
 
 
 def known(path: str | None, frame: pd.DataFrame) -> Mask:
