@@ -3,12 +3,12 @@
 from tests.budgets import table
 
 SHRINKING = {
-    "lines: heart: stories, acts, core": 5_340,
-    "lines: effects": 3_424,
+    "lines: heart: stories, acts, core": 5_294,
+    "lines: effects": 3_400,
     "lines: scoring and tables": 2_576,
     "lines: wing: exporter": 978,
-    "lines in all": 16_790,
-    "Python files": 100,
+    "lines in all": 16_760,
+    "Python files": 99,
 }
 """What is over its budget, and the size above which it may not grow; it leaves this list as soon as it fits."""
 

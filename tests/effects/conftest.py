@@ -11,7 +11,8 @@ import pytest
 from msgspec import convert
 
 from retrain.config.schema import Promotion
-from retrain.effects.evaluation import Unscorable, jobs
+from retrain.effects import evaluation
+from retrain.effects.evaluation import Unscorable
 from retrain.scoring import artifact, models
 from retrain.scoring.__main__ import done
 from retrain.scoring.plan import Model, UnusableError
@@ -65,4 +66,4 @@ def carry_out(
 def scored_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Score without processes of its own, which take seconds to start, unless the test is marked `own_process`."""
     if request.node.get_closest_marker("own_process") is None:
-        monkeypatch.setattr(jobs, "carry_out", carry_out)
+        monkeypatch.setattr(evaluation, "carry_out", carry_out)

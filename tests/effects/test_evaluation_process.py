@@ -136,7 +136,7 @@ def test_an_interrupted_controller_ends_the_child(here: Path, listener: socket.s
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluation.carry_out(plan, Promotion(), ROOT, interrupt)
+        child.carry_out(plan, Promotion(), ROOT, interrupt)
     with listener.accept()[0] as line:
         assert broken(line)
 
