@@ -7,10 +7,10 @@ import pytest
 from msgspec.structs import replace
 
 from retrain.core.events import Judged
-from retrain.core.explain import head, notes
+from retrain.core.explain import head, notes, numbers
 from retrain.core.past import Past, Probation
 from retrain.core.rules import Gate
-from retrain.core.verdicts import Leaked, ModelNote, Ruling, Verdict, VerdictReason
+from retrain.core.verdicts import Leaked, ModelNote, Ruling, SliceVerdict, Verdict, VerdictReason
 
 NEW, OLD, AT = "a" * 64, "b" * 64, datetime(2026, 11, 22, 12, tzinfo=UTC)
 VERDICT = Verdict(Ruling.PROMOTE, "f1", 200, 0.9, 0.8, 0.05, 1, VerdictReason.BETTER)
@@ -47,6 +47,15 @@ def test_without_a_champion_nothing_serves_yet() -> None:
     """There is none that could stay."""
     said = head(ruled(Ruling.REJECT), "", None, opposed=False, wins=False)
     assert said == "rejected aaaaaaaaaaaa, nothing serves yet"
+
+
+def test_json_has_the_numbers_of_a_verdict() -> None:
+    """Gain and loss each have a key, null where nothing is weighed; a missing value of a slice is an empty text."""
+    sliced = replace(VERDICT, slices=(SliceVerdict("region", None, 7),), few=((1, 3),))
+    found = numbers(sliced)
+    assert (found["rows"], found["expected_gain"], found["expected_loss"]) == (200, None, None)
+    assert found["few_discordant"] == [{"class": 1, "rows": 3}]
+    assert found["slices"] == [{"column": "region", "value": "", "rows": 7, "difference": None, "worse": False}]
 
 
 def noted(judged: Judged, past: Past | None = None, **changes: Any) -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """What the journal adds up to: the line of champions, and which versions are worth keeping."""
 
+import pytest
 from msgspec.structs import replace
 
 from retrain.core.events import (
@@ -95,6 +96,12 @@ def test_a_history_without_what_is_kept_is_lost_where_nothing_serves() -> None:
     for past in (after(trained), after(failed), after(Adopted("A")), after(HistoryLost("", ""))):
         assert past.lost(None, "XY") is None
     assert Past().lost(None) is None
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_a_training_has_failed_unless_it_left_a_challenger_or_nothing_new(outcome: Outcome) -> None:
+    """Nothing new is an answer: it needs no back-off, and no exit code of a failure."""
+    assert TrainingFinished("r", outcome, "").failed is (outcome not in {Outcome.SUCCEEDED, Outcome.NOTHING_NEW})
 
 
 def test_the_stamp_of_a_champion_that_was_read_is_remembered() -> None:

@@ -128,3 +128,11 @@ def test_the_groups_of_a_slice_count_there() -> None:
     )
     assert (one.worse, one.tested) == (True, True)
     assert (other.worse, other.tested) == (False, False)
+
+
+def test_false_alarms_in_a_slice_without_a_positive_are_no_loss_of_f1() -> None:
+    """F1 is 0 for both models there, whatever they predict: the slice is not tested and forbids nothing."""
+    verdict = judge(tally(none=[(0, 0, 1, 50), (0, 1, 0, 3), (0, 0, 0, 100)]), Gate(), 1)
+    (found,) = verdict.slices
+    assert verdict.ruling is Ruling.PROMOTE
+    assert (found.difference, found.tested, found.worse) == (None, False, False)

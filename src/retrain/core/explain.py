@@ -208,7 +208,7 @@ def because(verdict: Verdict, gate: Gate) -> tuple[str, str]:  # noqa: PLR0912  
             return why, "set promotion.average to macro, weighted or micro"
         case VerdictReason.UNDEFINED:
             return f"{undefined}: it is 0/0 where a model predicts one class only", "correct the model"
-        case VerdictReason.FEW_DISCORDANT | VerdictReason.UNKNOWN_CLASS | None:  # of earlier releases
+        case _:  # those of earlier releases
             return str(verdict.ruling), ""
 
 
