@@ -33,10 +33,10 @@ for model in models:
 RETRAIN = """
 import sys
 from pathlib import Path
-from retrain.config.schema import Models, Promotion
+from retrain.config.schema import Config, Promotion
 from retrain.effects.evaluation import compare
 holdout, champion, challenger = map(Path, sys.argv[1:])
-compare(champion, challenger, Promotion(holdout=holdout), Path.cwd(), lambda _: None, models=Models())
+compare(Config(promotion=Promotion(holdout=holdout)), champion, challenger, holdout)
 """
 GOALS = {"parquet": (1.2, 1.0, 0.65), "csv": (1.3, None, None)}
 """The most that scoring may cost, as a multiple of the script: processor, clock, memory."""

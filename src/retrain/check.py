@@ -136,17 +136,9 @@ def _on_same_rows(  # noqa: PLR0913, PLR0917  (what is asked, and the world that
                 raise RetrainError(
                     f"no labelled row in a whole window of {config.monitor.log} came since the promotion"
                 )
-            tally = evaluation.compare(
-                registry.verify(config.models, new.before),
-                registry.verify(config.models, past.served),
-                replace(config.promotion, holdout=rows, slices=()),
-                config.training.directory,
-                lambda _share: None,
-                models=config.models,
-                aside=(config.monitor.timestamp,),
-                scrub=context.secrets.scrub,
-                hidden=evaluation.private(config),
-            )
+            old, served = (registry.verify(config.models, each) for each in (new.before, past.served))
+            whole = replace(config, promotion=replace(config.promotion, slices=()))
+            tally = evaluation.compare(whole, old, served, rows, scrub=context.secrets.scrub)
     except (OSError, RetrainError) as error:
         return replace(last, window=window, problem=str(error))
     verdict = on_same_rows(tally, config.gate, level)

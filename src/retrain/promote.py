@@ -323,24 +323,17 @@ def _score(
 
     Only the --force of a person goes past training rows that cannot be used, and past a champion that cannot be scored.
     """
-    models, promotion = context.config.models, replace(context.config.promotion, holdout=contest.holdout)
+    models = context.config.models
     try:
         if contest.champion is not None and contest.champion_file not in (None, models.champion):
             registry.verify(models, contest.champion)  # an ordinary file is what it is
         tally = evaluation.compare(
-            contest.champion_file,
-            contest.challenger_file,
-            promotion,
-            context.config.training.directory,
-            options.progress,
-            models=models,
+            *(context.config, contest.champion_file, contest.challenger_file, contest.holdout, options.progress),
             known_challenger=contest.rows[0],
             known_champion=contest.rows[1],
-            aside=context.config.aside,
             keys=keys,
             dated=contest.dated,
             scrub=context.secrets.scrub,
-            hidden=evaluation.private(context.config),
         )
     except RetrainError as error:
         side = error.side if isinstance(error, evaluation.Unscorable) else "champion"

@@ -196,11 +196,9 @@ def _try_out(context: Context) -> int | None:
     """
     config, artifact, configured = context.config, context.config.models.challenger, context.config.promotion.holdout
     rows = configured if isinstance(configured, Path) else registry.beside(artifact, registry.HOLDOUT)
-    asked = artifact, rows if rows.exists() else None, config.promotion, config.training.directory
     try:
         if rows.exists() or rows is not configured:
-            hidden, scrub = evaluation.private(config), context.secrets.scrub
-            evaluation.try_out(*asked, models=config.models, aside=config.aside, scrub=scrub, hidden=hidden)
+            evaluation.try_out(config, artifact, rows if rows.exists() else None, scrub=context.secrets.scrub)
     except evaluation.Unscorable as error:
         if error.side == "challenger":
             raise _NoChallengerError(f"left what cannot be used: {error}") from error
@@ -226,8 +224,8 @@ def _remember_rows(config: Config, version: str, signal: int | None) -> tuple[st
         if signal is not None:
             raise Stopped(signal)
         with tempfile.TemporaryDirectory(prefix="retrain-") as directory:
-            hashes, promotion = Path(directory) / "rows.parquet", replace(config.promotion, holdout=rows)
-            evaluation.remember_rows(data, promotion, hashes, config.training.directory)
+            hashes = Path(directory) / "rows.parquet"
+            evaluation.remember_rows(config, data, rows, hashes)
             registry.attach(config.models, version, registry.ROWS, hashes)
     except Stopped as stopped:
         signal, why = stopped.number, f"retrain was sent signal {stopped.number}"

@@ -3,19 +3,26 @@
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec import convert
 
-from retrain.config.schema import Promotion
+from retrain.config.schema import Config, Promotion, Training
 from retrain.effects import evaluation
 from retrain.effects.evaluation import Unscorable
 from retrain.scoring import artifact, models
 from retrain.scoring.__main__ import done
 from retrain.scoring.plan import Model, UnusableError
+
+ROOT = Path(__file__).parents[2]
+
+
+def configured(holdout: Path, directory: Path = ROOT, **promotion: Any) -> Config:
+    """A configuration with this holdout, modules that are importable from the directory, and keys of promotion."""
+    return Config(promotion=Promotion(holdout=holdout, **promotion), training=Training(directory=directory))
 
 
 def scored(asked: Mapping[str, Any], hear: Callable[[dict[str, Any]], None] = lambda _: None) -> dict[str, Any]:
@@ -44,11 +51,9 @@ def scored(asked: Mapping[str, Any], hear: Callable[[dict[str, Any]], None] = la
 
 def carry_out(
     plan: Mapping[str, Any],
-    _promotion: Promotion,
-    _directory: Path,
-    progress: Callable[[float], None],
-    _scrub: Callable[[str], str] = str,
-    _hidden: Sequence[Path] = (),
+    _config: Config,
+    progress: Callable[[float], None] = lambda _share: None,
+    scrub: Callable[[str], str] = str,
 ) -> dict[str, Any]:
     """The answer, as the controller gets it."""
 

@@ -16,19 +16,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier
 
-from retrain.config.schema import Models, Promotion
 from retrain.core.verdicts import Cell, ModelNote, Tally
 from retrain.effects import evaluation
+from tests.effects.conftest import ROOT, configured
 from tests.effects.toy_models import Prints, Says, Sign
-
-ROOT = Path(__file__).parents[2]
 
 
 def compare(champion: Path | None, challenger: Path, holdout: Path, **changes: Any) -> Tally:
-    directory = changes.pop("directory", ROOT)
-    return evaluation.compare(
-        champion, challenger, Promotion(holdout=holdout, **changes), directory, progress=lambda _: None, models=Models()
-    )
+    return evaluation.compare(configured(holdout, **changes), champion, challenger, holdout)
 
 
 def dump(model: Any, path: Path) -> Path:
@@ -55,12 +50,11 @@ def test_counts_every_combination_of_truth_and_predictions(tmp_path: Path) -> No
     tree = DecisionTreeClassifier(max_depth=2).fit(frame[["b", "a"]], frame["label"])
     heard: list[float] = []
     tally = evaluation.compare(
+        configured(tmp_path / "holdout.csv"),
         dump(Sign(), tmp_path / "champion"),
         dump(tree, tmp_path / "challenger"),
-        Promotion(holdout=tmp_path / "holdout.csv"),
-        ROOT,
+        tmp_path / "holdout.csv",
         heard.append,
-        models=Models(),
     )
     assert set(tally.cells) == expected(frame, (frame["a"] > 0).astype(int), tree.predict(frame[["b", "a"]]))
     assert tally.rows == 200
@@ -83,10 +77,11 @@ def test_models_print_nothing_into_our_output(tmp_path: Path) -> None:
     rows(20).to_parquet(tmp_path / "holdout.parquet")
     dump(Prints(1), tmp_path / "challenger")
     script = (
-        "import sys\nfrom pathlib import Path\nfrom retrain.config.schema import Models, Promotion\n"
-        "from retrain.effects.evaluation import compare\nhere = Path(sys.argv[1])\n"
-        "rules = Promotion(holdout=here / 'holdout.parquet')\n"
-        "compare(None, here / 'challenger', rules, Path(sys.argv[2]), float, models=Models())\n"
+        "import sys\nfrom pathlib import Path\nfrom retrain.config.schema import Config, Promotion, Training\n"
+        "from retrain.effects.evaluation import compare\nhere, holdout = map(Path, (sys.argv[1], 'holdout.parquet'))\n"
+        "rules, training = Promotion(holdout=here / holdout), Training(directory=Path(sys.argv[2]))\n"
+        "config = Config(promotion=rules, training=training)\n"
+        "compare(config, None, here / 'challenger', here / holdout)\n"
         "print(sorted({'sklearn', 'joblib', 'numpy', 'pandas', 'pyarrow'} & sys.modules.keys()))"
     )
     run = subprocess.run([sys.executable, "-c", script, tmp_path, ROOT], capture_output=True, text=True, check=True)

@@ -10,16 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retrain.config.schema import Models, Promotion
 from retrain.core.verdicts import Cell, Tally
 from retrain.effects import evaluation
 from retrain.errors import RetrainError
-from tests.effects.conftest import scored
+from tests.effects.conftest import configured, scored
 from tests.effects.toy_models import Returns, Says, Segfaults, Sign, Sleeps
 
 pytestmark = pytest.mark.usefixtures("scored_here")
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -37,8 +34,8 @@ def controls(here: Path, champion: Any, **changes: Any) -> dict[str, Tally]:
     if champion is not None:
         joblib.dump(champion, here / "champion")
     path = None if champion is None else here / "champion"
-    promotion = Promotion(holdout=here / "holdout.csv", **changes)
-    return dict(evaluation.controls(path, promotion, ROOT, lambda _: None, models=Models()))
+    holdout = here / "holdout.csv"
+    return dict(evaluation.controls(configured(holdout, **changes), path, holdout))
 
 
 def pairs(tally: Tally) -> Counter[Any]:
@@ -53,14 +50,8 @@ def test_controls_against_a_champion(here: Path) -> None:
     """Each control meets the champion that compare meets, on the same rows of the same holdout."""
     made = controls(here, Sign())
     assert set(made) == {"itself", "shuffled", "always 0", "always 1"}
-    against = evaluation.compare(
-        here / "champion",
-        here / "champion",
-        Promotion(holdout=here / "holdout.csv"),
-        ROOT,
-        lambda _: None,
-        models=Models(),
-    )
+    holdout = here / "holdout.csv"
+    against = evaluation.compare(configured(holdout), here / "champion", here / "champion", holdout)
     assert made["itself"].cells == against.cells
     assert all(pairs(tally) == pairs(against) for tally in made.values())
     assert {tally.holdout for tally in made.values()} == {against.holdout}

@@ -11,17 +11,15 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from retrain.config.schema import Columns, Models, Promotion
+from retrain.config.schema import Columns
 from retrain.core.verdicts import Cell, Groups, Tally
 from retrain.effects import evaluation
 from retrain.errors import RetrainError
 from retrain.scoring import groups
-from tests.effects.conftest import scored
+from tests.effects.conftest import configured, scored
 from tests.effects.toy_models import Says, Sign
 
 pytestmark = pytest.mark.usefixtures("scored_here")
-
-ROOT = Path(__file__).parents[2]
 
 
 class Counts:
@@ -43,8 +41,7 @@ def here(tmp_path: Path) -> Path:
 
 
 def compare(here: Path, holdout: Path, **changes: Any) -> Tally:
-    promotion = Promotion(holdout=holdout, **changes)
-    return evaluation.compare(here / "champion", here / "challenger", promotion, ROOT, lambda _: None, models=Models())
+    return evaluation.compare(configured(holdout, **changes), here / "champion", here / "challenger", holdout)
 
 
 def table(rows: int, customers: int) -> pd.DataFrame:
@@ -113,6 +110,14 @@ def test_the_group_is_no_feature(here: Path) -> None:
     assert {(cell.truth, cell.champion, cell.challenger) for cell in tally.cells} == {(1, 1, 1), (0, 1, 0)}
     joblib.dump(Counts(2), here / "champion")
     assert {cell.champion for cell in compare(here, here / "holdout.csv").cells} == {1}
+
+
+def test_the_group_is_no_feature_at_the_end_of_a_training(here: Path) -> None:
+    """There, too, a model that names no columns is given those that promote gives it."""
+    frame = pd.DataFrame({"a": [1.0, -1.0] * 4, "user": [1, 1, 2, 2, 3, 3, 4, 4], "label": [1, 0] * 4})
+    frame.to_csv(here / "holdout.csv", index=False)
+    joblib.dump(LogisticRegression().fit(frame[["a"]].to_numpy(), frame["label"]), here / "challenger")
+    evaluation.try_out(configured(here / "holdout.csv", group="user"), here / "challenger", here / "holdout.csv")
 
 
 def test_many_pairs_of_cells_are_bounded_by_their_sizes(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,16 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from retrain.config.schema import Models, Promotion
 from retrain.core.verdicts import Leaked
 from retrain.effects import evaluation
 from retrain.errors import RetrainError
 from retrain.scoring.__main__ import done
+from tests.effects.conftest import configured
 from tests.effects.toy_models import Says
 
 pytestmark = pytest.mark.usefixtures("scored_here")
 
-ROOT = Path(__file__).parents[2]
 Save = Callable[[pd.DataFrame, Path], Path]
 
 
@@ -53,13 +52,9 @@ def people(count: int, seed: int) -> pd.DataFrame:
     return frame.assign(note=frame["age"].map(lambda age: "née" if age > 50 else None))
 
 
-def rules(holdout: Path, **changes: Any) -> Promotion:
-    return Promotion(holdout=holdout, **changes)
-
-
 def known_rows(data: Path, holdout: Path, **changes: Any) -> Path:
     into = data.with_name(f"{data.name}.rows")
-    evaluation.remember_rows(data, rules(holdout, **changes), into, ROOT)
+    evaluation.remember_rows(configured(holdout, **changes), data, holdout, into)
     return into
 
 
@@ -67,11 +62,8 @@ def leaked(holdout: Path, known: Path | None, champion: Path | None = None, **ch
     """What a comparison says of the rows that both sides were trained on."""
     model = holdout.with_name("model")
     joblib.dump(Says(1), model)
-    promotion = rules(holdout, **changes)
-    tally = evaluation.compare(
-        model, model, promotion, ROOT, lambda _: None, models=Models(), known_challenger=known, known_champion=champion
-    )
-    return tally.leaked
+    config = configured(holdout, **changes)
+    return evaluation.compare(config, model, model, holdout, known_challenger=known, known_champion=champion).leaked
 
 
 def found(data: Path, holdout: Path, **changes: Any) -> int | None:
@@ -81,7 +73,7 @@ def found(data: Path, holdout: Path, **changes: Any) -> int | None:
 def refused(tmp_path: Path, data: Path, holdout: Path, side: str, **changes: Any) -> str:
     """The sentence of rows that cannot be remembered."""
     with pytest.raises(evaluation.Unscorable) as caught:
-        evaluation.remember_rows(data, rules(holdout, **changes), tmp_path / "rows", ROOT)
+        evaluation.remember_rows(configured(holdout, **changes), data, holdout, tmp_path / "rows")
     assert caught.value.side == side
     return str(caught.value)
 
@@ -90,9 +82,8 @@ def test_what_is_remembered(tmp_path: Path) -> None:
     """The number of rows is returned; the file has each hash once, in order, and the names of the columns."""
     frame = people(50, 1)
     data = csv(pd.concat([frame, frame]).assign(timestamp=range(100)), tmp_path / "train")
-    count = evaluation.remember_rows(
-        data, rules(csv(frame.assign(region="x"), tmp_path / "holdout")), tmp_path / "rows", ROOT
-    )
+    holdout = csv(frame.assign(region="x"), tmp_path / "holdout")
+    count = evaluation.remember_rows(configured(holdout), data, holdout, tmp_path / "rows")
     assert count == 100
     table = pyarrow.parquet.read_table(tmp_path / "rows")
     assert table.schema.names == ["row"]
@@ -219,16 +210,16 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     """Named, with the reason."""
     holdout = csv(people(5, 1), tmp_path / "holdout")
     with pytest.raises(evaluation.Unscorable, match=r"training rows .*nowhere/rows cannot be written: FileNotFound"):
-        evaluation.remember_rows(holdout, rules(holdout), tmp_path / "nowhere" / "rows", ROOT)
+        evaluation.remember_rows(configured(holdout), holdout, holdout, tmp_path / "nowhere" / "rows")
 
 
 @pytest.mark.own_process
 def test_the_time_limit(tmp_path: Path) -> None:
     """promotion.timeout bounds this job, too."""
     holdout = csv(people(5, 1), tmp_path / "holdout")
-    promotion = rules(holdout, timeout=timedelta(0))
+    config = configured(holdout, timeout=timedelta(0))
     with pytest.raises(RetrainError, match=r"remembering the rows of .*holdout.csv was ended after promotion.timeout"):
-        evaluation.remember_rows(holdout, promotion, tmp_path / "rows", ROOT)
+        evaluation.remember_rows(config, holdout, holdout, tmp_path / "rows")
 
 
 def test_a_holdout_without_a_remembered_column(tmp_path: Path) -> None:

@@ -14,13 +14,12 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from retrain.config.schema import LEAST_MEMORY, Models, Promotion, Size
+from retrain.config.schema import LEAST_MEMORY, Size
 from retrain.effects import evaluation
 from retrain.effects.evaluation import child
 from retrain.errors import RetrainError
+from tests.effects.conftest import ROOT, configured
 from tests.effects.toy_models import Calls, Exits, Fills, Keeps, Says, Segfaults, Sleeps
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -50,10 +49,9 @@ def broken(line: socket.socket) -> bool:
 def compare(here: Path, champion: Any, challenger: Any, **changes: Any) -> int:
     joblib.dump(champion, here / "champion")
     joblib.dump(challenger, here / "challenger")
-    promotion = Promotion(holdout=here / "holdout.csv", **changes)
-    return evaluation.compare(
-        here / "champion", here / "challenger", promotion, ROOT, lambda _: None, models=Models()
-    ).rows
+    holdout = here / "holdout.csv"
+    config = configured(holdout, **changes)
+    return evaluation.compare(config, here / "champion", here / "challenger", holdout).rows
 
 
 def test_an_exit_is_the_fault_of_the_model_that_was_at_work(here: Path) -> None:
@@ -114,8 +112,8 @@ def test_the_time_limit_ends_the_child(here: Path) -> None:
 def test_a_directory_that_is_not_there(here: Path) -> None:
     """A child that cannot start is an error that names the directory and its key."""
     with pytest.raises(RetrainError, match=r"nowhere: No such file or directory \(check training\.directory\)"):
-        rules = Promotion(holdout=here / "holdout.csv")
-        evaluation.compare(None, here / "m", rules, here / "nowhere", lambda _: None, models=Models())
+        holdout = here / "holdout.csv"
+        evaluation.compare(configured(holdout, here / "nowhere"), None, here / "m", holdout)
 
 
 def test_an_interrupted_controller_ends_the_child(here: Path, listener: socket.socket) -> None:
@@ -136,7 +134,7 @@ def test_an_interrupted_controller_ends_the_child(here: Path, listener: socket.s
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        child.carry_out(plan, Promotion(), ROOT, interrupt)
+        child.carry_out(plan, configured(here / "holdout.csv"), interrupt)
     with listener.accept()[0] as line:
         assert broken(line)
 
@@ -155,10 +153,10 @@ def test_a_killed_controller_leaves_no_child_behind(here: Path, listener: socket
     """
     joblib.dump(champion(listener.getsockname()[1]), here / "champion")
     script = (
-        "import sys\nfrom pathlib import Path\nfrom retrain.config.schema import Models, Promotion\n"
+        "import sys\nfrom pathlib import Path\nfrom retrain.config.schema import Config, Training\n"
         "from retrain.effects.evaluation import compare\nhere = Path(sys.argv[1])\n"
-        "rules = Promotion(holdout=here / 'holdout.csv')\n"
-        "compare(here / 'champion', here / 'challenger', rules, Path(sys.argv[2]), float, models=Models())\n"
+        "config = Config(training=Training(directory=Path(sys.argv[2])))\n"
+        "compare(config, here / 'champion', here / 'challenger', here / 'holdout.csv')\n"
     )
     joblib.dump(Sleeps(), here / "challenger")
     command = [sys.executable, "-c", script, str(here), str(ROOT)]

@@ -8,16 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retrain.config.schema import Models, Promotion
 from retrain.core.events import Judged
 from retrain.core.judge import next_comparison, row_keys
 from retrain.core.verdicts import Ruling, Tally, Verdict
 from retrain.effects import evaluation
+from tests.effects.conftest import configured
 from tests.effects.toy_models import Says
 
 pytestmark = pytest.mark.usefixtures("scored_here")
 
-ROOT = Path(__file__).parents[2]
 CHANGES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "one more column": lambda frame: frame.assign(ab=frame["a"] * frame["b"]),
     "one column less": lambda frame: frame.drop(columns="b"),
@@ -40,9 +39,8 @@ def rows(count: int, seed: int) -> pd.DataFrame:
 def scored(here: Path, frame: pd.DataFrame, past: list[Judged]) -> Tally:
     frame.to_parquet(here / "holdout.parquet", index=False)
     joblib.dump(Says(1), here / "model")
-    promotion = Promotion(holdout=here / "holdout.parquet")
-    keys = row_keys(past)
-    return evaluation.compare(None, here / "model", promotion, ROOT, lambda _: None, models=Models(), keys=keys)
+    holdout = here / "holdout.parquet"
+    return evaluation.compare(configured(holdout), None, here / "model", holdout, keys=row_keys(past))
 
 
 def counts(here: Path, *frames: pd.DataFrame) -> list[int]:

@@ -10,15 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retrain.config.schema import Columns, Models, Promotion
 from retrain.core.verdicts import Cell, Slice, Tally
 from retrain.effects import evaluation
-from tests.effects.conftest import scored
+from tests.effects.conftest import configured, scored
 from tests.effects.toy_models import Says, Sign
 
 pytestmark = pytest.mark.usefixtures("scored_here")
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -30,8 +27,8 @@ def here(tmp_path: Path) -> Path:
 
 
 def compare(here: Path, holdout: Path, slices: tuple[str, ...], **changes: Any) -> Tally:
-    promotion = Promotion(holdout=holdout, slices=Columns(slices), **changes)
-    return evaluation.compare(here / "champion", here / "challenger", promotion, ROOT, lambda _: None, models=Models())
+    config = configured(holdout, slices=slices, **changes)
+    return evaluation.compare(config, here / "champion", here / "challenger", holdout)
 
 
 def answer(here: Path, holdout: Path, slices: tuple[str, ...], chunk: int) -> dict[str, Any]:

@@ -188,11 +188,6 @@ class Config(Struct, frozen=True):
     monitor: Monitor = field(default_factory=Monitor)
 
     @property
-    def aside(self) -> tuple[str, ...]:
-        """The columns of a holdout that are no features: the time, where its rows are from the log."""
-        return () if isinstance(self.promotion.holdout, Path) else (self.monitor.timestamp,)
-
-    @property
     def gate(self) -> Gate:
         """The rules of promotion."""
         rules = self.promotion

@@ -29,15 +29,11 @@ def gate(context: Context, known: History, progress: Callable[[float], None]) ->
     try:
         serving = registry.served(config.models)
         champion = serving.path if serving is not None else None
-        directory, scrub = config.training.directory, context.secrets.scrub
         with _rows(context, serving, known) as (rows, where):
             if rows is None:
                 yield ok("holdout", f"is cut before a training, or written by it; the gate was not tested: {where}")
                 return
-            promotion = replace(config.promotion, holdout=rows)
-            models, aside, hidden = config.models, config.aside, evaluation.private(config)
-            asked = champion, promotion, directory, progress
-            tallies = evaluation.controls(*asked, models=models, aside=aside, scrub=scrub, hidden=hidden)
+            tallies = evaluation.controls(config, champion, rows, progress, scrub=context.secrets.scrub)
     except evaluation.Unscorable as error:
         what = "holdout" if error.side in ("holdout", "log") else "champion"
         yield fail(what, f"{error.why}; the gate was not tested", error.remedy)
@@ -64,8 +60,7 @@ def data(context: Context) -> Iterator[Finding]:
     holdout = promotion.holdout if isinstance(promotion.holdout, Path) else file
     try:
         with tempfile.TemporaryDirectory(prefix="retrain-doctor-") as directory:
-            into, asked = Path(directory) / "rows.parquet", replace(promotion, holdout=holdout)
-            rows = evaluation.remember_rows(file, asked, into, context.config.training.directory)
+            rows = evaluation.remember_rows(context.config, file, holdout, Path(directory) / "rows.parquet")
     except evaluation.Unscorable as error:
         if error.side != "holdout":  # that is found by the test of the gate
             yield fail(what, f"{error.why}; promote would refuse every challenger", error.remedy)

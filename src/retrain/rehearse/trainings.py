@@ -142,12 +142,9 @@ class Trainings:
         incoming = self._scratch / "kept"
         incoming.mkdir(exist_ok=True)
         evaluation.predict(
-            *(artifact, self._rows, incoming / _PREDICTIONS, config.promotion, config.training.directory),
-            models=config.models,
+            *(config, artifact, self._rows, incoming / _PREDICTIONS),
             fractional=any(isinstance(each, float) for each in set(self._stream.truth.tolist())),
-            aside=[config.monitor.timestamp, config.promotion.group or ""],
             scrub=scrub,
-            hidden=evaluation.private(config),
         )
         (incoming / "version").write_text(registry.identify(artifact))
         with suppress(OSError):  # another rehearsal has made it meanwhile

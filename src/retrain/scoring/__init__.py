@@ -1,20 +1,24 @@
-"""The process that loads models and counts rows for the controller: `python -P -m retrain.scoring`.
+"""The processes that count rows, and those that hold one model each: `python -P -m retrain.scoring`.
 
-An artifact is a program, so only this process loads one; others import no more than what counts rows. On standard
-input: one line of JSON, the name of a `job`, the fields of its plan (see `plan`), the bytes of `memory` that
-each process may take (or null) and the descriptor for `result`; the end of that input is the end of the
-controller. On `result`, JSON lines: {"at": side or null} before each step, {"progress": share}, and at last
-{"error": {"side", "message"}} or the answer:
+An artifact is a program, so only a process that does nothing else loads one. On standard input: one line of JSON, the
+name of a `job`, the fields of its plan (see `plan`), and the bytes of `memory` that each process may take (or null);
+the end of that input is the end of the controller. The job "model" answers for one model, as `predict` says. All others
+count, have the descriptor for their `result` in the plan, and send JSON lines there: {"at": side} before each step,
+{"progress": share}, and at last {"error": {"side", "message"}}, {"ended": side} where the process of that model has
+ended, or the answer:
 
 - "compare" scores two models on a holdout: {"cells": [[truth, champion, challenger, rows], …],
   "holdout": fingerprint, "sketch": [hash, …], "sketches": [{"columns", "decimals", "hashes"}, …],
-  "slices": [[column, value or null, cells, groups], …],
-  "leaked": {"challenger": rows or null, "champion": rows or null}, "groups": groups};
+  "slices": [[column, value or null, cells, groups], …], "groups": groups,
+  "leaked": {"challenger": rows or null, "champion": rows or null, "older": rows or null},
+  "models": [[side, clause on the libraries that it was saved with, whether it names no columns], …]};
   groups are null or {"number", "discordant", "together": [[cell, cell, count], …]}, cells being numbers from 0
 - "trial" lets a challenger predict a few rows: {"rows": number}
 - "rows" records the rows of training data in a file: {"rows": number read}
+- "cut" writes rows of a log into two files: {"rows": left out, "training": rows, "labelled": rows}
+- "arrived" writes the rows of a log after a time: {"rows": number, "windows": whole ones, "complete": truth value}
 - "controls" counts a champion against controls made from its predictions: {"controls": {name: cells},
-  "holdout": fingerprint}
+  "holdout": fingerprint, "models": as above}
 - "predict" records what one model predicts of each row, as codes of labels, in a file: {"rows": number predicted}
 
 A CSV is read whole, so its memory grows with its rows; Parquet is read in chunks, and takes a few bytes a row by which

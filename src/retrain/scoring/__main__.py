@@ -71,7 +71,7 @@ def _count(request: dict[str, Any]) -> None:
         except UnusableError as error:
             send({"error": {"side": error.side, "message": error.message}})
         except LostError as error:
-            send({"lost": error.side})
+            send({"ended": error.side})
 
 
 def done(request: dict[str, Any], send: Send) -> dict[str, Any]:

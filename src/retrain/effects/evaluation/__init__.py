@@ -1,20 +1,22 @@
 """Models and rows → tallies, and a log → rows: what the processes that score are asked, and what they answer."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, convert
-from msgspec.structs import replace
 
-from retrain.config.schema import Config, Models, Promotion
+from retrain.config.schema import Config
 from retrain.core.judge import RowKey
 from retrain.core.text import one_line
 from retrain.core.verdicts import Cell, Groups, Leaked, ModelNote, Sketch, Slice, Tally
-from retrain.effects.evaluation.child import Plan, carry_out, garbled
+from retrain.effects.evaluation.child import Plan, Progress, Scrub, carry_out, garbled
 from retrain.effects.evaluation.child import Unscorable as Unscorable
-from retrain.effects.evaluation.sandbox import private as private
+
+
+def _silent(_share: float) -> None:
+    pass
 
 
 class Taken(Struct, frozen=True):
@@ -34,74 +36,53 @@ class Arrived(Struct, frozen=True):
 
 
 def compare(  # noqa: PLR0913  (the files of training rows belong to the versions that are compared)
+    config: Config,
     champion: Path | None,
     challenger: Path,
-    promotion: Promotion,
-    directory: Path,
-    progress: Callable[[float], None],
+    holdout: Path,
+    progress: Progress = _silent,
     *,
-    models: Models,
     known_challenger: Path | None = None,
     known_champion: Path | None = None,
-    aside: Sequence[str] = (),
     keys: Sequence[RowKey] = (),
     dated: tuple[str, float] | None = None,
-    scrub: Callable[[str], str] = str,
-    hidden: Sequence[Path] = (),
+    scrub: Scrub = str,
 ) -> Tally:
-    """The tally of both models on the configured holdout; `champion` is None where nothing is served yet.
+    """The tally of both models on these rows; `champion` is None where nothing is served yet.
 
-    `directory` is where the models' own modules are importable from. `progress` is called with the share of
-    rows done. `models` says in which format they are, and what is trusted. `known_…` are files from `remember_rows`,
-    of the data that each side was trained on. `aside` are columns that only a model is given which names them. `keys`
-    are how the rows of earlier holdouts are known, `dated` the column of their time and that of the champion's training
-    in epoch seconds, where older rows are to be counted. `scrub` takes secrets out of what the models print, and
-    `hidden` is what they do not see in a sandbox. Raises Unscorable where the champion, the challenger, the holdout or
-    such a file cannot be used, and RetrainError where the scoring cannot start or does not end in `promotion.timeout`.
+    `progress` is called with the share of rows done. `known_…` are files from `remember_rows`, of the data that each
+    side was trained on. `keys` are how the rows of earlier holdouts are known, `dated` the column of their time and
+    that of the champion's training in epoch seconds, where older rows are to be counted. `scrub` takes secrets out of
+    what the models print. Raises Unscorable where the champion, the challenger, the holdout or such a file cannot be
+    used, and RetrainError where the scoring cannot start or does not end in `promotion.timeout`.
     """
-    plan = _plan(
-        "compare",
-        promotion,
+    plan = _counted(
+        *(config, "compare", holdout),
         champion=champion,
         challenger=challenger,
-        model=_given(models, aside, promotion.group),
-        slices=list(promotion.slices),
-        group=promotion.group,
         known_challenger=known_challenger,
         known_champion=known_champion,
         keys=list(keys),
         dated=dated,
     )
-    answer = carry_out(plan, promotion, directory, progress, scrub, hidden)
+    answer = carry_out(plan, config, progress, scrub)
     with garbled():
-        return tally_of(answer, promotion.group, compared=champion is not None)
+        return tally_of(answer, config.promotion.group, compared=champion is not None)
 
 
-def try_out(  # noqa: PLR0913  (as those of compare)
-    challenger: Path,
-    holdout: Path | None,
-    promotion: Promotion,
-    directory: Path,
-    *,
-    models: Models,
-    aside: Sequence[str] = (),
-    scrub: Callable[[str], str] = str,
-    hidden: Sequence[Path] = (),
-) -> None:
+def try_out(config: Config, challenger: Path, holdout: Path | None, *, scrub: Scrub = str) -> None:
     """Load the challenger; where there is a holdout, let it predict a few rows of that. Raises as `compare` does."""
-    plan = _plan("trial", promotion, challenger=challenger, model=_given(models, aside))
-    plan = {**plan, "holdout": "" if holdout is None else str(holdout.absolute())}
-    carry_out(plan, promotion, directory, lambda _share: None, scrub, hidden)
+    plan = _plan(config, "trial", holdout or "", challenger=challenger, model=_given(config, holdout))
+    carry_out(plan, config, scrub=scrub)
 
 
-def remember_rows(data: Path, promotion: Promotion, into: Path, directory: Path) -> int:
+def remember_rows(config: Config, data: Path, holdout: Path, into: Path) -> int:
     """The number of rows in the training data, whose hashes are now in the file `into`, as Parquet.
 
     A row is known by the columns that the data shares with the holdout, so both are read. `compare` takes the file.
     Raises Unscorable where the data, the holdout or the file cannot be used, and RetrainError as `compare` does.
     """
-    plan = _plan("rows", promotion, data=data, into=into)
-    answer = carry_out(plan, promotion, directory, lambda _share: None)
+    answer = carry_out(_plan(config, "rows", holdout, data=data, into=into), config)
     with garbled():
         return int(answer["rows"])
 
@@ -113,7 +94,7 @@ def cut(  # noqa: PLR0913  (the log, what is cut from it, and where that goes)
     training: Path,
     holdout: Path | None,
     known_champion: Path | None = None,
-    scrub: Callable[[str], str] = str,
+    scrub: Scrub = str,
 ) -> Taken:
     """What was taken from the log: the rows for a training, now in one file, and those left out of it in another.
 
@@ -122,11 +103,8 @@ def cut(  # noqa: PLR0913  (the log, what is cut from it, and where that goes)
     cannot be used, and RetrainError as `compare` does.
     """
     fresh, history = config.promotion.fresh, config.training.history
-    plan = _log_plan(
-        "cut",
-        config,
-        now,
-        holdout=holdout or training,
+    plan = _of_log(
+        *(config, "cut", now, holdout or training),
         windows=fresh.windows,
         min_rows=fresh.min_rows,
         training=training,
@@ -135,7 +113,7 @@ def cut(  # noqa: PLR0913  (the log, what is cut from it, and where that goes)
         known_champion=known_champion,
         group=config.promotion.group,
     )
-    answer = carry_out(plan, config.promotion, config.training.directory, lambda _share: None, scrub)
+    answer = carry_out(plan, config, scrub=scrub)
     with garbled():
         return Taken(int(answer["rows"]), int(answer["training"]), int(answer["labelled"]))
 
@@ -145,32 +123,22 @@ def arrived(config: Config, after: datetime, now: datetime, into: Path, *, every
 
     Raises as `cut` does.
     """
-    live, fields = config.promotion.live, {"after": after.timestamp(), "every": every}
-    plan = _log_plan("arrived", config, now, holdout=into, windows=live.windows, min_rows=live.min_rows, **fields)
-    answer = carry_out(plan, config.promotion, config.training.directory, lambda _share: None)
+    live, wanted = config.promotion.live, {"after": after.timestamp(), "every": every}
+    plan = _of_log(config, "arrived", now, into, windows=live.windows, min_rows=live.min_rows, **wanted)
+    answer = carry_out(plan, config)
     with garbled():
         return Arrived(int(answer["rows"]), int(answer["windows"]), bool(answer["complete"]))
 
 
-def controls(  # noqa: PLR0913  (as those of compare)
-    champion: Path | None,
-    promotion: Promotion,
-    directory: Path,
-    progress: Callable[[float], None],
-    *,
-    models: Models,
-    aside: Sequence[str] = (),
-    scrub: Callable[[str], str] = str,
-    hidden: Sequence[Path] = (),
+def controls(
+    config: Config, champion: Path | None, holdout: Path, progress: Progress = _silent, *, scrub: Scrub = str
 ) -> Mapping[str, Tally]:
     """Tallies against the champion of "itself", of its own predictions "shuffled" over the rows, and of "always x".
 
     There is one of the last kind for each label of the holdout, the ten most frequent at most; without a champion
     there are no others. The sketches are empty. Raises as `compare` does.
     """
-    asked = {"champion": champion, "model": _given(models, aside, promotion.group)}
-    plan = _plan("controls", promotion, **asked, slices=list(promotion.slices), group=promotion.group)
-    answer = carry_out(plan, promotion, directory, progress, scrub, hidden)
+    answer = carry_out(_counted(config, "controls", holdout, champion=champion), config, progress, scrub)
     with garbled():
         return {
             name: Tally(_cells(cells, champion is not None), answer["holdout"], models=_notes(answer))
@@ -178,51 +146,50 @@ def controls(  # noqa: PLR0913  (as those of compare)
         }
 
 
-def _log_plan(job: str, config: Config, now: datetime, *, holdout: Path, **fields: Any) -> Plan:
-    """What the child is asked about the log."""
-    monitor = config.monitor
-    fields |= {name: getattr(monitor, name) for name in ("log", "timestamp", "label", "prediction", "score")}
-    fields |= {"window": monitor.window.total_seconds(), "now": now.timestamp()}
-    return _plan(job, replace(config.promotion, holdout=holdout), **fields)
-
-
-def predict(  # noqa: PLR0913  (as those of compare)
-    model: Path,
-    rows: Path,
-    into: Path,
-    promotion: Promotion,
-    directory: Path,
-    *,
-    models: Models,
-    fractional: bool,
-    aside: Sequence[str],
-    scrub: Callable[[str], str] = str,
-    hidden: Sequence[Path] = (),
+def predict(  # noqa: PLR0913  (a model, its rows, and where its predictions go)
+    config: Config, model: Path, rows: Path, into: Path, *, fractional: bool, scrub: Scrub = str
 ) -> None:
     """Record in the file `into` what the model predicts of each row: Parquet, one `code` a row, labels in the metadata.
 
-    `fractional` says that labels of the rows have decimals; no model gets the columns in `aside` that does not name
-    them. Raises as `compare` does.
+    `fractional` says that labels of the rows have decimals. Raises as `compare` does.
     """
-    asked = {"challenger": model, "into": into, "model": _given(models, aside), "fractional": fractional}
-    plan = _plan("predict", replace(promotion, holdout=rows), **asked)
-    carry_out(plan, promotion, directory, lambda _share: None, scrub, hidden)
+    asked = {"challenger": model, "into": into, "fractional": fractional, "model": _given(config, rows)}
+    carry_out(_plan(config, "predict", rows, **asked), config, scrub=scrub)
 
 
-def _plan(job: str, promotion: Promotion, **fields: Any) -> Plan:
-    """What the child is asked: a job, and the fields of its plan in `retrain.scoring.plan`."""
-    fields |= {"holdout": promotion.holdout, "target": promotion.target, "dtypes": dict(promotion.dtypes)}
+def _plan(config: Config, job: str, holdout: Path | str, **fields: Any) -> Plan:
+    """What is asked: a job, and the fields of its plan in `retrain.scoring.plan`."""
+    promotion = config.promotion
+    fields |= {"holdout": holdout, "target": promotion.target, "dtypes": dict(promotion.dtypes)}
     texts = {name: str(value.absolute()) for name, value in fields.items() if isinstance(value, Path)}
     return {"job": job, **fields, **texts}
 
 
-def _given(models: Models, aside: Sequence[str], group: str | None = None) -> Plan:
-    """What the process of a model is given besides its file: types that are trusted, and columns that are no features.
+def _counted(config: Config, job: str, holdout: Path, **fields: Any) -> Plan:
+    """What is asked where the predictions of models are counted."""
+    fields |= {"slices": list(config.promotion.slices), "group": config.promotion.group}
+    return _plan(config, job, holdout, model=_given(config, holdout), **fields)
 
-    The types are those that a skops file may have besides what skops trusts; None where artifacts are joblib files.
+
+def _of_log(config: Config, job: str, now: datetime, holdout: Path, **fields: Any) -> Plan:
+    """What is asked about the log."""
+    monitor = config.monitor
+    fields |= {name: getattr(monitor, name) for name in ("log", "timestamp", "label", "prediction", "score")}
+    return _plan(config, job, holdout, window=monitor.window.total_seconds(), now=now.timestamp(), **fields)
+
+
+def _given(config: Config, holdout: Path | None) -> Plan:
+    """What the process of a model is given besides its file.
+
+    That is the types that a skops file may have besides what skops trusts (None where artifacts are joblib files), and
+    columns that are no features: the group, and the time where the rows are not the configured file but from the log.
     """
-    trusted = list(models.trusted) if models.are_skops else None
-    return {"trusted": trusted, "aside": [*aside, *([group] if group is not None else [])]}
+    models, group = config.models, config.promotion.group
+    aside = [] if holdout == config.promotion.holdout else [config.monitor.timestamp]
+    return {
+        "trusted": list(models.trusted) if models.are_skops else None,
+        "aside": [*aside, *([group] if group is not None else [])],
+    }
 
 
 def tally_of(message: Mapping[str, Any], column: str | None, *, compared: bool) -> Tally:

@@ -21,7 +21,7 @@ from typing import IO, Any, Literal, cast, get_args
 
 from msgspec import Struct
 
-from retrain.config.schema import Promotion
+from retrain.config.schema import Config, Promotion
 from retrain.core.text import last_lines, one_line, size
 from retrain.effects.evaluation import sandbox
 from retrain.effects.process import Process, end, exit_code, start, until
@@ -29,6 +29,8 @@ from retrain.errors import RetrainError
 
 Side = Literal["champion", "challenger", "holdout", "training data", "training rows", "log"]
 Plan = Mapping[str, Any]
+Progress = Callable[[float], None]
+Scrub = Callable[[str], str]
 
 _MODELS: tuple[Side, Side] = ("champion", "challenger")
 _GRACE_SECONDS = 3.0
@@ -41,6 +43,7 @@ _FATAL = {-signal.SIGKILL, -signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS}
 """How a process may end that was refused memory: by the kernel, or by a library that is not prepared for it."""
 _BY_SIGNAL = 128
 """How much bwrap adds to the number of the signal that ended its command."""
+_REFUSED_MEMORY = "out of memory"
 _REFUSED = (
     r"MemoryError|bad_alloc|[Aa]llocat|out of memory|start new thread|pthread_create|Thread creation|failed to map"
 )
@@ -62,25 +65,24 @@ class Unscorable(RetrainError):  # noqa: N818 (an adjective, like Unknown)
         self.side = side
 
 
-def carry_out(  # noqa: PLR0913, PLR0917  (what is asked, within which limits, and what is shown and hidden)
-    plan: Plan,
-    promotion: Promotion,
-    directory: Path,
-    progress: Callable[[float], None],
-    scrub: Callable[[str], str] = str,
-    hidden: Sequence[Path] = (),
+def carry_out(
+    plan: Plan, config: Config, progress: Progress = lambda _share: None, scrub: Scrub = str
 ) -> dict[str, Any]:
     """The counter's answer; `retrain.scoring` says what it may be asked. Its limits are those of `promotion`.
 
     The plan names the models by their files; each gets a process of its own. `scrub` takes secrets out of what a model
-    prints or says, for it can read whatever we can. With `promotion.sandbox` it sees nothing of what is `hidden`.
+    prints or says, for it can read whatever we can.
     """
+    promotion = config.promotion
     deadline = time.monotonic() + promotion.timeout.total_seconds()
     memory = _free() if promotion.max_memory is None else promotion.max_memory
     at: Side | None = None
-    rows = [Path(plan["holdout"])] if plan.get("holdout") else []
-    hides = [*hidden, *rows] if promotion.sandbox is not None and "model" in plan else None
-    with _running({**plan, "memory": memory}, directory, hides) as (counter, models, results):
+
+    def failed(side: Side | None, why: str, cause: str = "") -> RetrainError:
+        remedy = _memory_remedy(cause or why, promotion, plan, memory)
+        return RetrainError(why, remedy) if side is None else Unscorable(side, why, remedy)
+
+    with _running({**plan, "memory": memory}, config) as (counter, models, results):
         for message in _messages(counter, models.values(), results, deadline):
             if "progress" in message:
                 with garbled():
@@ -89,28 +91,21 @@ def carry_out(  # noqa: PLR0913, PLR0917  (what is asked, within which limits, a
                 at = message["at"] if message["at"] in get_args(Side) else None
             elif "late" in message:
                 raise _late(plan, at, promotion.timeout)
-            elif "lost" in message:
+            elif "ended" in message:
                 with garbled():
-                    side: Side | None = message["lost"]
-                    child = models[message["lost"]]
-                break
+                    child = models[message["ended"]] if message["ended"] else counter
+                at = message["ended"] or (None if at in _MODELS else at)  # no model is at fault where the counter ends
+                code, words = child.end(scrub)
+                raise failed(at, _crash(plan, at, code, words), _REFUSED_MEMORY if code in _FATAL else "")
             else:
-                for each in (counter, *models.values()):
-                    end(each.process, grace=_GRACE_SECONDS)  # its workers end with it, and tidy up
-                if "error" not in message:
-                    return message
-                with garbled():
-                    side, why = message["error"]["side"], one_line(scrub(message["error"]["message"]), _LONGEST_ERROR)
-                raise Unscorable(side, why, _memory_remedy(why, promotion, plan, memory))
-        else:  # no model is at fault where the counter ends
-            side, child = None if at in _MODELS else at, counter
-        until(lambda: exit_code(child.process) is not None, _GRACE_SECONDS)
-        code = exit_code(child.process)
-        if hides is not None and code is not None and code > _BY_SIGNAL:
-            code = _BY_SIGNAL - code
-        why = _crash(plan, side, code, " | ".join(last_lines(scrub(child.printed.text())[-_TAIL_BYTES:])))
-        remedy = _memory_remedy("out of memory" if code in _FATAL else why, promotion, plan, memory)
-        raise RetrainError(why, remedy) if side is None else Unscorable(side, why, remedy)
+                break
+        for each in (counter, *models.values()):
+            end(each.process, grace=_GRACE_SECONDS)  # its workers end with it, and tidy up
+        if "error" not in message:
+            return message
+        with garbled():
+            at, why = message["error"]["side"], one_line(scrub(message["error"]["message"]), _LONGEST_ERROR)
+        raise failed(at, why)
 
 
 @contextmanager
@@ -129,23 +124,29 @@ def _unreadable() -> RetrainError:
 
 
 class _Child(Struct, frozen=True):
-    """A process, and what it prints."""
+    """A process, what it prints, and whether it runs in a sandbox."""
 
     process: Process
     printed: "_Printed"
+    is_wrapped: bool
+
+    def end(self, scrub: Scrub) -> tuple[int | None, str]:
+        """How a process that is about to end has ended, as `_crash` takes it, and the last lines that it printed."""
+        until(lambda: exit_code(self.process) is not None, _GRACE_SECONDS)
+        code = exit_code(self.process)
+        code = _BY_SIGNAL - code if self.is_wrapped and code is not None and code > _BY_SIGNAL else code
+        return code, " | ".join(last_lines(scrub(self.printed.text())[-_TAIL_BYTES:]))
 
 
 @contextmanager
-def _running(
-    plan: dict[str, Any], directory: Path, hidden: Sequence[Path] | None
-) -> Iterator[tuple[_Child, dict[Side, _Child], int]]:
+def _running(plan: dict[str, Any], config: Config) -> Iterator[tuple[_Child, dict[Side, _Child], int]]:
     """The process that counts, those of the models, and the descriptor of the results; all ended on leaving.
 
-    Between a model and the counter are two pipes, and nobody else has them. Models run in a sandbox where there is
-    something `hidden` from them.
+    Between a model and the counter are two pipes, and no other process has them.
     """
-    if hidden is not None:
-        sandbox.refuse_where_it_fails()
+    directory = config.training.directory
+    if "model" in plan:
+        sandbox.refuse_where_it_fails(config)
     with ExitStack() as stack:
 
         def pipe() -> tuple[IO[bytes], IO[bytes]]:
@@ -158,7 +159,7 @@ def _running(
                 (features, there), (back, predictions) = pipe(), pipe()
                 asked = {"job": "model", "path": path, "memory": plan["memory"], **given}
                 asked |= {"features": features.fileno(), "predictions": predictions.fileno()}
-                before = [] if hidden is None else sandbox.command(Path(path), directory, hidden)
+                before = sandbox.command(config, Path(path), plan["holdout"])
                 models[side] = stack.enter_context(_child(asked, directory, [features, predictions], before))
                 plan[side] = {"path": path, "features": there.fileno(), "predictions": back.fileno()}
                 kept += [there, back]
@@ -169,7 +170,10 @@ def _running(
 
 @contextmanager
 def _child(plan: Plan, directory: Path, files: Sequence[IO[bytes]], before: Sequence[str] = ()) -> Iterator[_Child]:
-    """A process of `retrain.scoring`, which alone keeps these files; ended with all its workers on leaving."""
+    """A process of `retrain.scoring`, which alone keeps these files; ended with all its workers on leaving.
+
+    `before` is what stands before its command.
+    """
     with closing(_Printed()) as printed:
         try:
             process = start(
@@ -199,7 +203,7 @@ def _child(plan: Plan, directory: Path, files: Sequence[IO[bytes]], before: Sequ
         with cast(IO[bytes], process.stdin) as stdin:
             try:
                 _send(stdin, plan)
-                yield _Child(process, printed)
+                yield _Child(process, printed, bool(before))
             finally:
                 # The helper of joblib that removes what its workers shared outlives a SIGTERM, but not a SIGKILL.
                 end(process, signal.SIGTERM, grace=_GRACE_SECONDS)
@@ -247,7 +251,10 @@ class _Printed:
 
 
 def _messages(counter: _Child, models: Iterable[_Child], results: int, deadline: float) -> Iterator[dict[str, Any]]:
-    """What the counter sends, as it sends it, until it ends; {"late": True} at the deadline."""
+    """What the counter sends, as it sends it; at last {"ended": ""} where it has ended, {"late": True} at the deadline.
+
+    {"ended": side} is its own message, where it was a model's process that has ended.
+    """
     readable = select.poll()
     readable.register(results, select.POLLIN)
     printed = {child.printed.fileno(): child.printed for child in (counter, *models)}
@@ -263,7 +270,7 @@ def _messages(counter: _Child, models: Iterable[_Child], results: int, deadline:
                 readable.unregister(each)
         if results not in ready:
             if ended:
-                return
+                break
         elif data := os.read(results, _PIECE):
             pending += data
             if len(pending) > _LONGEST_MESSAGE:
@@ -274,8 +281,10 @@ def _messages(counter: _Child, models: Iterable[_Child], results: int, deadline:
                     messages = [dict(json.loads(line)) for line in lines]
                 yield from messages
         else:
-            return
-    yield {"late": True}
+            break
+    else:
+        yield {"late": True}
+    yield {"ended": ""}
 
 
 # ---------------------------------------------------------------- why there is no answer

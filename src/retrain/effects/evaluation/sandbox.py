@@ -15,20 +15,19 @@ _SHARED = ("/tmp", "/var/tmp", "/run")  # noqa: S108
 _REMEDY = "apt install bubblewrap and allow user namespaces, or set promotion.sandbox to null"
 
 
-def private(config: Config) -> tuple[Path, ...]:
-    """What no model needs to see: state, other versions, and the rows with their labels."""
+def command(config: Config, artifact: Path, holdout: str) -> list[str]:
+    """What stands before the command of the process of this model; empty where no sandbox is configured.
+
+    Hidden from it are the state, other versions, and the rows with their labels: `holdout` (empty: there is none), and
+    those of the configuration. Of a directory that also has what the process needs, only these files are.
+    """
+    if config.promotion.sandbox is None:
+        return []
     models, rows = config.models, (config.training.data, config.promotion.holdout, config.monitor.log)
     files = (models.champion, models.challenger, *(each for each in rows if isinstance(each, Path)))
-    return (config.state, models.champion.parent / "versions", *files)
-
-
-def command(artifact: Path, directory: Path, hidden: Iterable[Path]) -> list[str]:
-    """What stands before the command of a model's process.
-
-    Of a directory that also has what the process needs, only the files that are `hidden` are.
-    """
-    needed = [directory, *map(Path, (sys.prefix, sys.base_prefix, *sys.path))]
-    kept = [each.resolve() for each in needed]
+    hidden = (config.state, models.champion.parent / "versions", *files, *([Path(holdout)] if holdout else []))
+    directory = config.training.directory
+    kept = [each.resolve() for each in (directory, *map(Path, (sys.prefix, sys.base_prefix, *sys.path)))]
     shared = [each for each in _SHARED if Path(each).is_dir()]
     back = [str(each) for each in kept if any(each.is_relative_to(path) for path in shared) and each.exists()]
     return [
@@ -49,8 +48,10 @@ def _mask(path: Path, kept: Iterable[Path]) -> Iterator[str]:
         yield from ("--ro-bind", os.devnull, str(path))
 
 
-def refuse_where_it_fails() -> None:
-    """Raise RetrainError where no process can be started so."""
+def refuse_where_it_fails(config: Config) -> None:
+    """Raise RetrainError where the configured sandbox is missing, or may not be used."""
+    if config.promotion.sandbox is None:
+        return
     try:
         done = subprocess.run([*_ALONE, "true"], capture_output=True, timeout=60, check=False)
     except FileNotFoundError as error:
