@@ -38,7 +38,7 @@ def scored(asked: Mapping[str, Any], hear: Callable[[dict[str, Any]], None] = la
         if path := plan.get(side):
             (features, there), (back, predictions) = os.pipe(), os.pipe()
             model = convert({"path": path, **given, "features": features, "predictions": predictions}, Model)
-            threads.append(threading.Thread(target=models.served, args=(model,)))
+            threads.append(threading.Thread(target=models.serve, args=(model,)))
             plan[side] = {"path": path, "features": there, "predictions": back}
     for thread in threads:
         thread.start()

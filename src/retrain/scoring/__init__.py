@@ -17,8 +17,7 @@ ended, or the answer:
 - "rows" records the rows of training data in a file: {"rows": number read}
 - "cut" writes rows of a log into two files: {"rows": left out, "training": rows, "labelled": rows}
 - "arrived" writes the rows of a log after a time: {"rows": number, "windows": whole ones, "complete": truth value}
-- "controls" counts a champion against controls made from its predictions: {"controls": {name: cells},
-  "holdout": fingerprint, "models": as above}
+- "controls" counts a champion against controls made from its predictions: {"controls": {name: cells}, …}
 - "predict" records what one model predicts of each row, as codes of labels, in a file: {"rows": number predicted}
 
 A CSV is read whole, so its memory grows with its rows; Parquet is read in chunks, and takes a few bytes a row by which

@@ -17,7 +17,7 @@ from retrain.scoring.plan import (
     Arrival,
     Comparison,
     Cut,
-    LostError,
+    EndedError,
     Model,
     Plan,
     Predictions,
@@ -55,7 +55,7 @@ def _serve(request: dict[str, Any]) -> None:
         os.set_inheritable(descriptor, False)
     from retrain.scoring import models
 
-    models.served(plan)
+    models.serve(plan)
 
 
 def _count(request: dict[str, Any]) -> None:
@@ -70,7 +70,7 @@ def _count(request: dict[str, Any]) -> None:
             or_end(lambda: send(done(request, send)))
         except UnusableError as error:
             send({"error": {"side": error.side, "message": error.message}})
-        except LostError as error:
+        except EndedError as error:
             send({"ended": error.side})
 
 

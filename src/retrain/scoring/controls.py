@@ -10,7 +10,7 @@ from retrain.core.records import Label
 from retrain.scoring.count import counted, listed
 from retrain.scoring.groups import Rows
 from retrain.scoring.plan import Comparison, Send, Triple
-from retrain.scoring.predict import playing
+from retrain.scoring.predict import connected
 
 _SEED = 0
 _DUMMIES = 10
@@ -23,8 +23,8 @@ def made(plan: Comparison, send: Send) -> dict[str, Any]:
     "itself" predicts what the champion does, "shuffled" as well but for other rows, and "always x" the label x
     for every row, for the most frequent labels. Without a champion there are only these last.
     """
-    with playing(send, plan.champion, None) as players:
-        total = counted(plan, players, send)
+    with connected(send, plan.champion, None) as models:
+        total = counted(plan, models, send)
     pairs: Counter[tuple[Label, Label | None]] = Counter()
     often: Counter[Label] = Counter()
     for (truth, champion, _), rows in Rows.joined(total.rows).triples.counts.items():

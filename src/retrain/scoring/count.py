@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from retrain.scoring import groups, rows, sketches
 from retrain.scoring.groups import Coded
 from retrain.scoring.plan import Comparison, Plan, Send, Side, Triple, blamed
-from retrain.scoring.predict import Player, has_fractions, playing, predicted
+from retrain.scoring.predict import RemoteModel, connected, has_fractions, predicted
 from retrain.tables import FileError
 from retrain.tables.hashing import Content, of_table
 from retrain.tables.read import Table, brief, columns
@@ -43,9 +43,9 @@ class Part(Struct, frozen=True):
 
 def compared(plan: Comparison, send: Send) -> dict[str, Any]:
     """The answer to "compare"."""
-    with playing(send, plan.champion, plan.challenger) as players:
+    with connected(send, plan.champion, plan.challenger) as models:
         plan = rows.checked(plan)
-        return answer(plan, counted(plan, players, send))
+        return answer(plan, counted(plan, models, send))
 
 
 def answer(plan: Comparison, total: Part) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def answer(plan: Comparison, total: Part) -> dict[str, Any]:
     }
 
 
-def counted(plan: Comparison, players: Sequence[Player], send: Send) -> Part:
+def counted(plan: Comparison, models: Sequence[RemoteModel], send: Send) -> Part:
     """The whole holdout, counted, and what these models predict of it; the same for any chunk size.
 
     `send` is given which side is at work and the share of rows done. UnusableError where a side cannot be used.
@@ -78,8 +78,8 @@ def counted(plan: Comparison, players: Sequence[Player], send: Send) -> Part:
             plan = replace(plan, keys=sketches.keys(plan, table))
         total: Part | None = None
         seen: dict[str, set[Any]] = {column: set() for column in plan.slices}
-        for chunk, found in predicted(plan, table, players, fractional, send):
-            labels = {player.side: each for player, each in zip(players, found, strict=True)}
+        for chunk, found in predicted(plan, table, models, fractional, send):
+            labels = {model.side: each for model, each in zip(models, found, strict=True)}
             part = part_of(plan, chunk, _triples(plan, chunk[plan.target], labels))
             total = part if total is None else total + part
             _check_few(seen, part.rows[0].slices)
@@ -87,12 +87,11 @@ def counted(plan: Comparison, players: Sequence[Player], send: Send) -> Part:
         assert total is not None  # noqa: S101  (there are rows, or there would be no fractions)
         triples = {triple for part in total.rows for triple in part.triples.values}
         truths, *predictions = map(set[Any], zip(*triples, strict=True))
-        for player in players:
-            _check_vocabulary(player, predictions[player.side == "challenger"], truths, plan)
+        for model in models:
+            _check_vocabulary(model, predictions[model.side == "challenger"], truths, plan)
         fingerprint = total.content.fingerprint(table.columns, plan.target)
-        return replace(
-            total, fingerprint=fingerprint, noted=[(each.side, *each.notes) for each in players if any(each.notes)]
-        )
+        noted = [(each.side, *each.notes) for each in models if each.notes is not None and any(each.notes)]
+        return replace(total, fingerprint=fingerprint, noted=noted)
 
 
 def _table(plan: Comparison) -> Table:
@@ -136,12 +135,12 @@ def part_of(plan: Comparison, chunk: pd.DataFrame, triples: Coded) -> Part:
     )
 
 
-def _check_vocabulary(player: Player, predicted: set[Any], truths: set[Any], plan: Plan) -> None:
+def _check_vocabulary(model: RemoteModel, predicted: set[Any], truths: set[Any], plan: Plan) -> None:
     """UnusableError where a model's predictions are not in the vocabulary of the holdout's labels."""
     if differ := vocabularies_differ(predicted, truths):
         meant = sorted(truths & MISSING)
         missing = f" ({quoted(meant)} is a class: leave the field empty where a label is missing)" if meant else ""
-        player.refuse(
+        model.refuse(
             f"predicts {differ[0]}, but column {plan.target!r} of {plan.holdout} has {differ[1]}: "
             f"train it on the holdout's labels, or read those as another type with promotion.dtypes{missing}"
         )

@@ -21,8 +21,8 @@ from retrain.tables.read import as_sent, brief, shown
 from retrain.tables.values import Codes, label_codes
 
 
-def served(plan: Model) -> None:
-    """Answer all requests that come, as `retrain.scoring.predict.Player` expects, until one cannot be answered."""
+def serve(plan: Model) -> None:
+    """Answer all requests that come, as `retrain.scoring.predict.RemoteModel` expects, until one cannot be answered."""
     with (
         suppress(BrokenPipeError),  # the counter has ended
         open(plan.features, "rb") as features,  # noqa: PTH123

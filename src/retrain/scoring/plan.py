@@ -145,7 +145,7 @@ class UnusableError(Exception):
         self.message = str(self)
 
 
-class LostError(Exception):
+class EndedError(Exception):
     """The process of this side's model has ended, or closed the file that it answers through."""
 
     def __init__(self, side: Side) -> None:

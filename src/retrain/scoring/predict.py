@@ -13,7 +13,7 @@ import pyarrow.parquet
 from msgspec.structs import replace
 
 from retrain.scoring.groups import Coded
-from retrain.scoring.plan import LostError, Plan, Predictions, Remote, Send, Side, Trial, UnusableError, blamed
+from retrain.scoring.plan import EndedError, Plan, Predictions, Remote, Send, Side, Trial, UnusableError, blamed
 from retrain.tables import FileError
 from retrain.tables.read import Table, columns
 from retrain.tables.values import label
@@ -27,20 +27,23 @@ _LONGEST_LINE = 16 * 1024**2
 _LONGEST_ERROR = 2000
 
 
-class Player:
+class RemoteModel:
     """A model in a process of its own. Of what it answers nothing is believed.
 
     Each request that it is sent it answers with a line of JSON, {"labels": […]} and as many numbers as rows (32 bits
     each), or {"error": sentence}; before all it says {"saved": clause, "unnamed": truth value}. UnusableError where
-    that is not so, LostError where there is none.
+    that is not so, EndedError where there is none.
     """
 
     def __init__(self, side: Side, path: str, features: IO[bytes], answers: IO[bytes], send: Send) -> None:
-        """The model of this side; `send` is given the side before each wait for it."""
+        """The model of this side; `send` is given the side before each wait for it.
+
+        `notes` say by which other versions it was saved, in a clause, and whether it names no columns.
+        """
         self.side, self.path = side, path
         self._features, self._answers, self._send = features, answers, send
         self._stream: Any = None
-        self._notes: tuple[str, bool] | None = None
+        self.notes: tuple[str, bool] | None = None
 
     def ask(self, features: Any) -> None:
         """Send it some rows; the answer says where that cannot be."""
@@ -50,24 +53,22 @@ class Player:
             self._stream.write_table(features)
             self._features.flush()
 
-    @property
-    def notes(self) -> tuple[str, bool]:
-        """By which other versions the model was saved, in a clause, and whether it names no columns."""
-        if self._notes is None:
+    def ready(self) -> None:
+        """Wait until it is loaded."""
+        if self.notes is None:
             with self._blamed():
                 said = self._said()
-                self._notes = str(said["saved"]), bool(said["unnamed"])
-        return self._notes
+                self.notes = str(said["saved"]), bool(said["unnamed"])
 
     def answer(self, rows: int, *, fractional: bool) -> Coded:
         """The labels that it gives to so many rows. Only where `fractional` a label may have decimals."""
         self._send({"at": self.side})
-        assert self.notes  # noqa: S101  (they come first)
+        self.ready()
         with self._blamed():
             labels = [label(each) for each in self._said()["labels"]]
             codes = np.frombuffer(self._answers.read(4 * rows), "<u4")
             if len(codes) < rows:
-                raise LostError(self.side)
+                raise EndedError(self.side)
             if codes.max() >= len(labels):
                 raise ValueError("a number without a label")
         decimals = next((each for each in labels if isinstance(each, float)), None)
@@ -80,7 +81,7 @@ class Player:
     def _said(self) -> Any:
         line = self._answers.readline(_LONGEST_LINE)
         if not line:
-            raise LostError(self.side)
+            raise EndedError(self.side)
         said = json.loads(line)
         if "error" in said:
             self.refuse(str(said["error"])[:_LONGEST_ERROR])
@@ -103,18 +104,18 @@ class Player:
 
 
 @contextmanager
-def playing(send: Send, champion: Remote | None, challenger: Remote | None) -> Iterator[list[Player]]:
-    """The models, where there are any."""
-    models: dict[Side, Remote | None] = {"champion": champion, "challenger": challenger}
+def connected(send: Send, champion: Remote | None, challenger: Remote | None) -> Iterator[list[RemoteModel]]:
+    """The models, where there are any, until their pipes are closed."""
+    remotes: dict[Side, Remote | None] = {"champion": champion, "challenger": challenger}
     with ExitStack() as stack:
-        players = []
-        for side, remote in models.items():
+        models = []
+        for side, remote in remotes.items():
             if remote is not None:
-                features, answers = open(remote.features, "wb"), open(remote.predictions, "rb")  # noqa: PTH123, SIM115
-                stack.callback(_close, features)
-                stack.callback(_close, answers)
-                players.append(Player(side, remote.path, features, answers, send))
-        yield players
+                pipes = open(remote.features, "wb"), open(remote.predictions, "rb")  # noqa: PTH123, SIM115
+                for pipe in pipes:
+                    stack.callback(_close, pipe)
+                models.append(RemoteModel(side, remote.path, *pipes, send))
+        yield models
 
 
 def _close(file: IO[bytes]) -> None:
@@ -123,15 +124,15 @@ def _close(file: IO[bytes]) -> None:
 
 
 def predicted(
-    plan: Plan, table: Table, players: Sequence[Player], fractional: bool, send: Send
+    plan: Plan, table: Table, models: Sequence[RemoteModel], fractional: bool, send: Send
 ) -> Iterator[tuple[pd.DataFrame, list[Coded]]]:
     """The rows chunk by chunk, and what each model predicts of them: of one while the caller has the one before."""
     names = [name for name in table.columns if name != plan.target]
     before: pd.DataFrame | None = None
     for chunk, features in chain(table.portions(names, plan.chunk), [(None, None)]):
-        found = [player.answer(len(before), fractional=fractional) for player in players if before is not None]
-        for player in players if features is not None else ():
-            player.ask(features)
+        found = [model.answer(len(before), fractional=fractional) for model in models if before is not None]
+        for model in models if features is not None else ():
+            model.ask(features)
         send({"at": "holdout"})
         if before is not None:
             yield before, found
@@ -141,14 +142,15 @@ def predicted(
 def tried(plan: Trial, send: Send) -> dict[str, Any]:
     """The answer to "trial". UnusableError where a side cannot be used."""
     send({"at": "holdout"})
-    with playing(send, None, plan.challenger) as players:
+    with connected(send, None, plan.challenger) as models:
         if not plan.holdout:
-            return {"rows": 0, "models": players[0].notes}
+            models[0].ready()
+            return {"rows": 0}
         with blamed("holdout", plan.holdout):
             columns(plan.holdout, {plan.target: "promotion.target"})
             table = Table(plan.holdout, plan.dtypes, labels=[plan.target])
             few = replace(plan, chunk=TRIED)
-            chunk, _ = next(predicted(few, table, players, has_fractions(plan, table), send))
+            chunk, _ = next(predicted(few, table, models, has_fractions(plan, table), send))
     return {"rows": len(chunk)}
 
 
@@ -178,9 +180,9 @@ def written(plan: Predictions, send: Send) -> dict[str, Any]:
     """The answer to "predict". UnusableError where the rows or the model cannot be used."""
     send({"at": "holdout"})
     found = []
-    with playing(send, None, plan.challenger) as players, blamed("holdout", plan.holdout):
+    with connected(send, None, plan.challenger) as models, blamed("holdout", plan.holdout):
         table, rows = Table(plan.holdout, plan.dtypes), 0
-        for chunk, (labels,) in predicted(plan, table, players, plan.fractional, send):
+        for chunk, (labels,) in predicted(plan, table, models, plan.fractional, send):
             found.append(labels)
             rows += len(chunk)
             send({"progress": rows / table.rows})

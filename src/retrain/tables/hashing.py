@@ -117,7 +117,8 @@ def alike(column: "pd.Series[Any]", decimals: int | None = None) -> Hashes:
 
 def of_floats(values: Floats, lane: int = 0) -> Hashes:
     """The hash of each number; NaN is missing."""
-    hashes = _of_numbers(values, lane)
+    positive_zeros = values + 0.0
+    hashes: Hashes = pd.util.hash_array(positive_zeros.view(np.uint64) ^ _SALTS[lane])
     hashes[np.isnan(values)] = _MISSING
     return hashes
 
@@ -132,7 +133,7 @@ def smallest(hashes: Hashes, most: int | None = None) -> Hashes:
 def _of_objects(values: npt.NDArray[np.object_], lane: int) -> Hashes:
     numeric = np.array([isinstance(value, Real | Decimal | np.bool_) for value in values], bool)
     hashes = np.empty(len(values), np.uint64)
-    hashes[numeric] = _of_numbers(values[numeric].astype("float64"), lane)
+    hashes[numeric] = of_floats(values[numeric].astype("float64"), lane)
     texts = np.array([_text(value) for value in values[~numeric]], object)
     hashes[~numeric] = pd.util.hash_array(texts, hash_key=_KEYS[lane])
     return hashes
@@ -147,8 +148,3 @@ def _exact(value: Any) -> float | str | None:
     if isinstance(value, Real | Decimal | np.bool_):
         return float(value)
     return None if value is None else _text(value)
-
-
-def _of_numbers(values: Floats, lane: int) -> Hashes:
-    positive_zeros = values + 0.0
-    return pd.util.hash_array(positive_zeros.view(np.uint64) ^ _SALTS[lane])
