@@ -132,7 +132,7 @@ class _Loop:
     def _note(self, event: Event) -> None:
         self._past = advance(self._past, event, self._now)
 
-    def _tell(self, text: str) -> None:
+    def _say(self, text: str) -> None:
         self.found.story.append(f"{self._now:%Y-%m-%d}  {text}")
 
     def _is_due(self) -> bool:
@@ -146,7 +146,7 @@ class _Loop:
             look = look_at(scored(self._past, self._on_same_rows(look.past.probation, *due)), *seen)
         self._past = look.past
         if look.decision.action is not Action.HOLD:
-            self._tell(look.decision.message)
+            self._say(look.decision.message)
         if look.decision.action is Action.ROLLBACK and self._past.probation is not None:
             before, previous = self._past.probation.before, self._champion.version
             self._note(RolledBack(before, previous))
@@ -178,7 +178,7 @@ class _Loop:
         run, model = f"{len(self.found.trainings)}", self._trained()
         if isinstance(model, RetrainError):
             self.found.failed += 1
-            self._tell(f"{model}")
+            self._say(f"{model}")
             self._note(TrainingFinished(run, Outcome.FAILED, f"{model}", 1))
         elif model.version in (self._champion.version, *self._past.banned):
             self._note(TrainingFinished(run, Outcome.NOTHING_NEW, ""))
@@ -233,5 +233,5 @@ class _Loop:
         self._ledger.append(judged)
         self._note(judged)
         gain = f", gain {verdict.difference:+.3f}" if verdict.difference is not None else ""
-        self._tell(f"{verdict.ruling} {short(model.version)}: {because(verdict, gate)[0]}{gain}")
+        self._say(f"{verdict.ruling} {short(model.version)}: {because(verdict, gate)[0]}{gain}")
         return verdict.ruling is Ruling.PROMOTE

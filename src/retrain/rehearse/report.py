@@ -19,7 +19,8 @@ _MUCH = 0.01
 _LEGEND = (
     "mean F1: of whatever served, over the windows. gap closed: 0 % is never to train again, 100 % is hindsight.",
     "harmful: promotions that did worse than the old champion in the next window (in brackets: by more than 0.01);",
-    "F1 lost: what these cost in that window, spread over all windows.",
+    "F1 lost: the F1 that these lost in that window, as a mean over all windows.",
+    "gate: old: challengers are judged on rows that are cut once, before the first training. gate: none: on none.",
     f"{CALENDAR}: train after every window and promote without a comparison. {HINDSIGHT}: the same, but only what the",
     "next window proves better is promoted, which nobody can know in time: the best to hope for.",
     "Trainings take no time here, and labels are known when their window ends.",
