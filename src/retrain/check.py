@@ -18,7 +18,7 @@ from retrain.core.text import iso, moment, short
 from retrain.effects import lock, monitoring, registry
 from retrain.effects.journal import Journal
 from retrain.errors import Exit, Report, RetrainError
-from retrain.swap import current, history, probation_of, settle, swap
+from retrain.swap import current, journal_of, probation_of, settle, swap
 
 
 class Options(Struct, frozen=True):
@@ -44,7 +44,7 @@ def check(context: Context, options: Options) -> Report:
     config, now = context.config, context.clock()
     locked = nullcontext(lock.Attempt()) if options.dry_run else lock.attempt(config.state, "check", now)
     # A damaged journal ends every check with its sentence: there is nothing to record in that it was reported.
-    with history(context, writable=not options.dry_run) as journal, locked as held:
+    with journal_of(context, writable=not options.dry_run) as journal, locked as held:
         try:
             report = _check(context, journal, held, options, now)
         except RetrainError as error:

@@ -24,7 +24,7 @@ from retrain.core.verdicts import Ruling, Tally
 from retrain.effects import evaluation, files, lock, registry
 from retrain.effects.journal import Journal
 from retrain.errors import Exit, Report, RetrainError
-from retrain.swap import PATIENCE, SwapUndoneError, current, history, settle, swap
+from retrain.swap import PATIENCE, SwapUndoneError, current, journal_of, settle, swap
 
 
 class Options(Struct, frozen=True):
@@ -67,7 +67,7 @@ class Contest(Struct, frozen=True):
 def promote(context: Context, options: Options) -> Report:
     """The report of a comparison, and of the swap that followed it."""
     config, now = context.config, context.clock()
-    with history(context) as journal:
+    with journal_of(context) as journal:
         try:
             current(context, journal)
             if options.if_pending and not _is_pending(context, journal):
@@ -136,7 +136,7 @@ def _is_pending(context: Context, journal: Journal) -> bool:
     if waiting.refused:
         is_unknown = waiting.refused == UNKNOWN_ROWS
         return rows[0] is not None if is_unknown else waiting.refused != _basis(context, holdout, rows)
-    return journal.recorded_for_file(stamp_of(holdout), champion, waiting.version, question(context)) is None
+    return journal.recorded_for_file(files.stamps(holdout), champion, waiting.version, question(context)) is None
 
 
 def admit(context: Context, past: Past, options: Options) -> Contest | None:
@@ -276,9 +276,9 @@ def _await(context: Context, journal: Journal, options: Options, now: datetime) 
 
 def _recorded(context: Context, journal: Journal, contest: Contest) -> Judged | None:
     """The recorded verdict, where the same question was asked on this untouched holdout and the same training rows."""
-    stamp = stamp_of(contest.holdout)
+    stamp = files.stamps(contest.holdout)
     known = journal.recorded_for_file(stamp, contest.champion, contest.challenger, question(context))
-    if known is None or known.known_rows != stamp_of(*contest.rows):
+    if known is None or known.known_rows != files.stamps(*contest.rows):
         return None
     return replace(known, repeated=True, sketch=(), sketches=())
 
@@ -286,12 +286,12 @@ def _recorded(context: Context, journal: Journal, contest: Contest) -> Judged | 
 def _compare(context: Context, journal: Journal, contest: Contest, options: Options) -> Judged | NotJudged:
     """The verdict of a comparison, or why there is none. A recorded verdict on the same rows costs no comparison."""
     config, asked = context.config, question(context)
-    stamp, ledger = stamp_of(contest.holdout), list(journal.ledger())
+    stamp, ledger = files.stamps(contest.holdout), list(journal.ledger())
     scored = _score(context, contest, options, row_keys(ledger))
     if isinstance(scored, NotJudged):
         return scored
     tally, rows = scored
-    if stamp_of(contest.holdout) != stamp:
+    if files.stamps(contest.holdout) != stamp:
         raise RetrainError(f"{contest.holdout}: was changed while the models were scored on it; try again")
     if registry.identify(contest.challenger_file) != contest.challenger:
         raise RetrainError(f"{contest.challenger_file}: was changed while it was scored; try again")
@@ -344,7 +344,7 @@ def _score(
         if side == "training rows":
             return NotJudged(contest.challenger, f"refused: {error}", _basis(context, contest.holdout, contest.rows))
         return NotJudged(contest.challenger, str(error))
-    return tally, stamp_of(*contest.rows)
+    return tally, files.stamps(*contest.rows)
 
 
 def _refusal(context: Context, past: Past, contest: Contest, judged: Judged) -> NotJudged | None:
@@ -370,14 +370,6 @@ def question(context: Context) -> str:
     return asked + (f"; slices {', '.join(promotion.slices)}" if promotion.slices else "")
 
 
-def stamp_of(*paths: Path | None) -> str:
-    """What changes when one of these files, the holdout for one, is touched or becomes known."""
-    known = [path for path in paths if path is not None]
-    if absent := next((path for path in known if not files.stamped(path)), None):
-        raise RetrainError(f"{absent}: is not there, or cannot be read", "is it promotion.holdout?")
-    return ", ".join(map(files.stamped, known))
-
-
 def _rows(context: Context, challenger: str, champion: str | None) -> tuple[Path | None, Path | None]:
     """The files with the hashes of the rows that both were trained on, where leakage is checked and they are known."""
     models = context.config.models
@@ -393,7 +385,7 @@ def _checks_leakage(config: Config) -> bool:
 
 def _basis(context: Context, holdout: Path, rows: Sequence[Path | None]) -> str:
     """All that a refusal depends on: with another of these it must be asked anew."""
-    return f"{stamp_of(holdout, *rows)}; up to {context.config.promotion.max_leakage}"
+    return f"{files.stamps(holdout, *rows)}; up to {context.config.promotion.max_leakage}"
 
 
 # ---------------------------------------------------------------- reports

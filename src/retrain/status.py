@@ -26,7 +26,7 @@ from retrain.core.verdicts import Ruling
 from retrain.effects import files, lock, registry, training
 from retrain.effects.journal import Journal
 from retrain.errors import Report
-from retrain.swap import history, probation_of
+from retrain.swap import journal_of, probation_of
 
 _TONES = {"HEALTHY": "green", "NEEDS A PERSON": "red"}
 
@@ -49,7 +49,7 @@ class _Known(Struct, frozen=True):
 def status(context: Context, limit: int) -> Report:
     """The report of how things stand; it changes nothing."""
     config = context.config
-    with history(context, writable=False) as journal:
+    with journal_of(context, writable=False) as journal:
         known, events_shown = _known(context, journal), journal.turning_points(limit)
     serving, lost = known.serving, registry.lost(config.models, known.serving, known.past)
     word, why = ("NEEDS A PERSON", lost.message) if lost is not None else _state(known)
@@ -351,7 +351,7 @@ def _because(reason: str) -> str:
 def prune(context: Context, keep: timedelta) -> Report:
     """The report of what was removed: checks older than `keep`, and logs as configured."""
     config, now = context.config, context.clock()
-    with history(context) as journal:
+    with journal_of(context) as journal:
         journal.verify()
         events = journal.prune(now - keep, now)
     logs = training.tidy(context.logs, config.training.keep_logs, now)

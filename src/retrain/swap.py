@@ -41,7 +41,7 @@ def probation_of(context: Context, past: Past) -> timedelta | None:
     return probation
 
 
-def history(context: Context, *, writable: bool = True) -> AbstractContextManager[Journal]:
+def journal_of(context: Context, *, writable: bool = True) -> AbstractContextManager[Journal]:
     """The journal of this project, opened as by `open_journal`."""
     config = context.config
     return open_journal(config.state, writable=writable, scrub=context.secrets.scrub, champion=config.models.champion)
@@ -208,7 +208,7 @@ def rollback(
         raise ConfigError("--to is empty and names no version", "an unset variable?")
     registry.refuse_world_writable(config.models)
     locked = lock.hold(config.state, "rollback", now, wait=PATIENCE, on_wait=on_wait, name=lock.SWAP)
-    with history(context) as journal, locked as lock_fd:
+    with journal_of(context) as journal, locked as lock_fd:
         settled = _settle_swap(context, journal, lock_fd, now)
         serving, past = current(context, journal)
         served = serving.version if serving is not None else None

@@ -31,6 +31,14 @@ def stamped(file: Path) -> str:
     return ":".join(map(str, stamp(file) or ()))
 
 
+def stamps(*paths: Path | None) -> str:
+    """What changes when one of these files is touched or becomes known. RetrainError where one is not there."""
+    known = [path for path in paths if path is not None]
+    if absent := next((path for path in known if not stamped(path)), None):
+        raise RetrainError(f"{absent}: is not there, or cannot be read", "is it promotion.holdout?")
+    return ", ".join(map(stamped, known))
+
+
 def is_there(path: Path) -> bool:
     """Whether a file has this name; what can be no name at all is none."""
     try:
