@@ -14,12 +14,10 @@ from retrain.core.events import Checked, Entry
 from retrain.core.fold import as_of, watch
 from retrain.core.past import Past
 from retrain.core.records import Action, Counts, Reason, Signal, Snapshot, Unknown
-from retrain.core.rules import Amount, Positive, Share, Triggers
+from retrain.core.rules import Triggers
 from tests.core.test_decide import DAY, HOUR, T0, Story
 
-RULE = Triggers(
-    performance_threshold=Share(0.85), drift_threshold=Amount(0.2), cooldown=6 * HOUR, challenger_ttl=timedelta()
-)
+RULE = Triggers(performance_threshold=0.85, drift_threshold=0.2, cooldown=6 * HOUR, challenger_ttl=timedelta())
 
 
 def look(at: datetime, f1: float | Unknown = 0.9, served: str | None = None, **fields: Any) -> Recorded:
@@ -51,7 +49,7 @@ def test_the_record_of_trainings_never_runs_into_a_barrier_that_a_person_would_l
 
 def test_another_champion_in_the_record_starts_anew() -> None:
     """Windows of one champion say nothing about the next."""
-    rule = Triggers(performance_threshold=Share(0.85), consecutive=Positive(2), settle=timedelta())
+    rule = Triggers(performance_threshold=0.85, consecutive=2, settle=timedelta())
     looks = [look(T0, 0.8, "a" * 64), look(T0 + DAY, 0.8, "b" * 64), look(T0 + 2 * DAY, 0.8, "b" * 64)]
     assert [at for at, _ in replay(looks, rule).trainings] == [T0 + 2 * DAY]
 
@@ -61,7 +59,7 @@ def test_another_champion_in_the_record_starts_anew() -> None:
 def test_a_replay_decides_what_a_check_decides(seed: int, consecutive: int) -> None:
     """On any stream, the same trainings as a controller whose every challenger is judged at once."""
     dice = random.Random(seed)
-    story = Story(RULE, consecutive=Positive(consecutive), max_unpromoted=Positive(10**6))
+    story = Story(RULE, consecutive=consecutive, max_unpromoted=10**6)
     looks, trained = [], []
     for _ in range(40):
         story.later(timedelta(minutes=dice.randint(1, 600)))

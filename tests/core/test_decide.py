@@ -25,12 +25,12 @@ from retrain.core.records import (
     Trouble,
     Unknown,
 )
-from retrain.core.rules import Amount, MaxAge, MinAge, Positive, Share, Side, Triggers
+from retrain.core.rules import MaxAge, MinAge, Side, Triggers
 from retrain.core.verdicts import Ruling, Verdict
 
 T0 = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-BOTH = Triggers(performance_threshold=Share(0.85), drift_threshold=Amount(0.2), settle=timedelta())
+BOTH = Triggers(performance_threshold=0.85, drift_threshold=0.2, settle=timedelta())
 LOST = Unknown("missing", "no series matches")
 
 
@@ -272,7 +272,7 @@ def test_a_person_reads_why_nothing_was_promoted(end: End) -> None:
 
 def test_a_training_that_left_nothing_new_is_no_failure() -> None:
     """It uses its breach up as any training does: no back-off, no waiting challenger, a cooldown that grows."""
-    story = Story(max_unpromoted=Positive(2))
+    story = Story(max_unpromoted=2)
     story.check(story.see(0.8))
     story.judge()
     for hours in (6, 12, 24):
@@ -304,7 +304,7 @@ def test_what_was_rejected_before_a_promotion_does_not_count_after_it() -> None:
     waiting = story.past.challenger.version
     story.tell(Promoted("d" * 64, story.past.served))
     story.tell(Rejected(waiting, "no"))
-    assert fruitless(story.past, replace(story.triggers, max_unpromoted=Positive(1))) is None
+    assert fruitless(story.past, replace(story.triggers, max_unpromoted=1)) is None
 
 
 def test_that_nothing_is_promoted_is_reported_once_for_each_cause() -> None:
@@ -336,7 +336,7 @@ def test_what_an_answer_says_of_its_age_makes_it_stale_but_no_window(age: timede
     seen = [
         assess(
             Snapshot(T0 + later, f1=0.8, written_at={"f1": T0 + later - age}),
-            Triggers(performance_threshold=Share(0.85)),
+            Triggers(performance_threshold=0.85),
             Past(),
         )[0]
         for later in (timedelta(), HOUR)

@@ -23,16 +23,11 @@ from retrain.core.past import Past, Streak
 from retrain.core.records import Counts, Label
 from retrain.core.rules import (
     Average,
-    Difference,
     Disclose,
     FloorAs,
     Gate,
     Guarantee,
-    Level,
     Metric,
-    Positive,
-    Share,
-    Times,
 )
 from retrain.core.score import UndefinedMetricError, guarded, score
 from retrain.core.verdicts import Cell, Groups, Leaked, Ruling, Slice, Tally, Verdict, VerdictReason
@@ -157,10 +152,10 @@ def test_the_standard_error_is_that_of_a_bootstrap() -> None:
         (binary(won=30, lost=28), Gate(), Ruling.INCONCLUSIVE),
         (binary(won=4), Gate(), Ruling.INCONCLUSIVE),
         (binary(), Gate(), Ruling.INCONCLUSIVE),
-        (binary(won=60, lost=5), Gate(min_improvement=Difference(0.2)), Ruling.REJECT),
-        (binary(won=5, lost=6), Gate(min_improvement=Difference(-0.05)), Ruling.PROMOTE),
-        (binary(won=60, lost=5), Gate(floor=Share(0.999)), Ruling.REJECT),
-        (binary(won=60, lost=5), Gate(floor=Share(0.9)), Ruling.PROMOTE),
+        (binary(won=60, lost=5), Gate(min_improvement=0.2), Ruling.REJECT),
+        (binary(won=5, lost=6), Gate(min_improvement=-0.05), Ruling.PROMOTE),
+        (binary(won=60, lost=5), Gate(floor=0.999), Ruling.REJECT),
+        (binary(won=60, lost=5), Gate(floor=0.9), Ruling.PROMOTE),
     ],
 )
 def test_the_ruling_follows_the_interval(rows: Tally, gate: Gate, ruling: Ruling) -> None:
@@ -201,10 +196,10 @@ def test_a_class_that_only_a_model_knows_is_a_wrong_prediction(metric: Metric) -
 @pytest.mark.parametrize(
     ("gate", "ruling"),
     [
-        (Gate(unopposed_floor=Share(0.74)), Ruling.PROMOTE),
-        (Gate(unopposed_floor=Share(0.75)), Ruling.INCONCLUSIVE),
-        (Gate(unopposed_floor=Share(0.8), floor_as=FloorAs.POINT), Ruling.PROMOTE),
-        (Gate(unopposed_floor=Share(0.9)), Ruling.REJECT),
+        (Gate(unopposed_floor=0.74), Ruling.PROMOTE),
+        (Gate(unopposed_floor=0.75), Ruling.INCONCLUSIVE),
+        (Gate(unopposed_floor=0.8, floor_as=FloorAs.POINT), Ruling.PROMOTE),
+        (Gate(unopposed_floor=0.9), Ruling.REJECT),
         (Gate(), Ruling.REJECT),
     ],
 )
@@ -217,7 +212,7 @@ def test_without_a_champion_the_floor_alone_decides(gate: Gate, ruling: Ruling) 
 
 def test_a_first_model_needs_thirty_rows_of_the_rarest_class() -> None:
     """Of the positive one where the metric is about it; with floor_as: point any number will do."""
-    few, gate = tally([(1, None, 1, 29), (0, None, 0, 900)]), Gate(unopposed_floor=Share(0.5))
+    few, gate = tally([(1, None, 1, 29), (0, None, 0, 900)]), Gate(unopposed_floor=0.5)
     verdict = judge(few, gate, 1)
     assert verdict.ruling is Ruling.INCONCLUSIVE
     assert "the holdout has only 29 rows of class 1, and a first model needs 30" in explain.line("", verdict, gate)
@@ -245,7 +240,7 @@ def test_without_hits_nothing_is_known_from_below() -> None:
 @pytest.mark.parametrize("metric", [Metric.ACCURACY, Metric.MCC, Metric.RECALL])
 def test_the_lower_bound_of_other_scores_is_that_of_their_error(metric: Metric) -> None:
     """It lies below the score, and nearer the more rows there are; a perfect score has one below 1, too."""
-    gate = Gate(metric=metric, unopposed_floor=Share(0.5))
+    gate = Gate(metric=metric, unopposed_floor=0.5)
     bounds = [judge(tally([(1, None, 1, n), (0, None, 0, n)]), gate, 1).lower or 0.0 for n in (40, 400)]
     assert 0.85 < bounds[0] < bounds[1] < 1
 
@@ -280,7 +275,7 @@ def test_under_regret_the_expected_gain_is_weighed_against_the_expected_loss(won
     assert verdict.expected is not None
     gain, loss = verdict.expected
     assert (gain > 8 * loss, loss > 8 * gain) == (ruling is Ruling.PROMOTE, ruling is Ruling.REJECT)
-    assert judge(binary(won=won, lost=lost), replace(REGRET, harm_weight=Times(10_000)), 1).ruling is not ruling or (
+    assert judge(binary(won=won, lost=lost), replace(REGRET, harm_weight=10_000), 1).ruling is not ruling or (
         ruling is Ruling.INCONCLUSIVE
     )
 
@@ -299,7 +294,7 @@ def test_under_regret_the_table_says_what_is_weighed_and_what_became_of_such_ver
     said = explain.line("", undecided, REGRET)
     assert "the expected gain is not 8 times the expected loss" in said
     assert judge(binary(won=20, lost=60), REGRET, 1).worse_later is None
-    margin = replace(REGRET, min_improvement=Difference(0.001))
+    margin = replace(REGRET, min_improvement=0.001)
     assert "the expected gain above min_improvement +0.001 is not 8" in explain.line(
         "", judge(binary(won=23, lost=20), margin, 1), margin
     )
@@ -317,9 +312,9 @@ def test_nothing_is_promised_of_a_challenger_that_was_forced() -> None:
     [
         (binary(won=23, lost=20), VERDICT_ONLY),
         (binary(won=20, lost=60), VERDICT_ONLY),
-        (binary(won=60, lost=5), replace(VERDICT_ONLY, floor=Share(0.999))),
+        (binary(won=60, lost=5), replace(VERDICT_ONLY, floor=0.999)),
         (binary(won=23, lost=20), replace(VERDICT_ONLY, guarantee=Guarantee.REGRET)),
-        (tally([(1, None, 1, 80), (0, None, 1, 80)]), replace(VERDICT_ONLY, unopposed_floor=Share(0.9))),
+        (tally([(1, None, 1, 80), (0, None, 1, 80)]), replace(VERDICT_ONLY, unopposed_floor=0.9)),
     ],
 )
 def test_with_disclose_verdict_no_score_of_who_is_not_promoted_is_shown(rows: Tally, gate: Gate) -> None:
@@ -411,7 +406,7 @@ def test_where_only_positives_are_known_they_stand_in_for_the_counts() -> None:
 
 def test_the_levels_of_all_comparisons_sum_to_alpha() -> None:
     """Comparison k is tested at alpha / (K 2^(m+1)), m = floor((k-1)/K): it halves every K of them."""
-    gate = Gate(alpha=Level(0.05), holdout_uses=Positive(10))
+    gate = Gate(alpha=0.05, holdout_uses=10)
     levels = [alpha_of(gate, number) for number in range(1, 400)]
     assert levels[0] == levels[9] == pytest.approx(0.0025)
     assert levels[10] == pytest.approx(0.00125)
@@ -423,7 +418,7 @@ def test_the_levels_of_all_comparisons_sum_to_alpha() -> None:
 @pytest.mark.parametrize("number", [461, 2000, 20_000, 10**6])
 def test_the_bar_never_becomes_a_wall(number: int) -> None:
     """However often the holdout was used, there is a verdict."""
-    verdict = judge(binary(won=300, lost=5), Gate(holdout_uses=Positive(1)), number)
+    verdict = judge(binary(won=300, lost=5), Gate(holdout_uses=1), number)
     assert verdict.alpha > 0
     assert verdict.interval is not None
     assert math.isfinite(verdict.interval[0])
@@ -445,7 +440,7 @@ def test_a_label_that_only_one_model_knows_is_a_wrong_prediction_of_two() -> Non
         sliced = [replace(each, slices=(Slice("c", "x", each.cells),)) for each in rows]
         assert judge(sliced[0], Gate(), 1) == judge(sliced[1], Gate(), 1)
     unopposed = [tally([(1, None, 1, 80), (0, None, 0, 80), (0, None, label, 20)]) for label in (2, 1)]
-    assert judge(unopposed[0], Gate(unopposed_floor=Share(0.95)), 1).ruling is Ruling.REJECT
+    assert judge(unopposed[0], Gate(unopposed_floor=0.95), 1).ruling is Ruling.REJECT
     assert judge(unopposed[0], Gate(), 1) == judge(unopposed[1], Gate(), 1)
 
 
@@ -570,9 +565,9 @@ def test_on_a_terminal_a_verdict_is_a_small_table_under_one_sentence() -> None:
             "the confidence bounds of the gain include 0; F1 1.000, champion 0.992, gain +0.008",
         ),
         (binary(), Gate(), "the models predict the same on every row; F1 1.000"),
-        (binary(won=60, lost=5), Gate(min_improvement=Difference(0.2)), "the gain is not above min_improvement +0.2; "),
-        (binary(won=5, lost=6), Gate(min_improvement=Difference(-0.05)), "the gain is above min_improvement -0.05; "),
-        (binary(won=60, lost=5), Gate(floor=Share(0.999)), "F1 0.991 is below the floor 0.999; "),
+        (binary(won=60, lost=5), Gate(min_improvement=0.2), "the gain is not above min_improvement +0.2; "),
+        (binary(won=5, lost=6), Gate(min_improvement=-0.05), "the gain is above min_improvement -0.05; "),
+        (binary(won=60, lost=5), Gate(floor=0.999), "F1 0.991 is below the floor 0.999; "),
     ],
 )
 def test_in_a_log_a_verdict_is_one_line(rows: Tally, gate: Gate, text: str) -> None:
@@ -608,7 +603,7 @@ def test_a_verdict_of_an_earlier_release_is_shown_by_its_numbers() -> None:
 def test_every_reason_has_its_ruling_and_its_words(reason: VerdictReason) -> None:
     """Also where a number is not defined."""
     verdict = replace(judge(binary(won=80, lost=8), Gate(), 1), reason=reason, labels=(1,))
-    text, remedy = explain.because(verdict, Gate(unopposed_floor=Share(0.8)))
+    text, remedy = explain.because(verdict, Gate(unopposed_floor=0.8))
     assert text
     assert (reason.ruling is Ruling.PROMOTE) == (reason in ("better", "reaches_floor"))
     assert not text.endswith(".")
@@ -654,14 +649,14 @@ def test_every_part_of_the_question_makes_another_one() -> None:
         Gate(metric=Metric.RECALL),
         Gate(average=Average.MACRO),
         Gate(positive=2),
-        Gate(min_improvement=Difference(0.01)),
-        Gate(floor=Share(0.5)),
-        Gate(unopposed_floor=Share(0.5)),
-        Gate(alpha=Level(0.01)),
+        Gate(min_improvement=0.01),
+        Gate(floor=0.5),
+        Gate(unopposed_floor=0.5),
+        Gate(alpha=0.01),
         Gate(guarantee=Guarantee.PER_TEST),
         Gate(floor_as=FloorAs.POINT),
         REGRET,
-        replace(REGRET, harm_weight=Times(2)),
+        replace(REGRET, harm_weight=2),
     ]
     assert len({gate.question for gate in gates}) == len(gates)
 
@@ -700,7 +695,7 @@ def test_a_class_that_is_never_predicted_scores_nothing_in_a_mean() -> None:
 
 def test_no_size_of_holdout_shows_a_gain_that_there_is_not() -> None:
     """An undecided comparison whose gain is not above min_improvement proposes no fresh holdout."""
-    gate = Gate(min_improvement=Difference(0.1))
+    gate = Gate(min_improvement=0.1)
     verdict = judge(binary(500, won=60, lost=20), gate, 1)
     larger = replace(verdict, reason=VerdictReason.UNDECIDED)
     assert "take a fresh holdout of" not in explain.screen("", larger, gate)
@@ -790,7 +785,7 @@ def test_a_first_model_gains_nothing_by_copies(gate: Gate) -> None:
     once = [(1, None, 1, 55), (1, None, 0, 5), (0, None, 0, 80), (0, None, 1, 6)]
     copied = tally([(*cell[:3], 30 * cell[3]) for cell in once])
     groups = Groups(146, 0, tuple((place, place, 900 * cell[3]) for place, cell in enumerate(once)))
-    asked = replace(gate, unopposed_floor=Share(0.88))
+    asked = replace(gate, unopposed_floor=0.88)
     one, other = judge(tally(once), asked, 1), judge(replace(copied, groups=groups), asked, 1)
     assert (one.reason, other.reason) == (VerdictReason.FLOOR_UNDECIDED,) * 2
     assert other.lower == pytest.approx(one.lower, abs=0.02)

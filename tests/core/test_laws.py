@@ -12,7 +12,7 @@ from retrain.core.events import Entry
 from retrain.core.fold import as_of, fold, watch
 from retrain.core.past import Past
 from retrain.core.records import Action, Decision, Outcome, Reason, Snapshot, State, Unknown
-from retrain.core.rules import Amount, MinAge, Positive, Share, Triggers
+from retrain.core.rules import MinAge, Positive, Triggers
 from tests.core.test_decide import T0, Story
 
 readings = st.one_of(st.floats(0, 1), st.just(Unknown("missing", "gone")))
@@ -35,9 +35,9 @@ class Life(Story):
 def triggers(draw: st.DrawFn) -> Triggers:
     hours = st.integers(0, 48).map(lambda count: timedelta(hours=count))
     return Triggers(
-        performance_threshold=draw(st.sampled_from([Share(0.5), Share(0.85)])),
-        drift_threshold=draw(st.sampled_from([None, Amount(0.2)])),
-        max_drop=draw(st.sampled_from([None, Share(0.1)])),
+        performance_threshold=draw(st.sampled_from([0.5, 0.85])),
+        drift_threshold=draw(st.sampled_from([None, 0.2])),
+        max_drop=draw(st.sampled_from([None, 0.1])),
         consecutive=draw(st.integers(1, 4).map(Positive)),
         cooldown=draw(hours),
         failure_backoff=draw(hours),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from retrain.core.rules import Difference, Gate, Share
+from retrain.core.rules import Gate
 from retrain.core.verdicts import Cell, ModelNote, Tally
 from retrain.doctor import Severity
 from retrain.doctor.gate import of_model, rule_on
@@ -52,7 +52,7 @@ def test_a_gate_that_can_promote_no_challenger_is_a_warning() -> None:
     ("tallies", "gate", "words"),
     [
         (BAD_CHAMPION, Gate(), "the champion does worse here than a model that knows nothing"),
-        (GOOD_CHAMPION, Gate(min_improvement=Difference(-0.9)), "raise promotion.min_improvement, which is -0.9"),
+        (GOOD_CHAMPION, Gate(min_improvement=-0.9), "raise promotion.min_improvement, which is -0.9"),
     ],
 )
 def test_a_gate_that_would_promote_a_control_fails(tallies: dict[str, Tally], gate: Gate, words: str) -> None:
@@ -65,8 +65,8 @@ def test_a_gate_that_would_promote_a_control_fails(tallies: dict[str, Tally], ga
 def test_a_floor_that_a_dummy_reaches_fails() -> None:
     """Without a champion the floor alone decides, and with many positives saying 1 always reaches far."""
     alone = {"always 1": tally((1, None, 1, 90), (0, None, 1, 10))}
-    low, *_ = rule_on(alone, Gate(unopposed_floor=Share(0.85)))
-    high, *_ = rule_on(alone, Gate(unopposed_floor=Share(0.96)))
+    low, *_ = rule_on(alone, Gate(unopposed_floor=0.85))
+    high, *_ = rule_on(alone, Gate(unopposed_floor=0.96))
     assert low.severity is Severity.FAIL
     assert "raise promotion.floor" in low.message
     assert high.severity is Severity.OK

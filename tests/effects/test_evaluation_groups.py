@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from retrain.config.schema import Columns
 from retrain.core.verdicts import Cell, Groups, Tally
 from retrain.effects import evaluation
 from retrain.errors import RetrainError
@@ -72,7 +71,7 @@ def test_rows_of_one_group_are_counted_together(here: Path, suffix: str) -> None
     """Numbers of groups, discordant ones, and how often two cells share one; a row without a group stands alone."""
     frame, holdout = table(500, 30), here / f"holdout.{suffix}"
     frame.to_parquet(holdout) if suffix == "parquet" else frame.to_csv(holdout, index=False)
-    tally = compare(here, holdout, group="customer", slices=Columns(("kind",)))
+    tally = compare(here, holdout, group="customer", slices=("kind",))
     assert tally.groups == expected(frame, tally.cells)
     assert [each.groups for each in tally.slices] == [
         expected(frame[frame["kind"] == each.value], each.cells) for each in tally.slices

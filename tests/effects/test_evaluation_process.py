@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from retrain.config.schema import LEAST_MEMORY, Size
+from retrain.config.schema import LEAST_MEMORY
 from retrain.effects import evaluation
 from retrain.effects.evaluation import child
 from retrain.errors import RetrainError
@@ -80,7 +80,7 @@ def test_a_fault_found_by_the_process_of_a_model_keeps_its_side(here: Path) -> N
 def test_a_model_that_takes_memory_without_end_cannot_be_used(here: Path, what: str) -> None:
     """The model is at fault, and the limit is named."""
     with pytest.raises(evaluation.Unscorable, match=r"raise promotion\.max_memory, now 576 MiB, or rep") as caught:
-        compare(here, Fills(what), Says(1), max_memory=Size(576 * 1024**2))
+        compare(here, Fills(what), Says(1), max_memory=576 * 1024**2)
     assert caught.value.side == "champion"
 
 
@@ -88,7 +88,7 @@ def test_a_csv_that_is_too_large_for_the_memory(here: Path) -> None:
     """A CSV is read whole, Parquet is not: the sentence says so, and names the limit."""
     with (here / "holdout.csv").open("w") as file:
         file.write("a,label\n" + "1.25,0\n" * 15_000_000)
-    limit = Size(LEAST_MEMORY)
+    limit = LEAST_MEMORY
     with pytest.raises(
         evaluation.Unscorable, match=r"holdout\.csv .*max_memory.*Parquet.*a CSV is read whole"
     ) as caught:
@@ -100,7 +100,7 @@ def test_the_least_memory_that_can_be_configured_is_enough_for_small_models(here
     """What libraries reserve and do not use fails no healthy work."""
     frame = pd.read_csv(here / "holdout.csv")
     model = LogisticRegression().fit(frame[["a"]], frame["label"])
-    assert compare(here, model, Says(1), max_memory=Size(LEAST_MEMORY)) == 4
+    assert compare(here, model, Says(1), max_memory=LEAST_MEMORY) == 4
 
 
 def test_the_time_limit_ends_the_child(here: Path) -> None:

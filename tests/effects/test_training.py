@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from retrain.config.schema import Command, Size, Training
+from retrain.config.schema import Training
 from retrain.effects import training
 from retrain.effects.training import Ended
 from retrain.errors import RetrainError
@@ -56,7 +56,7 @@ class Place:
     def run(self, *command: str, echo: Echo | None = None, timeout: float = 60, grace: float = 60) -> Ended:
         """The outcome of a command that this process runs, holding the lock."""
         configured = Training(
-            command=Command(command),
+            command=command,
             directory=self.root,
             timeout=timedelta(seconds=timeout),
             grace=timedelta(seconds=grace),
@@ -222,7 +222,7 @@ def test_a_command_that_is_not_found(place: Place) -> None:
     assert os.environ["PATH"] in ended.problem
     assert "training.environment" in ended.problem
     assert ended.tail == ()
-    configured = Training(command=Command(("no-such-trainer",)), directory=place.root)
+    configured = Training(command=("no-such-trainer",), directory=place.root)
     assert foreseen(configured, place.environment) == ended.problem
 
 
@@ -245,17 +245,17 @@ def test_a_file_that_cannot_be_started(place: Place, text: str | None, mode: int
     assert ended.problem is not None
     assert said in ended.problem
     assert "train" in ended.problem
-    configured = Training(command=Command(("./train",)), directory=place.root)
+    configured = Training(command=("./train",), directory=place.root)
     assert foreseen(configured, place.environment) == ended.problem
 
 
 @pytest.mark.parametrize("command", ["true", "/bin/sh", sys.executable])
 def test_a_command_that_can_be_started_has_no_obstacle(place: Place, command: str) -> None:
     """Found in PATH or by its path, a script or a binary."""
-    configured = Training(command=Command((command,)), directory=place.root)
+    configured = Training(command=(command,), directory=place.root)
     assert training.obstacle(configured, place.environment) is None
     place.write("train", "#!/bin/sh\n", 0o755)
-    configured = Training(command=Command(("./train",)), directory=place.root)
+    configured = Training(command=("./train",), directory=place.root)
     assert training.obstacle(configured, place.environment) is None
 
 
@@ -265,7 +265,7 @@ def test_a_directory_that_cannot_be_entered(place: Place, there: bool) -> None:
     if there:
         place.write("elsewhere", "")
     place.root = place.root / "elsewhere"
-    configured = Training(command=Command(("true",)), directory=place.root)
+    configured = Training(command=("true",), directory=place.root)
     with (place.root.parent / "lock").open("w") as lock:
         ended = training.run(configured, place.environment, place.root.parent / "log", lock.fileno(), None)
     assert ended.exit_code is None
@@ -277,7 +277,7 @@ def test_a_directory_that_cannot_be_entered(place: Place, there: bool) -> None:
 
 def test_an_environment_that_cannot_be_passed_on(place: Place) -> None:
     """A name that no environment can hold is a problem of the configuration, told as such."""
-    configured = Training(command=Command(("true",)), directory=place.root, environment={"A=B": "c"})
+    configured = Training(command=("true",), directory=place.root, environment={"A=B": "c"})
     wanted = training.environment(os.environ, frozenset(), configured, {})
     with place.lock.open("w") as lock:
         ended = training.run(configured, wanted, place.log, lock.fileno(), None)
@@ -554,8 +554,8 @@ def test_an_ignored_signal_stays_ignored(place: Place, controller: Callable[...,
 
 def test_a_log_without_end_keeps_its_head_and_its_tail(place: Place) -> None:
     """It does not fill the disk; what went wrong stands at the end."""
-    command = Command(("sh", "-c", "echo first; seq 400000; echo last >&2; exit 1"))
-    configured = Training(command=command, directory=place.root, max_log=Size(65536))
+    command = ("sh", "-c", "echo first; seq 400000; echo last >&2; exit 1")
+    configured = Training(command=command, directory=place.root, max_log=65536)
     descriptor = os.open(place.lock, os.O_RDWR | os.O_CREAT)
     try:
         ended = training.run(configured, place.environment, place.log, descriptor, None)

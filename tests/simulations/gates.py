@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from retrain.core.judge import judge
-from retrain.core.rules import Gate, Guarantee, Times
+from retrain.core.rules import Gate, Guarantee
 from retrain.core.score import compare
 from retrain.core.verdicts import Ruling, Tally
 from tests.simulations.delta import CELLS, tally
@@ -41,9 +41,7 @@ class Policy(NamedTuple):
     in_vain: float = inf
 
 
-REGRET = {
-    weight: Gate(guarantee=Guarantee.REGRET, harm_weight=Times(float(weight))) for weight in (1, 8, 8.5, 79, 3819)
-}
+REGRET = {weight: Gate(guarantee=Guarantee.REGRET, harm_weight=float(weight)) for weight in (1, 8, 8.5, 79, 3819)}
 POLICIES = {
     "train every window, no gate": Policy(always=True),
     "train by triggers, no gate": Policy(),

@@ -13,7 +13,7 @@ import numpy as np
 
 from retrain.core.bounds import quantile
 from retrain.core.judge import alpha_of, judge
-from retrain.core.rules import Average, Gate, Guarantee, Level
+from retrain.core.rules import Average, Gate, Guarantee
 from retrain.core.score import score_of
 from retrain.core.verdicts import Cell, Ruling, Tally
 from tests.simulations.tables import Figure, Table, of_share
@@ -92,7 +92,7 @@ def promoted_by(cells: tuple[Cell, ...], gate: Gate, number: int, least: int) ->
 def once(name: str, draws: int, world: World | None = None) -> dict[str, Figure]:
     """The share promoted in a single comparison at the level of the first ones on a holdout."""
     rng, world = np.random.default_rng([1, len(name)]), world or WORLDS[name]
-    gate = Gate(average=world.average, alpha=Level(LEVEL), guarantee=Guarantee.PER_TEST)
+    gate = Gate(average=world.average, alpha=LEVEL, guarantee=Guarantee.PER_TEST)
     met = [promoted_by(next(drawn(rng, world, 1)), gate, 1, world.textbook_least) for _ in range(draws)]
     textbook, program = (sum(each) for each in zip(*met, strict=True))
     return {TEXTBOOK: of_share(textbook, draws), PROGRAM: of_share(program, draws)}

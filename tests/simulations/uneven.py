@@ -19,7 +19,7 @@ from retrain.core.counts import f1_of
 from retrain.core.decide import is_worse
 from retrain.core.evidence import YEAR, dispersion_of
 from retrain.core.records import Action, Counts
-from retrain.core.rules import Auto, EvidenceRule, Factor, MaxAge, MinAge, Part, Positive, Rate, Share, Triggers
+from retrain.core.rules import Auto, EvidenceRule, MaxAge, MinAge, Triggers
 from tests.core.test_decide import Story
 from tests.simulations.tables import Figure, Table, of_share
 from tests.simulations.windows import POSITIVES, drawn, jaccard, share_of_trials
@@ -83,14 +83,14 @@ WORLDS: dict[str, World] = {
     "F1 with a weekly season, ±0.03": season,
     "50 users a day with 20 rows, correlation 0.5": users,
 }
-RULES = {"`dispersion: 1`": Factor(1.0), "`dispersion: auto`": Auto.AUTO}
+RULES = {"`dispersion: 1`": 1.0, "`dispersion: auto`": Auto.AUTO}
 
 
 def controller(**fields: Any) -> Story:
     """A controller with the evidence rule, and these fields of it; nothing holds a training back."""
-    rule = Triggers(Share(THRESHOLD), evidence=EvidenceRule(Share(0.03), Rate(1.0), **fields))
+    rule = Triggers(THRESHOLD, evidence=EvidenceRule(0.03, 1.0, **fields))
     none = timedelta()
-    return Story(rule, settle=none, cooldown=none, challenger_ttl=none, max_unpromoted=Positive(10**6))
+    return Story(rule, settle=none, cooldown=none, challenger_ttl=none, max_unpromoted=10**6)
 
 
 def trains(story: Story, counts: Counts, **fields: Any) -> bool:
@@ -159,7 +159,7 @@ def young(rng: Generator, day: int, window: Counts) -> Counts:
 def monthly(effort: float, **fields: Any) -> Figure:
     """False trainings a year on windows of 30 days, each read every day until the next one has ended."""
     years, rng = max(2, round(YEARS * effort)), np.random.default_rng(5)
-    story, met = controller(dispersion=Factor(1.0)), 0
+    story, met = controller(dispersion=1.0), 0
     story.triggers = replace(story.triggers, max_age=MaxAge(60 * DAY, 60 * DAY), **fields)
     for window in islice(independent(rng, HEALTHY), round(years * DAYS_A_YEAR / 30)):
         end = story.now
@@ -174,7 +174,7 @@ def monthly(effort: float, **fields: Any) -> Figure:
 
 def overlapping(effort: float = 1.0) -> Table:
     """False trainings a year as it is, and with the key that says what the windows are."""
-    years, one = max(2, round(YEARS * effort)), Factor(1.0)
+    years, one = max(2, round(YEARS * effort)), 1.0
 
     def trailed(**fields: Any) -> Figure:
         return a_year(controller(dispersion=one), trailing(np.random.default_rng(3)), years, **fields)
@@ -190,7 +190,7 @@ def overlapping(effort: float = 1.0) -> Table:
         },
         "20 % positives become 12 %, the model is the same (`prevalence: 0.2`)": {
             AS_IT_IS: moved(),
-            CORRECTED: moved(prevalence=Part(POSITIVES)),
+            CORRECTED: moved(prevalence=POSITIVES),
         },
         "monthly windows read daily, labels come for 14 days (`min_age: 14d`)": {
             AS_IT_IS: monthly(effort),

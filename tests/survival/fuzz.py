@@ -15,7 +15,7 @@ from hypothesis.strategies import SearchStrategy
 from msgspec.structs import replace
 
 from retrain.config import load
-from retrain.config.schema import Config, Monitoring, MonitorType, ObservedAt, Url
+from retrain.config.schema import Config, Monitoring, MonitorType, ObservedAt
 from retrain.core.assess import assess
 from retrain.core.decide import decide
 from retrain.core.fold import watch
@@ -70,7 +70,7 @@ def trials(strategy: SearchStrategy[bytes], size: int, number: int, check: Calla
 def asked(kind: MonitorType, *, dated: bool) -> Monitoring:
     """The configuration that the answers are for."""
     at = ObservedAt("at", "at") if dated else ObservedAt()
-    return Monitoring(Url(_WHERE), kind, f1="f1", drift="drift", observed_at=at)
+    return Monitoring(_WHERE, kind, f1="f1", drift="drift", observed_at=at)
 
 
 def judged(kind: MonitorType, body: bytes) -> str:
@@ -164,7 +164,7 @@ def loaded(path: Path, content: bytes) -> str:
     assert config.gate.question
     if config.monitoring is None:
         return "read"
-    elsewhere = replace(config.monitoring, url=Url(path.with_name("none").as_uri()))
+    elsewhere = replace(config.monitoring, url=path.with_name("none").as_uri())
     try:
         seen = monitoring.fetch(elsewhere, secrets, _NOW)
     except ConfigError:

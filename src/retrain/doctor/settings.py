@@ -11,7 +11,7 @@ from subprocess import DEVNULL, SubprocessError, run
 
 from msgspec.structs import replace
 
-from retrain.config.schema import Command, Training
+from retrain.config.schema import Training
 from retrain.context import Context
 from retrain.core.text import one_line
 from retrain.doctor import Finding, fail, ok, warn
@@ -130,7 +130,7 @@ def _training(asked: Training, environment: dict[str, str], scrub: Callable[[str
         return fail(what, problem.why, problem.remedy)
     if Path(program).name not in _MAKES:
         return ok(what, f"{program} exists and may be run in {asked.directory}; only a training shows if it trains")
-    dry = replace(asked, command=Command((program, "-n", *asked.command[1:])), timeout=_LIMIT, grace=_GRACE)
+    dry = replace(asked, command=(program, "-n", *asked.command[1:]), timeout=_LIMIT, grace=_GRACE)
     with tempfile.TemporaryDirectory(prefix="retrain-doctor-") as apart, Path(os.devnull).open() as nothing:
         ended = training.run(dry, environment, Path(apart) / "log", nothing.fileno(), None, scrub)
     if ended.signal is not None:
