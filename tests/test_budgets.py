@@ -3,11 +3,11 @@
 from tests.budgets import table
 
 SHRINKING = {
-    "lines: heart: stories, acts, core": 5_294,
-    "lines: effects": 3_400,
+    "lines: heart: stories, acts, core": 5_290,
+    "lines: effects": 3_380,
     "lines: scoring and tables": 2_576,
     "lines: wing: exporter": 978,
-    "lines in all": 16_760,
+    "lines in all": 16_717,
     "Python files": 99,
 }
 """What is over its budget, and the size above which it may not grow; it leaves this list as soon as it fits."""
