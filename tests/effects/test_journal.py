@@ -212,6 +212,35 @@ def test_an_event_that_cannot_be_written_is_not_half_written(state: Path) -> Non
     assert read(state).served == A
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        replace(judged(B), verdict=replace(judged(B).verdict, challenger_score=float("nan"))),
+        Checked(Action.HOLD, Reason.HEALTHY, "", A, (Assessment(Signal.F1, State.HEALTHY, value=float("inf")),)),
+        Adopted("\ud800"),
+        Rejected(B, ["a", "list"]),  # type: ignore[arg-type]
+    ],
+    ids=["NaN", "infinite", "half a character", "another type"],
+)
+def test_what_would_be_read_otherwise_is_not_recorded(event: Event, state: Path) -> None:
+    """An event is read back before it is committed; one that is not the same then would stop every later command."""
+    past = tell(state, Adopted(A))
+    with open_journal(state) as journal:
+        with pytest.raises(RetrainError, match=r"a \w+ event cannot be recorded.*nothing was recorded"):
+            journal.append(event, T0 + timedelta(hours=1))
+        assert journal.past() == past
+        assert journal.append(Promoted(B, A), T0 + timedelta(hours=2)).served == B
+    assert [kind for (kind,) in sql(state, "SELECT kind FROM events ORDER BY id")] == ["Adopted", "Promoted"]
+
+
+def test_a_name_that_is_no_text_is_recorded_escaped(state: Path) -> None:
+    """A file system knows bytes; a message about a file with such a name loses no event."""
+    with open_journal(state) as journal:
+        journal.append(TrainingFinished("r1", Outcome.FAILED, "x\udcff.joblib is a directory"), T0)
+        (entry,) = journal._entries("ORDER BY id")
+    assert getattr(entry.event, "message", "") == r"x\udcff.joblib is a directory"
+
+
 def test_secrets_are_taken_out_of_what_is_recorded(state: Path) -> None:
     """Of what people wrote and programs said; names, versions and the words of the journal stay as they are."""
     with open_journal(state, scrub=lambda text: text.replace("busy", "***").replace("aaaa", "***")) as journal:

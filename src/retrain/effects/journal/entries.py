@@ -88,7 +88,8 @@ class Journal:
     def append(self, event: Event, at: datetime) -> Past:
         """What the history means with this event, which is on disk when this returns.
 
-        Raises RetrainError where the file was replaced since it was opened: nobody would read the event again.
+        Raises RetrainError, and records nothing, where the file was replaced since it was opened, so that nobody would
+        read the event again, or where it would be read as another event, or as none.
         """
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
@@ -168,9 +169,16 @@ class Journal:
             raise RetrainError(f"{self._file}: was replaced while this command ran; run it again")
 
     def _append(self, past: Past, event: Event, at: datetime) -> tuple[int | None, Past]:
-        past = advance(past, event, at)
-        row = (at.isoformat(), type(event).__name__, _subject(event), _packed(event))
-        last = self._db.execute("INSERT INTO events (at, kind, subject, body) VALUES (?, ?, ?, ?)", row).lastrowid
+        kind, past = type(event).__name__, advance(past, event, at)
+        try:
+            row = (at.isoformat(), kind, _subject(event), _packed(event))
+            last = self._db.execute("INSERT INTO events (at, kind, subject, body) VALUES (?, ?, ?, ?)", row).lastrowid
+            is_same = [*self._entries("WHERE id = ?", last)] == [Entry(last or 0, at, event)]
+        except (ValueError, sqlite3.DataError):  # such as half a character, which is no text
+            is_same = False
+        if not is_same:
+            why = f"{self._file}: a {kind} event cannot be recorded, for it would not be read as it was written"
+            raise RetrainError(why, "this is a bug in retrain or a wrong answer of a model; nothing was recorded")
         self._db.execute("REPLACE INTO past VALUES (1, ?, ?)", (last, _packed(past)))
         return last, past
 
@@ -191,9 +199,13 @@ class Journal:
 
 
 def _scrubbed(event: Event, scrub: Callable[[str], str]) -> Event:
-    """The event without secrets in what people wrote and programs said; names and versions stay as they are."""
-    texts = {name: scrub(text) for name in ("message", "reason") if type(text := getattr(event, name, None)) is str}
-    return replace(event, **texts)
+    """The event without secrets in what people wrote and programs said; names and versions stay as they are.
+
+    A path may have bytes that are no text.
+    """
+    texts = {name: getattr(event, name, None) for name in ("message", "reason", "source")}
+    cleaned = {name: scrub(text) for name, text in texts.items() if type(text) is str}
+    return replace(event, **{name: text.encode(errors="backslashreplace").decode() for name, text in cleaned.items()})
 
 
 def _packed(value: Event | Past) -> str:
