@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Thread
 
+import msgspec
 import pytest
 
 from retrain.effects import lock
@@ -35,6 +36,9 @@ with lock.attempt(Path(sys.argv[1]), "check", since) as held:
     if sys.argv[4] == "waits":
         sys.stdin.read()
 """
+FOREIGN = (
+    "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print(1, flush=True); sys.stdin.read()"
+)
 
 
 @pytest.fixture
@@ -202,23 +206,41 @@ def test_the_file_is_never_deleted(state: Path) -> None:
     ],
 )
 def test_garbage_in_the_file_is_no_name(state: Path, garbage: bytes) -> None:
-    """What holds is the kernel's lock, not the content: free is free and busy is busy."""
+    """What holds is the kernel's lock, not the content: free is free, and busy is busy with whom the kernel names."""
     state.mkdir()
     (state / "lock").write_bytes(garbage)
     assert is_free(state)
     with lock.hold(state, "check", T0):
         (state / "lock").write_bytes(garbage)
-        with pytest.raises(lock.HeldError, match="a process that has not written its name holds the lock"):
+        with pytest.raises(lock.HeldError, match=rf"another program \(process {os.getpid()}\) holds the lock"):
             lock.hold(state, "promote", T0).__enter__()
+
+
+@pytest.mark.parametrize("named", [None, os.getpid(), 2**22 + 1], ids=["nobody", "a living process", "a dead process"])
+def test_another_program_that_holds_it_is_named_as_such(state: Path, named: int | None) -> None:
+    """flock(1), or a backup: the kernel says which process; a name that a killed run left in the file is not its."""
+    assert is_free(state)
+    if named is not None:
+        (state / "lock").write_bytes(msgspec.json.encode(lock.Holder("check", named, T0)))
+    command = [sys.executable, "-c", FOREIGN, str(state / "lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"1\n"
+        with pytest.raises(lock.HeldError) as caught:
+            lock.hold(state, "promote", T0).__enter__()
+        who = f"another program (process {process.pid})"
+        assert str(caught.value) == f"busy: {who} holds the lock {state / 'lock'}; try again when it has ended"
+        assert str(lock.holder(state)) == who
+        process.communicate(b"")
+    assert lock.holder(state) is None
 
 
 def test_a_time_without_a_zone_can_be_subtracted(state: Path) -> None:
     """A holder's time is always an aware one, since a check asks how long ago it was."""
     with lock.hold(state, "check", T0):
-        content = {"command": "check", "pid": 1, "since": "2026-11-22T16:10:00"}
+        content = {"command": "check", "pid": os.getpid(), "since": "2026-11-22T16:10:00"}
         (state / "lock").write_text(json.dumps(content))
         holder = lock.holder(state)
-    assert holder is not None
+    assert holder is not None and holder.since is not None
     assert abs(holder.since - T0) < timedelta(days=2)
 
 

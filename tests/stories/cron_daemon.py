@@ -73,7 +73,7 @@ def cron(directory: Path, example: Path, crontab: Path) -> Iterator[Daemon]:
     `directory` is for its own files.
     """
     real("crontab")
-    words = [*_namespaces(), "sh", "-c", SCRIPT, "cron", real("cron"), example, crontab]
+    words = [*namespaces(), "sh", "-c", SCRIPT, "cron", real("cron"), example, crontab]
     mails, sendmail = directory / "mails", directory / "sendmail"
     mails.mkdir(parents=True)
     sendmail.write_text(SENDMAIL.format(mails=shlex.quote(str(mails))))
@@ -96,7 +96,7 @@ def cron(directory: Path, example: Path, crontab: Path) -> Iterator[Daemon]:
     assert daemon.processes() == []
 
 
-def _namespaces() -> tuple[str | Path, ...]:
+def namespaces() -> tuple[str | Path, ...]:
     """The command that runs another in fresh mount and process namespaces.
 
     Where that is not allowed (it is to root) the test is skipped; in CI it fails.

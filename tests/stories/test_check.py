@@ -1,5 +1,6 @@
 """`retrain check` through the installed command: what it says, what it does, how it exits."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -382,6 +383,20 @@ def test_a_lock_held_longer_than_a_training_may_take_is_loud(project: Project) -
     assert (again.returncode, again.stderr) == (75, "")
     (project.root / "go").touch()
     until((project.root / "ended").exists)
+
+
+def test_a_lock_that_another_program_holds_is_loud(project: Project) -> None:
+    """Nobody knows for how long it has it, and nothing is trained meanwhile: exit 75, once, with its process."""
+    project.run("check")
+    project.metrics(f1=0.78)
+    with (project.root / "state/lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        first, again = project.run("check"), project.run("check")
+        assert (first.returncode, first.stdout) == (75, "")
+        assert f"another program (process {os.getpid()}) holds the lock" in first.stderr
+        assert (again.returncode, again.stderr) == (75, "")
+        assert f"another program (process {os.getpid()})" in project.run("doctor").stdout
+    assert project.json("check")["action"] == "train"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -32,14 +32,19 @@ SLACK = timedelta(minutes=1)
 
 
 class Holder(Struct, frozen=True):
-    """Who took the lock and when; `doing` names what takes long, empty while it only reads or writes."""
+    """Who took the lock and when; `doing` names what takes long, empty while it only reads or writes.
+
+    Of another program no `command` and no time are known, and `pid` is 0 where its process is not known either.
+    """
 
     command: str
     pid: int
-    since: datetime
+    since: datetime | None = None
     doing: str = ""
 
     def __str__(self) -> str:
+        if self.since is None:
+            return f"another program (process {self.pid or 'unknown'})"
         if not process.lives(self.pid):
             return f"what retrain {self.command} of {moment(self.since)} left behind, or another program,"
         doing = f", {self.doing}" if self.doing else ""
@@ -47,7 +52,7 @@ class Holder(Struct, frozen=True):
 
 
 class Attempt(Struct):
-    """The lock where it was free: its `descriptor`. Where it was not: None, and the `holder` if it is known.
+    """The lock where it was free: its `descriptor`. Where it was not: None, and the `holder`.
 
     `inherited` may be set by who starts a training: then what has inherited the descriptor and still lives keeps the
     lock. Otherwise it is free on leaving, also where a hook has started a service that inherited the descriptor.
@@ -59,11 +64,10 @@ class Attempt(Struct):
 
 
 class HeldError(BusyError):
-    """Another run holds the lock; `holder` says who took it, where the file says so."""
+    """Another run, or another program, holds the lock."""
 
     def __init__(self, path: Path, holder: Holder | None) -> None:
-        who = str(holder) if holder is not None else "a process that has not written its name"
-        super().__init__(f"busy: {who} holds the lock {path}; try again when it has ended")
+        super().__init__(f"busy: {holder or 'another run'} holds the lock {path}; try again when it has ended")
         self.holder = holder
 
 
@@ -81,7 +85,7 @@ def attempt(state: Path, command: str, now: datetime, name: str = RUN) -> Iterat
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                found.holder = _read(descriptor)
+                found.holder = _present(descriptor)
             else:
                 found.descriptor = descriptor
                 _write(descriptor, Holder(command, os.getpid(), now))
@@ -142,7 +146,7 @@ def holder(state: Path) -> Holder | None:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return _read(file.fileno())
+                return _present(file.fileno())
     return None
 
 
@@ -162,6 +166,11 @@ def stuck(config: Config, found: Holder | None, now: datetime) -> BusyError | No
     """The error of a lock that is held longer than its holder may take; None while it may be held."""
     if found is None:
         return None
+    if found.since is None:
+        error = BusyError(
+            f"{found} holds the lock {config.state / RUN}", "see what it is; nothing is trained till it ends"
+        )
+        return error if is_held_still(config.state, found) else None
     longest, taken = longest_hold(config, found.command), now - found.since
     if taken <= longest + min(SLACK, longest / 10) or not is_held_still(config.state, found):
         return None
@@ -191,10 +200,30 @@ def _write(descriptor: int, holder: Holder) -> None:
 
 
 def _read(descriptor: int) -> Holder | None:
-    # Who has only just taken the lock is about to write its name over that of the holder before.
-    time.sleep(0.01)
     try:
         found = msgspec.json.decode(os.pread(descriptor, 4096, 0), type=Holder)
-        return replace(found, since=found.since.astimezone())
+        return replace(found, since=found.since.astimezone()) if found.since is not None else None
     except (msgspec.MsgspecError, ArithmeticError, ValueError, RecursionError):
         return None
+
+
+def _present(descriptor: int) -> Holder:
+    """Who holds the lock on this file: who is named in it, unless the kernel says that another process took it."""
+    named, locker = None, None
+    for pause in (0.01, 0.1):  # who has only just taken it is about to write its name over that of the one before
+        time.sleep(pause)
+        named, locker = _read(descriptor), _locker(descriptor)
+        if named is not None and locker in (None, named.pid):
+            return named
+    return Holder("", locker if locker is not None and process.lives(locker) else 0)
+
+
+def _locker(descriptor: int) -> int | None:
+    """The process that took the lock on this file, where /proc/locks has it (see proc(5)); it may have ended."""
+    file = os.fstat(descriptor)
+    place = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
+    with suppress(OSError, ValueError):
+        for _, kind, _, _, number, where, *_ in map(str.split, Path("/proc/locks").read_text().splitlines()):
+            if (kind, where) == ("FLOCK", place):
+                return int(number)
+    return None
