@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from datetime import UTC, datetime
 from math import floor, log10
 from pathlib import Path
 
@@ -18,7 +19,10 @@ import yaml
 from retrain.cli import retrain
 from retrain.config import load
 from retrain.core.bounds import WORSE_LATER
-from retrain.core.records import Action, Counts, Outcome, Reason
+from retrain.core.events import Checked, Entry
+from retrain.core.families import families as core_families
+from retrain.core.past import Past
+from retrain.core.records import Action, Assessment, Counts, Outcome, Reason, Signal, State
 from retrain.core.score import Quality
 from retrain.exporter.measure import Drift, Measures
 from retrain.exporter.psi import Shift
@@ -31,6 +35,7 @@ from tests.simulations.tables import Table
 from tests.survival.__main__ import KINDS
 
 RETRAIN = Path(sys.executable).with_name("retrain")
+START = datetime(2026, 1, 1, tzinfo=UTC)
 COMING = {"--repair"}
 """Flags that the texts describe and the program does not have yet."""
 
@@ -197,6 +202,15 @@ def test_the_guide_names_every_series_of_the_exporter() -> None:
     )
     text = section(GUIDE["monitoring"], "retrain monitor: an exporter for a log of predictions")
     assert set(re.findall(r"`(model_\w+)`", text)) == {family.name for family in families(everything)}
+
+
+def test_the_guide_names_every_family_of_retrain_itself() -> None:
+    """No more and no less."""
+    seen = Assessment(Signal.F1, State.HEALTHY, 0.9, 0.85)
+    check = Entry(1, START, Checked(Action.HOLD, Reason.HEALTHY, "", "a" * 64, (seen,)))
+    listed = rows(section(GUIDE["monitoring"], "Metrics of retrain itself"))
+    found = core_families("p", Past(served="a" * 64, served_since=START), check, START)
+    assert {name.strip("`") for name in listed} - {"family"} == {family.name for family in found}
 
 
 def test_the_guide_names_every_variable_of_a_training(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """A change of champion: intent, link, hook, record. And the settling of what a crash left open."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import NoReturn
 
 from msgspec.structs import replace
@@ -41,10 +43,25 @@ def probation_of(context: Context, past: Past) -> timedelta | None:
     return probation
 
 
-def journal_of(context: Context, *, writable: bool = True) -> AbstractContextManager[Journal]:
-    """The journal of this project, opened as by `open_journal`."""
-    config = context.config
-    return open_journal(config.state, writable=writable, scrub=context.secrets.scrub, champion=config.models.champion)
+@contextmanager
+def journal_of(context: Context, *, writable: bool = True) -> Iterator[Journal]:
+    """The journal of this project, opened as by `open_journal`; what it says at the end stands in the textfile."""
+    config, scrub = context.config, context.secrets.scrub
+    with open_journal(config.state, writable=writable, scrub=scrub, champion=config.models.champion) as journal:
+        try:
+            yield journal
+        finally:
+            if writable and config.notifications.textfile is not None:
+                _write_metrics(context, journal, config.notifications.textfile)
+
+
+def _write_metrics(context: Context, journal: Journal, file: Path) -> None:
+    """Write what the journal says for node_exporter. A failure changes nothing: `doctor` and old metrics show it."""
+    from retrain.core.families import families  # with what only this needs
+    from retrain.effects import textfile
+
+    with suppress(OSError, sqlite3.Error):
+        textfile.write(file, families(context.file.parent.name, journal.past(), journal.last_check(), context.clock()))
 
 
 def current(context: Context, journal: Journal) -> tuple[registry.Served | None, Past]:

@@ -157,6 +157,7 @@ class Notifications(Struct, frozen=True):
 
     heartbeat: Url | None = None
     repeat_after: timedelta = timedelta(hours=24)
+    textfile: Path | None = None
 
 
 class Monitor(Struct, frozen=True):
@@ -215,6 +216,11 @@ def conflicts(config: Config) -> Iterator[Problem]:
     yield from _unmonitored(triggers, monitoring)
     yield from _of_the_endpoint(monitoring)
     yield from _not_http(("notifications", "heartbeat"), config.notifications.heartbeat)
+    textfile = config.notifications.textfile
+    if textfile is not None and textfile.suffix != ".prom":
+        yield Problem(
+            ("notifications", "textfile"), "must end in .prom: node_exporter reads no other file", quotes=True
+        )
     yield from _formats(config.models)
     yield from _of_promotion(config)
 

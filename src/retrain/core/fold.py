@@ -125,14 +125,17 @@ def scored(past: Past, found: SameRows | None) -> Past:
 
 def _judged(past: Past, event: Judged) -> Past:
     past = _without_incidents(past, [each for each in past.reported if kind_of(each) == PROMOTION])
+    past, ruling = replace(past, comparisons=event.verdict.look), event.verdict.ruling
     if event.dry_run:
         return past
-    past = replace(past, admitted=appended(past.admitted, event.challenger))
-    return _of(past, event.challenger, ruling=event.verdict.ruling, refused="", undone=False)
+    verdicts = {**past.verdicts, ruling: past.verdicts.get(ruling, 0) + 1}
+    past = replace(past, admitted=appended(past.admitted, event.challenger), verdicts=verdicts)
+    return _of(past, event.challenger, ruling=ruling, refused="", undone=False)
 
 
 def _trained(past: Past, event: TrainingFinished, at: datetime) -> Past:
-    past, before, new = replace(past, run=None), past.challenger, event.challenger
+    trainings = {**past.trainings, event.outcome: past.trainings.get(event.outcome, 0) + 1}
+    past, before, new = replace(past, run=None, trainings=trainings), past.challenger, event.challenger
     if event.outcome is not (Outcome.NOTHING_NEW if new is None else Outcome.SUCCEEDED):
         incident = incident_of(TRAINING, event.cause or f"{event.outcome} {event.exit_code}")
         past = _reported(past, incident, at) if event.news else past

@@ -10,7 +10,7 @@ from msgspec import Struct, field
 from msgspec.structs import fields, replace
 
 from retrain.core.events import SameRows, SwapStarted
-from retrain.core.records import Assessment, Counts, Reason, Signal, Unknown
+from retrain.core.records import Assessment, Counts, Outcome, Reason, Signal, Unknown
 from retrain.core.text import counted, short
 from retrain.core.verdicts import Ruling
 
@@ -183,7 +183,9 @@ class Past(Struct, frozen=True):
     were reported. `lost_at` is when the history was lost last, `losses` how often. `newest` is the latest time of any
     event; `rewound` are the first and the last time at which the clock was behind that, while it is. `set_back` is the
     time of the first event after the clock last went back, `since_then` the latest time of any event since (see below).
-    `verified` is the stamp of the champion's file when it was last read, and had the bytes of its name.
+    `verified` is the stamp of the champion's file when it was last read, and had the bytes of its name. `trainings` are
+    counted by their outcome, the `verdicts` of promotions by their ruling; `comparisons` is the number of the latest
+    comparison on its holdout.
     """
 
     f1: Streak = field(default_factory=Streak)
@@ -216,6 +218,9 @@ class Past(Struct, frozen=True):
     set_back: datetime | None = None
     since_then: datetime | None = None
     verified: str = ""
+    trainings: Mapping[Outcome, int] = field(default_factory=dict)
+    verdicts: Mapping[Ruling, int] = field(default_factory=dict)
+    comparisons: int = 0
 
     def streak(self, signal: Signal) -> Streak:
         """The streak of this signal."""

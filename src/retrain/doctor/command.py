@@ -34,6 +34,7 @@ def doctor(file: Path, output: Output, progress: Callable[[float], None], *, cro
         ("environment", lambda: settings.environment(context, cron)),
         ("configuration", lambda: settings.configuration(context)),
         ("secrets", lambda: settings.secrets(context)),
+        ("textfile", lambda: settings.textfile(context)),
         ("metrics", lambda: endpoint.metrics(context, known.past)),
         ("training", lambda: settings.commands(context)),
         ("training data", lambda: gate.data(context)),

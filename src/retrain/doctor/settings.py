@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from retrain.config.schema import Training
 from retrain.context import Context
 from retrain.core.text import one_line
-from retrain.doctor import Finding, fail, ok, warn
+from retrain.doctor import Finding, fail, host, ok, warn
 from retrain.effects import files, training
 from retrain.errors import RetrainError, Stopped
 from retrain.train import environment_of
@@ -104,6 +104,19 @@ def secrets(context: Context) -> Iterator[Finding]:
         yield ok(what, f"{', '.join(present)} {'is' if len(present) == 1 else 'are'} set")
     elif not names:
         yield ok(what, "the configuration reads none from the environment")
+
+
+def textfile(context: Context) -> Iterator[Finding]:
+    """Whether the metrics of retrain itself can be written for node_exporter."""
+    what, file = "textfile", context.config.notifications.textfile
+    if file is None:
+        return
+    if not file.parent.is_dir():
+        yield warn(what, f"{file.parent} is no directory", "name a file in the one that node_exporter reads")
+    elif not host.may(file.parent, os.W_OK | os.X_OK):
+        yield warn(what, f"{file.parent} is not writable by the user who runs retrain", "chgrp and chmod g+w it")
+    else:
+        yield ok(what, f"{file} can be written")
 
 
 # ---------------------------------------------------------------- commands
