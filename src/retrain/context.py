@@ -1,6 +1,7 @@
 """The world that a command gets: the configuration, its secrets, the environment and the clock."""
 
 import os
+import pwd
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +9,18 @@ from pathlib import Path
 from msgspec import Struct, field
 
 from retrain.config import Config, Secrets, load
+from retrain.core.events import Actor
+from retrain.core.text import one_line
+
+_OF_CI = (
+    "GITHUB_TRIGGERING_ACTOR",  # GitHub Actions, as Gitea and Forgejo: who started this run, or repeated it
+    "GITHUB_ACTOR",
+    "GITLAB_USER_LOGIN",
+    "BUILDKITE_BUILD_CREATOR",
+    "CIRCLE_USERNAME",
+    "BUILD_REQUESTEDFOR",  # Azure Pipelines
+)
+"""The variables in which CI services name the person for whom a job runs."""
 
 
 class Context(Struct, frozen=True):
@@ -23,6 +36,18 @@ class Context(Struct, frozen=True):
     clock: Callable[[], datetime]
     file: Path = Path("config.yaml")
     blank: Mapping[str, bool] = field(default_factory=dict)
+
+    @property
+    def actor(self) -> Actor:
+        """Who runs this command: before sudo, else by the login name, else for a CI service; and on which host."""
+        ci = next((self.environ[name] for name in _OF_CI if self.environ.get(name)), "")
+        try:
+            login = pwd.getpwuid(os.getuid()).pw_name  # and not what $USER says
+        except KeyError:
+            login = ""  # a container may run as a number
+        who = self.environ.get("SUDO_USER") or login or ci or f"uid {os.getuid()}"
+        who, host, ci = (one_line(each, 100) for each in (who, os.uname().nodename, ci))
+        return Actor(who, host, ci if ci != who else "")
 
     @property
     def logs(self) -> Path:

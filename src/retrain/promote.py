@@ -15,7 +15,7 @@ from retrain.context import Context
 from retrain.core import explain
 from retrain.core.counts import latest
 from retrain.core.decide import barrier
-from retrain.core.events import UNKNOWN_ROWS, Judged, NotJudged, Rejected, Swap, SwapStarted
+from retrain.core.events import UNKNOWN_ROWS, Actor, Judged, NotJudged, Rejected, Swap, SwapStarted
 from retrain.core.fold import as_of
 from retrain.core.judge import RowKey, beside_live, judge, next_comparison, row_keys
 from retrain.core.past import PROMOTION, Past, incident_of
@@ -42,6 +42,10 @@ class Options(Struct, frozen=True):
     rejected: str | None = None
     progress: Callable[[float], None] = lambda _share: None
     on_wait: Callable[[lock.Holder], None] = lambda _holder: None
+
+    def actor(self, context: Context) -> Actor | None:
+        """The person who asks; None where cron does."""
+        return None if self.if_pending else context.actor
 
 
 class Contest(Struct, frozen=True):
@@ -89,6 +93,7 @@ def promote(context: Context, options: Options) -> Report:
 
 def _promote(context: Context, journal: Journal, options: Options, lock_fd: int, now: datetime) -> Report:
     """Judge what was asked for, record the verdict, and swap if it is better; with the lock held."""
+    by = options.actor(context)
     if options.rejected is not None:
         return _reject(context, journal, options.rejected, now)
     # Who had the lock until now may have judged it, or what was settled was its promotion.
@@ -111,12 +116,12 @@ def _promote(context: Context, journal: Journal, options: Options, lock_fd: int,
         is_same = outcome.champion is not None and contest.champion == past.served
         live = latest(past) if is_same and isinstance(context.config.promotion.holdout, Path) else None
         verdict = beside_live(outcome.verdict, live)
-        judged = replace(outcome, verdict=verdict, dry_run=options.dry_run, source=contest.source)
+        judged = replace(outcome, verdict=verdict, dry_run=options.dry_run, source=contest.source, by=by)
         journal.append(judged, now)
     wins = judged.verdict.ruling is Ruling.PROMOTE or options.forced is not None
     if wins and not options.dry_run:
         reason, forced = options.forced or explain.because(verdict, context.config.gate)[0], options.forced is not None
-        intent = SwapStarted(Swap.PROMOTION, contest.challenger, contest.champion, reason, forced)
+        intent = SwapStarted(Swap.PROMOTION, contest.challenger, contest.champion, reason, forced, by)
         swap(context, journal, intent, lock_fd, now)
     return _report(context, journal.past(), contest, judged, options, wins=wins)
 
@@ -416,7 +421,7 @@ def _not_judged(context: Context, journal: Journal, event: NotJudged, options: O
     is_cron = options.if_pending and not event.refused
     news = not is_cron or journal.past().is_news(incident, now, repeat_after)
     if news and (is_cron or event.refused) and not options.dry_run:
-        journal.append(event, now)
+        journal.append(replace(event, by=options.actor(context)), now)
     return _failed(event.message, news=news)
 
 
@@ -425,7 +430,7 @@ def _reject(context: Context, journal: Journal, reason: str, now: datetime) -> R
     challenger = journal.past().challenger
     if challenger is None:
         return _failed("no challenger waits, so there is none to reject")
-    past = as_of(journal.append(Rejected(challenger.version, reason), now), None, now)
+    past = as_of(journal.append(Rejected(challenger.version, reason, context.actor), now), None, now)
     held = barrier(past, context.config.triggers, now)
     then = "the next check may train" if held is None else f"the next check trains nothing: {held.what} ({held.remedy})"
     message = f"rejected {short(challenger.version)}: {one_line(reason)}; the champion stays, {then}"

@@ -56,7 +56,7 @@ def status(context: Context, limit: int) -> Report:
     screen = _screen(config, known) | ({"next check": "stops until a repair"} if lost is not None else {})
     since = serving and _since(serving, known.past)
     text = [f"{word}: {why}", *(f"{title:<12}{line}" for title, line in screen.items() if line)]
-    lately = [(entry.at, type(entry.event).__name__, describe(entry.event, config.gate)) for entry in events_shown]
+    lately = [(entry.at, type(entry.event).__name__, said(entry.event, config.gate)) for entry in events_shown]
     text += ["latest events, newest first"] if lately else []
     text += [f"  {moment(at)}  {message}" for at, _, message in lately]
     data = {
@@ -118,6 +118,12 @@ def _numbers(config: Config, known: _Known) -> dict[str, object]:
         "unpromoted_because": in_vain and in_vain.message,
         "failures": past.failures,
     }
+
+
+def said(event: events.Event, gate: Gate) -> str:
+    """An event of the journal in a sentence, and the person who is behind it."""
+    by = getattr(event, "by", None)
+    return f"{describe(event, gate)}; by {by}" if by is not None else describe(event, gate)
 
 
 def describe(event: events.Event, gate: Gate) -> str:

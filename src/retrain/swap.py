@@ -129,12 +129,12 @@ def _settle_swap(context: Context, journal: Journal, lock_fd: int, now: datetime
             _complete(context, journal, intent, lock_fd, now)
             done.append(f"{what} was completed")
         else:
-            journal.append(SwapUndone(intent.version, intent.previous, f"{what} had not happened"), now)
+            journal.append(SwapUndone(intent.version, intent.previous, f"{what} had not happened", by=intent.by), now)
             done.append(f"{what} had not happened")
 
     def record(version: str) -> None:
         if journal.past().served != version:  # a crash may have come between this record and the link
-            journal.append(Adopted(version), now)
+            journal.append(Adopted(version, context.actor), now)
 
     adopted = registry.adopt(models, record)
     return (*done, f"adopted the champion file as version {short(adopted)}") if adopted is not None else tuple(done)
@@ -148,9 +148,9 @@ def _complete(context: Context, journal: Journal, intent: SwapStarted, lock_fd: 
     (problem, signal), is_promotion = _hook(context, intent, lock_fd, now), intent.swap is Swap.PROMOTION
     if problem and is_promotion:
         _undo(context, journal, intent, problem, signal, lock_fd)
-    done: Event = RolledBack(intent.version, intent.previous, intent.reason, problem)
+    done: Event = RolledBack(intent.version, intent.previous, intent.reason, problem, intent.by)
     if is_promotion:
-        done = Promoted(intent.version, intent.previous, intent.forced, intent.reason)
+        done = Promoted(intent.version, intent.previous, intent.forced, intent.reason, intent.by)
     now = context.clock()
     past = journal.append(done, now)
     # Housekeeping that fails is tried again after the next swap.
@@ -175,7 +175,7 @@ def _undo(  # noqa: PLR0913, PLR0917  (the swap, and how its hook ended)
     # Whoever sent a signal wants an end, not another try.
     if intent.previous is not None and signal is None and _hook(context, intent, lock_fd, context.clock())[0]:
         message += f"; the hook failed for {back} too, so look at the service"
-    undone = SwapUndone(intent.version, intent.previous, message, failed=signal is None)
+    undone = SwapUndone(intent.version, intent.previous, message, failed=signal is None, by=intent.by)
     journal.append(undone, context.clock())
     if signal is not None:
         raise Stopped(signal)
@@ -195,7 +195,7 @@ def _hook(context: Context, intent: SwapStarted, lock_fd: int, now: datetime) ->
         "RETRAIN_PREVIOUS": intent.previous or "",
         "RETRAIN_CHAMPION": str(config.models.champion),
         "RETRAIN_REASON": shell_text(intent.reason),
-        "RETRAIN_NAME": context.file.absolute().parent.name,
+        "RETRAIN_NAME": context.config.name,
     }
     environment = training.environment(context.environ, context.secrets.variables, hook, facts)
     try:
@@ -235,7 +235,8 @@ def rollback(
         if version not in past.champions and past.lost_at is None and not forced:
             why = f"{short(version)} has never served, so nothing is known of it in production"
             raise RetrainError(why, "promote judges it; rollback --force --reason TEXT serves it anyway")
-        _swap(context, journal, SwapStarted(Swap.ROLLBACK, version, served, reason), lock_fd, now)
+        intent = SwapStarted(Swap.ROLLBACK, version, served, reason, by=context.actor)
+        _swap(context, journal, intent, lock_fd, now)
     gone = f", {short(served)} is out of service" if served is not None else ""
     message = f"rolled back: {short(version)} serves again{gone}"
     data = {"champion": version, "previous": served, "reason": reason, "message": message}

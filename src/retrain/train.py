@@ -42,7 +42,8 @@ def train(  # noqa: PLR0913, PLR0917  (what was seen, why it trains, and what it
     config, lock_fd = context.config, held.descriptor or 0
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     journal.append(checked, started)
-    journal.append(TrainingStarted(run_id, checked.reason, why), started)
+    by = context.actor if checked.reason is Reason.FORCED else None
+    journal.append(TrainingStarted(run_id, checked.reason, why, by), started)
     held.inherited = True
     lock.describe(lock_fd, "training")
     before = files.stamp(config.models.challenger)

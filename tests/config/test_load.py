@@ -248,7 +248,7 @@ state: 5
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("frobnicate: 1", "1: frobnicate: unknown key; known here: triggers, monitoring, training, models,"),
+        ("frobnicate: 1", "1: frobnicate: unknown key; known here: name, triggers, monitoring, training, models,"),
         ("models: {kept: 3}", "1: models.kept: unknown key; did you mean keep?"),
         ("triggers: {max_age: {f2: 3d}}", "1: triggers.max_age.f2: unknown key; known here: f1, drift"),
         ("1: 2", "1: 1: unknown key; known here"),

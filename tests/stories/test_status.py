@@ -88,7 +88,7 @@ def test_a_forced_training_is_named_once(project: Project) -> None:
     """`check --force --reason "new labels"`: the reason, and not twice that it trains."""
     project.run("check", "--force", "--reason", "new labels")
     shown = project.run("status").stdout
-    assert ": forced: new labels\n" in shown
+    assert ": forced: new labels; by " in shown
     assert "training: training" not in shown
 
 

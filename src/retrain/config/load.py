@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from enum import EnumType
+from os.path import normpath
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args
@@ -34,6 +35,7 @@ from retrain.config.schema import (
 from retrain.config.secrets import Secrets, secret_values
 from retrain.core.records import Label
 from retrain.core.rules import MaxAge, MinAge, Triggers
+from retrain.core.text import one_line
 from retrain.errors import ConfigError
 
 T = TypeVar("T", Triggers, Promotion)
@@ -61,11 +63,17 @@ def load(path: Path, environ: Mapping[str, str]) -> tuple[Config, Secrets]:
     problems: list[Problem] = []
     config = structure(Config, document.values, problems)
     if not problems:
-        config = _anchored(config, path.absolute().parent)
+        directory = path.absolute().parent
+        config = replace(_anchored(config, directory), name=config.name or _name_of(directory))
         problems += conflicts(config)
     document.check(problems)
     secrets = secret_values(config, document.withheld, document.passed, document.public)
     return config, Secrets(secrets, frozenset(document.withheld))
+
+
+def _name_of(directory: Path) -> str:
+    """The name of a project that gives itself none, on one line: that of its directory."""
+    return one_line(Path(normpath(directory)).name, 100) or "retrain"
 
 
 def parse_rule(text: str, base: T) -> T:

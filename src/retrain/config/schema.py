@@ -23,6 +23,7 @@ Name = Annotated[str, Meta(pattern=r"^[^\0\ud800-\udfff]+$")]
 Columns = Annotated[tuple[Name, ...], Meta(description="a list of column names")]
 Features = Annotated[tuple[Name, ...], Meta(description="a list of column names", min_length=1)]
 Types = Annotated[tuple[Name, ...], Meta(description="a list of types, with their modules")]
+Title = Annotated[str, Meta(pattern=r"^[^\0-\x1f\x7f-\x9f\ud800-\udfff]{0,100}$", description="a name on one line")]
 Url = Annotated[str, "an http, https or file URL"]
 Scale = Annotated[float, Meta(gt=0, le=1e6, description="a number above 0, up to 1,000,000")]
 Minority = Annotated[float, Meta(gt=0, le=0.5, description="a number above 0, up to 0.5: most rows are for training")]
@@ -177,8 +178,9 @@ class Monitor(Struct, frozen=True):
 
 
 class Config(Struct, frozen=True):
-    """The whole of config.yaml; paths are absolute."""
+    """The whole of config.yaml; paths are absolute, and `name` is that of the directory where the file gives none."""
 
+    name: Title = ""
     triggers: Triggers = field(default_factory=Triggers)
     monitoring: Monitoring | None = None
     training: Training = field(default_factory=Training)

@@ -9,6 +9,17 @@ from retrain.core.records import Action, Assessment, Outcome, Reason
 from retrain.core.verdicts import Leaked, Sketch, Verdict
 
 
+class Actor(Struct, frozen=True):
+    """A person who ran a command: `who`, on which `host`; `ci` is for whom, where a CI service ran it. Not proved."""
+
+    who: str
+    host: str
+    ci: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.who} on {self.host}" + (f" for {self.ci}" if self.ci else "")
+
+
 class SameRows(Struct, frozen=True):
     """A champion on probation and the one before on the same rows of the log, all that came since the promotion.
 
@@ -46,11 +57,12 @@ class Checked(Struct, frozen=True):
 
 
 class TrainingStarted(Struct, frozen=True):
-    """The intent to train, written before the command starts."""
+    """The intent to train, written before the command starts. `by` is who forced it."""
 
     run: str
     reason: Reason
     message: str
+    by: Actor | None = None
 
 
 class TrainingFinished(Struct, frozen=True):
@@ -78,7 +90,7 @@ class Judged(Struct, frozen=True):
     the holdout file's inode, size and times, so that an unchanged file need not be read again. `classes` counts its
     rows by their label, `sketches` are those of the rows, at their first comparison
     (`sketch`: where an earlier release recorded it, over all columns as they are). `leaked` is about the data of both
-    trainings, `known_rows` what changes when more or others of their rows become known.
+    trainings, `known_rows` what changes when more or others of their rows become known. `by` is the person who asked.
     """
 
     challenger: str
@@ -95,6 +107,7 @@ class Judged(Struct, frozen=True):
     classes: tuple[tuple[str, int], ...] = ()
     leaked: Leaked = field(default_factory=Leaked)
     known_rows: str = ""
+    by: Actor | None = None
 
 
 UNKNOWN_ROWS = "unknown"
@@ -111,6 +124,7 @@ class NotJudged(Struct, frozen=True):
     version: str
     message: str
     refused: str = ""
+    by: Actor | None = None
 
 
 class Swap(StrEnum):
@@ -121,13 +135,14 @@ class Swap(StrEnum):
 
 
 class SwapStarted(Struct, frozen=True):
-    """The intent to move the link, written before it moves."""
+    """The intent to move the link, written before it moves. `by` is the person who asked for it, as in what follows."""
 
     swap: Swap
     version: str
     previous: str | None
     reason: str = ""
     forced: bool = False
+    by: Actor | None = None
 
 
 class SwapUndone(Struct, frozen=True):
@@ -137,6 +152,7 @@ class SwapUndone(Struct, frozen=True):
     previous: str | None
     message: str
     failed: bool = False
+    by: Actor | None = None
 
 
 class Promoted(Struct, frozen=True):
@@ -146,6 +162,7 @@ class Promoted(Struct, frozen=True):
     previous: str | None
     forced: bool = False
     reason: str = ""
+    by: Actor | None = None
 
 
 class RolledBack(Struct, frozen=True):
@@ -155,6 +172,7 @@ class RolledBack(Struct, frozen=True):
     previous: str | None
     reason: str = ""
     problem: str = ""
+    by: Actor | None = None
 
 
 class Rejected(Struct, frozen=True):
@@ -162,12 +180,14 @@ class Rejected(Struct, frozen=True):
 
     version: str
     reason: str
+    by: Actor | None = None
 
 
 class Adopted(Struct, frozen=True):
-    """An ordinary champion file was taken into the registry as it was."""
+    """An ordinary champion file was taken into the registry as it was. `by` ran the command that did so."""
 
     version: str
+    by: Actor | None = None
 
 
 class HistoryLost(Struct, frozen=True):
@@ -179,6 +199,7 @@ class HistoryLost(Struct, frozen=True):
     kept: str
     message: str
     served: str | None = None
+    by: Actor | None = None
 
 
 class Pruned(Struct, frozen=True):

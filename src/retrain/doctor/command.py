@@ -112,7 +112,7 @@ def repair(context: Context, announce: Callable[[str], None]) -> Report:
                 return _report(f"nothing was changed: {left}", served)
             kept = name_aside(state, now)
             announce(f"the journal is damaged: {again}. It will be kept as {kept}, and a new one started; {cost}")
-            start_new(state, kept, served, now)
+            start_new(state, kept, served, now, context.actor)
             done = f"repaired: a new journal starts with champion {short(served or 'none')}"
             return _report(f"{done}; the damaged one is kept as {kept}", served, kept=str(kept), repaired=True)
         with open_journal(state, writable=False) as journal:
@@ -121,7 +121,7 @@ def repair(context: Context, announce: Callable[[str], None]) -> Report:
             return _report("nothing to repair: the journal can be read, and knows what serves", served)
         announce(f"{lost.why}. It will start again with {'that' if served else 'no'} champion; {cost}")
         with open_journal(state) as journal:
-            journal.append(HistoryLost("", lost.why, served), now)
+            journal.append(HistoryLost("", lost.why, served, context.actor), now)
     return _report(f"repaired: the journal starts again with champion {short(served or 'none')}", served, repaired=True)
 
 

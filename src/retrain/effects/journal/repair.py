@@ -3,7 +3,7 @@
 from datetime import datetime
 from pathlib import Path
 
-from retrain.core.events import HistoryLost
+from retrain.core.events import Actor, HistoryLost
 from retrain.effects.files import sync_directory
 from retrain.effects.journal.file import NAME, DamagedError, files_of, open_journal, set_aside
 from retrain.errors import RetrainError, file_errors
@@ -37,7 +37,7 @@ def name_aside(state: Path, at: datetime) -> Path:
     return kept[-1] if kept and not path.exists() else path.with_name(f"{NAME}.damaged-{at:%Y%m%dT%H%M%S.%fZ}")
 
 
-def start_new(state: Path, kept: Path, served: str | None, at: datetime) -> None:
+def start_new(state: Path, kept: Path, served: str | None, at: datetime, by: Actor | None = None) -> None:
     """Keep the damaged journal under this name, and start one that knows what was lost, and the version that serves.
 
     After a crash anywhere in this a second call finishes it, and until then no command goes on without that knowledge.
@@ -49,7 +49,7 @@ def start_new(state: Path, kept: Path, served: str | None, at: datetime) -> None
         with open_journal(state, name=fresh.name) as journal:
             for each in dict.fromkeys((*set_aside(path), kept)):
                 message = f"the journal was damaged and is kept as {each.name}; what only it knew is lost"
-                journal.append(HistoryLost(each.name, message, served), at)
+                journal.append(HistoryLost(each.name, message, served, by), at)
         if files_of(fresh) != [fresh]:
             raise RetrainError(f"{fresh}: the new journal cannot be written; nothing was changed", "is the disk full?")
         # The file goes first. Without it every command refuses to go on, so that the rest never meets another one.
