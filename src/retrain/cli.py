@@ -296,6 +296,25 @@ def monitor(context: Context, output: Output, listen: str | None) -> Report:
     return Report("stopped", {"message": "stopped"}, news=False)
 
 
+@_command("config show", configured=False)
+@click.argument("what", type=click.Choice(["check", "show", "schema"]))
+def config(config: Path, output: Output, what: str) -> Report:
+    """Check config.yaml offline, show it, or print its schema.
+
+    check: without a network, and without the variables of the environment; exit code 2 where it is wrong. show: every
+    key as it is in force, `# default` where it is not in the file, *** for secrets. schema: JSON Schema, for editors.
+    """
+    from retrain.setup import command
+
+    match what:
+        case "check":
+            return command.check(config)
+        case "show":
+            return command.show(config, output)
+        case _:
+            return command.describe()
+
+
 @_command("guide decisions", configured=False)
 @click.argument("topic", required=False)
 def guide(_config: Path, _output: Output, topic: str | None) -> Report:

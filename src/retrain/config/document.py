@@ -49,7 +49,8 @@ class Document:
 
     `problems` are those found so far; `unfilled` are the paths of values that lack a part of the environment.
     `withheld` are the variables that a secret was read from, `passed` those that a command is given on purpose,
-    `public` are values of variables that are no secrets wherever they stand.
+    `public` are values of variables that are no secrets wherever they stand. `unset` are the variables that a lenient
+    reading did without.
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,6 +63,8 @@ class Document:
         self.withheld: dict[str, str] = {}
         self.passed: dict[str, str] = {}
         self.public: set[str] = set()
+        self.is_lenient = False
+        self.unset: set[str] = set()
 
     def check(self, problems: Iterable[Problem]) -> None:
         """Raise ConfigError where there are problems: in the order of the file, one a line, `file:line: path: ...`."""
@@ -111,8 +114,12 @@ def parse(path: Path, text: str, expected: str) -> Document:
     return document
 
 
-def fill(document: Document, environ: Mapping[str, str]) -> None:
-    """Replace each `${VAR}` in the values; what cannot be replaced is a problem."""
+def fill(document: Document, environ: Mapping[str, str], *, lenient: bool = False) -> None:
+    """Replace each `${VAR}` in the values; what cannot be replaced is a problem.
+
+    Where it is `lenient`, a variable that is not set is none: it stands for a text that is right there.
+    """
+    document.is_lenient = lenient
 
     def walk(value: Any, keys: Keys) -> Any:
         if isinstance(value, dict):
@@ -151,6 +158,10 @@ def _filled(document: Document, text: str, keys: Keys, environ: Mapping[str, str
         elif keys[0] == "training" or keys[:2] == ("promotion", "after"):
             document.passed[name] = value
         if name not in environ and default is None:
+            if document.is_lenient:
+                document.unset.add(name)
+                document.unfilled.add(keys)
+                return name
             return problem(f"the environment variable {name} is not set", f"set it, or write ${{{name}:-default}}")
         value = value if name in environ else default or ""
         if is_sent and re.search(r"[\x00-\x1f\x7f]", value):
@@ -159,7 +170,8 @@ def _filled(document: Document, text: str, keys: Keys, environ: Mapping[str, str
             return problem(f"the environment variable {name} holds / ? # @ or a blank", "percent-encode it in a URL")
         return value
 
-    return re.sub(_VARIABLE, value_of, text)
+    filled = re.sub(_VARIABLE, value_of, text)
+    return "http://unset.invalid/" if is_url and document.unset and keys in document.unfilled else filled
 
 
 def _is_secret(text: str, value: str, at: int, keys: Keys) -> bool:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct, ValidationError, convert
 from msgspec.structs import fields, replace
 
-from retrain.config.document import Keys, Problem, content, fill, parse
+from retrain.config.document import Document, Keys, Problem, content, fill, parse
 from retrain.config.schema import (
     Command,
     Config,
@@ -49,7 +49,7 @@ _FLAGS = {
     Promotion: ("--gate", "keys of promotion, such as 'alpha: 0.2'"),
 }
 """The flag that changes a section, and what it takes."""
-_ONE_FOR_BOTH = (MaxAge, MinAge, ObservedAt)
+ONE_FOR_BOTH = (MaxAge, MinAge, ObservedAt)
 """Sections that one value may stand for: `max_age: 2h` is `{f1: 2h, drift: 2h}`."""
 
 
@@ -58,8 +58,21 @@ def load(path: Path, environ: Mapping[str, str]) -> tuple[Config, Secrets]:
 
     Raises ConfigError that lists every problem, one a line: `config.yaml:12: triggers.cooldown: ...`.
     """
+    config, document = _read(path, environ)
+    secrets = secret_values(config, document.withheld, document.passed, document.public)
+    return config, Secrets(secrets, frozenset(document.withheld))
+
+
+def unset(path: Path, environ: Mapping[str, str]) -> list[str]:
+    """The variables that the file takes and the environment lacks. Raises ConfigError for all else that is wrong."""
+    _, document = _read(path, environ, lenient=True)
+    return sorted(document.unset)
+
+
+def _read(path: Path, environ: Mapping[str, str], *, lenient: bool = False) -> tuple[Any, Document]:
+    """The configuration and its document; where it is `lenient`, variables may be unset, and a value is then None."""
     document = parse(path, content(path), "sections (triggers:, monitoring:, ...)")
-    fill(document, environ)
+    fill(document, environ, lenient=lenient)
     problems: list[Problem] = []
     config = structure(Config, document.values, problems)
     if not problems:
@@ -67,8 +80,7 @@ def load(path: Path, environ: Mapping[str, str]) -> tuple[Config, Secrets]:
         config = replace(_anchored(config, directory), name=config.name or _name_of(directory))
         problems += conflicts(config)
     document.check(problems)
-    secrets = secret_values(config, document.withheld, document.passed, document.public)
-    return config, Secrets(secrets, frozenset(document.withheld))
+    return config, document
 
 
 def _name_of(directory: Path) -> str:
@@ -138,7 +150,7 @@ def _section(kind: Any, values: Any, problems: list[Problem], keys: Keys) -> Any
     """The mapping as this record; None where it lacks or misspells a key, or where a value does not fit."""
     known = {field.name: field for field in fields(kind)}
     before = len(problems)
-    if kind in _ONE_FOR_BOTH and not isinstance(values, dict):
+    if kind in ONE_FOR_BOTH and not isinstance(values, dict):
         (part,) = {field.type for field in known.values()}
         return kind(*[structure(part, values, problems, keys)] * 2)
     if values is None:  # all its keys are commented out
