@@ -296,6 +296,27 @@ def monitor(context: Context, output: Output, listen: str | None) -> Report:
     return Report("stopped", {"message": "stopped"}, news=False)
 
 
+@_command("init --monitor data/predictions.csv", configured=False)
+@click.argument("directory", type=click.Path(path_type=Path), default=".", metavar="[DIR]")
+@click.option(
+    "--monitor", "log", type=click.Path(path_type=Path), metavar="LOG", help="Look at the columns of this log."
+)
+@click.option("--from-prometheus", "prometheus", metavar="URL", help="Look for the series of F1 and drift there.")
+@click.option("--f1", metavar="QUERY", help="The query of F1 there.")
+@click.option("--drift", metavar="QUERY", help="The query of drift there.")
+@click.option("--performance-threshold", type=_share, default=0.85, metavar="F1", help="Default: 0.85.")
+@click.option("--drift-threshold", type=float, default=0.2, metavar="DRIFT", help="Default: 0.2.")
+def init(config: Path, _output: Output, **flags: Any) -> Report:
+    """Write a first config.yaml, and say what comes next.
+
+    Nothing that exists is changed.
+    """
+    from retrain.setup.init import Asked
+    from retrain.setup.init import init as run
+
+    return run(config, Asked(**flags))
+
+
 @_command("config show", configured=False)
 @click.argument("what", type=click.Choice(["check", "show", "schema"]))
 def config(config: Path, output: Output, what: str) -> Report:

@@ -22,7 +22,11 @@ def show(file: Path, output: Output) -> Report:
     """Print every key as it is in force, with a mark at each default. Secrets become `***`."""
     config, output.secrets = load(file, os.environ)
     found = list(keys(config, file.absolute().parent))
-    values = {".".join(each.path): {"value": each.text, "default": each.is_default} for each in found if each.text}
+    values = {
+        ".".join(each.path): {"value": output.secrets.scrub(each.text), "default": each.is_default}
+        for each in found
+        if each.text is not None
+    }
     return Report(as_yaml(found), {"keys": values}, on_stdout=True)
 
 
