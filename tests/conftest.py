@@ -35,3 +35,13 @@ def real(program: str) -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return Path(found)
+
+
+@pytest.fixture
+def scored_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Score without processes of its own, which take seconds to start, unless the test is marked `own_process`."""
+    if request.node.get_closest_marker("own_process") is None:
+        from retrain.effects import evaluation
+        from tests.scoring import carry_out
+
+        monkeypatch.setattr(evaluation, "carry_out", carry_out)

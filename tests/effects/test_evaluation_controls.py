@@ -13,8 +13,9 @@ import pytest
 from retrain.core.verdicts import Cell, Tally
 from retrain.effects import evaluation
 from retrain.errors import RetrainError
-from tests.effects.conftest import configured, scored
+from tests.effects.conftest import configured
 from tests.effects.toy_models import Returns, Says, Segfaults, Sign, Sleeps
+from tests.scoring import scored
 
 pytestmark = pytest.mark.usefixtures("scored_here")
 

@@ -12,8 +12,8 @@ import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from retrain.scoring.plan import UnusableError
-from tests.effects.conftest import scored
 from tests.effects.toy_models import Raises, RaisesOnLoading, Returns, Says, Sign, Vandal
+from tests.scoring import scored
 
 FRAME = pd.DataFrame({"a": [-1.0, 2.0, -3.0, 4.0], "b": [1, 2, 3, 4], "label": [0, 1, 0, 1]})
 

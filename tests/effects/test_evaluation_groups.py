@@ -15,8 +15,9 @@ from retrain.core.verdicts import Cell, Groups, Tally
 from retrain.effects import evaluation
 from retrain.errors import RetrainError
 from retrain.scoring import groups
-from tests.effects.conftest import configured, scored
+from tests.effects.conftest import configured
 from tests.effects.toy_models import Says, Sign
+from tests.scoring import scored
 
 pytestmark = pytest.mark.usefixtures("scored_here")
 

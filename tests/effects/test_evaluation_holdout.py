@@ -7,8 +7,8 @@ import joblib
 import pandas as pd
 import pytest
 
-from tests.effects.conftest import scored
 from tests.effects.toy_models import Says
+from tests.scoring import scored
 
 
 def answer(here: Path, holdout: Path, chunk: int) -> dict[str, Any]:

@@ -12,8 +12,9 @@ import pytest
 
 from retrain.core.verdicts import Cell, Slice, Tally
 from retrain.effects import evaluation
-from tests.effects.conftest import configured, scored
+from tests.effects.conftest import configured
 from tests.effects.toy_models import Says, Sign
+from tests.scoring import scored
 
 pytestmark = pytest.mark.usefixtures("scored_here")
 

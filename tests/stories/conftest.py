@@ -13,6 +13,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
 
 
 @pytest.fixture
-def project(tmp_path: Path, models: Models, request: pytest.FixtureRequest) -> Project:
-    """A project whose commands run in this process; as the installed script where the test is marked `own_process`."""
+def project(tmp_path: Path, models: Models, request: pytest.FixtureRequest, scored_here: None) -> Project:
+    """A project whose commands run and score in this process.
+
+    Where the test is marked `own_process`, they run as the installed script and score in processes of their own.
+    """
     return Project(tmp_path, models, installed=request.node.get_closest_marker("own_process") is not None)

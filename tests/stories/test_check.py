@@ -1,4 +1,4 @@
-"""`retrain check` through the installed command: what it says, what it does, how it exits."""
+"""`retrain check`: what it says, what it does, how it exits."""
 
 import fcntl
 import hashlib
@@ -15,12 +15,11 @@ import pytest
 from tests.effects.servers import Request, page, serving
 from tests.stories.project import CHALLENGER, CHAMPION, RETRAIN, Project, end, until
 
-pytestmark = pytest.mark.own_process
-
 UNASKED = {"drift": None, "window": None, "observed_at": None}
 HEAVY = ("sklearn", "joblib", "numpy", "pandas", "pyarrow", "rich", "prometheus_client")
 
 
+@pytest.mark.own_process
 def test_a_healthy_check_under_cron_says_nothing(project: Project) -> None:
     """Zero bytes on both streams: cron mails every byte."""
     for _ in range(2):
@@ -44,6 +43,7 @@ def test_a_healthy_check_imports_no_heavy_library(project: Project) -> None:
     assert "jmespath" in imported, "the trace was read"
 
 
+@pytest.mark.own_process
 def test_a_breach_trains_and_says_so_in_one_line(project: Project) -> None:
     """A change is one line on standard output; the challenger waits and nothing is promoted."""
     project.metrics(f1=0.78)
@@ -185,7 +185,6 @@ def test_a_champion_that_was_overwritten_in_place_is_noticed(project: Project, b
     assert project.json("check")["action"] == "train"
 
 
-@pytest.mark.own_process
 def test_a_training_that_leaves_the_champions_bytes_has_left_nothing_new(project: Project) -> None:
     """It is told, exit 0, and no failure: the breach is used up, the cooldown begins, and nothing waits or is kept."""
     project.serve(project.models.weak)
@@ -206,6 +205,7 @@ def test_a_training_that_leaves_the_champions_bytes_has_left_nothing_new(project
     assert project.run("status").stdout.count("nothing new") == 2
 
 
+@pytest.mark.own_process
 def test_a_challenger_is_tried_at_the_end_of_its_training(project: Project) -> None:
     """What cannot be loaded or predict is a failed training, no challenger; a bad holdout is no such fault."""
     project.serve(project.models.weak)

@@ -21,9 +21,8 @@ from retrain.output import Output
 from tests.documents import GUIDE, blocks, section
 from tests.stories.project import RETRAIN, Project, end, on_a_terminal
 
-pytestmark = pytest.mark.own_process
 
-
+@pytest.mark.own_process
 def test_every_exit_code_of_the_contract(project: Project) -> None:
     """0 1 2 4 10 11 here, 75 and 128+N in test_check, 3 below: each through the installed command."""
     project.serve(project.models.fair)
@@ -59,6 +58,7 @@ def test_a_machine_that_runs_out_of_files_is_no_bug(project: Project) -> None:
     assert codes[-1] == 0
 
 
+@pytest.mark.own_process
 def test_a_bug_exits_3_with_one_line_and_the_path_of_its_traceback(project: Project, tmp_path: Path) -> None:
     """A standard library that breaks under us is nothing we expect; no traceback reaches the terminal."""
     broken = tmp_path / "broken"
@@ -167,6 +167,7 @@ def test_a_terminal_changes_presentation_only(project: Project) -> None:
     assert "trained in" in said
 
 
+@pytest.mark.own_process
 def test_a_promotion_shows_its_progress_on_a_terminal_only(project: Project) -> None:
     """Long work has a bar where a person reads; elsewhere there is none."""
     project.serve(project.models.weak)

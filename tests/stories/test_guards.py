@@ -468,6 +468,7 @@ def test_doctor_finds_a_gate_that_can_judge_nobody(project: Project, promotion: 
     assert words in done.stdout
 
 
+@pytest.mark.own_process
 def test_a_model_that_spoils_the_answer_is_no_bug(project: Project) -> None:
     """It writes into every open file of its process: exit 1 with a sentence, and nothing is left beside its module."""
     (project.root / "loud.py").write_text(
