@@ -10,7 +10,7 @@ from msgspec import convert
 
 from retrain.config.schema import Config
 from retrain.core.text import one_line
-from retrain.effects.evaluation import Unscorable
+from retrain.effects.evaluation import Unscorable, child
 from retrain.scoring import artifact, models, rows
 from retrain.scoring.__main__ import done
 from retrain.scoring.plan import Model, UnusableError
@@ -56,4 +56,4 @@ def carry_out(
     try:
         return scored(plan, hear)
     except UnusableError as error:
-        raise Unscorable(error.side, one_line(scrub(error.message))) from error
+        raise Unscorable(error.side, one_line(scrub(error.message), child._LONGEST_ERROR)) from error

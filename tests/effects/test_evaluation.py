@@ -88,6 +88,7 @@ def test_models_print_nothing_into_our_output(tmp_path: Path) -> None:
     assert (run.stdout, run.stderr) == ("[]\n", "")
 
 
+@pytest.mark.usefixtures("scored_here")
 def test_format_and_order_of_the_holdout_do_not_matter(tmp_path: Path) -> None:
     """CSV and shuffled Parquet give one tally and one fingerprint to a pipeline that needs columns and dtypes."""
     random = np.random.default_rng(2)

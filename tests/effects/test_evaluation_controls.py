@@ -60,6 +60,7 @@ def test_controls_against_a_champion(here: Path) -> None:
     assert {tally.sketch for tally in made.values()} == {()}
 
 
+@pytest.mark.own_process
 def test_the_shuffled_control_says_what_the_champion_says_for_other_rows(here: Path) -> None:
     """As often each label, but with no more knowledge of the row than chance."""
     tally = controls(here, Sign())["shuffled"]
@@ -102,11 +103,9 @@ def test_without_a_champion_there_are_only_dummies(here: Path) -> None:
     assert set(made["always m"].cells) == {Cell("m", None, "m", 5)} | {Cell(x, None, "m", 2) for x in "abcdefghijkl"}
 
 
-@pytest.mark.own_process
 def test_a_champion_that_cannot_be_used(here: Path) -> None:
-    """Faults, crashes and other labels are the champion's, in the sentences of compare."""
+    """Faults and other labels are the champion's, in the sentences of compare."""
     for champion, sentence in [
-        (Segfaults(), r"the champion .*by SIGSEGV while it was loaded or predicted"),
         ({}, "the champion .* holds a dict"),
         (Says("1"), "the champion .* predicts '1', but column 'label' of .* has 0, 1"),
         (Returns([0.5] * 300), "the champion .* returns 0.5; retrain needs class labels"),
@@ -114,6 +113,14 @@ def test_a_champion_that_cannot_be_used(here: Path) -> None:
         with pytest.raises(evaluation.Unscorable, match=sentence) as caught:
             controls(here, champion)
         assert caught.value.side == "champion"
+
+
+@pytest.mark.own_process
+def test_a_champion_that_crashes(here: Path) -> None:
+    """As in compare."""
+    with pytest.raises(evaluation.Unscorable, match=r"the champion .*by SIGSEGV while it was loaded or pred") as caught:
+        controls(here, Segfaults())
+    assert caught.value.side == "champion"
 
 
 def test_a_holdout_that_cannot_be_used(here: Path) -> None:

@@ -165,7 +165,6 @@ def test_each_side_has_its_own_rows(tmp_path: Path) -> None:
     assert leaked(holdout, None) == Leaked()
 
 
-@pytest.mark.own_process
 def test_chunks_do_not_matter(tmp_path: Path) -> None:
     """Chunks of a few rows find what one of all rows finds."""
     old = people(60_000, 1)

@@ -76,7 +76,7 @@ def test_a_fault_found_by_the_process_of_a_model_keeps_its_side(here: Path) -> N
     assert caught.value.side == "champion"
 
 
-@pytest.mark.parametrize("what", ["arrays", "bytes", "numbers"])
+@pytest.mark.parametrize("what", ["bytes", "numbers"])
 def test_a_model_that_takes_memory_without_end_cannot_be_used(here: Path, what: str) -> None:
     """The model is at fault, and the limit is named."""
     with pytest.raises(evaluation.Unscorable, match=r"raise promotion\.max_memory, now 576 MiB, or rep") as caught:

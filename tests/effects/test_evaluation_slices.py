@@ -128,7 +128,6 @@ def test_values_that_are_no_labels_are_called_by_their_text(here: Path) -> None:
     assert [part.value for part in compare(here, here / "holdout.parquet", ("tags",)).slices] == ["['x', 'y']", None]
 
 
-@pytest.mark.own_process
 def test_the_slices_of_a_column_are_the_whole_holdout(here: Path) -> None:
     """Also of a holdout of several chunks."""
     random = np.random.default_rng(4)
@@ -151,7 +150,6 @@ def test_the_label_is_no_slice(here: Path) -> None:
     assert "cannot be sliced by 'label', which is promotion.target: promotion.slices names" in message
 
 
-@pytest.mark.own_process
 def test_a_column_of_too_many_values(here: Path) -> None:
     """Hundreds of tiny slices protect no one: the sentence says how many at least, and what to name instead."""
     frame = pd.DataFrame({"a": range(101), "label": [0, 1] + [1] * 99})

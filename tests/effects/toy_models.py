@@ -8,7 +8,6 @@ import sys
 import time
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 
@@ -132,7 +131,7 @@ class Keeps(Calls):
 
 
 class Fills:
-    """Takes memory without end, as arrays, bytes or numbers."""
+    """Takes memory without end, as bytes or numbers."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -141,8 +140,6 @@ class Fills:
         held: list[Any] = []
         while True:
             match self.what:
-                case "arrays":
-                    held.append(np.ones(10**6))
                 case "bytes":
                     held.append(bytes(10**5))
                 case _:

@@ -148,12 +148,15 @@ def test_a_csv_log_may_be_compared_with_a_typed_reference(reference: "pd.Series[
 
 
 def test_chance_alone_rarely_exceeds_the_floor() -> None:
-    """Requirement: with 20 features in daily windows of 200 rows against 200, false drift comes about once a year."""
+    """Requirement: with 20 features in daily windows of 200 rows against 200, false drift comes about once a year.
+
+    So a month of it nearly always has none. `tests/simulations` has as many windows as it takes to see the rate.
+    """
     random, features, chance = np.random.default_rng(11), 20, 1 / (365.25 * 20)
-    pairs = (pd.DataFrame(random.normal(size=(400, features))) for _ in range(365))
+    pairs = (pd.DataFrame(random.normal(size=(400, features))) for _ in range(30))
     shifts = [shift(pair[name][:200], pair[name][200:], 10, chance) for pair in pairs for name in pair]
-    assert sum(found.exceeds(0.2) for found in shifts) <= 4
-    assert sum(found.psi > 0.2 for found in shifts) > 50
+    assert sum(found.exceeds(0.2) for found in shifts) <= 1
+    assert sum(found.psi > 0.2 for found in shifts) > 4
 
 
 def test_a_real_move_exceeds_the_floor() -> None:

@@ -17,6 +17,8 @@ from retrain.exporter.measure import Gauge
 from tests.conftest import IN_CI
 from tests.stories.project import Models, Project, make_models, until
 
+pytestmark = pytest.mark.usefixtures("scored_here")
+
 DAYS, TURN, MOVE, ROWS = 12, 6, 9, 120
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 TRAIN = """

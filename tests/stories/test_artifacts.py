@@ -13,8 +13,6 @@ from retrain.effects.journal import open_journal
 from tests.stories import wild_models
 from tests.stories.project import CHALLENGER, CHAMPION, RETRAIN, Project
 
-pytestmark = pytest.mark.own_process
-
 
 def wild(project: Project, does: str) -> Path:
     """The file of a model that does this where it should predict."""
@@ -24,16 +22,15 @@ def wild(project: Project, does: str) -> Path:
     return project.root / f"{does}.joblib"
 
 
+@pytest.mark.own_process
 @pytest.mark.parametrize(
     ("does", "rules", "words"),
     [
         ("hangs", {"timeout": "5s"}, "was ended after promotion.timeout (5 s)"),
         ("never_lets_go", {"timeout": "5s"}, "was ended after promotion.timeout (5 s)"),
         ("aborts", {}, "ended by SIGABRT while it was loaded or predicted"),
-        ("crashes", {}, "ended by SIGSEGV while it was loaded or predicted"),
         ("dies_oddly", {}, "ended by signal 40 while it was loaded or predicted"),
         ("fills_arrays", {"max_memory": "600MiB"}, "raise promotion.max_memory, now 600 MiB, or repair a model"),
-        ("fills_a_list", {"max_memory": "600MiB", "jobs": 2}, "raise promotion.max_memory, now 600 MiB, or repair"),
         ("keeps_objects", {"max_memory": "600MiB"}, "raise promotion.max_memory, now 600 MiB, or repair a model"),
         ("closes_all", {}, "cannot be used: the scoring process"),
         ("writes_everywhere", {}, "answer of the scoring process cannot be read"),
@@ -76,6 +73,7 @@ def test_a_model_that_prints_for_ever_fills_no_disk(project: Project) -> None:
     assert json.loads(done.stdout)["exit_code"] == 1
 
 
+@pytest.mark.own_process
 @pytest.mark.parametrize("does", ["prints_beside", "prints_junk", "leaves_a_child"])
 def test_what_a_model_prints_or_starts_spoils_no_answer(project: Project, does: str) -> None:
     """The comparison is made and told in one object, though the model prints and its child holds the pipes open."""
@@ -85,6 +83,7 @@ def test_what_a_model_prints_or_starts_spoils_no_answer(project: Project, does: 
     assert json.loads(done.stdout)["verdict"] == "reject"
 
 
+@pytest.mark.own_process
 def test_what_a_model_says_moves_no_cursor(project: Project) -> None:
     """An error message is text; it cannot clear the terminal of the person who reads it and write another verdict."""
     project.serve(project.models.weak)

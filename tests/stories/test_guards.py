@@ -309,6 +309,7 @@ def test_a_signal_while_rows_are_remembered_loses_no_training(project: Project) 
     assert "its training rows are not known" in project.run("status").stdout
 
 
+@pytest.mark.own_process
 def test_the_known_rows_are_kept_and_forgotten_with_their_version(project: Project) -> None:
     """They lie beside the artifact, read-only."""
     project.serve(project.models.weak)

@@ -78,6 +78,7 @@ def test_it_is_given_up_in_a_sentence(live: Project) -> None:
     assert live.json("check", "--dry-run")["action"] == "train"
 
 
+@pytest.mark.own_process
 def test_rows_from_before_the_training_do_not_count(live: Project) -> None:
     """However many the log has: its own training has read them."""
     said = live.json("promote")

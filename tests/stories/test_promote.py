@@ -1,4 +1,4 @@
-"""`retrain promote` and `rollback` through the installed command, with real models on a real holdout."""
+"""`retrain promote` and `rollback` with real models on a real holdout."""
 
 import json
 import os
@@ -42,6 +42,7 @@ def trained(project: Project, model: Path) -> None:
     assert project.run("check").returncode == 0
 
 
+@pytest.mark.own_process
 def test_a_better_challenger_replaces_the_champion(project: Project) -> None:
     """Exit 0; the ordinary champion file is adopted, the link moves, the challenger's file is left alone."""
     project.serve(project.models.weak)

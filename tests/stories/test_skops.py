@@ -1,4 +1,4 @@
-"""A project whose artifacts are skops files, through the installed command: no code of a file is ever run."""
+"""A project whose artifacts are skops files: no code of a file is ever run."""
 
 import subprocess
 import sys
@@ -86,6 +86,7 @@ def test_a_type_that_is_not_trusted_is_named(safe: Project) -> None:
         assert "models.trusted" in done.stderr
 
 
+@pytest.mark.own_process
 def test_no_module_is_imported_for_a_type_that_is_not_trusted(safe: Project) -> None:
     """The modules that a file names are code, too."""
     (safe.root / "evil.py").write_text("class Model:\n    def __init__(self): self.x = 1\n")
@@ -128,6 +129,7 @@ def test_a_file_of_the_other_format_is_refused(project: Project, safe: Project, 
     assert not list(project.root.glob("models/versions/*.joblib"))
 
 
+@pytest.mark.own_process
 def test_without_skops_the_extra_is_named(safe: Project) -> None:
     """What an operator who did not install it reads."""
     (safe.root / "absent/skops").mkdir(parents=True)

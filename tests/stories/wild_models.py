@@ -40,12 +40,6 @@ def fills_arrays(rows: Any, kept: list[Any]) -> None:
         held.append(numpy.ones(10**6))
 
 
-def fills_a_list(rows: Any, kept: list[Any]) -> None:
-    held: list[Any] = []
-    while True:
-        held.append(len(held))
-
-
 def keeps_objects(rows: Any, kept: list[Any]) -> None:
     while True:
         kept.append([object(), {}])
