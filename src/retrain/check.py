@@ -51,12 +51,7 @@ def check(context: Context, options: Options) -> Report:
             # cron asks again and again, and a failure is reported once; --force and --dry-run report it every time.
             if options.dry_run or options.forced is not None:
                 raise
-            return _failure(context, journal, error, FAILED, now)  # no heartbeat: this check has not finished
-    if config.notifications.heartbeat is not None and not options.dry_run:
-        from retrain.effects import http
-
-        ca_file = config.monitoring.ca_file if config.monitoring is not None else None
-        http.heartbeat(config.notifications.heartbeat, ca_file)
+            return _failure(context, journal, error, FAILED, now)
     return report
 
 
@@ -187,6 +182,10 @@ def _train(context: Context, journal: Journal, seen: _Seen, held: lock.Attempt, 
     """Train, and report how it ended."""
     from retrain.train import train  # with what only a training needs
 
+    if context.config.notifications.heartbeat is not None:
+        from retrain.effects import heartbeat
+
+        heartbeat.start(context.config, context.run)
     run = train(context, journal, seen.event, seen.look.decision.why, held, options.echo, seen.at)
     waits = " waits (retrain promote)" if run.challenger is not None else ""
     data = {name: getattr(run, name) for name in ("outcome", "exit_code", "challenger")}

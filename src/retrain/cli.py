@@ -3,7 +3,7 @@
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial, wraps
 from pathlib import Path
 from types import FrameType
@@ -63,11 +63,13 @@ _reason = click.option(
 )
 
 
-def _command(example: str, *, configured: bool = True) -> Callable[[Callable[..., Report]], click.Command]:
+def _command(
+    example: str, *, configured: bool = True, acts: bool = False
+) -> Callable[[Callable[..., Report]], click.Command]:
     """Make a command of a function, with the common flags and the boundary where errors become exit codes.
 
     The function gets the context of the configuration (or, unless it is `configured`, the path of its file), the output
-    and the flags of its own.
+    and the flags of its own. Notifications follow a command that `acts`.
     """
 
     def decorate(function: Callable[..., Report]) -> click.Command:
@@ -82,9 +84,11 @@ def _command(example: str, *, configured: bool = True) -> Callable[[Callable[...
             )
             with boundary(output):
                 file = config or before["config"]
-                report = function(_opened(file, output) if configured else file, output, **flags)
-                output.show(report)
-                sys.exit(report.exit_code)
+                world = _opened(file, output) if configured else file
+                with _notifying(world, output, function.__name__ if acts and not flags.get("dry_run") else ""):
+                    report = function(world, output, **flags)
+                    output.show(report)
+                    sys.exit(report.exit_code)
 
         run.params += _common()
         return run
@@ -99,7 +103,24 @@ def _opened(file: Path, output: Output) -> Context:
     return context
 
 
-@_command("check --dry-run -v")
+@contextmanager
+def _notifying(context: Context | Path, output: Output, command: str) -> Iterator[None]:
+    """Let notifications follow the command in the block, unless it has no name; they do not change its exit code."""
+    try:
+        with boundary(output):
+            yield
+    except SystemExit as leaving:
+        if command and isinstance(context, Context) and context.config.notifications.are_sent:
+            from retrain.notify import notify
+
+            beside = Output(as_json=False, quiet=output.quiet, verbose=output.verbose)
+            beside.secrets = context.secrets
+            with suppress(SystemExit), boundary(beside):
+                notify(context, command, int(leaving.code or 0), output.said, beside.announce)
+        raise
+
+
+@_command("check --dry-run -v", acts=True)
 @click.option("--dry-run", is_flag=True, help="Decide and show; record nothing and train nothing.")
 @click.option("--force", is_flag=True, help="Train whatever the rules say. Needs --reason.")
 @_reason
@@ -119,7 +140,7 @@ def check(context: Context, output: Output, dry_run: bool, force: bool, reason: 
     return run(context, Options(dry_run, _forced(force, reason), echo))
 
 
-@_command("promote --dry-run")
+@_command("promote --dry-run", acts=True)
 @click.argument("challenger", required=False, metavar="[PATH|VERSION]")
 @click.option("--dry-run", is_flag=True, help="Compare and show; swap nothing. The comparison counts.")
 @click.option("--if-pending", is_flag=True, help="For cron: judge only a challenger that was not judged yet.")
@@ -156,7 +177,7 @@ def promote(  # noqa: PLR0913, PLR0917  (click passes every flag by name)
         )
 
 
-@_command('rollback --reason "false alarms since noon"')
+@_command('rollback --reason "false alarms since noon"', acts=True)
 @click.option("--to", "version", metavar="VERSION", help="The version to serve; a unique prefix is enough.")
 @click.option("--force", is_flag=True, help="Serve a version that has never served, too. Needs --reason.")
 @_reason
@@ -186,7 +207,7 @@ def status(context: Context, output: Output, limit: int) -> Report:
     return run(context, limit)
 
 
-@_command("prune --older-than 180d")
+@_command("prune --older-than 180d", acts=True)
 @click.option("--older-than", metavar="DURATION", default="365d", show_default=True, help="Remove older checks.")
 def prune(context: Context, output: Output, older_than: str) -> Report:
     """Remove old checks and old logs.

@@ -26,7 +26,8 @@ _OF_CI = (
 class Context(Struct, frozen=True):
     """The world that a command runs in.
 
-    `clock` gives the time in UTC, `file` is that of the configuration. `blank` holds the variables that a secret is
+    `clock` gives the time in UTC, `file` is that of the configuration. `run` is a name of this run, 32 random hex
+    digits. `blank` holds the variables that a secret is
     read from and that are empty (True) or not set (False).
     """
 
@@ -36,6 +37,7 @@ class Context(Struct, frozen=True):
     clock: Callable[[], datetime]
     file: Path = Path("config.yaml")
     blank: Mapping[str, bool] = field(default_factory=dict)
+    run: str = field(default_factory=lambda: os.urandom(16).hex())
 
     @property
     def actor(self) -> Actor:

@@ -26,9 +26,12 @@ class Output:
     def __init__(self, *, as_json: bool, quiet: bool, verbose: bool) -> None:
         self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
         self.secrets = Secrets((), frozenset())
+        self.said = ""
+        """The message of the command that has ended, also where nothing was printed."""
 
     def show(self, report: Report) -> None:
         """Print what came of a command; nothing where nothing changed, unless a terminal reads."""
+        self.said = self._safe(report.message)
         if self.as_json:
             _write(json.dumps(self._clean(report.data)), sys.stdout)
             return
@@ -55,6 +58,7 @@ class Output:
 
     def fail(self, message: str, exit_code: int) -> None:
         """Print what went wrong; where that cannot be printed either, the exit code must do."""
+        self.said = self._safe(message)
         with suppress(OSError, RetrainError):
             if self.as_json:
                 _write(json.dumps(self._clean({"error": message, "exit_code": exit_code})), sys.stdout)

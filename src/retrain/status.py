@@ -131,6 +131,8 @@ def describe(event: events.Event, gate: Gate) -> str:
     match event:
         case events.Checked() | events.TrainingFinished() | events.SwapUndone() | events.HistoryLost():
             return event.message
+        case events.Undelivered() | events.Delivered():
+            return event.message
         case events.TrainingStarted():
             return f"started training {event.run}: {event.message}"
         case Judged():

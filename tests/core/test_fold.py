@@ -6,6 +6,7 @@ from msgspec.structs import replace
 from retrain.core.events import (
     Adopted,
     Checked,
+    Delivered,
     Entry,
     Event,
     HistoryLost,
@@ -18,9 +19,10 @@ from retrain.core.events import (
     SwapStarted,
     SwapUndone,
     TrainingFinished,
+    Undelivered,
 )
 from retrain.core.fold import advance, fold, watch
-from retrain.core.past import TRAINING, Past, incident_of
+from retrain.core.past import TRAINING, Past, incident_of, kind_of
 from retrain.core.records import Action, Assessment, Outcome, Reason, Signal, State
 from tests.core.test_decide import DAY, T0
 
@@ -178,6 +180,17 @@ def test_only_windows_of_one_feature_make_a_streak_of_drift() -> None:
     assert streak(Signal.DRIFT, "a", "b") == 1
     assert streak(Signal.DRIFT, "a", "b", "b") == 2
     assert streak(Signal.F1, "a", "b") == 2
+
+
+def test_a_delivery_that_fails_is_ended_by_one_that_arrives() -> None:
+    """Neither a healthy check, a training nor a promotion says anything about the channel."""
+    failed = Undelivered("the heartbeat", "answered 404")
+    trained = TrainingFinished("r", Outcome.SUCCEEDED, "", challenger="B")
+    past = after(failed, Undelivered("x", "refused"), trained, Promoted("B", "A"))
+    assert [kind_of(each) for each in past.reported] == ["delivery of the heartbeat", "delivery of x"]
+    assert past.ended(Reason.HEALTHY, None) == ()
+    past = fold(past, [Entry(9, T0, Delivered("x", ""))])
+    assert [kind_of(each) for each in past.reported] == ["delivery of the heartbeat"]
 
 
 def test_a_failed_training_that_was_reported_is_no_news() -> None:

@@ -23,6 +23,8 @@ class Request:
     path: str
     headers: Mapping[str, str]
     gone: Event
+    method: str = "GET"
+    body: bytes = b""
 
 
 Respond = Callable[[Request], Iterable[bytes]]
@@ -82,11 +84,15 @@ def _converse(connection: socket.socket, respond: Respond, gone: Event, tls: ssl
                 if not piece:
                     return
                 head += piece
-            first, *lines = head.decode("latin-1").split("\r\n")
+            above, _, body = head.partition(b"\r\n\r\n")
+            first, *lines = above.decode("latin-1").split("\r\n")
             headers = {
                 name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)
             }
-            for piece in respond(Request(first.split(" ")[1], headers, gone)):
+            while len(body) < int(headers.get("content-length", 0)) and (piece := stream.recv(65536)):
+                body += piece
+            method, path, _ = first.split(" ")
+            for piece in respond(Request(path, headers, gone, method, body)):
                 if gone.is_set():
                     return
                 stream.sendall(piece)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -428,8 +429,8 @@ def test_a_controller_killed_while_training_leaves_the_lock_with_the_training(pr
     assert project.json("check")["reason"] == "backing_off"
 
 
-def test_the_heartbeat_is_pinged_after_every_finished_check(project: Project) -> None:
-    """A dead-man's switch hears every check, also one that found the metrics unknown, and can fail no run."""
+def test_a_plain_heartbeat_is_pinged_after_exit_code_0_alone(project: Project) -> None:
+    """Its silence is the alarm: no ping after a check that is blind or whose training failed, nor a rehearsal."""
     pings: list[str] = []
 
     def respond(request: Request) -> list[bytes]:
@@ -439,12 +440,49 @@ def test_the_heartbeat_is_pinged_after_every_finished_check(project: Project) ->
     with serving(respond) as url:
         project.configure(notifications={"heartbeat": f"{url}/ping/uuid"})
         assert project.run("check").returncode == 0
+        project.run("check", "--dry-run")
+        assert pings == ["/ping/uuid"]
         project.metrics(f1=None)
         assert project.run("check").returncode == 4
-        project.run("check", "--dry-run")
-    assert pings == ["/ping/uuid"] * 2
-    project.metrics()
-    assert project.run("check").returncode == 0, "a switch that does not answer fails no run"
+        project.train("false")
+        project.metrics(f1=0.5)
+        assert project.run("check").returncode == 1
+    assert pings == ["/ping/uuid"]
+
+
+def test_a_heartbeat_is_pinged_by_its_conventions_however_the_check_ends(project: Project) -> None:
+    """Healthchecks gets the start of a training and every exit code, one run id a check, also of a damaged journal."""
+    asked: list[Request] = []
+
+    def respond(request: Request) -> list[bytes]:
+        asked.append(request)
+        return page("OK")
+
+    with serving(respond) as url:
+        project.configure(notifications={"heartbeat": {"url": f"{url}/uuid", "style": "healthchecks"}})
+        project.run("check")
+        project.metrics(f1=0.5)
+        project.run("check")
+        (project.root / "state/journal.db").write_bytes(b"no database")
+        project.run("check")
+    steps = [urlsplit(each.path) for each in asked]
+    assert [each.path for each in steps] == ["/uuid/0", "/uuid/start", "/uuid/0", "/uuid/1"]
+    assert steps[1].query == steps[2].query != steps[0].query
+    assert b"challenger" in asked[2].body
+    assert b"the journal is damaged" in asked[3].body
+
+
+def test_a_heartbeat_that_fails_is_reported_once(project: Project) -> None:
+    """It fails no check; it is one line an incident, an event of the journal, and so is that it works again."""
+    answers = iter([*[page("", "404 Not Found")] * 2, *[page("OK")] * 2])
+    with serving(lambda _request: next(answers)) as url:
+        project.configure(notifications={"heartbeat": f"{url}/uuid-1234"})
+        checks = [project.run("check") for _ in range(4)]
+    assert [check.returncode for check in checks] == [0] * 4
+    expected = "the heartbeat answered 404: Not Found (check notifications.heartbeat)\n"
+    assert [check.stderr for check in checks] == [expected, "", "", ""]
+    kinds = [event["kind"] for event in project.json("status")["events"]]
+    assert kinds.count("Undelivered") == kinds.count("Delivered") == 1
 
 
 def test_recovered_is_said_only_of_what_has_ended(project: Project) -> None:

@@ -132,7 +132,7 @@ def fill(document: Document, environ: Mapping[str, str], *, lenient: bool = Fals
 
 
 def _filled(document: Document, text: str, keys: Keys, environ: Mapping[str, str]) -> str:
-    is_url = keys in (("monitoring", "url"), ("notifications", "heartbeat"))
+    is_url = keys == ("monitoring", "url") or keys[:2] == ("notifications", "heartbeat")
     is_sent = is_url or keys[:2] == ("monitoring", "headers")
 
     def problem(why: str, remedy: str = "") -> str:
@@ -180,7 +180,7 @@ def _is_secret(text: str, value: str, at: int, keys: Keys) -> bool:
         part = _part_of_url(text, at)
         holds = part == "start" and re.search(r"[@?#]", value) is not None
         return holds or (part in ("userinfo", "query") and not text.startswith("file:"))
-    if keys == ("notifications", "heartbeat"):
+    if keys[:2] == ("notifications", "heartbeat"):
         return _part_of_url(text, at) != "host"  # a ping is addressed by its path
     return keys[:2] == ("monitoring", "headers") or keys[0] == "notifications"
 

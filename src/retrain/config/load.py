@@ -21,6 +21,7 @@ from retrain.config.document import Document, Keys, Problem, content, fill, pars
 from retrain.config.schema import (
     Command,
     Config,
+    Heartbeat,
     HoldoutKind,
     ObservedAt,
     Promotion,
@@ -153,6 +154,8 @@ def _section(kind: Any, values: Any, problems: list[Problem], keys: Keys) -> Any
     if kind in ONE_FOR_BOTH and not isinstance(values, dict):
         (part,) = {field.type for field in known.values()}
         return kind(*[structure(part, values, problems, keys)] * 2)
+    if kind is Heartbeat and isinstance(values, str):
+        return Heartbeat(structure(Url, values, problems, keys))
     if values is None:  # all its keys are commented out
         values = {}
     if not isinstance(values, dict):

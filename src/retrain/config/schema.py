@@ -153,12 +153,32 @@ class Promotion(Criteria, frozen=True):
     probation: timedelta | None = None
 
 
+class Style(StrEnum):
+    """What a dead man's switch expects: pings after checks that ended well alone, or after each with how it ended."""
+
+    PLAIN = "plain"
+    HEALTHCHECKS = "healthchecks"
+    KUMA = "kuma"
+
+
+class Heartbeat(Struct, frozen=True):
+    """A dead man's switch."""
+
+    url: Url
+    style: Style = Style.PLAIN
+
+
 class Notifications(Struct, frozen=True):
     """Who is notified, and how often."""
 
-    heartbeat: Url | None = None
+    heartbeat: Heartbeat | None = None
     repeat_after: timedelta = timedelta(hours=24)
     textfile: Path | None = None
+
+    @property
+    def are_sent(self) -> bool:
+        """Whether anything is notified besides who reads the output."""
+        return self.heartbeat is not None
 
 
 class Monitor(Struct, frozen=True):
@@ -217,7 +237,8 @@ def conflicts(config: Config) -> Iterator[Problem]:
         yield Problem(("monitoring", "url"), "is required")
     yield from _unmonitored(triggers, monitoring)
     yield from _of_the_endpoint(monitoring)
-    yield from _not_http(("notifications", "heartbeat"), config.notifications.heartbeat)
+    if (heartbeat := config.notifications.heartbeat) is not None:
+        yield from _not_http(("notifications", "heartbeat"), heartbeat.url)
     textfile = config.notifications.textfile
     if textfile is not None and textfile.suffix != ".prom":
         yield Problem(
@@ -304,6 +325,6 @@ def contradictions(triggers: Triggers) -> Iterator[Problem]:
         yield Problem(("evidence", "min_drop"), why, quotes=True)
 
 
-def _not_http(keys: Keys, url: Url | None) -> Iterator[Problem]:
-    if url is not None and urlsplit(url).scheme == "file":
+def _not_http(keys: Keys, url: Url) -> Iterator[Problem]:
+    if urlsplit(url).scheme == "file":
         yield Problem(keys, "is a file URL; it must be an http or https URL here")

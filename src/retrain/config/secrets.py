@@ -72,7 +72,7 @@ def secret_values(
     found = {text for name, text in withheld.items() if _is_secret(name, text) and not url.startswith(text)}
     found |= {*_of_commands({**passed, **config.training.environment})}
     if config.notifications.heartbeat is not None:
-        found |= _of_heartbeat(config.notifications.heartbeat)
+        found |= _of_heartbeat(config.notifications.heartbeat.url)
     if config.monitoring is not None:
         found |= {*_of_url(url), *_of_headers(config.monitoring.headers)}
     found -= {*public}

@@ -202,6 +202,20 @@ class HistoryLost(Struct, frozen=True):
     by: Actor | None = None
 
 
+class Undelivered(Struct, frozen=True):
+    """A notification did not arrive by this channel, which was reported."""
+
+    channel: str
+    message: str
+
+
+class Delivered(Struct, frozen=True):
+    """Notifications arrive by this channel again."""
+
+    channel: str
+    message: str
+
+
 class Pruned(Struct, frozen=True):
     """So many events that were older than `before` were removed; `past` is what they all added up to, as JSON."""
 
@@ -223,6 +237,8 @@ Event = (
     | Rejected
     | Adopted
     | HistoryLost
+    | Undelivered
+    | Delivered
     | Pruned
 )
 

@@ -11,6 +11,7 @@ from retrain.core.counts import WINDOWS, hits_of, share_of, widened
 from retrain.core.events import Checked, Entry, Event, Judged, Promoted, SameRows, TrainingFinished
 from retrain.core.evidence import gather
 from retrain.core.past import (
+    DELIVERY,
     PASSING,
     PROMOTION,
     REMEMBERED,
@@ -30,6 +31,7 @@ from retrain.core.past import (
     incident_of,
     kind_of,
     noticed,
+    of_delivery,
     seen_at,
     with_own_times,
 )
@@ -77,7 +79,8 @@ def _step(past: Past, event: Event, at: datetime) -> Past:  # noqa: PLR0912  (a 
             past = as_of(past, event.previous, at)
             probation = Probation(event.previous, past.f1.value, at, old=past.f1.counts) if event.previous else None
             past = _serves(replace(past, swap=None), event.version, at, disarm=True)
-            past = _without_incidents(past, [each for each in past.reported if kind_of(each) not in PASSING])
+            ended = [each for each in past.reported if kind_of(each) not in PASSING and not of_delivery(each)]
+            past = _without_incidents(past, ended)
             return replace(_without(past, event.version), unpromoted=0, ends=(), probation=probation)
         case events.RolledBack():
             past = as_of(past, event.previous, at)
@@ -91,6 +94,11 @@ def _step(past: Past, event: Event, at: datetime) -> Past:  # noqa: PLR0912  (a 
         case events.HistoryLost():
             past = as_of(past, event.served, at)
             return replace(_without(past, event.served or ""), lost_at=at, losses=past.losses + 1)
+        case events.Undelivered():
+            return _reported(past, incident_of(DELIVERY + event.channel, event.message), at)
+        case events.Delivered():
+            channel = DELIVERY + event.channel
+            return _without_incidents(past, [each for each in past.reported if kind_of(each) == channel])
         case events.Pruned():
             return past
 
@@ -152,7 +160,7 @@ def _trained(past: Past, event: TrainingFinished, at: datetime) -> Past:
         challenger=None,
         unpromoted=past.unpromoted + 1,
         ends=ends if new is not None else _appended(ends, End.NOTHING_NEW),
-        reported={each: at for each, at in past.reported.items() if kind_of(each) == UNPROMOTED},
+        reported={k: at for k, at in past.reported.items() if kind_of(k) == UNPROMOTED or of_delivery(k)},
     )
     if new is None:
         return past

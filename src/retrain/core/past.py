@@ -23,6 +23,8 @@ TRAINING, PROMOTION, UNKNOWN, FAILED, STUCK = "training", "promotion", "unknown"
 UNPROMOTED = "unpromoted"
 """Kinds of incidents: a training or a promotion that failed, unknown metrics, a check that failed, a stuck lock, and
 trainings that bring no promotion."""
+DELIVERY = "delivery of "
+"""How the kinds of incidents begin that are about a channel of notifications; a delivery ends them."""
 PASSING = (UNKNOWN, FAILED, STUCK)
 """Kinds that end with the next check that works; the others last until all is healthy, or an event ends them."""
 
@@ -271,7 +273,7 @@ class Past(Struct, frozen=True):
         """The reported incidents that end with a check that did not act for this reason, itself part of `incident`."""
         if incident is not None and kind_of(incident) == FAILED:
             return ()
-        kinds = {kind_of(each) for each in self.reported} - {PROMOTION, UNPROMOTED}
+        kinds = {kind_of(each) for each in self.reported if not of_delivery(each)} - {PROMOTION, UNPROMOTED}
         if reason in (Reason.BUSY, Reason.UNKNOWN):
             kinds &= {FAILED}
         elif reason is not Reason.HEALTHY:
@@ -293,6 +295,11 @@ def incident_of(kind: str, cause: str) -> str:
 def kind_of(incident: str) -> str:
     """The kind of an incident."""
     return incident.partition(":")[0]
+
+
+def of_delivery(incident: str) -> bool:
+    """Whether the incident is about a channel of notifications."""
+    return incident.startswith(DELIVERY)
 
 
 def appended(items: tuple[str, ...], item: str, most: int = REMEMBERED) -> tuple[str, ...]:

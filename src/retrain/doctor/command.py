@@ -36,6 +36,7 @@ def doctor(file: Path, output: Output, progress: Callable[[float], None], *, cro
         ("secrets", lambda: settings.secrets(context)),
         ("textfile", lambda: settings.textfile(context)),
         ("metrics", lambda: endpoint.metrics(context, known.past)),
+        ("notifications", lambda: endpoint.notifications(context)),
         ("training", lambda: settings.commands(context)),
         ("training data", lambda: gate.data(context)),
         ("gate", lambda: gate.gate(context, known, progress)),

@@ -28,8 +28,6 @@ from retrain.effects.files import opened
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
 
-HEARTBEAT = 5
-"""Seconds that a dead-man's-switch may take to answer, its redirects included."""
 _HEADERS = {"User-Agent": "retrain", "Accept": "*/*", "Accept-Encoding": "gzip, deflate"}
 _REDIRECTS = 5
 _REPEATED = (429, 500, 502, 503, 504)
@@ -83,15 +81,6 @@ def exchange(asked: Monitoring, work: Callable[["Client"], object], *, also_syst
         raise errors[0]
 
 
-def heartbeat(url: str, ca_file: Path | None = None) -> None:
-    """Ping a dead-man's-switch: it raises the alarm when the pings stop. Nothing here can fail a run.
-
-    It may be inside, where `ca_file` counts, or outside, where the system's authorities do.
-    """
-    asked = Monitoring(url, timeout=timedelta(seconds=HEARTBEAT), retries=0, ca_file=ca_file)
-    exchange(asked, lambda client: client.get(url), also_system=True)
-
-
 class Client:
     """Reads what URLs answer. In an Unknown the cause is what is said of the URL: `answered 404: no such page`.
 
@@ -101,6 +90,7 @@ class Client:
     def __init__(self, asked: Monitoring, deadline: float, *, also_system: bool) -> None:
         self._asked, self._deadline, self._also_system = asked, deadline, also_system
         self._pools: dict[tuple[str | None, str], PoolManager] = {}
+        self._posted: bytes | None = None
         self._way = ""
         """Redirects and the proxy, as the beginning of a cause."""
         self.headers: Mapping[str, str] = {}
@@ -111,8 +101,12 @@ class Client:
         for pool in self._pools.values():
             pool.clear()
 
-    def get(self, url: str) -> bytes | Unknown:
-        """The decoded body that the URL answers with, after as many attempts as it may take."""
+    def get(self, url: str, body: bytes | None = None) -> bytes | Unknown:
+        """The decoded body that the URL answers with, after as many attempts as it may take.
+
+        A `body` is posted; where that is redirected, it is not sent on.
+        """
+        self._posted = body
         attempt = self._file if urlsplit(url).scheme == "file" else self._attempt
         repeated = 0
         while True:
@@ -146,6 +140,7 @@ class Client:
             stripped = ""
             if own and _origin(answer) != _origin(place):
                 own, stripped = {}, " without the configured headers"
+            self._posted = None
             place, self._way = answer, f"redirects to {shown(answer)}{stripped}, which "
         self._way = ""
         raise _FailedError(Trouble.STATUS, f"redirects more than {_REDIRECTS} times", "check monitoring.url")
@@ -188,7 +183,13 @@ class Client:
             self._pools[key] = _pool(proxy, context)
         timeout = min(max(self._deadline - time.monotonic(), 0), _LONGEST_WAIT) + _SLACK
         return self._pools[key].request(
-            "GET", bare, headers=headers, timeout=timeout, retries=False, redirect=False, preload_content=False
+            *("GET" if self._posted is None else "POST", bare),
+            body=self._posted,
+            headers=headers,
+            timeout=timeout,
+            retries=False,
+            redirect=False,
+            preload_content=False,
         )
 
     def _judged(self, response: "BaseHTTPResponse") -> bytes:
@@ -215,7 +216,7 @@ class Client:
         text = self._body(response, _LONGEST_COMPLAINT).decode("utf-8", "replace").strip()
         with suppress(ValueError, RecursionError):
             match json.loads(text):
-                case {"error": str(said)} | {"message": str(said)} | {"detail": str(said)}:
+                case {"error": str(said)} | {"message": str(said)} | {"detail": str(said)} | {"msg": str(said)}:
                     return said
         return html_page(text) or text
 
