@@ -6,9 +6,8 @@ from retrain.context import Context
 from retrain.core.events import Delivered, Undelivered
 from retrain.core.past import DELIVERY, incident_of, kind_of
 from retrain.effects import heartbeat
-from retrain.effects.journal import Journal
+from retrain.effects.journal import Journal, open_journal
 from retrain.errors import RetrainError
-from retrain.swap import journal_of
 
 HEARTBEAT = "the heartbeat"
 
@@ -19,7 +18,7 @@ def notify(context: Context, command: str, exit_code: int, message: str, announc
         return
     problem = heartbeat.end(context.config, context.run, exit_code, message)
     try:
-        with journal_of(context) as journal:
+        with open_journal(context.config.state, scrub=context.secrets.scrub) as journal:
             _settle(context, journal, HEARTBEAT, problem, announce)
     except RetrainError:  # which the command itself has met, and reported
         if problem:
