@@ -12,7 +12,7 @@ from msgspec import NODEFAULT, Struct, json
 from msgspec.structs import FieldInfo, fields
 
 from retrain.config.load import ONE_FOR_BOTH
-from retrain.config.schema import Command, Config, HoldoutKind, Size, Span, Table, Text, Url
+from retrain.config.schema import Command, Config, Heartbeat, HoldoutKind, Size, Span, Table, Text, Url
 from retrain.core.records import Label
 from retrain.setup.shown import written
 
@@ -69,10 +69,9 @@ def _section(kind: type[Struct]) -> dict[str, Any]:
         "required": [key.name for key in fields(kind) if key.required],
         "additionalProperties": False,
     }
-    if kind not in ONE_FOR_BOTH:
+    if kind not in (*ONE_FOR_BOTH, Heartbeat):
         return section
-    (part,) = {key.type for key in fields(kind)}
-    return {"anyOf": [_of(part), section]}
+    return {"anyOf": [_of(fields(kind)[0].type), section]}  # one value may stand for it
 
 
 def _default(key: FieldInfo) -> dict[str, Any]:
