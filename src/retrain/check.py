@@ -9,10 +9,10 @@ from msgspec.structs import replace
 
 from retrain.context import Context
 from retrain.core import evidence
-from retrain.core.decide import Asked, Look, due_on_same_rows, fruitless, look_at, same_rows_text
+from retrain.core.decide import RESUME, Asked, Look, due_on_same_rows, fruitless, look_at, same_rows_text
 from retrain.core.events import Checked, SameRows, Swap, SwapStarted
 from retrain.core.fold import scored
-from retrain.core.past import FAILED, STUCK, TRAINING, UNKNOWN, UNPROMOTED, Past, incident_of, kind_of
+from retrain.core.past import FAILED, PAUSED, STUCK, TRAINING, UNKNOWN, UNPROMOTED, Past, incident_of, kind_of
 from retrain.core.records import Action, Assessment, Decision, Reason, Snapshot
 from retrain.core.text import iso, moment, short
 from retrain.effects import lock, monitoring, registry
@@ -75,7 +75,8 @@ def _check(context: Context, journal: Journal, held: lock.Attempt, options: Opti
             report = _train(context, journal, seen, held, options)
         case Action.ROLLBACK:
             report = _roll_back(context, journal, seen, held)
-    return report.after(settled)
+    pause = journal.past().paused(now) if options.forced is not None else None
+    return report.after(settled).noting(f"paused {pause.what}" if pause is not None else "")
 
 
 def _look(context: Context, journal: Journal, held: lock.Attempt, options: Options, now: datetime) -> _Seen:
@@ -152,6 +153,8 @@ def _hold(context: Context, journal: Journal, seen: _Seen) -> Report:
         incident = incident_of(UNPROMOTED, in_vain.end)
         notice = f"{in_vain.message}; " if past.is_news(incident, now, repeat_after) else ""
     news = incident is not None and past.is_news(incident, now, repeat_after)
+    if (pause := past.paused(now)) is not None and not news and pause.is_news(now, repeat_after):
+        incident, news, notice = PAUSED, True, f"paused {pause.what} ({RESUME}); "
     journal.append(replace(seen.event, incident=incident, news=news), now)
     recovery = _recovery(ended, decision) if ended else ""
     return _report(seen, notice + recovery + decision.message, news=news or bool(ended))

@@ -193,6 +193,30 @@ def rollback(context: Context, output: Output, version: str | None, force: bool,
     return run(context, version, reason or "", _waiting(output), forced=force)
 
 
+@_command('pause --reason "the labels of May are wrong" --for 3d')
+@_reason
+@click.option("--for", "length", metavar="DURATION", help="Then it ends by itself; without, with `retrain resume`.")
+def pause(context: Context, output: Output, reason: str | None, length: str | None) -> Report:
+    """Train and promote nothing by itself for a while. Needs --reason.
+
+    Checks go on reading the metrics, and a probation still rolls back. What a person asks for is done: promote,
+    rollback, check --force. A pause that lasts is reported again after notifications.repeat_after.
+    """
+    from retrain.pause import pause as run
+
+    if not reason:
+        raise ConfigError('pause needs --reason "why", for the journal')
+    return run(context, reason, parse_span("--for", length) if length is not None else None)
+
+
+@_command("resume")
+def resume(context: Context, output: Output) -> Report:
+    """End the pause: checks may train again, and cron may promote."""
+    from retrain.pause import resume as run
+
+    return run(context)
+
+
 @_command("status --limit 20")
 @click.option(
     "--limit", type=click.IntRange(0, 10_000), metavar="N", default=8, show_default=True, help="Events to show."

@@ -94,9 +94,12 @@ class Report(Struct, frozen=True):
 
     def after(self, settled: tuple[str, ...]) -> "Report":
         """The report with what had to be settled before, in clauses; that is always news."""
-        if not settled:
+        return replace(self.noting(f"before that, {'; '.join(settled)}"), news=True) if settled else self
+
+    def noting(self, note: str) -> "Report":
+        """The report with this note, if any, at the end of its message."""
+        if not note:
             return self
-        before = f"(before that, {'; '.join(settled)})"
-        message = f"{self.message} {before}"
+        message, screen = f"{self.message} ({note})", self.screen and f"{self.screen}\n({note})"
         data = {**self.data, "message": message} if "message" in self.data else self.data
-        return replace(self, message=message, data=data, news=True, screen=self.screen and f"{self.screen}\n{before}")
+        return replace(self, message=message, data=data, screen=screen)

@@ -74,13 +74,17 @@ def promote(context: Context, options: Options) -> Report:
     with journal_of(context) as journal:
         try:
             current(context, journal)
+            if options.if_pending and (pause := journal.past().paused(now)) is not None:
+                return _quiet(f"nothing is promoted by itself: paused {pause.what}")
             if options.if_pending and not _is_pending(context, journal):
                 return _nothing_waits(context, options)
             registry.refuse_world_writable(config.models)
             wait = timedelta() if options.if_pending else PATIENCE
             with lock.hold(config.state, "promote", now, wait=wait, on_wait=options.on_wait) as lock_fd:
                 settled = () if options.dry_run else settle(context, journal, lock_fd, now)
-                return _promote(context, journal, options, lock_fd, now).after(settled)
+                pause = journal.past().paused(now)
+                report = _promote(context, journal, options, lock_fd, now).after(settled)
+                return report.noting(f"paused {pause.what}") if pause is not None else report
         except RetrainError as error:
             if not options.if_pending or isinstance(error, SwapUndoneError):
                 raise
@@ -117,7 +121,9 @@ def _promote(context: Context, journal: Journal, options: Options, lock_fd: int,
         live = latest(past) if is_same and isinstance(context.config.promotion.holdout, Path) else None
         verdict = beside_live(outcome.verdict, live)
         judged = replace(outcome, verdict=verdict, dry_run=options.dry_run, source=contest.source, by=by)
-        journal.append(judged, now)
+        past = journal.append(judged, now)
+    if options.if_pending and (pause := past.paused(now)) is not None:  # which a person began meanwhile
+        return _quiet(f"compared, and nothing is promoted by itself: paused {pause.what}")
     wins = judged.verdict.ruling is Ruling.PROMOTE or options.forced is not None
     if wins and not options.dry_run:
         reason, forced = options.forced or explain.because(verdict, context.config.gate)[0], options.forced is not None
@@ -404,10 +410,15 @@ def _failed(message: str, *, exit_code: int = Exit.FAILED, news: bool = True) ->
     return Report(message, {"error": message, "exit_code": exit_code}, exit_code, news)
 
 
+def _quiet(message: str) -> Report:
+    """The report of why cron compares nothing, which is no news."""
+    return Report(message, {"verdict": None, "message": message}, news=False)
+
+
 def _nothing_waits(context: Context, options: Options) -> Report:
     message = "no challenger waits"
     if options.if_pending:
-        return Report(message, {"verdict": None, "message": message}, news=False)
+        return _quiet(message)
     file = context.config.models.challenger
     return _failed(
         f"{message}: no training has left one since the last promotion (retrain promote {file} judges a file)"

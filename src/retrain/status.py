@@ -7,20 +7,21 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, to_builtins
 
 from retrain.config import Config
 from retrain.config.schema import HoldoutKind
 from retrain.context import Context
 from retrain.core import events, evidence
 from retrain.core.counts import latest
-from retrain.core.decide import Asked, barrier, decide, fruitless, is_worse, same_rows_text
+from retrain.core.decide import RESUME, Asked, barrier, decide, fruitless, is_worse, same_rows_text
+from retrain.core.describe import said
 from retrain.core.events import Entry, Judged
-from retrain.core.explain import RENEW, contradiction, disclosed
+from retrain.core.explain import RENEW, contradiction
 from retrain.core.fold import as_of
 from retrain.core.past import FAILED, STUCK, Past, Probation, kind_of
 from retrain.core.records import JUDGED, Action, Assessment, Decision, Reason, Signal
-from retrain.core.rules import Gate, Triggers
+from retrain.core.rules import Triggers
 from retrain.core.text import counted, duration, iso, moment, short
 from retrain.core.verdicts import Ruling
 from retrain.effects import files, lock, registry, training
@@ -84,11 +85,13 @@ def _known(context: Context, journal: Journal) -> _Known:
 def _screen(config: Config, known: _Known) -> dict[str, str]:
     """The lines below the state by their titles; an empty one is not shown."""
     past, triggers, in_vain = known.past, config.triggers, fruitless(known.past, config.triggers)
+    pause = past.paused(known.now)
     is_counted = known.compared is not None and isinstance(config.promotion.holdout, Path)
     used = f"{known.compared.verdict.look} of {config.promotion.holdout_uses}" if known.compared and is_counted else ""
     return {
         **{str(each.signal): _reading(each) for each in known.seen},
         "champion": _champion(known) + _scored(known.compared, past.served),
+        "paused": f"{pause.what} ({RESUME})" if pause is not None else "",
         "challenger": _challenger(past, config),
         "trainings": in_vain.message if in_vain is not None else "",
         "comparisons": f"{used} used on the holdout (promotion.holdout_uses)" if used else "",
@@ -103,7 +106,7 @@ def _screen(config: Config, known: _Known) -> dict[str, str]:
 def _numbers(config: Config, known: _Known) -> dict[str, object]:
     """What --json has besides the state and the texts."""
     past, triggers, kept = known.past, config.triggers, set(registry.kept(config.models))
-    held, in_vain = barrier(past, triggers, known.now), fruitless(past, triggers)
+    held, in_vain, pause = barrier(past, triggers, known.now), fruitless(past, triggers), past.paused(known.now)
     return {
         "previous": [version for version in past.lineage[::-1] if version in kept],
         "challenger": past.challenger
@@ -113,52 +116,14 @@ def _numbers(config: Config, known: _Known) -> dict[str, object]:
         "evidence": triggers.evidence
         and {"score": evidence.gathered(past.evidence, triggers), "bar": evidence.bar(past.evidence, triggers)},
         "probation": known.new and {"f1": known.new.f1, "before": known.new.before, "windows_below": known.new.count},
-        "held_back": held and {"reason": held.reason, "message": held.what, "until": iso(held.until)},
+        "held_back": held and {"reason": held.reason, "message": held.what, "until": held.until and iso(held.until)},
+        "paused": pause
+        and {"reason": pause.reason, "since": iso(pause.since), "until": pause.until and iso(pause.until)}
+        | {"by": pause.by and to_builtins(pause.by)},
         "unpromoted": past.unpromoted,
         "unpromoted_because": in_vain and in_vain.message,
         "failures": past.failures,
     }
-
-
-def said(event: events.Event, gate: Gate) -> str:
-    """An event of the journal in a sentence, and the person who is behind it."""
-    by = getattr(event, "by", None)
-    return f"{describe(event, gate)}; by {by}" if by is not None else describe(event, gate)
-
-
-def describe(event: events.Event, gate: Gate) -> str:
-    """An event of the journal in a sentence, with the scores that promotion.disclose does not withhold."""
-    match event:
-        case events.Checked() | events.TrainingFinished() | events.SwapUndone() | events.HistoryLost():
-            return event.message
-        case events.Undelivered() | events.Delivered():
-            return event.message
-        case events.TrainingStarted():
-            return f"started training {event.run}: {event.message}"
-        case Judged():
-            again = " (recorded verdict)" if event.repeated else ""
-            wins = event.verdict.ruling is Ruling.PROMOTE
-            verdict, scores = disclosed(event.verdict, gate, wins=wins), ""
-            if verdict.challenger_score is not None:
-                scores = f", {verdict.metric} {verdict.challenger_score:z.3f}"
-                scores += "" if verdict.champion_score is None else f" against {verdict.champion_score:z.3f}"
-            return f"compared {short(event.challenger)}{again}: {verdict.ruling}, comparison {verdict.look}{scores}"
-        case events.NotJudged():
-            return f"could not judge {short(event.version)}: {event.message}"
-        case events.SwapStarted():
-            return f"began the {event.swap} of {short(event.version)}"
-        case events.Promoted():
-            how = f" by force: {event.reason}" if event.forced else ""
-            return f"promoted {short(event.version)}{_instead(event.previous)}{how}"
-        case events.RolledBack():
-            failed = f"; {event.problem}" if event.problem else ""
-            return f"rolled back to {short(event.version)}{_instead(event.previous)}{_because(event.reason)}{failed}"
-        case events.Rejected():
-            return f"rejected {short(event.version)}{_because(event.reason)}"
-        case events.Adopted():
-            return f"adopted the champion file as {short(event.version)}"
-        case events.Pruned():
-            return f"pruned {counted(event.events, 'event')} from before {moment(event.before)}"
 
 
 def _state(known: _Known) -> tuple[str, str]:
@@ -310,7 +275,8 @@ def _next(known: _Known, triggers: Triggers) -> str:
     held = barrier(past, triggers, now)
     what = _trigger(past, known.seen, triggers)
     if held is not None:
-        what = f"trains nothing before {moment(held.until)}: {held.what} ({held.remedy})"
+        before = f" before {moment(held.until)}" if held.until is not None else ""
+        what = f"trains nothing{before}: {held.what} ({held.remedy})"
     return "; ".join((what, *_conditions(past, triggers, now)))
 
 
@@ -346,14 +312,6 @@ def _decided(event: events.Event) -> dict[str, str]:
     if not isinstance(event, events.Checked):
         return {}
     return {"action": event.action, "reason": event.reason, "message": event.message}
-
-
-def _instead(previous: str | None) -> str:
-    return f" in place of {short(previous)}" if previous else ", the first champion"
-
-
-def _because(reason: str) -> str:
-    return f": {reason}" if reason else ""
 
 
 def prune(context: Context, keep: timedelta) -> Report:

@@ -240,7 +240,8 @@ def rollback(
     gone = f", {short(served)} is out of service" if served is not None else ""
     message = f"rolled back: {short(version)} serves again{gone}"
     data = {"champion": version, "previous": served, "reason": reason, "message": message}
-    return Report(message, data).after(settled)
+    pause = past.paused(now)
+    return Report(message, data).after(settled).noting(f"paused {pause.what}" if pause is not None else "")
 
 
 def _previous(past: Past, served: str | None) -> str:

@@ -9,9 +9,20 @@ from msgspec.structs import replace
 
 from retrain.core.assess import assess
 from retrain.core.decide import Asked, decide, fruitless, look_at
-from retrain.core.events import Checked, Judged, NotJudged, Promoted, Rejected, TrainingFinished, TrainingStarted
+from retrain.core.events import (
+    Actor,
+    Checked,
+    Judged,
+    NotJudged,
+    Paused,
+    Promoted,
+    Rejected,
+    Resumed,
+    TrainingFinished,
+    TrainingStarted,
+)
 from retrain.core.fold import advance, as_of, watch
-from retrain.core.past import UNPROMOTED, End, Past, incident_of
+from retrain.core.past import PAUSED, UNPROMOTED, End, Past, incident_of
 from retrain.core.records import (
     Action,
     Assessment,
@@ -683,3 +694,66 @@ def test_a_breach_with_another_reason_to_wait_each_names_both() -> None:
     assert decision.reason is Reason.NOT_REARMED
     assert "F1 0.800 is below 0.850, but this is window 1 of 2 in breach" in decision.message
     assert "drift 0.500 is above 0.200, but drift was as high when this champion was promoted" in decision.message
+
+
+# ---------------------------------------------------------------- a pause
+
+
+def test_nothing_trains_while_paused_and_the_breach_is_not_used_up() -> None:
+    """It is held with the reason `paused`, before any other; and trains once the pause has ended by itself."""
+    story = Story()
+    story.tell(Paused("the labels are wrong", DAY))
+    held = story.check(story.see(f1=0.7))
+    assert (held.action, held.reason) == (Action.HOLD, Reason.PAUSED)
+    assert "paused since 2026-03-01 12:00 UTC, until 2026-03-02 12:00 UTC: the labels are wrong" in held.message
+    assert story.check(story.see()).reason is Reason.HEALTHY
+    story.now += DAY
+    assert story.check(story.see(f1=0.7)).action is Action.TRAIN
+
+
+def test_a_pause_without_an_end_lasts_until_a_person_resumes() -> None:
+    """However long that takes; and another pause takes the place of the first."""
+    story = Story()
+    story.tell(Paused("vacation", HOUR, Actor("alice", "web1")))
+    story.tell(Paused("vacation"))
+    story.now += 400 * DAY
+    assert story.check(story.see(f1=0.7)).reason is Reason.PAUSED
+    story.tell(Resumed())
+    assert story.check(story.see(f1=0.7)).action is Action.TRAIN
+
+
+def test_a_person_trains_while_paused_and_a_pause_that_lasts_is_reported_again() -> None:
+    """What is forced is done; that a pause lasts is news after `repeat_after`, and each time after that."""
+    story = Story()
+    story.tell(Paused("vacation"))
+    assert story.check(story.see(), forced="now").action is Action.TRAIN
+    pause = story.past.paused(story.now)
+    assert pause is not None
+    assert [pause.is_news(story.now + span, DAY) for span in (HOUR, DAY)] == [False, True]
+    story.now += DAY
+    story.tell(Checked(Action.HOLD, Reason.HEALTHY, "", None, (), PAUSED, news=True))
+    assert story.past.pause is not None
+    assert not story.past.pause.is_news(story.now + HOUR, DAY)
+    story.tell(Resumed())
+    story.tell(Checked(Action.HOLD, Reason.HEALTHY, "", None, (), PAUSED, news=True))
+    assert story.past.pause is None
+
+
+def test_a_clock_that_was_set_back_makes_no_pause_longer_than_it_was() -> None:
+    """It counts from when that was noticed."""
+    story = Story()
+    story.tell(Paused("vacation", DAY))
+    story.now -= 30 * DAY
+    assert story.check(story.see(f1=0.7)).reason is Reason.PAUSED
+    story.now += DAY
+    assert story.check(story.see(f1=0.7)).action is Action.TRAIN
+
+
+def test_a_probation_rolls_back_while_paused() -> None:
+    """What serves is worse than what served before, and a pause is no reason to keep it."""
+    story = Story()
+    story.check(story.see(f1=0.9))
+    story.tell(Promoted("b" * 64, "a" * 64))
+    story.tell(Paused("vacation"))
+    story.now += HOUR
+    assert story.check(story.see(f1=0.5), probation=7 * DAY).action is Action.ROLLBACK

@@ -216,17 +216,24 @@ def _named(assessment: Assessment) -> str:
 
 
 class Barrier(Struct, frozen=True):
-    """What holds a due training back, until when, and the remedy."""
+    """What holds a due training back, until when (None: until a person acts), and the remedy."""
 
     reason: Reason
     what: str
-    until: datetime
+    until: datetime | None
     remedy: str
+
+
+RESUME = "retrain resume ends the pause"
 
 
 def barrier(past: Past, triggers: Triggers, now: datetime) -> Barrier | None:
     """What holds a due training back now, in the contract's order; None: nothing does."""
-    waiting = past.challenger
+    waiting, pause = past.challenger, past.paused(now)
+    if pause is not None:
+        return Barrier(
+            Reason.PAUSED, f"paused {pause.what}", pause.until, f"{RESUME}, check --force --reason TEXT trains now"
+        )
     if waiting is not None and not waiting.settled and now < (until := waiting.at + triggers.challenger_ttl):
         what = f"challenger {short(waiting.version)} of {moment(waiting.at)} waits to be judged"
         remedy = "retrain promote judges it, promote --reject discards it"

@@ -1,6 +1,6 @@
 """What happened: the events of the journal, frozen."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from msgspec import Struct, field
@@ -190,6 +190,20 @@ class Adopted(Struct, frozen=True):
     by: Actor | None = None
 
 
+class Paused(Struct, frozen=True):
+    """From now on nothing trains or promotes by itself: for so long, or (None) until a person resumes."""
+
+    reason: str
+    length: timedelta | None = None
+    by: Actor | None = None
+
+
+class Resumed(Struct, frozen=True):
+    """The pause was ended by a person."""
+
+    by: Actor | None = None
+
+
 class HistoryLost(Struct, frozen=True):
     """What came before is not known: the journal was damaged and is kept as the file `kept`, or it was gone ("").
 
@@ -236,6 +250,8 @@ Event = (
     | RolledBack
     | Rejected
     | Adopted
+    | Paused
+    | Resumed
     | HistoryLost
     | Undelivered
     | Delivered

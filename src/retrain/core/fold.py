@@ -13,6 +13,7 @@ from retrain.core.evidence import gather
 from retrain.core.past import (
     DELIVERY,
     PASSING,
+    PAUSED,
     PROMOTION,
     REMEMBERED,
     TRAINING,
@@ -23,6 +24,7 @@ from retrain.core.past import (
     FirstWindow,
     OpenRun,
     Past,
+    Pause,
     Probation,
     Spread,
     Streak,
@@ -91,6 +93,10 @@ def _step(past: Past, event: Event, at: datetime) -> Past:  # noqa: PLR0912  (a 
             return replace(past, banned=banned, lineage=past.lineage if before is None else before)
         case events.Adopted():
             return as_of(past, event.version, at)
+        case events.Paused():
+            return replace(past, pause=Pause(event.reason, at, event.length, event.by))
+        case events.Resumed():
+            return replace(past, pause=None)
         case events.HistoryLost():
             past = as_of(past, event.served, at)
             return replace(_without(past, event.served or ""), lost_at=at, losses=past.losses + 1)
@@ -209,6 +215,8 @@ def _without_incidents(past: Past, ended: Collection[str]) -> Past:
 
 
 def _reported(past: Past, incident: str, at: datetime) -> Past:
+    if incident == PAUSED:
+        return replace(past, pause=replace(past.pause, reminded=at)) if past.pause is not None else past
     return replace(past, reported=dict([*past.reported.items(), (incident, at)][-_INCIDENTS:]))
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from msgspec import Struct, field
 from msgspec.structs import fields, replace
 
-from retrain.core.events import SameRows, SwapStarted
+from retrain.core.events import Actor, SameRows, SwapStarted
 from retrain.core.records import Assessment, Counts, Outcome, Reason, Signal, Unknown
-from retrain.core.text import counted, short
+from retrain.core.text import counted, moment, short
 from retrain.core.verdicts import Ruling
 
 UNREPAIRED = "the champion stays, and nothing is trained or promoted"
@@ -20,9 +20,9 @@ REPAIR = "restore its latest copy, or run retrain doctor --repair"
 REMEMBERED = 128
 """How many windows without a time are remembered as seen, and how many champions."""
 TRAINING, PROMOTION, UNKNOWN, FAILED, STUCK = "training", "promotion", "unknown", "failed", "stuck"
-UNPROMOTED = "unpromoted"
-"""Kinds of incidents: a training or a promotion that failed, unknown metrics, a check that failed, a stuck lock, and
-trainings that bring no promotion."""
+UNPROMOTED, PAUSED = "unpromoted", "paused"
+"""Kinds of incidents: a training or a promotion that failed, unknown metrics, a check that failed, a stuck lock,
+trainings that bring no promotion, and a pause that lasts."""
 DELIVERY = "delivery of "
 """How the kinds of incidents begin that are about a channel of notifications; a delivery ends them."""
 PASSING = (UNKNOWN, FAILED, STUCK)
@@ -128,6 +128,34 @@ class OpenRun(Struct, frozen=True):
     at: datetime
 
 
+class Pause(Struct, frozen=True):
+    """Nothing trains or promotes by itself `since` then, for this `length`, or (None) until a person resumes.
+
+    `reminded` is when a check last reported that it lasts.
+    """
+
+    reason: str
+    since: datetime
+    length: timedelta | None = None
+    by: Actor | None = None
+    reminded: datetime | None = None
+
+    @property
+    def until(self) -> datetime | None:
+        """When it ends by itself; None where it does not."""
+        return self.since + self.length if self.length is not None else None
+
+    def is_news(self, now: datetime, repeat_after: timedelta) -> bool:
+        """Whether to report that it lasts: that was last done, or it began, `repeat_after` ago."""
+        return abs(now - (self.reminded or self.since)) >= repeat_after
+
+    @property
+    def what(self) -> str:
+        """`since 2026-11-22 16:10 UTC by alice on web1, until 2026-11-25 16:10 UTC: the labels are wrong`."""
+        by, until = f" by {self.by}" if self.by else "", f", until {moment(self.until)}" if self.until else ""
+        return f"since {moment(self.since)}{by}{until}: {self.reason}"
+
+
 class End(StrEnum):
     """Why a training brought no promotion; its words follow a number."""
 
@@ -187,7 +215,7 @@ class Past(Struct, frozen=True):
     time of the first event after the clock last went back, `since_then` the latest time of any event since (see below).
     `verified` is the stamp of the champion's file when it was last read, and had the bytes of its name. `trainings` are
     counted by their outcome, the `verdicts` of promotions by their ruling; `comparisons` is the number of the latest
-    comparison on its holdout.
+    comparison on its holdout. `pause` is the latest, which may have ended by itself.
     """
 
     f1: Streak = field(default_factory=Streak)
@@ -223,10 +251,16 @@ class Past(Struct, frozen=True):
     trainings: Mapping[Outcome, int] = field(default_factory=dict)
     verdicts: Mapping[Ruling, int] = field(default_factory=dict)
     comparisons: int = 0
+    pause: Pause | None = None
 
     def streak(self, signal: Signal) -> Streak:
         """The streak of this signal."""
         return self.f1 if signal is Signal.F1 else self.drift
+
+    def paused(self, now: datetime) -> Pause | None:
+        """The pause that holds at this time."""
+        is_over = self.pause is None or (self.pause.until is not None and now >= self.pause.until)
+        return None if is_over else self.pause
 
     @property
     def first(self) -> FirstWindow | None:

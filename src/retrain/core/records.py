@@ -289,6 +289,7 @@ class Reason(StrEnum):
     SAME_WINDOW = "same_window"
     TOO_FEW_SAMPLES = "too_few_samples"
     TOO_EARLY = "too_early"
+    PAUSED = "paused"
     CHALLENGER_WAITING = "challenger_waiting"
     COOLING_DOWN = "cooling_down"
     BACKING_OFF = "backing_off"
