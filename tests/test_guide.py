@@ -8,7 +8,9 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from math import floor, log10
 from pathlib import Path
 
@@ -31,7 +33,9 @@ from tests import simulations
 from tests.conftest import real
 from tests.demo.test_config_sample import schema
 from tests.documents import DOCUMENTS, GUIDE, ROOT, blocks, commands, quoted, rows, section
+from tests.simulations.probation import PACES
 from tests.simulations.tables import Table
+from tests.stories.project import run_here
 from tests.survival.__main__ import KINDS
 
 RETRAIN = Path(sys.executable).with_name("retrain")
@@ -42,7 +46,7 @@ COMING = {"--repair"}
 
 def guide(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """What `retrain guide` does in this directory."""
-    return subprocess.run([RETRAIN, "guide", *words], cwd=directory, capture_output=True, text=True, check=False)
+    return run_here(directory, ("guide", *words), os.environ)
 
 
 # ---------------------------------------------------------------- the command
@@ -269,25 +273,26 @@ def test_the_backtest_of_the_guide_is_what_it_prints(tmp_path: Path) -> None:
     assert transcript == f"$ retrain backtest history.csv\n{said.stdout}"
 
 
-def test_the_figures_of_the_guide_are_those_of_the_simulations() -> None:
+SIMULATED: dict[str, Callable[[], Table]] = {
+    "daily windows of 1,000 rows": partial(simulations.triggers.table, "daily windows of 1,000 rows", 0.1),
+    "hourly windows of 1,000 rows": partial(simulations.triggers.table, "hourly windows of 1,000 rows", 0.05),
+    "Fifty challengers that are no better": partial(simulations.promotions.table, 0.1),
+    **{simulations.PROBATION + pace: partial(simulations.probation.table, pace, 0.2) for pace in PACES},
+    **{title: partial(table, 0.05) for title, (_, table) in simulations.OUTSIDE.items()},
+}
+
+
+@pytest.mark.parametrize("title", SIMULATED)
+def test_the_figures_of_the_guide_are_those_of_the_simulations(title: str) -> None:
     """Each is within the Monte Carlo error of a faster run of the same simulation (`make simulations` has them all)."""
-    tables: dict[str, Table] = {
-        "daily windows of 1,000 rows": simulations.triggers.table("daily windows of 1,000 rows", 0.1),
-        "hourly windows of 1,000 rows": simulations.triggers.table("hourly windows of 1,000 rows", 0.05),
-        "Fifty challengers that are no better": simulations.promotions.table(0.1),
-    }
-    for pace in simulations.probation.PACES:
-        tables[simulations.PROBATION + pace] = simulations.probation.table(pace, 0.2)
-    tables |= {title: table(0.05) for title, (_, table) in simulations.OUTSIDE.items()}
-    for title, table in tables.items():
-        shown = rows(section(GUIDE["statistics"] + GUIDE["gates"], title))
-        for row, figures in table.items():
-            for cell, figure in zip(shown[row], figures.values(), strict=True):
-                printed, _, decimals = cell.replace(",", "").partition(".")
-                # Three digits are shown at most.
-                rounding = 0.5 * 10 ** (-len(decimals) if decimals else floor(log10(float(printed) or 1)) - 2)
-                error = abs(float(f"{printed}.{decimals}") - figure.value)
-                assert error <= 2 * figure.half + rounding, (title, row, cell, figure)
+    shown = rows(section(GUIDE["statistics"] + GUIDE["gates"], title))
+    for row, figures in SIMULATED[title]().items():
+        for cell, figure in zip(shown[row], figures.values(), strict=True):
+            printed, _, decimals = cell.replace(",", "").partition(".")
+            # Three digits are shown at most.
+            rounding = 0.5 * 10 ** (-len(decimals) if decimals else floor(log10(float(printed) or 1)) - 2)
+            error = abs(float(f"{printed}.{decimals}") - figure.value)
+            assert error <= 2 * figure.half + rounding, (row, cell, figure)
 
 
 def test_the_guide_says_how_often_a_promotion_was_worse_later() -> None:

@@ -6,8 +6,10 @@ import shutil
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import pytest
 import yaml
 
 from retrain.config import load
@@ -15,13 +17,12 @@ from retrain.config.schema import HoldoutKind
 from retrain.errors import Exit
 from tests.conftest import real
 from tests.documents import GUIDE, README, ROOT, blocks, commands
-from tests.stories.project import on_a_terminal
-
-RETRAIN = Path(sys.executable).with_name("retrain")
+from tests.stories.project import on_a_terminal, run_here
 
 
 def help_of(*words: str) -> str:
-    done = subprocess.run([RETRAIN, *words, "--help"], capture_output=True, text=True, timeout=60, check=True)
+    done = run_here(ROOT, [*words, "--help"], os.environ)
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 
@@ -76,25 +77,25 @@ def test_every_link_of_the_readme_leads_to_a_file_and_every_topic_is_linked() ->
     assert {f"src/retrain/guide/{topic}.md" for topic in GUIDE} <= set(links)
 
 
+@pytest.mark.usefixtures("scored_here")
 def test_the_first_model_is_had_as_the_readme_says(tmp_path: Path) -> None:
     """Its configuration and a training, no log and no monitor yet: doctor and a dry run, then the two commands."""
     (tmp_path / "config.yaml").write_text(blocks(README, "yaml")[0].replace("9109", str(free_port())))
     (tmp_path / "Makefile").write_text(f"train-model:\n\t{sys.executable} -m retrain.demo.train\n")
     subprocess.run([sys.executable, "-m", "retrain.demo.world", "start"], cwd=tmp_path, check=True)
 
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([RETRAIN, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
-
-    doctor = run("doctor")
+    run = partial(run_here, tmp_path, environment=os.environ)
+    doctor = run(["doctor"])
     assert doctor.returncode == Exit.FAILED
     assert "cannot be reached" in doctor.stdout + doctor.stderr
-    assert run("check", "--dry-run", "-v").returncode == Exit.UNKNOWN
+    assert run(["check", "--dry-run", "-v"]).returncode == Exit.UNKNOWN
     for command in commands("".join(f"```sh\n{block}```\n" for block in blocks(README, "sh")[1:])):
-        done = run(*command[1:])
+        done = run(command[1:])
         assert done.returncode == Exit.DONE, done
     assert (tmp_path / "models/champion.joblib").is_symlink()
 
 
+@pytest.mark.long
 def test_make_demo_runs_as_the_readme_shows(tmp_path: Path) -> None:
     """The whole tour, with the shipped files, and a terminal shows the README's transcript but for the numbers.
 

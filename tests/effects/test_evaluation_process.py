@@ -87,7 +87,7 @@ def test_a_model_that_takes_memory_without_end_cannot_be_used(here: Path, what: 
 def test_a_csv_that_is_too_large_for_the_memory(here: Path) -> None:
     """A CSV is read whole, Parquet is not: the sentence says so, and names the limit."""
     with (here / "holdout.csv").open("w") as file:
-        file.write("a,label\n" + "1.25,0\n" * 15_000_000)
+        file.write("a,label\n" + f"{'x' * 200},0\n" * 1_500_000)
     limit = LEAST_MEMORY
     with pytest.raises(
         evaluation.Unscorable, match=r"holdout\.csv .*max_memory.*Parquet.*a CSV is read whole"

@@ -153,15 +153,15 @@ def test_what_the_encoding_lacks_is_escaped(project: Project, crontab: Crontab) 
 def test_cron_mails_news_and_nothing_else(tmp_path: Path, models: Models) -> None:
     """Under a real cron a breach trains, in its bare environment, and mails one line; a failure mails one, health none.
 
-    cron starts jobs when a minute begins, so this takes up to a minute and a bit.
+    The jobs start with cron, not with the next minute. That cron understands the lines of the example is tried, too.
     """
     healthy, breached, failing = (_project(tmp_path / name, models) for name in ("healthy", "breached", "failing"))
     breached.train("env > environment", f"cp {models.strong} $(RETRAIN_CHALLENGER)")
     breached.metrics(f1=0.78)
     failing.train("@echo 'zu groß: 7 µs'; exit 3")
     failing.metrics(f1=0.78)
-    every_minute = [example_for(each).replace("\n*/5 ", "\n* ") for each in (healthy, breached, failing)]
-    (tmp_path / "crontab").write_text("\n".join(every_minute))
+    at_once = [example_for(each).replace("\n*/5 * * * * ", "\n@reboot ") for each in (healthy, breached, failing)]
+    (tmp_path / "crontab").write_text("\n".join(at_once))
 
     with cron(tmp_path / "cron", EXAMPLE, tmp_path / "crontab") as daemon:
         until(lambda: len(daemon.received()) >= 2, seconds=100)
