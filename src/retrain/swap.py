@@ -61,7 +61,7 @@ def _write_metrics(context: Context, journal: Journal, file: Path) -> None:
     from retrain.effects import textfile
 
     with suppress(OSError, sqlite3.Error):
-        textfile.write(file, families(context.file.parent.name, journal.past(), journal.last_check(), context.clock()))
+        textfile.write(file, families(context.config.name, journal.past(), journal.last_check(), context.clock()))
 
 
 def current(context: Context, journal: Journal) -> tuple[registry.Served | None, Past]:

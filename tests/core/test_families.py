@@ -62,6 +62,7 @@ NAMES = {
     "consecutive_failures",
     "unpromoted_trainings",
     "challenger_waiting",
+    "paused",
     "champion_info",
     "champion_since_timestamp_seconds",
     "holdout_comparisons",

@@ -89,6 +89,6 @@ def test_a_textfile_that_cannot_be_written_changes_no_result(project: Project, f
     assert (done.returncode, done.stderr) == (0, "")
     assert "trained in" in done.stdout
     assert project.run("promote").returncode == 0
-    assert f"textfile       {file.parent} is no directory" in project.run("doctor").stdout
+    assert f"textfile       {file.parent} is missing, or not writable" in project.run("doctor").stdout
     file.parent.mkdir()
     assert f"textfile       {file} can be written" in project.run("doctor", "-v").stdout

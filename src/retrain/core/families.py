@@ -63,6 +63,7 @@ def _of_past(past: Past) -> Iterator[tuple[str, str, str, Values]]:
     in_vain = "Trainings in a row that brought no promotion, since a person last rejected a challenger"
     yield "unpromoted_trainings", in_vain, "", {"": _unpromoted(past)}
     yield "challenger_waiting", "1 while a challenger waits to be compared or put in service", "", {"": waits}
+    yield "paused", "1 while a person has paused trainings and promotions", "", {"": 0}
     yield "champion_info", "1 for the version that serves", "version", {past.served: 1} if past.served else {}
     at = since.timestamp() if since is not None and past.served else None
     yield "champion_since_timestamp_seconds", "Time since which it serves", "", {"": at}

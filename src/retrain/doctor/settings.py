@@ -80,7 +80,7 @@ def environment(context: Context, cron: tuple[str, bool] | None) -> Iterator[Fin
     """In which environment everything is tested."""
     what, path = "environment", context.environ.get("PATH", "")
     text, checks = cron or (f"this shell's, with PATH={path}; --cron-env tests in the one that cron gives", True)
-    remedy = "what runs retrain check, and in which environment? See crontab.example"
+    remedy = "what runs retrain check, and in which environment? retrain recipe cron has a crontab"
     yield ok(what, text) if checks else warn(what, f"{text}; no line that runs retrain check was found", remedy)
 
 
@@ -108,15 +108,12 @@ def secrets(context: Context) -> Iterator[Finding]:
 
 def textfile(context: Context) -> Iterator[Finding]:
     """Whether the metrics of retrain itself can be written for node_exporter."""
-    what, file = "textfile", context.config.notifications.textfile
-    if file is None:
-        return
-    if not file.parent.is_dir():
-        yield warn(what, f"{file.parent} is no directory", "name a file in the one that node_exporter reads")
-    elif not host.may(file.parent, os.W_OK | os.X_OK):
-        yield warn(what, f"{file.parent} is not writable by the user who runs retrain", "chgrp and chmod g+w it")
-    else:
-        yield ok(what, f"{file} can be written")
+    file = context.config.notifications.textfile
+    if file is not None and not host.may(file.parent, os.W_OK | os.X_OK):
+        why = f"{file.parent} is missing, or not writable by the user who runs retrain"
+        yield warn("textfile", why, "name a file in a directory that node_exporter reads, and chmod g+w it")
+    elif file is not None:
+        yield ok("textfile", f"{file} can be written")
 
 
 # ---------------------------------------------------------------- commands

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from io import BytesIO
 from socketserver import ThreadingMixIn
 from threading import BoundedSemaphore
@@ -14,9 +15,11 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from msgspec import Struct
 from prometheus_client import CollectorRegistry, make_wsgi_app
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, Metric
 
 from retrain.config.schema import Config
+from retrain.core import families as own
+from retrain.effects.journal import open_journal
 from retrain.errors import ConfigError, RetrainError
 from retrain.exporter.measure import Gauge, Measures
 
@@ -51,6 +54,7 @@ def serve(config: Config, address: tuple[str, int], announce: Callable[[str], No
         raise ConfigError("monitor.bins: is 1; with one bin no drift can be seen (10 is usual)")
     registry = CollectorRegistry()
     registry.register(_Collector(Gauge(config)))
+    registry.register(_Own(config))
     with _listen(address) as server:
         server.set_app(make_wsgi_app(registry))
         host = f"[{address[0]}]" if ":" in address[0] else address[0]
@@ -147,6 +151,23 @@ class _Collector(Struct, eq=False):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """The metric families that have a value now."""
         return families(self.gauge.measure(time.time()))
+
+
+class _Own(Struct, eq=False):
+    """What retrain says of itself: the families of the textfile, where there is a journal that can be read."""
+
+    config: Config
+
+    def collect(self) -> Iterator[Metric]:
+        """The metric families that have a value now."""
+        state, champion, now = self.config.state, self.config.models.champion, datetime.now(UTC)
+        with suppress(RetrainError), open_journal(state, writable=False, champion=champion) as journal:
+            past, last = journal.past(), journal.last_check()
+            for family in own.families(self.config.name, past, last, now) if past.newest is not None else ():
+                metric = Metric(family.name.removesuffix("_total"), family.help, family.kind)
+                for labels, value in family.samples:
+                    metric.add_sample(family.name, dict(labels), value)
+                yield metric
 
 
 def families(measures: Measures) -> Iterator[GaugeMetricFamily]:
