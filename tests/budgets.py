@@ -22,6 +22,7 @@ ROOMS = (
     ("wing: demo", 900, ("demo",)),
     ("wing: rehearse", 900, ("rehearse",)),
     ("wing: setup", 900, ("setup",)),
+    ("wing: recipes", 900, ("recipes",)),
     ("entry, notify, output, errors, library", None, ("__main__", "cli", "notify", "output", "errors", "library")),
 )
 """What is counted together, the lines it may have (None: those that the others leave), and the rooms in it."""

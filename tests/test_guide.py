@@ -122,13 +122,14 @@ def test_a_terminal_reads_a_topic_page_by_page(tmp_path: Path) -> None:
         assert "survive" in said
 
 
-def test_the_wheel_has_every_topic(tmp_path: Path) -> None:
-    """The documentation comes with the package."""
+def test_the_wheel_has_every_topic_and_recipe(tmp_path: Path) -> None:
+    """They come with the package."""
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        assert {f"retrain/guide/{topic}.md" for topic in GUIDE} <= set(archive.namelist())
+        recipes = {f"retrain/recipes/{file.name}" for file in (ROOT / "src/retrain/recipes").glob("*.*")}
+        assert {f"retrain/guide/{topic}.md" for topic in GUIDE} | recipes <= set(archive.namelist())
 
 
 # ---------------------------------------------------------------- what a reader may type, set or follow
@@ -208,13 +209,15 @@ def test_the_guide_names_every_series_of_the_exporter() -> None:
     assert set(re.findall(r"`(model_\w+)`", text)) == {family.name for family in families(everything)}
 
 
-def test_the_guide_names_every_family_of_retrain_itself() -> None:
+def test_the_guide_names_every_family_and_alert_of_retrain_itself() -> None:
     """No more and no less."""
     seen = Assessment(Signal.F1, State.HEALTHY, 0.9, 0.85)
     check = Entry(1, START, Checked(Action.HOLD, Reason.HEALTHY, "", "a" * 64, (seen,)))
     listed = rows(section(GUIDE["monitoring"], "Metrics of retrain itself"))
     found = core_families("p", Past(served="a" * 64, served_since=START), check, START)
-    assert {name.strip("`") for name in listed} - {"family"} == {family.name for family in found}
+    alerts = re.findall(r"alert: (\w+)", (ROOT / "src/retrain/recipes/prometheus.yml").read_text())
+    named = {name.strip("`") for name in listed} - {"family", "alert"}
+    assert named == {*alerts, *(family.name for family in found)}
 
 
 def test_the_guide_names_every_variable_of_a_training(tmp_path: Path) -> None:

@@ -398,6 +398,18 @@ def guide(_config: Path, _output: Output, topic: str | None) -> Report:
     return Report(texts[topic].rstrip("\n"), {"topic": topic, "text": texts[topic]}, paged=True)
 
 
+@_command("recipe prometheus", configured=False)
+@click.argument("name", required=False)
+def recipe(config: Path, output: Output, name: str | None) -> Report:
+    """Print a file for another system, or list them.
+
+    It is filled in with the name and the paths of this project: a crontab, systemd units, alert rules, a dashboard.
+    """
+    from retrain import recipes
+
+    return recipes.listed() if name is None else recipes.recipe(_opened(config, output), name)
+
+
 def _forced(flag: bool, reason: str | None, name: str = "--force") -> str | None:
     """The reason of a person who overrides the rules; None without the flag."""
     if flag and not reason:

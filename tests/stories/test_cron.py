@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.stories.cron_daemon import cron
-from tests.stories.project import CHAMPION, Models, Project, until
+from tests.stories.project import CHAMPION, RETRAIN, Models, Project, until
 
 EXAMPLE = Path(__file__).parents[2] / "crontab.example"
 VARIABLE = re.compile(r'(\w+)="?([^"]*)"?')
@@ -63,8 +63,8 @@ def parse(text: str) -> Crontab:
 
 
 def example_for(project: Project) -> str:
-    """The example as an operator has it who has replaced the directory."""
-    return EXAMPLE.read_text().replace("/srv/churn", str(project.root))
+    """The example as an operator has it: `retrain recipe cron` prints it for a project."""
+    return str(project.json("recipe", "cron")["text"]).replace(str(RETRAIN.parent), f"{project.root}/.venv/bin")
 
 
 def equip(project: Project) -> Project:

@@ -1,0 +1,92 @@
+"""`retrain recipe`: files for other systems, each filled in with the name and the paths of this project.
+
+A recipe is one file beside this one, of which the first line is its title (of JSON, which has no comments, its
+`description`). It takes a fact as @FACT@, and as @FACT:FORM@ written so that it can stand where it is put.
+"""
+
+import getpass
+import json
+import os
+import re
+import shlex
+import sys
+import sysconfig
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+
+from retrain.config.schema import HoldoutKind
+from retrain.context import Context
+from retrain.errors import ConfigError, Report
+
+_FACT = re.compile(r"@([a-z]+)(?::([a-z]+))?@")
+_RECIPES = Path(__file__).parent
+FORMS: Mapping[str, Callable[[str], str]] = {
+    "": str,
+    "cron": lambda text: shlex.quote(text).replace("%", r"\%"),  # for which cron would begin a new line
+    "file": lambda text: re.sub(r"[^\w.-]+", "-", text, flags=re.ASCII).strip("-.") or "retrain",
+    "json": lambda text: json.dumps(text, ensure_ascii=False),  # also a text of YAML, PromQL and Alertmanager
+    "inner": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+    "unit": lambda text: text.replace("%", "%%"),  # a value of a systemd unit; its program, and a word after that
+    "program": lambda text: json.dumps(text, ensure_ascii=False).replace("%", "%%"),
+    "word": lambda text: json.dumps(text, ensure_ascii=False).replace("%", "%%").replace("$", "$$"),
+}
+"""How a fact is written in a place, by the name of its form."""
+
+
+def listed() -> Report:
+    """The report of all recipes, with their titles."""
+    titles = {name: _title(file) for name, file in _files().items()}
+    return Report("\n".join(f"{name:<14}{title}" for name, title in titles.items()), {"recipes": titles})
+
+
+def recipe(context: Context, name: str) -> Report:
+    """The report of one, filled in. Raises ConfigError for an unknown name, or a path that nothing can quote."""
+    files = _files()
+    if name not in files:
+        raise ConfigError(f"there is no recipe {name!r}; the recipes are {', '.join(files)}")
+    text = filled(files[name].read_text(encoding="utf-8"), facts(context))
+    return Report(text.rstrip("\n"), {"recipe": name, "text": text}, paged=True)
+
+
+def filled(template: str, facts: Mapping[str, str]) -> str:
+    """The text of a recipe with these facts in it."""
+    return _FACT.sub(lambda found: FORMS[found[2] or ""](facts[found[1]]), template)
+
+
+def facts(context: Context) -> dict[str, str]:
+    """What a recipe can be filled in with."""
+    config, called = context.config, Path(os.path.abspath(sys.argv[0]))  # noqa: PTH100  (a link in PATH stays one)
+    is_called = called.name == "retrain" and called.is_file()
+    paths = {
+        "config": str(context.file),
+        "directory": str(context.file.parent),
+        "retrain": str(called if is_called else Path(sysconfig.get_path("scripts"), "retrain")),
+    }
+    for path in paths.values():
+        if not path.isprintable():
+            raise ConfigError(f"{path!r} has characters that no crontab and no unit can hold; rename it")
+    longest = config.training.timeout + config.promotion.timeout
+    patience = config.promotion.live.give_up if config.promotion.holdout is HoldoutKind.LIVE else timedelta(days=1)
+    return paths | {
+        "name": config.name,
+        "group": f"retrain {config.name}",
+        "scripts": os.path.dirname(paths["retrain"]),  # noqa: PTH120
+        "user": getpass.getuser(),
+        "listen": config.monitor.listen,
+        "unpromoted": str(config.triggers.max_unpromoted),
+        "longest": f"{longest // timedelta(seconds=1)}s",
+        "patience": f"{patience // timedelta(seconds=1)}s",
+        "repeat": f"{max(1, config.notifications.repeat_after // timedelta(seconds=1))}s",
+    }
+
+
+def _files() -> dict[str, Path]:
+    """Every recipe by its name."""
+    found = (file for file in sorted(_RECIPES.iterdir()) if file.suffix not in (".py", "") and file.is_file())
+    return {file.stem: file for file in found}
+
+
+def _title(file: Path) -> str:
+    text = file.read_text(encoding="utf-8")
+    return str(json.loads(text)["description"]) if file.suffix == ".json" else text.partition("\n")[0].lstrip("# ")
