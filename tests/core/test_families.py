@@ -11,8 +11,10 @@ from retrain.core.events import (
     Event,
     Judged,
     NotJudged,
+    Paused,
     Promoted,
     Rejected,
+    Resumed,
     TrainingFinished,
 )
 from retrain.core.families import families
@@ -105,6 +107,14 @@ def test_the_champion_is_shown() -> None:
     assert found[f"champion_info|{B}"] == 1
     assert f"champion_info|{A}" not in found
     assert found["champion_since_timestamp_seconds"] == (T0 + timedelta(hours=2)).timestamp()
+
+
+def test_a_pause_is_shown_until_it_ends() -> None:
+    """By itself, or by a person."""
+    assert values(Paused("moving"))["paused"] == 1
+    assert values(Paused("moving", timedelta(hours=2)))["paused"] == 1
+    assert values(Paused("moving", timedelta(hours=2)), checked(), checked())["paused"] == 0
+    assert values(Paused("moving"), Resumed())["paused"] == 0
 
 
 def test_trainings_are_counted_by_outcome_and_failures_in_a_row() -> None:

@@ -31,7 +31,7 @@ class Family(Struct, frozen=True):
 def families(project: str, past: Past, last: Entry | None, now: datetime) -> Iterator[Family]:
     """The families that have a value now; `last` is the latest check."""
     past = as_of(past, None, now)
-    for name, help, label, values in (*_of_check(last), *_of_past(past)):
+    for name, help, label, values in (*_of_check(last), *_of_past(past, now)):
         named = {"project": project}
         samples = [
             ({**named, label: text} if label else named, float(value))
@@ -55,7 +55,7 @@ def _of_check(last: Entry | None) -> Iterator[tuple[str, str, str, Values]]:
     yield "metric_threshold", "What the latest check compared that with", "signal", limits
 
 
-def _of_past(past: Past) -> Iterator[tuple[str, str, str, Values]]:
+def _of_past(past: Past, now: datetime) -> Iterator[tuple[str, str, str, Values]]:
     """Name, help text, label and values of what the journal adds up to."""
     waiting, since = past.challenger, past.served_since
     waits = waiting is not None and (not waiting.settled or waiting.ruling is Ruling.PROMOTE)
@@ -63,7 +63,7 @@ def _of_past(past: Past) -> Iterator[tuple[str, str, str, Values]]:
     in_vain = "Trainings in a row that brought no promotion, since a person last rejected a challenger"
     yield "unpromoted_trainings", in_vain, "", {"": _unpromoted(past)}
     yield "challenger_waiting", "1 while a challenger waits to be compared or put in service", "", {"": waits}
-    yield "paused", "1 while a person has paused trainings and promotions", "", {"": 0}
+    yield "paused", "1 while a person has paused trainings and promotions", "", {"": past.paused(now) is not None}
     yield "champion_info", "1 for the version that serves", "version", {past.served: 1} if past.served else {}
     at = since.timestamp() if since is not None and past.served else None
     yield "champion_since_timestamp_seconds", "Time since which it serves", "", {"": at}
