@@ -107,7 +107,7 @@ def _promote(context: Context, journal: Journal, options: Options, lock_fd: int,
         return too_few
     if (contest := admit(context, journal.past(), options)) is None:
         return _nothing_waits(context, options)
-    with _kept(context, journal, contest, options) as contest:
+    with _copied(context, contest, options) as contest:
         outcome: Judged | NotJudged | None = _recorded(context, journal, contest)
         if outcome is None:
             lock.describe(lock_fd, "comparing on the holdout")
@@ -122,6 +122,8 @@ def _promote(context: Context, journal: Journal, options: Options, lock_fd: int,
         verdict = beside_live(outcome.verdict, live)
         judged = replace(outcome, verdict=verdict, dry_run=options.dry_run, source=contest.source, by=by)
         past = journal.append(judged, now)
+        if contest.given and not options.dry_run:  # no sooner: no crash leaves a version that the journal does not know
+            registry.keep(context.config.models, Path(contest.source), contest.challenger, contest.challenger_file)
     if options.if_pending and (pause := past.paused(now)) is not None:  # which a person began meanwhile
         return _quiet(f"compared, and nothing is promoted by itself: paused {pause.what}")
     wins = judged.verdict.ruling is Ruling.PROMOTE or options.forced is not None
@@ -199,24 +201,18 @@ def _challenger(context: Context, past: Past, options: Options) -> Contest | Non
 
 
 @contextmanager
-def _kept(context: Context, journal: Journal, contest: Contest, options: Options) -> Iterator[Contest]:
-    """The contest between kept files: what is compared is then what is served, whatever becomes of a file by hand.
+def _copied(context: Context, contest: Contest, options: Options) -> Iterator[Contest]:
+    """The contest with a copy of a file that was named: what is judged is then kept, whatever becomes of that file.
 
-    A version that was not kept before, and is not judged in the block, is removed again. A rehearsal keeps nothing.
+    A rehearsal keeps nothing.
     """
-    models, version = context.config.models, contest.challenger
     if not contest.given or options.dry_run:
         yield contest
         return
-    is_new = version not in registry.kept(models)
-    try:
-        if registry.admit(models, contest.challenger_file) != version:
+    with registry.copied(context.config.models, contest.challenger_file) as (version, copy):
+        if version != contest.challenger:
             raise RetrainError(f"{contest.challenger_file}: was changed while it was read; try again")
-        file, holdout = registry.verify(models, version), holdout_of(context, version)
-        yield replace(contest, challenger_file=file, holdout=holdout)
-    finally:
-        if is_new and version not in journal.past().admitted:
-            registry.discard(models, version)
+        yield replace(contest, challenger_file=copy)
 
 
 def _named(context: Context, name: str) -> Contest:
@@ -340,6 +336,7 @@ def _score(
             registry.verify(models, contest.champion)  # an ordinary file is what it is
         tally = evaluation.compare(
             *(context.config, contest.champion_file, contest.challenger_file, contest.holdout, options.progress),
+            named=Path(contest.source) if contest.given else contest.challenger_file,
             known_challenger=contest.rows[0],
             known_champion=contest.rows[1],
             keys=keys,

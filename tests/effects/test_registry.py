@@ -163,7 +163,7 @@ def test_a_leftover_of_a_crash_is_no_obstacle(models: Models, tmp_path: Path) ->
     precious.write_bytes(b"precious")
     precious.chmod(0o444)
     versions(models).mkdir()
-    (versions(models) / f".incoming-{os.getpid()}").hardlink_to(precious)
+    (versions(models) / f".incoming-{os.getpid()}.joblib").hardlink_to(precious)
     version = kept(models, b"model")
     assert names(versions(models)) == [f"{version}.joblib"]
     assert precious.read_bytes() == b"precious"

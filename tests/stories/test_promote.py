@@ -631,6 +631,34 @@ def test_what_could_not_be_judged_is_not_kept(project: Project) -> None:
     assert len(sorted(versions.iterdir())) == 2
 
 
+def test_a_file_that_cannot_be_loaded_is_named_as_it_was_given(project: Project) -> None:
+    """What is loaded is a copy of it, of which nobody has heard."""
+    project.serve(project.models.weak)
+    (project.root / "broken.joblib").write_bytes(os.urandom(3000))
+    refused = project.run("promote", "broken.joblib")
+    assert f"challenger {project.root}/broken.joblib cannot be loaded: " in refused.stderr
+    assert "versions" not in refused.stderr and "incoming" not in refused.stderr
+
+
+@pytest.mark.own_process
+def test_a_first_promotion_that_is_killed_needs_no_person(project: Project) -> None:
+    """No version is kept before the journal knows it, so what a kill leaves is not taken for a lost journal."""
+    (project.root / "slow.py").write_text(
+        "import time\nclass Slow:\n    def __setstate__(self, state):\n"
+        f"        open({str(project.root / 'loading')!r}, 'w').close()\n        time.sleep(60)\n"
+    )
+    saving = "import joblib, slow; it = slow.Slow(); it.x = 1; joblib.dump(it, 'slow.joblib')"
+    subprocess.run([sys.executable, "-c", saving], cwd=project.root, check=True)
+    process = project.start("promote", "slow.joblib")
+    until((project.root / "loading").exists)
+    end(process, signal.SIGKILL)
+    versions = project.root / "models/versions"
+    assert [path.name[:10] for path in versions.iterdir()] == [".incoming-"]
+    assert project.run("check").returncode == 0
+    assert project.run("promote", str(project.models.strong)).returncode == 0
+    assert [path.name for path in versions.iterdir()] == [f"{served(project)}.joblib"]
+
+
 def test_the_clock_is_read_once_and_again_after_a_comparison_and_a_hook(project: Project) -> None:
     """Everything that happens at one moment has one time; what takes long ends at a later one."""
     project.serve(project.models.weak)

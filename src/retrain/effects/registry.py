@@ -4,8 +4,8 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -146,17 +146,26 @@ def check_format(models: Models, artifact: Path) -> None:
 
 def admit(models: Models, artifact: Path) -> str:
     """The version of this artifact; its bytes are now kept, and with them what lies beside it."""
-    version = _copy(models, artifact, None, _artifact(models))
+    with copied(models, artifact) as (version, copy):
+        keep(models, artifact, version, copy)
+    return version
+
+
+def keep(models: Models, artifact: Path, version: str, copy: Path) -> None:
+    """Keep a copy of this artifact as a version, and with it what lies beside the artifact."""
+    target = _file_of(models, version)
+    if not (target.exists() and identify(target) == version):
+        _put(copy, target)
     for kind in (REFERENCE, WEIGHTS, HOLDOUT):
         if (file := beside(artifact, kind)).is_file():
-            _copy(models, file, version, kind)
-    return version
+            attach(models, version, kind, file)
 
 
 def attach(models: Models, version: str, kind: str, file: Path | None) -> None:
     """Keep this file with the version, in place of another of its kind; none where there is none."""
     if file is not None:
-        _copy(models, file, version, kind)
+        with copied(models, file, kind) as (_, copy):
+            _put(copy, _file_of(models, version, kind))
     elif (kept := attached(models, version, kind)) is not None:
         with file_errors(kept):
             kept.unlink(missing_ok=True)
@@ -224,12 +233,6 @@ def forget(models: Models, versions: set[str]) -> None:
                 path.unlink(missing_ok=True)
 
 
-def discard(models: Models, version: str) -> None:
-    """Remove this version and what belongs to it: nobody has ever served or judged it."""
-    for path in _directory(models).glob(f"{version}.*"):
-        path.unlink(missing_ok=True)
-
-
 def prepare(models: Models) -> None:
     """Make the directory of the challenger, and remove the sample and the weights that an earlier training left.
 
@@ -263,38 +266,45 @@ def beside(artifact: Path, kind: str) -> Path:
     return artifact.with_name(f"{artifact.stem}.{kind}")
 
 
-def _copy(models: Models, source: Path, version: str | None, kind: str) -> str:
-    """The version under which `source` is kept: its own digest, or `version`, to which it then belongs.
+@contextmanager
+def copied(models: Models, source: Path, kind: str | None = None) -> Iterator[tuple[str, Path]]:
+    """The version of these bytes, and a copy of them that is no version yet; it is removed at the end if it is none.
 
-    Written beside, synced and renamed, so that no half of it is ever seen.
+    A file that belongs to a version has a `kind`.
     """
     directory = _directory(models)
-    fresh = directory / f"{_INCOMING}{os.getpid()}"
-    with file_errors(source), opened(source) as file:
-        if not directory.is_dir():
-            # The service must get in as it does beside it, whatever our umask is.
-            make_directory(directory)
-            directory.chmod(directory.parent.stat().st_mode & 0o755)
-        # A crash may have left one with this very process id, and read-only.
-        fresh.unlink(missing_ok=True)
-        try:
-            digest = _write_out(file, fresh)
-            is_artifact, version = version is None, version or digest
-            target = _file_of(models, version, kind)
-            if not (is_artifact and target.exists() and identify(target) == digest):
-                fresh.replace(target)
-                follow_owner(target)
-        finally:
+    fresh = directory / f"{_INCOMING}{os.getpid()}.{kind or _artifact(models)}"
+    with ExitStack() as stack:
+        with file_errors(source), opened(source) as file:
+            if not directory.is_dir():
+                # The service must get in as it does beside it, whatever our umask is.
+                make_directory(directory)
+                directory.chmod(directory.parent.stat().st_mode & 0o755)
+            # A crash may have left one with this very process id, and read-only.
             fresh.unlink(missing_ok=True)
-        sync_directory(directory)
-    return version
+            stack.callback(fresh.unlink, missing_ok=True)
+            digest = _write_out(file, fresh)
+        yield digest, fresh
+
+
+def _put(copy: Path, target: Path) -> None:
+    """Give the copy its name. It is written, synced and renamed, so that no half of it is ever seen."""
+    with file_errors(target):
+        copy.replace(target)
+        follow_owner(target)
+        sync_directory(target.parent)
 
 
 def _write_out(file: BinaryIO, fresh: Path) -> str:
     """The digest of the file, whose bytes and times are now in `fresh`, read-only and on disk."""
     digest = hashlib.sha256()
-    with fresh.open("xb") as copy:
-        while chunk := file.read(_CHUNK):
+
+    def read() -> bytes:
+        with file_errors(Path(file.name)):
+            return file.read(_CHUNK)
+
+    with file_errors(fresh.parent), fresh.open("xb") as copy:
+        for chunk in iter(read, b""):
             digest.update(chunk)
             copy.write(chunk)
         copy.flush()
@@ -317,7 +327,7 @@ def _is_in_use(path: Path) -> bool:
 
 def _is_leftover(path: Path) -> bool:
     """Whether this is the half copy of a process that has gone."""
-    number = path.name.removeprefix(_INCOMING)
+    number = path.name.removeprefix(_INCOMING).partition(".")[0]
     if not path.name.startswith(_INCOMING) or not number.isdecimal():
         return False
     return int(number) == os.getpid() or not process.lives(int(number))

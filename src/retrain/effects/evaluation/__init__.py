@@ -42,6 +42,7 @@ def compare(  # noqa: PLR0913  (the files of training rows belong to the version
     holdout: Path,
     progress: Progress = _silent,
     *,
+    named: Path | None = None,
     known_challenger: Path | None = None,
     known_champion: Path | None = None,
     keys: Sequence[RowKey] = (),
@@ -50,16 +51,18 @@ def compare(  # noqa: PLR0913  (the files of training rows belong to the version
 ) -> Tally:
     """The tally of both models on these rows; `champion` is None where nothing is served yet.
 
-    `progress` is called with the share of rows done. `known_…` are files from `remember_rows`, of the data that each
-    side was trained on. `keys` are how the rows of earlier holdouts are known, `dated` the column of their time and
-    that of the champion's training in epoch seconds, where older rows are to be counted. `scrub` takes secrets out of
-    what the models print. Raises Unscorable where the champion, the challenger, the holdout or such a file cannot be
-    used, and RetrainError where the scoring cannot start or does not end in `promotion.timeout`.
+    `progress` is called with the share of rows done. Messages call a challenger that is a copy as it is `named`.
+    `known_…` are files from `remember_rows`, of the data that each side was trained on. `keys` are how the rows of
+    earlier holdouts are known, `dated` the column of their time and that of the champion's training in epoch seconds,
+    where older rows are to be counted. `scrub` takes secrets out of what the models print. Raises Unscorable where the
+    champion, the challenger, the holdout or such a file cannot be used, and RetrainError where the scoring
+    cannot start or does not end in `promotion.timeout`.
     """
     plan = _counted(
         *(config, "compare", holdout),
         champion=champion,
-        challenger=challenger,
+        challenger=named or challenger,
+        copy=challenger,
         known_challenger=known_challenger,
         known_champion=known_champion,
         keys=list(keys),

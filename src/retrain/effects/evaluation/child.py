@@ -153,13 +153,14 @@ def _running(plan: dict[str, Any], config: Config) -> Iterator[tuple[_Child, dic
             reader, writer = os.pipe()
             return stack.enter_context(os.fdopen(reader, "rb", 0)), stack.enter_context(os.fdopen(writer, "wb", 0))
 
-        models, kept, given = {}, [], plan.pop("model", {})
+        models, kept, given, copy = {}, [], plan.pop("model", {}), plan.pop("copy", None)
         for side in _MODELS:
             if path := plan.get(side):
                 (features, there), (back, predictions) = pipe(), pipe()
-                asked = {"job": "model", "path": path, "memory": plan["memory"], **given}
+                file = copy if copy and side == "challenger" else path
+                asked = {"job": "model", "path": file, "memory": plan["memory"], **given}
                 asked |= {"features": features.fileno(), "predictions": predictions.fileno()}
-                before = sandbox.command(config, Path(path), plan["holdout"])
+                before = sandbox.command(config, Path(file), plan["holdout"])
                 models[side] = stack.enter_context(_child(asked, directory, [features, predictions], before))
                 plan[side] = {"path": path, "features": there.fileno(), "predictions": back.fileno()}
                 kept += [there, back]
