@@ -61,7 +61,7 @@ def _check(context: Context, journal: Journal, held: lock.Attempt, options: Opti
     if options.dry_run:
         seen = _look(context, journal, held, options, now)
         return _report(seen, seen.look.decision.message, dry_run=True)
-    registry.refuse_world_writable(config.models)
+    registry.refuse_unsafe(config.models)
     settled = settle(context, journal, held.descriptor, now) if held.descriptor is not None else ()
     if (late := lock.stuck(config, held.holder, now)) is not None:
         return _failure(context, journal, late, STUCK, now)

@@ -78,7 +78,7 @@ def promote(context: Context, options: Options) -> Report:
                 return _quiet(f"nothing is promoted by itself: paused {pause.what}")
             if options.if_pending and not _is_pending(context, journal):
                 return _nothing_waits(context, options)
-            registry.refuse_world_writable(config.models)
+            registry.refuse_unsafe(config.models)
             wait = timedelta() if options.if_pending else PATIENCE
             with lock.hold(config.state, "promote", now, wait=wait, on_wait=options.on_wait) as lock_fd:
                 settled = () if options.dry_run else settle(context, journal, lock_fd, now)

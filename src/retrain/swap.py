@@ -223,7 +223,7 @@ def rollback(
     config, now = context.config, context.clock()
     if to is not None and not to.strip():
         raise ConfigError("--to is empty and names no version", "an unset variable?")
-    registry.refuse_world_writable(config.models)
+    registry.refuse_unsafe(config.models)
     locked = lock.hold(config.state, "rollback", now, wait=PATIENCE, on_wait=on_wait, name=lock.SWAP)
     with journal_of(context) as journal, locked as lock_fd:
         settled = _settle_swap(context, journal, lock_fd, now)

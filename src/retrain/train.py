@@ -50,6 +50,7 @@ def train(  # noqa: PLR0913, PLR0917  (what was seen, why it trains, and what it
     ended, no_rows = _run(context, run_id, why, lock_fd, echo)
     run = TrainingFinished(run_id, ended.outcome, "", ended.exit_code, ended.seconds)
     run, signal = _finished(context, run, ended, no_rows, before, (checked.served, *journal.past().banned))
+    files.share(config.models.challenger)  # the next training may be another user's
     now, cause = context.clock(), context.secrets.scrub(run.cause)
     is_new = journal.past().is_news(incident_of(TRAINING, cause), now, config.notifications.repeat_after)
     run = replace(run, news=not run.failed or is_new or checked.reason is Reason.FORCED, cause=cause)
@@ -159,7 +160,6 @@ def _finished(  # noqa: PLR0913, PLR0917  (what the command did, and what there 
         signal = _try_out(context)
         if registry.admit(models, models.challenger) != version:
             raise RetrainError(f"{models.challenger} was changed while it was tried")
-        files.follow_owner(models.challenger)  # the next training may be another user's
         unknown, signal = _remember_rows(context.config, version, signal)
         return replace(run, challenger=version, message=f"{took}, challenger {short(version)}{unknown}"), signal
     except RetrainError as error:

@@ -471,7 +471,7 @@ def test_directories_are_never_open_to_all(tmp_path: Path) -> None:
         registry.admit(models, models.challenger)
     finally:
         os.umask(before)
-    registry.refuse_world_writable(models)
+    registry.refuse_unsafe(models)
     assert (tmp_path / "a").stat().st_mode & 0o002 == 0
 
 

@@ -10,6 +10,7 @@ from contextlib import closing
 import pytest
 
 from tests.stories.project import CHAMPION, Project
+from tests.survival.mounts import read_only
 
 DAY = 24 * 60 * 60
 
@@ -277,6 +278,14 @@ def test_state_that_everybody_may_change_is_refused(project: Project) -> None:
         assert (done.returncode, f"chmod o-w {state}" in done.stderr) == (1, True), words
     state.chmod(0o700)
     assert project.run("check").returncode == 0
+
+
+def test_a_read_only_mount_is_no_danger(project: Project) -> None:
+    """Nobody can write there, whatever the mode says."""
+    (project.root / "models").chmod(0o777)
+    assert project.run("check").returncode == 1
+    with read_only(project, "models") as mounted:
+        assert mounted.run("check").returncode == 0
 
 
 # ---------------------------------------------------------------- what grows with the years

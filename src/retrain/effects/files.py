@@ -2,7 +2,10 @@
 
 import errno
 import os
+import pwd
+import shlex
 import stat as modes
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
@@ -66,26 +69,51 @@ def make_directory(path: Path, mode: int = 0o755) -> None:
     if not path.is_dir():
         make_directory(path.parent)
         path.mkdir(mode=mode, exist_ok=True)
-        follow_owner(path)
+        share(path)
 
 
-def follow_owner(path: Path) -> None:
-    """Give what root has made to the owner of the directory: who runs there every day must be able to change it."""
-    if os.geteuid() == 0:
-        above = path.parent.stat()
-        with suppress(OSError):  # a mount may know no owners
+def share(path: Path) -> None:
+    """Give what was made here to those who work here every day.
+
+    That is the owner of the directory, where root has made it, and its group, where that may write to the directory.
+    """
+    with suppress(OSError):  # another's file, or a mount that knows no owners
+        above, found = path.parent.stat(), path.lstat()
+        if os.geteuid() == 0:
             os.chown(path, above.st_uid, above.st_gid, follow_symlinks=False)
+        if above.st_mode & modes.S_IWGRP and not modes.S_ISLNK(found.st_mode):
+            if os.geteuid() != 0 and found.st_gid != above.st_gid:
+                os.chown(path, -1, above.st_gid)
+            mode = modes.S_IMODE(path.stat().st_mode)
+            if (shared := mode | (mode & modes.S_IRWXU) >> 3) != mode:
+                path.chmod(shared)
+
+
+def refuse_foreign(*paths: Path, need: int = os.W_OK | os.X_OK) -> None:
+    """Raise RetrainError with the command of the owner, where one of these is another user's and we lack this right.
+
+    Of a path that is not there yet, the nearest directory above it counts.
+    """
+    for path in paths if os.geteuid() != 0 else ():
+        there = next(each for each in (path, *path.absolute().parents) if os.path.exists(each))  # noqa: PTH110
+        number = there.stat().st_uid
+        if number != os.geteuid() and not os.access(there, need if there.is_dir() else need & ~os.X_OK):
+            owner = str(number)  # a container may have no name for it
+            with suppress(KeyError):
+                owner = pwd.getpwuid(number).pw_name
+            why = f"{there}: belongs to {owner}, and user {os.geteuid()} has no right to use it"
+            raise RetrainError(why, f"sudo -u {owner} retrain {shlex.join(sys.argv[1:])}")
 
 
 def refuse_world_writable(path: Path, danger: str) -> None:
     """Raise RetrainError where any user may write to the path, or put another one in its place.
 
-    In a sticky directory, as /tmp is, nobody may rename what is another's.
+    In a sticky directory, as /tmp is, nobody may rename what is another's; on a read-only mount nobody may anything.
     """
     for each in (path, *path.absolute().parents) if path.exists() else ():
         with file_errors(each):
-            mode = each.stat().st_mode
-        if mode & modes.S_IWOTH and (each == path or not mode & modes.S_ISVTX):
+            mode, is_fixed = each.stat().st_mode, os.statvfs(each).f_flag & os.ST_RDONLY
+        if mode & modes.S_IWOTH and not is_fixed and (each == path or not mode & modes.S_ISVTX):
             why = f"{each}: is world-writable ({modes.filemode(mode)}), so {danger}"
             raise RetrainError(why, f"chmod o-w {each}, and see that nobody changed what is in it")
 

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from retrain.config.schema import Config
 from retrain.core.text import duration, moment
 from retrain.effects import process
-from retrain.effects.files import follow_owner, make_directory
+from retrain.effects.files import make_directory, refuse_foreign, share
 from retrain.errors import BusyError, RetrainError
 
 RUN, SWAP = "lock", "swap.lock"
@@ -75,10 +75,11 @@ class HeldError(BusyError):
 def attempt(state: Path, command: str, now: datetime, name: str = RUN) -> Iterator[Attempt]:
     """The lock if it is free, until the block ends; else who holds it."""
     path = state / name
+    refuse_foreign(state, path)
     with _errors_named(path):
         make_directory(state, 0o700)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        follow_owner(path)
+        share(path)
     found = Attempt()
     try:
         with _errors_named(path):

@@ -17,7 +17,7 @@ from retrain.core.past import Past
 from retrain.core.records import Unknown
 from retrain.core.text import short
 from retrain.effects import files, process
-from retrain.effects.files import Stamp, follow_owner, make_directory, opened, stamp, sync_directory
+from retrain.effects.files import Stamp, make_directory, opened, share, stamp, sync_directory
 from retrain.errors import RetrainError, file_errors
 
 _JOBLIB, _SKOPS = "joblib", "skops"
@@ -119,12 +119,13 @@ def identify(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def refuse_world_writable(models: Models) -> None:
-    """Raise RetrainError where the directory of the champion or of the versions is world-writable.
+def refuse_unsafe(models: Models) -> None:
+    """Raise RetrainError where the directory of the champion or of the versions is another user's, or world-writable.
 
     An artifact is a program: whoever may put one there would run it as the user of retrain.
     """
     for directory in (models.champion.parent, _directory(models)):
+        files.refuse_foreign(directory)
         files.refuse_world_writable(directory, "no model in it can be trusted")
 
 
@@ -277,9 +278,9 @@ def copied(models: Models, source: Path, kind: str | None = None) -> Iterator[tu
     with ExitStack() as stack:
         with file_errors(source), opened(source) as file:
             if not directory.is_dir():
-                # The service must get in as it does beside it, whatever our umask is.
+                # Service and group must get in as they do beside it, whatever our umask is.
                 make_directory(directory)
-                directory.chmod(directory.parent.stat().st_mode & 0o755)
+                directory.chmod(directory.parent.stat().st_mode & 0o2775)
             # A crash may have left one with this very process id, and read-only.
             fresh.unlink(missing_ok=True)
             stack.callback(fresh.unlink, missing_ok=True)
@@ -291,7 +292,7 @@ def _put(copy: Path, target: Path) -> None:
     """Give the copy its name. It is written, synced and renamed, so that no half of it is ever seen."""
     with file_errors(target):
         copy.replace(target)
-        follow_owner(target)
+        share(target)
         sync_directory(target.parent)
 
 

@@ -21,7 +21,7 @@ from retrain.config.schema import KeepLogs, Training
 from retrain.core.records import Outcome
 from retrain.core.text import duration, last_lines
 from retrain.effects import process
-from retrain.effects.files import follow_owner
+from retrain.effects.files import share
 from retrain.effects.process import Process
 from retrain.errors import RetrainError, file_errors
 
@@ -193,7 +193,7 @@ def _opened(log: Path) -> Iterator[int]:
     """The descriptor of the log, made if it is missing."""
     try:
         descriptor = os.open(log, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-        follow_owner(log)
+        share(log)
     except OSError as error:
         why = f"{log}: the log of the command cannot be written: {error.strerror}"
         raise RetrainError(why, "correct the directory, or change `state`") from error

@@ -10,6 +10,7 @@ from msgspec import Struct
 from retrain.config.load import parse_span
 from retrain.context import Context
 from retrain.core.text import counted
+from retrain.effects.files import make_directory
 from retrain.errors import Report, Stopped, file_errors
 from retrain.rehearse.policies import CONFIGURED, policies
 from retrain.rehearse.replay import Drift, MakeGauge, Replay, replay
@@ -52,7 +53,7 @@ def rehearse(context: Context, log: Path, options: Options) -> Report:
         notes.append(f"{counted(left_out, 'row')} without a label or a time left out")
     cache = options.cache or config.state / "rehearse"
     with file_errors(cache):
-        cache.mkdir(parents=True, exist_ok=True)
+        make_directory(cache)
         scratch = tempfile.TemporaryDirectory(prefix=".scratch-", dir=cache)
     with scratch as directory:
         models = Trainings(context, stream, cache, Path(directory), options.broken, options.seed)

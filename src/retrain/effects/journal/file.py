@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from retrain.core.past import REPAIR, UNREPAIRED
-from retrain.effects.files import follow_owner, make_directory, refuse_world_writable
+from retrain.effects.files import make_directory, refuse_foreign, refuse_world_writable, share
 from retrain.effects.journal.entries import TABLES, Journal
 from retrain.errors import RetrainError
 
@@ -46,6 +46,7 @@ def open_journal(
     the next command finds nothing wrong.
     """
     path = state / name
+    refuse_foreign(state, path, need=os.W_OK | os.X_OK if writable else os.R_OK | os.X_OK)
     try:
         if not path.exists() and set_aside(path):
             raise DamagedError(path, "it was set aside, and the new one is missing, since the repair was interrupted")
@@ -107,13 +108,15 @@ def _opened(path: Path, scrub: Callable[[str], str]) -> Journal:
         connection = on_error.enter_context(closing(_connected(path, "rwc")))
         if _schema(connection, path) == 0:
             _create(connection)
-            follow_owner(path)  # SQLite does so with the files beside it
+        share(path)  # before SQLite makes those beside it, with the same mode
         # Readers and a writer do not wait for each other then. SQLite reports a failure as the old mode.
         if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
             raise RetrainError(f"{path}: the journal cannot be used: its write-ahead log cannot be switched on")
         connection.execute("PRAGMA synchronous = FULL")
         journal = Journal(connection, path, path.stat().st_ino, scrub)
         journal.past()
+        for file in files_of(path)[1:]:
+            share(file)  # their group is ours, unless the directory hands down its own
         on_error.pop_all()
     return journal
 
