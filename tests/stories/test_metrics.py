@@ -5,9 +5,11 @@ import time
 from pathlib import Path
 
 import pytest
+import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import real
+from tests.effects.servers import child, said
 from tests.stories.project import Project
 
 
@@ -23,7 +25,8 @@ def file(project: Project) -> Path:
 def samples(text: str) -> dict[str, float]:
     """Every sample by its name and its label besides the project."""
     found = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
-    return {"|".join([each.name, *list(each.labels.values())[1:]]): each.value for each in found}
+    named = ((each, [text for label, text in each.labels.items() if label != "project"]) for each in found)
+    return {"|".join([each.name, *others]): each.value for each, others in named}
 
 
 def test_each_command_writes_the_textfile_and_promtool_finds_nothing_wrong(project: Project, file: Path) -> None:
@@ -44,6 +47,18 @@ def test_each_command_writes_the_textfile_and_promtool_finds_nothing_wrong(proje
         [str(real("promtool")), "check", "metrics"], input=file.read_text(), capture_output=True, text=True, check=False
     )
     assert (linted.returncode, linted.stdout, linted.stderr) == (0, "", "")
+
+
+@pytest.mark.own_process
+def test_node_exporter_serves_the_textfile(project: Project, file: Path) -> None:
+    """Every sample as it stands in it."""
+    assert project.run("check").returncode == 0
+    flags = ["--collector.disable-defaults", "--collector.textfile", "--web.listen-address=127.0.0.1:0"]
+    flags += [f"--collector.textfile.directory={file.parent}"]
+    with child(real("prometheus-node-exporter"), *flags) as exporter:
+        address = said(exporter, r"Listening on.* address=(127\.0\.0\.1:\d+)")
+        served = samples(requests.get(f"http://{address}/metrics", timeout=10).text)
+    assert {name: value for name, value in served.items() if name.startswith("retrain_")} == samples(file.read_text())
 
 
 def test_a_check_that_fails_or_is_blind_says_so(project: Project, file: Path) -> None:
