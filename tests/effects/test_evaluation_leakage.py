@@ -16,9 +16,9 @@ import pytest
 from retrain.core.verdicts import Leaked
 from retrain.effects import evaluation
 from retrain.errors import RetrainError
-from retrain.scoring.__main__ import done
 from tests.effects.conftest import configured
 from tests.effects.toy_models import Says
+from tests.scoring import scored
 
 pytestmark = pytest.mark.usefixtures("scored_here")
 
@@ -167,18 +167,17 @@ def test_each_side_has_its_own_rows(tmp_path: Path) -> None:
 
 def test_chunks_do_not_matter(tmp_path: Path) -> None:
     """Chunks of a few rows find what one of all rows finds."""
-    old = people(60_000, 1)
-    data, holdout = parquet(old[:1000], tmp_path / "train"), parquet(old, tmp_path / "holdout")
-    known = known_rows(data, holdout)
-    assert leaked(holdout, known) == Leaked(challenger=1000)
-
-    csv(old[:20], tmp_path / "few")
-    request = {"job": "rows", "data": str(tmp_path / "few.csv"), "holdout": str(holdout), "target": "label"}
+    old = people(10, 1)
+    data, holdout, model = csv(old[:4], tmp_path / "train"), parquet(old, tmp_path / "holdout"), tmp_path / "model"
+    joblib.dump(Says(1), model)
+    given = {"holdout": str(holdout), "target": "label", "dtypes": {}}
     tables = []
     for chunk in (1, 3, 100):
         into = str(tmp_path / f"rows{chunk}")
-        assert done({**request, "dtypes": {}, "chunk": chunk, "into": into}, lambda _: None) == {"rows": 20}
+        assert scored({"job": "rows", **given, "chunk": chunk, "data": str(data), "into": into}) == {"rows": 4}
         tables.append(pyarrow.parquet.read_table(into))
+        asked = {"job": "compare", **given, "chunk": chunk, "champion": None, "challenger": str(model)}
+        assert scored({**asked, "known_challenger": into})["leaked"]["challenger"] == 4
     assert tables[0] == tables[1] == tables[2]
 
 

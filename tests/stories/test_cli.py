@@ -167,7 +167,6 @@ def test_a_terminal_changes_presentation_only(project: Project) -> None:
     assert "trained in" in said
 
 
-@pytest.mark.own_process
 def test_a_promotion_shows_its_progress_on_a_terminal_only(project: Project) -> None:
     """Long work has a bar where a person reads; elsewhere there is none."""
     project.serve(project.models.weak)
