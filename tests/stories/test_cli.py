@@ -263,6 +263,7 @@ def test_a_terminal_has_colours_and_nothing_else_has(project: Project) -> None:
     assert coloured(33, "UNKNOWN") + ":" in at_a_terminal(project, "status")
     project.run("check")
     assert coloured(32, "HEALTHY") + ":" in at_a_terminal(project, "status")
+    assert project.run("promote", str(project.models.weak)).returncode == Exit.REJECTED
     rejected = at_a_terminal(project, "promote", str(project.models.weak), code=Exit.REJECTED)
     assert coloured(31, "rejected") in rejected
     assert "\x1b" not in at_a_terminal(project, "status", NO_COLOR="1")

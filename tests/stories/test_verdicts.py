@@ -61,6 +61,7 @@ def test_of_a_forced_challenger_nothing_is_promised(project: Project) -> None:
     """The table has no row about the risk."""
     project.serve(project.models.strong)
     trained(project, "weak", f1=0.84, tp=42, fp=8, fn=8)
+    assert project.run("promote", "--dry-run").returncode == 10  # whose verdict the process need not find again
     words = ["promote", "--force", "--reason", "to see"]
     code, said = on_a_terminal([RETRAIN, *words], project.root, {**project.environment, "NO_COLOR": "1"})
     assert code == 0
