@@ -9,7 +9,7 @@ import grimp
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src/retrain"
-STORIES = ("check", "promote", "train", "swap", "status", "pause", "context")
+STORIES = ("check", "promote", "train", "swap", "status", "history", "pause", "context")
 
 ROOMS = (
     ("heart: stories, acts, core", 3200, (*STORIES, "core")),

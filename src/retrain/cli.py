@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from functools import partial, wraps
 from pathlib import Path
 from types import FrameType
@@ -13,7 +14,8 @@ import click
 
 from retrain.config.load import parse_span
 from retrain.context import Context, open_context
-from retrain.core.text import one_line
+from retrain.core.events import KINDS
+from retrain.core.text import one_line, time_of
 from retrain.errors import ConfigError, Exit, Report, Stopped
 from retrain.output import Output, boundary, repair_streams
 
@@ -43,6 +45,14 @@ def _common(default: str | None = None, envvar: str | None = None) -> list[click
     ]
 
 
+def _time(_context: click.Context, _option: click.Parameter, text: str | None) -> datetime | None:
+    """The time that a flag says, in UTC where it names no zone."""
+    try:
+        return None if text is None else time_of(text)
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(f"{text!r} is not ISO 8601, such as 2026-11-22 or 2026-11-22T16:10Z") from error
+
+
 @click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
 @click.version_option(package_name="retrain-controller", prog_name="retrain")
 def retrain(**_before: Any) -> None:
@@ -54,6 +64,7 @@ def retrain(**_before: Any) -> None:
 
 retrain.params += _common("config.yaml", "RETRAIN_CONFIG")
 _share = click.FloatRange(0, 1)
+_kind = click.Choice([*KINDS])
 _reason = click.option(
     "--reason",
     metavar="TEXT",
@@ -229,6 +240,42 @@ def status(context: Context, output: Output, limit: int) -> Report:
     from retrain.status import status as run
 
     return run(context, limit)
+
+
+@_command("history --since 2026-11-01 --kind promoted")
+@click.option("--since", callback=_time, metavar="TIME", help="Events from then on.")
+@click.option("--until", callback=_time, metavar="TIME", help="Events before then.")
+@click.option("--at", callback=_time, metavar="TIME", help="Who was champion then, and why.")
+@click.option(
+    "--kind", "kinds", type=_kind, metavar="KIND", multiple=True, help="Only these, e.g. promoted. Repeatable."
+)
+@click.option("--metrics", is_flag=True, help="F1 and drift of each window; CSV where that is no terminal.")
+def history(context: Context, output: Output, **flags: Any) -> Report:
+    """Show what happened, when, and who did it.
+
+    A line an event, oldest first, without checks unless --kind checked asks for them. With --json an object a line,
+    with every field. A TIME is ISO 8601, such as 2026-11-22 or 2026-11-22T16:10+01:00: UTC where it names no zone, and
+    a date is its first moment.
+    """
+    from retrain.history import Options
+    from retrain.history import history as run
+
+    if flags["metrics"] and flags["kinds"]:
+        raise ConfigError("--metrics and --kind exclude each other")
+    if flags["at"] and (flags["metrics"] or flags["kinds"] or flags["since"] or flags["until"]):
+        raise ConfigError("--at takes no other flag: it asks for one moment")
+    return run(context, Options(**flags))
+
+
+@_command("versions")
+def versions(context: Context, output: Output) -> Report:
+    """Show every kept version: how it was made, judged, and when it served.
+
+    The newest first. With --json an object a line.
+    """
+    from retrain.history import versions as run
+
+    return run(context)
 
 
 @_command("prune --older-than 180d", acts=True)

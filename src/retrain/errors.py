@@ -1,6 +1,6 @@
 """What can go wrong, and with which exit code."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
@@ -79,7 +79,8 @@ class Report(Struct, frozen=True):
     `news` is False where nothing changed and nothing failed: then nothing is printed under cron. `details` are further
     lines for `-v`. `paged` is a long text that a terminal shows page by page. `on_stdout` is a result also where it
     is one of failures. `screen` is what a terminal shows instead of the message, if anything; `tones` are the
-    colours of words that begin a line there.
+    colours of words that begin a line there. `lines` are the objects of a command whose --json is one a line, in place
+    of `data`.
     """
 
     message: str
@@ -91,6 +92,7 @@ class Report(Struct, frozen=True):
     on_stdout: bool = False
     screen: str = ""
     tones: Mapping[str, str] = field(default_factory=dict)
+    lines: Iterable[Mapping[str, Any]] | None = None
 
     def after(self, settled: tuple[str, ...]) -> "Report":
         """The report with what had to be settled before, in clauses; that is always news."""

@@ -33,7 +33,8 @@ class Output:
         """Print what came of a command; nothing where nothing changed, unless a terminal reads."""
         self.said = self._safe(report.message)
         if self.as_json:
-            _write(json.dumps(self._clean(report.data)), sys.stdout)
+            for each in (report.data,) if report.lines is None else report.lines:
+                _write(json.dumps(self._clean(each)), sys.stdout)
             return
         failed = report.exit_code not in (Exit.DONE, Exit.REJECTED, Exit.INCONCLUSIVE)
         stream = sys.stderr if failed and not report.on_stdout else sys.stdout

@@ -75,6 +75,7 @@ def environment_of(context: Context, run_id: str, reason: str) -> dict[str, str]
         "RETRAIN_CHALLENGER": str(challenger),
         "RETRAIN_REFERENCE": str(registry.beside(challenger, registry.REFERENCE)),
         "RETRAIN_WEIGHTS": str(registry.beside(challenger, registry.WEIGHTS)),
+        "RETRAIN_NOTES": str(registry.beside(challenger, registry.NOTES)),
     }
     holdout, rows = context.config.promotion.holdout, registry.beside(challenger, registry.TRAINING)
     if holdout is HoldoutKind.FRESH:
@@ -161,6 +162,7 @@ def _finished(  # noqa: PLR0913, PLR0917  (what the command did, and what there 
         if registry.admit(models, models.challenger) != version:
             raise RetrainError(f"{models.challenger} was changed while it was tried")
         unknown, signal = _remember_rows(context.config, version, signal)
+        unknown += _keep_notes(context.config, version)
         return replace(run, challenger=version, message=f"{took}, challenger {short(version)}{unknown}"), signal
     except RetrainError as error:
         none = error if isinstance(error, _NoChallengerError) else None
@@ -208,6 +210,19 @@ def _try_out(context: Context) -> int | None:
     except Stopped as stopped:  # the training itself has succeeded all the same
         return stopped.number
     return None
+
+
+def _keep_notes(config: Config, version: str) -> str:
+    """Keep with the version what its training noted of itself; return a note where that cannot be kept."""
+    notes = registry.beside(config.models.challenger, registry.NOTES)
+    try:
+        registry.attach(config.models, version, registry.NOTES, None)  # it was perhaps made before
+        if notes.exists():
+            registry.read_notes(notes)
+            registry.attach(config.models, version, registry.NOTES, notes)
+    except (RetrainError, OSError) as error:
+        return f" (its notes are not kept: {error})"
+    return ""
 
 
 def _remember_rows(config: Config, version: str, signal: int | None) -> tuple[str, int | None]:

@@ -28,6 +28,12 @@ def iso(at: datetime) -> str:
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+def time_of(text: str) -> datetime:
+    """The time that a text in ISO 8601 says, in UTC where it names no zone; a date is its first moment. ValueError."""
+    at = datetime.fromisoformat(text)
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
 def apart(value: float, threshold: float) -> tuple[str, str]:
     """Both numbers with three decimals, or with as many as it takes to tell them apart."""
     for digits in range(3, 17):

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from msgspec import Struct
+from msgspec import MsgspecError, Struct, json
 
 from retrain.config.schema import HoldoutKind, Models
 from retrain.core.past import Past
 from retrain.core.records import Unknown
-from retrain.core.text import short
+from retrain.core.text import short, size
 from retrain.effects import files, process
 from retrain.effects.files import Stamp, make_directory, opened, share, stamp, sync_directory
 from retrain.errors import RetrainError, file_errors
@@ -26,7 +26,10 @@ REFERENCE, WEIGHTS, HOLDOUT, ROWS = "reference.parquet", "weights.csv", "holdout
 judged on, and the hashes of all its training rows. All but the last lie beside the challenger at first."""
 TRAINING = "training.parquet"
 """The rows that a training is given, beside the challenger."""
-_VERSION_FILE = r"([0-9a-f]{64})\.(joblib|skops|reference\.parquet|weights\.csv|rows\.parquet|holdout\.parquet)"
+NOTES = "notes.json"
+"""What a training says of itself, as a JSON object: beside the challenger, then with the version."""
+_MOST_NOTES = 16 * 1024
+_VERSION_FILE = r"([0-9a-f]{64})\.(joblib|skops|notes\.json|weights\.csv|(?:reference|rows|holdout)\.parquet)"
 _INCOMING = ".incoming-"
 _CHUNK = 1 << 20
 _MOMENT = 1.0
@@ -183,6 +186,26 @@ def holdout_of(models: Models, holdout: Path | HoldoutKind, version: str) -> Pat
     return holdout if isinstance(holdout, Path) else attached(models, version, HOLDOUT)
 
 
+def read_notes(file: Path) -> dict[str, Any]:
+    """The notes in this file. Raises RetrainError where it is no JSON object, or too long."""
+    with file_errors(file), opened(file) as content:
+        text = content.read(_MOST_NOTES + 1)
+    if len(text) > _MOST_NOTES:
+        raise RetrainError(f"{file}: is longer than {size(_MOST_NOTES)}")
+    try:
+        notes: dict[str, Any] = json.decode(text, type=dict[str, Any])
+    except (MsgspecError, ValueError, RecursionError) as error:
+        raise RetrainError(f"{file}: is not a JSON object: {error}") from error
+    return notes
+
+
+def made_at(models: Models, version: str) -> datetime:
+    """When the artifact of this version was made."""
+    file = _file_of(models, version)
+    with file_errors(file):
+        return datetime.fromtimestamp(file.stat().st_mtime, UTC)
+
+
 def verify(models: Models, version: str) -> Path:
     """The file of a version whose bytes are still those of its name."""
     path = _file_of(models, version)
@@ -235,7 +258,7 @@ def forget(models: Models, versions: set[str]) -> None:
 
 
 def prepare(models: Models) -> None:
-    """Make the directory of the challenger, and remove the sample and the weights that an earlier training left.
+    """Make the directory of the challenger, and remove sample, weights and notes that an earlier training left.
 
     Raises RetrainError where the challenger is a link to what is served or kept: whoever may write to any file, as
     root may, would change the champion unjudged.
@@ -247,7 +270,7 @@ def prepare(models: Models) -> None:
     with file_errors(challenger.parent):
         make_directory(challenger.parent)
         _part_from_versions(models, challenger)
-        for kind in (REFERENCE, WEIGHTS):
+        for kind in (REFERENCE, WEIGHTS, NOTES):
             beside(challenger, kind).unlink(missing_ok=True)
 
 

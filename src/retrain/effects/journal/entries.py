@@ -6,7 +6,7 @@ pruning are folded again, from the summary that it wrote.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -21,6 +21,8 @@ from retrain.core.past import Past
 from retrain.errors import RetrainError, file_errors
 
 _TURNING_POINT = "kind NOT IN ('Checked', 'SwapStarted')"
+_MOVED_BY_HAND = "kind = 'Checked' AND json_extract(body, '$.served') <> json_extract(body, '$.known')"
+"""A check that saw another version in service than the journal knew."""
 TABLES = (
     "CREATE TABLE events (id INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL,"
     " body TEXT NOT NULL)",
@@ -101,12 +103,13 @@ class Journal:
     def prune(self, before: datetime, at: datetime) -> int:
         """Remove the checks from before this time but the last one, and return their number; all else stays for good.
 
-        What they add up to is written first, so that no decision changes.
+        So does a check that found the link moved by hand, for nothing else says who served then. What the others add
+        up to is written first, so that no decision changes.
         """
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             old = "id < (SELECT min(id) FROM events WHERE at >= ? OR id = (SELECT max(id) FROM events WHERE"
-            old += " +kind = 'Checked')) AND +kind = 'Checked'"
+            old += f" +kind = 'Checked')) AND +kind = 'Checked' AND NOT coalesce({_MOVED_BY_HAND}, 0)"
             ids = self._db.execute(f"SELECT id FROM events WHERE {old}", (before.isoformat(),)).fetchall()  # noqa: S608
             if not ids:
                 return 0
@@ -155,6 +158,17 @@ class Journal:
     def checks(self) -> Iterator[Entry]:
         """Every check, oldest first."""
         yield from self._entries("WHERE +kind = 'Checked' ORDER BY id")
+
+    def history(self, kinds: Sequence[str], since: datetime | None, until: datetime | None) -> Iterator[Entry]:
+        """The events from `since` on and before `until`, oldest first; without kinds, all turning points."""
+        which = f"+kind IN ({', '.join('?' * len(kinds))})" if kinds else _TURNING_POINT
+        within = since or datetime.min.replace(tzinfo=UTC), until or datetime.max.replace(tzinfo=UTC)
+        times = (each.astimezone(UTC).isoformat() for each in within)
+        yield from self._entries(f"WHERE {which} AND at >= ? AND at < ? ORDER BY id", *kinds, *times)
+
+    def changes(self) -> Iterator[Entry]:
+        """All turning points, and the checks that found the link moved by hand, oldest first."""
+        yield from self._entries(f"WHERE {_TURNING_POINT} OR ({_MOVED_BY_HAND}) ORDER BY id")
 
     def turning_points(self, limit: int) -> list[Entry]:
         """The latest events other than checks and intents to swap, newest first."""
