@@ -5,7 +5,8 @@ have. What a later holdout will have is not known, so a holdout is sketched by a
 with its numbers rounded; and by the keys of earlier holdouts.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from pandas.api.types import is_integer_dtype, is_numeric_dtype
 from retrain.core.judge import SKETCH
 from retrain.scoring.plan import Comparison, Key
 from retrain.scoring.rows import UNNAMED
-from retrain.tables.hashing import Hashes, alike, combined, smallest
+from retrain.tables.hashing import Hashes, RowHashes, alike, mixed, smallest
 from retrain.tables.read import Table
+from retrain.tables.values import Codes, Floats, distinct
 
 Sketches = Mapping[Key, Hashes]
 
@@ -40,24 +42,48 @@ def keys(plan: Comparison, table: Table) -> list[Key]:
 
 def of_chunk(keys: Sequence[Key], chunk: pd.DataFrame) -> Sketches:
     """The sketches of one chunk."""
-    hashes: dict[tuple[str, int | None], Hashes] = {}
-    for name in {name for names, _ in keys for name in names}:
-        column, whole = chunk[name], False
-        if is_numeric_dtype(column.dtype):
-            numbers = column.to_numpy("float64", na_value=np.nan)
-            whole = bool((np.isnan(numbers) | (numbers == np.floor(numbers))).all())  # no rounding changes these
-        for decimals in {decimals for _, decimals in keys}:
-            same = whole and decimals is not None and (name, None) in hashes
-            hashes[name, decimals] = hashes[name, None] if same else pd.util.hash_array(alike(column, decimals))
-    return {
-        (names, decimals): smallest(combined([hashes[name, decimals] for name in sorted(names)]), _COUNTED)
-        for names, decimals in keys
-    }
+    rows = {key: RowHashes(len(chunk), len(key[0])) for key in keys}
+    for name in sorted({name for names, _ in keys for name in names}):
+        at = functools.cache(_hashes(chunk[name]))
+        for names, decimals in keys:
+            if name in names:
+                rows[names, decimals].add(at(decimals))
+    return {key: smallest(each.whole, _COUNTED) for key, each in rows.items()}
+
+
+def _hashes(column: "pd.Series[Any]") -> Callable[[int | None], Hashes]:
+    """The hashes of the values of a column at so many decimals."""
+    if not is_numeric_dtype(column.dtype):  # each different value is read once
+        codes, values = distinct(column)
+        different = pd.Series([*values, None], dtype=object)  # a missing value has the code -1
+        return lambda decimals: mixed(alike(different, decimals))[codes]
+    exact = mixed(alike(column))
+    numbers = column.to_numpy("float64", na_value=np.nan)
+    if (np.isnan(numbers) | (numbers == np.floor(numbers))).all():  # no rounding changes these
+        return lambda decimals: exact
+    return lambda decimals: exact if decimals is None else _rounded(numbers, decimals)
+
+
+def _rounded(numbers: Floats, decimals: int) -> Hashes:
+    """The hashes of rounded numbers; where few of these differ, each is hashed once."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = np.rint(numbers * 10.0**decimals)  # as numpy.round begins
+        least, most = steps.min(), steps.max()
+    if most - least < len(steps):  # and so none is missing
+        each = pd.Series((least + np.arange(most - least + 1)) / 10.0**decimals)
+        places: Codes = (steps - least).astype(np.intp)
+        return mixed(alike(each))[places]
+    return mixed(alike(pd.Series(numbers), decimals))
 
 
 def joined(one: Sketches, other: Sketches) -> Sketches:
     """The sketches of both, by the same keys."""
-    return {key: smallest(np.concatenate([one[key], hashes]), _COUNTED) for key, hashes in other.items()}
+    return {key: smallest(np.concatenate([kept, _below(kept, other[key])]), _COUNTED) for key, kept in one.items()}
+
+
+def _below(kept: Hashes, hashes: Hashes) -> Hashes:
+    """Those of the hashes that may be among the smallest of both."""
+    return hashes if len(kept) < _COUNTED else hashes[: np.searchsorted(hashes, kept[-1])]
 
 
 def listed(plan: Comparison, sketches: Sketches) -> list[dict[str, Any]]:
