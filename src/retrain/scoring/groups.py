@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from msgspec import Struct
-from scipy import sparse
 
 from retrain.scoring.rows import are_among
 from retrain.tables.hashing import Hashes, of_values
@@ -113,6 +112,8 @@ def together(rows: Rows, cells: Sequence[Sequence[Any]], most: int) -> dict[str,
     """
     if not len(rows.groups):
         return None
+    from scipy import sparse  # here, as it takes a tenth of a second and few holdouts need it
+
     places = {tuple(cell[:3]): place for place, cell in enumerate(cells)}
     columns = np.array([places.get(triple, -1) for triple in rows.triples.values])[rows.triples.codes]
     _, lines = np.unique(rows.groups, return_inverse=True)
@@ -134,6 +135,8 @@ def of_slice(rows: Rows, column: str, value: Any) -> Rows:
 
 def _pairs(counts: Any, alone: npt.NDArray[np.int64], most: int) -> list[list[int]]:
     """[i, j, n] of the cells that share groups; `counts` are rows by group and cell, `alone` the other rows by cell."""
+    from scipy import sparse
+
     products = min(counts.shape[1] ** 2, int((np.diff(counts.indptr).astype(np.int64) ** 2).sum()))
     if products <= _MOST_PRODUCTS:
         half = sparse.triu(counts.T @ counts + sparse.diags(alone, dtype=np.int64)).tocoo()

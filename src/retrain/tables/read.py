@@ -201,8 +201,11 @@ def _empty(schema: Any) -> pd.DataFrame:
 
 def framed(rows: Any, dtypes: Mapping[str, Dtype]) -> pd.DataFrame:
     """Rows of Arrow as pandas has them, with these columns and dtypes."""
-    frame = _named(rows.to_pandas())[list(dtypes)]  # asked for "a" Parquet gives "a.b", too
-    return frame.astype(dict(dtypes))
+    frame = _named(rows.to_pandas())
+    if list(frame.columns) != list(dtypes):  # asked for "a" Parquet gives "a.b", too
+        frame = frame[list(dtypes)]
+    other = {name: dtype for name, dtype in dtypes.items() if frame.dtypes[name] != dtype}
+    return frame.astype(other) if other else frame
 
 
 def as_sent(rows: Any) -> pd.DataFrame:
