@@ -182,10 +182,12 @@ def _child(plan: Plan, directory: Path, files: Sequence[IO[bytes]], before: Sequ
                 directory,
                 # What -P is to the child, the first is to its workers: no module of the directory shadows the
                 # library's. The second leaves nothing beside the modules there. The third keeps pyarrow from
-                # reserving a gibibyte, which counts as memory taken.
+                # reserving a gibibyte, which counts as memory taken. The others let threads sleep that
+                # wait for work: those of the other model and of the counter need the processors.
                 {
                     "ARROW_DEFAULT_MEMORY_POOL": "system",
                     "OMP_WAIT_POLICY": "PASSIVE",
+                    "OPENBLAS_THREAD_TIMEOUT": "4",
                     **os.environ,
                     "PYTHONSAFEPATH": "1",
                     "PYTHONDONTWRITEBYTECODE": "1",
