@@ -250,6 +250,7 @@ ENDED: dict[End, Callable[[str], Any]] = {
     End.UNSCORABLE: lambda version: NotJudged(version, "it cannot be loaded"),
     End.REFUSED: lambda version: NotJudged(version, "it has read the holdout", refused="rows"),
     End.REJECTED: lambda version: Rejected(version, "no"),
+    End.GIVEN_UP: lambda version: Rejected(version, "too few rows", given_up=True),
 }
 
 

@@ -171,6 +171,7 @@ def test_a_person_who_rejects_knows_of_the_trainings_before() -> None:
     assert values(*three, Rejected(C, "no"), trained(B))["unpromoted_trainings"] == 1
     more: list[Event] = [trained(B), judged(B, Ruling.INCONCLUSIVE), trained(None, Outcome.NOTHING_NEW)]
     assert values(*three, Rejected(C, "no"), *more)["unpromoted_trainings"] == 2
+    assert values(*three, Rejected(C, "too few rows", given_up=True))["unpromoted_trainings"] == 3
     assert values(*three, Promoted(C, A))["unpromoted_trainings"] == 0
 
 

@@ -294,6 +294,7 @@ _REMEDIES = {
     End.INCONCLUSIVE: "the holdout is too small or too old: renew it, or set promotion.holdout: fresh",
     End.WORSE: "look at data, labels and training, and whether the holdout is of today (promotion.holdout: fresh)",
     End.REJECTED: "look at data, labels and training",
+    End.GIVEN_UP: "see that labels come to monitor.log, or wait longer (promotion.live)",
     End.REFUSED: "renew the holdout, or set promotion.holdout: fresh",
     End.UNSCORABLE: "retrain promote says why",
     End.NOT_IN_SERVICE: "retrain promote puts it in service, or says why not",

@@ -179,11 +179,12 @@ class RolledBack(Struct, frozen=True):
 
 
 class Rejected(Struct, frozen=True):
-    """The waiting challenger was turned down, by a person or since too few rows came to judge it on."""
+    """The waiting challenger was turned down by a person, or `given_up`: too few rows came to judge it on."""
 
     version: str
     reason: str
     by: Actor | None = None
+    given_up: bool = False
 
 
 class Adopted(Struct, frozen=True):

@@ -71,8 +71,8 @@ def _step(past: Past, event: Event, at: datetime) -> Past:  # noqa: PLR0912  (a 
             unscored = _of(past, event.version, unscored=True)
             return _reported(unscored, incident_of(PROMOTION, event.message), at)
         case events.Rejected():
-            gone = _without(past, event.version)
-            return gone if gone is past else replace(gone, ends=_appended(past.ends, End.REJECTED))
+            gone, end = _without(past, event.version), End.GIVEN_UP if event.given_up else End.REJECTED
+            return gone if gone is past else replace(gone, ends=_appended(past.ends, end))
         case events.SwapStarted():
             return replace(past, swap=event)
         case events.SwapUndone():

@@ -162,6 +162,7 @@ class End(StrEnum):
     INCONCLUSIVE = "inconclusive"
     WORSE = "no better than the champion"
     REJECTED = "rejected by a person"
+    GIVEN_UP = "given up, as too few labelled rows came"
     REFUSED = "refused, as a training may have read the holdout"
     UNSCORABLE = "could not be scored"
     NOT_IN_SERVICE = "won, but not put in service"

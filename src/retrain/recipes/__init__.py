@@ -4,9 +4,9 @@ A recipe is one file beside this one, of which the first line is its title (of J
 `description`). It takes a fact as @FACT@, and as @FACT:FORM@ written so that it can stand where it is put.
 """
 
-import getpass
 import json
 import os
+import pwd
 import re
 import shlex
 import sys
@@ -67,18 +67,27 @@ def facts(context: Context) -> dict[str, str]:
         if not path.isprintable():
             raise ConfigError(f"{path!r} has characters that no crontab and no unit can hold; rename it")
     longest = config.training.timeout + config.promotion.timeout
-    patience = config.promotion.live.give_up if config.promotion.holdout is HoldoutKind.LIVE else timedelta(days=1)
+    is_live = config.promotion.holdout is HoldoutKind.LIVE  # then it waits for rows first
+    patience = config.triggers.challenger_ttl if is_live else timedelta(days=1)
     return paths | {
         "name": config.name,
         "group": f"retrain {config.name}",
         "scripts": os.path.dirname(paths["retrain"]),  # noqa: PTH120
-        "user": getpass.getuser(),
+        "user": _user(),
         "listen": config.monitor.listen,
         "unpromoted": str(config.triggers.max_unpromoted),
         "longest": f"{longest // timedelta(seconds=1)}s",
         "patience": f"{patience // timedelta(seconds=1)}s",
         "repeat": f"{max(1, config.notifications.repeat_after // timedelta(seconds=1))}s",
     }
+
+
+def _user() -> str:
+    """Who runs this, for a unit: the name, or the number of one without."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def _files() -> dict[str, Path]:

@@ -217,7 +217,7 @@ class _Loop:
             return self._is_better(challenger, rows)
         if self._now - self._stream.ends[since] < live.give_up:
             return None
-        self._note(Rejected(challenger.version, "too few rows came"))
+        self._note(Rejected(challenger.version, "too few rows came", given_up=True))
         return False
 
     def _is_better(self, model: Trained, rows: Mask) -> bool:
