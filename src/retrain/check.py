@@ -17,7 +17,7 @@ from retrain.core.records import Action, Assessment, Decision, Reason, Snapshot
 from retrain.core.text import iso, moment, short
 from retrain.effects import lock, monitoring, registry
 from retrain.effects.journal import Journal
-from retrain.errors import Exit, Report, RetrainError
+from retrain.errors import Exit, Report, RetrainError, failure
 from retrain.swap import current, journal_of, probation_of, settle, swap
 
 
@@ -76,7 +76,7 @@ def _check(context: Context, journal: Journal, held: lock.Attempt, options: Opti
         case Action.ROLLBACK:
             report = _roll_back(context, journal, seen, held)
     pause = journal.past().paused(now) if options.forced is not None else None
-    return report.after(settled).noting(f"paused {pause.what}" if pause is not None else "")
+    return report.after(settled).noting(pause)
 
 
 def _look(context: Context, journal: Journal, held: lock.Attempt, options: Options, now: datetime) -> _Seen:
@@ -154,7 +154,7 @@ def _hold(context: Context, journal: Journal, seen: _Seen) -> Report:
         notice = f"{in_vain.message}; " if past.is_news(incident, now, repeat_after) else ""
     news = incident is not None and past.is_news(incident, now, repeat_after)
     if (pause := past.paused(now)) is not None and not news and pause.is_news(now, repeat_after):
-        incident, news, notice = PAUSED, True, f"paused {pause.what} ({RESUME}); "
+        incident, news, notice = PAUSED, True, f"{pause} ({RESUME}); "
     journal.append(replace(seen.event, incident=incident, news=news), now)
     recovery = _recovery(ended, decision) if ended else ""
     return _report(seen, notice + recovery + decision.message, news=news or bool(ended))
@@ -229,7 +229,7 @@ def _failure(  # noqa: PLR0913, PLR0917  (what failed, and what was seen before)
     news = journal.past().is_news(incident, now, context.config.notifications.repeat_after)
     reason = {STUCK: Reason.BUSY, FAILED: Reason.NEEDS_A_PERSON}.get(kind, Reason.PROBATION)
     journal.append(Checked(Action.HOLD, reason, message, None, seen, incident, news), now)
-    return Report(message, {"error": message, "exit_code": error.exit_code}, error.exit_code, news)
+    return failure(message, error.exit_code, news=news)
 
 
 def _report(

@@ -98,10 +98,15 @@ class Report(Struct, frozen=True):
         """The report with what had to be settled before, in clauses; that is always news."""
         return replace(self.noting(f"before that, {'; '.join(settled)}"), news=True) if settled else self
 
-    def noting(self, note: str) -> "Report":
+    def noting(self, note: object) -> "Report":
         """The report with this note, if any, at the end of its message."""
         if not note:
             return self
         message, screen = f"{self.message} ({note})", self.screen and f"{self.screen}\n({note})"
         data = {**self.data, "message": message} if "message" in self.data else self.data
         return replace(self, message=message, data=data, screen=screen)
+
+
+def failure(message: str, exit_code: int = Exit.FAILED, *, news: bool = True) -> Report:
+    """The report of what a command could not do."""
+    return Report(message, {"error": message, "exit_code": exit_code}, exit_code, news)

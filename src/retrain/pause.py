@@ -19,7 +19,7 @@ def pause(context: Context, reason: str, length: timedelta | None) -> Report:
         past = journal.append(Paused(reason, length, by), now)
     begun = Pause(reason, now, length, by)
     goes_on = "; the training under way goes on, and its challenger will wait" if past.run is not None else ""
-    message = f"paused {begun.what}{goes_on} (retrain resume ends it)"
+    message = f"{begun}{goes_on} (retrain resume ends it)"
     until = iso(begun.until) if begun.until is not None else None
     return Report(message, {"reason": begun.reason, "until": until, "by": to_builtins(by), "message": message})
 
@@ -31,5 +31,5 @@ def resume(context: Context) -> Report:
         ended = journal.past().paused(now)
         if ended is not None:
             journal.append(Resumed(context.actor), now)
-    message = f"resumed; it was paused {ended.what}" if ended is not None else "nothing to resume: there is no pause"
+    message = f"resumed; it was {ended}" if ended is not None else "nothing to resume: there is no pause"
     return Report(message, {"resumed": ended is not None, "message": message})

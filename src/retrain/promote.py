@@ -18,12 +18,12 @@ from retrain.core.decide import barrier
 from retrain.core.events import UNKNOWN_ROWS, Actor, Judged, NotJudged, Rejected, Swap, SwapStarted
 from retrain.core.fold import as_of
 from retrain.core.judge import RowKey, beside_live, judge, next_comparison, row_keys
-from retrain.core.past import PROMOTION, Past, incident_of
+from retrain.core.past import PROMOTION, Challenger, Past, incident_of
 from retrain.core.text import counted, duration, moment, one_line, short
 from retrain.core.verdicts import Ruling, Tally
 from retrain.effects import evaluation, files, lock, registry
 from retrain.effects.journal import Journal
-from retrain.errors import Exit, Report, RetrainError
+from retrain.errors import Exit, Report, RetrainError, failure
 from retrain.swap import PATIENCE, SwapUndoneError, current, journal_of, settle, swap
 
 
@@ -74,22 +74,19 @@ def promote(context: Context, options: Options) -> Report:
     with journal_of(context) as journal:
         try:
             current(context, journal)
-            if options.if_pending and (pause := journal.past().paused(now)) is not None:
-                return _quiet(f"nothing is promoted by itself: paused {pause.what}")
-            if options.if_pending and not _is_pending(context, journal):
-                return _nothing_waits(context, options)
+            if options.if_pending and (idle := _idle(context, journal, options, now)) is not None:
+                return idle
             registry.refuse_unsafe(config.models)
             wait = timedelta() if options.if_pending else PATIENCE
             with lock.hold(config.state, "promote", now, wait=wait, on_wait=options.on_wait) as lock_fd:
                 settled = () if options.dry_run else settle(context, journal, lock_fd, now)
-                pause = journal.past().paused(now)
-                report = _promote(context, journal, options, lock_fd, now).after(settled)
-                return report.noting(f"paused {pause.what}") if pause is not None else report
+                pause = journal.past().paused(now) if not options.if_pending else None
+                return _promote(context, journal, options, lock_fd, now).after(settled).noting(pause)
         except RetrainError as error:
             if not options.if_pending or isinstance(error, SwapUndoneError):
                 raise
             if isinstance(error, lock.HeldError):
-                return _failed(str(error), exit_code=error.exit_code, news=False)
+                return failure(str(error), error.exit_code, news=False)
             waiting = journal.past().challenger
             event = NotJudged(waiting.version if waiting is not None else "", str(error))
             return _not_judged(context, journal, event, options, context.clock())
@@ -97,17 +94,12 @@ def promote(context: Context, options: Options) -> Report:
 
 def _promote(context: Context, journal: Journal, options: Options, lock_fd: int, now: datetime) -> Report:
     """Judge what was asked for, record the verdict, and swap if it is better; with the lock held."""
-    by = options.actor(context)
     if options.rejected is not None:
         return _reject(context, journal, options.rejected, now)
     # Who had the lock until now may have judged it, or what was settled was its promotion.
-    if options.if_pending and not _is_pending(context, journal):
-        return _nothing_waits(context, options)
-    if (too_few := _await(context, journal, options, now)) is not None:
-        return too_few
-    if (contest := admit(context, journal.past(), options)) is None:
-        return _nothing_waits(context, options)
-    with _copied(context, contest, options) as contest:
+    if (idle := _idle(context, journal, options, now) or _await(context, journal, options, now)) is not None:
+        return idle
+    with _copied(context, admit(context, journal.past(), options), options) as contest:
         outcome: Judged | NotJudged | None = _recorded(context, journal, contest)
         if outcome is None:
             lock.describe(lock_fd, "comparing on the holdout")
@@ -120,21 +112,35 @@ def _promote(context: Context, journal: Journal, options: Options, lock_fd: int,
         is_same = outcome.champion is not None and contest.champion == past.served
         live = latest(past) if is_same and isinstance(context.config.promotion.holdout, Path) else None
         verdict = beside_live(outcome.verdict, live)
+        by, forced = options.actor(context), options.forced is not None
         judged = replace(outcome, verdict=verdict, dry_run=options.dry_run, source=contest.source, by=by)
         past = journal.append(judged, now)
         if contest.given and not options.dry_run:  # no sooner: no crash leaves a version that the journal does not know
             registry.keep(context.config.models, Path(contest.source), contest.challenger, contest.challenger_file)
     if options.if_pending and (pause := past.paused(now)) is not None:  # which a person began meanwhile
-        return _quiet(f"compared, and nothing is promoted by itself: paused {pause.what}")
-    wins = judged.verdict.ruling is Ruling.PROMOTE or options.forced is not None
+        return _quiet(f"compared, and nothing is promoted by itself: {pause}")
+    wins = verdict.ruling is Ruling.PROMOTE or forced
     if wins and not options.dry_run:
-        reason, forced = options.forced or explain.because(verdict, context.config.gate)[0], options.forced is not None
+        reason = options.forced or explain.because(verdict, context.config.gate)[0]
         intent = SwapStarted(Swap.PROMOTION, contest.challenger, contest.champion, reason, forced, by)
         swap(context, journal, intent, lock_fd, now)
     return _report(context, journal.past(), contest, judged, options, wins=wins)
 
 
 # ---------------------------------------------------------------- which bytes compete
+
+
+def _idle(context: Context, journal: Journal, options: Options, now: datetime) -> Report | None:
+    """The report of why nothing is compared; None where a challenger is to be judged."""
+    past = journal.past()
+    if options.if_pending and (pause := past.paused(now)) is not None:
+        return _quiet(f"nothing is promoted by itself: {pause}")
+    if options.if_pending and not _is_pending(context, journal):
+        return _quiet("no challenger waits")
+    if options.challenger is None and past.challenger is None:
+        judges = f"retrain promote {context.config.models.challenger} judges a file"
+        return failure(f"no challenger waits: no training has left one since the last promotion ({judges})")
+    return None
 
 
 def _is_pending(context: Context, journal: Journal) -> bool:
@@ -152,31 +158,24 @@ def _is_pending(context: Context, journal: Journal) -> bool:
     return journal.recorded_for_file(files.stamps(holdout), champion, waiting.version, question(context)) is None
 
 
-def admit(context: Context, past: Past, options: Options) -> Contest | None:
-    """The challenger that was asked for and the champion that serves; None where no challenger waits.
+def admit(context: Context, past: Past, options: Options) -> Contest:
+    """The challenger that was asked for, or waits, and the champion that serves.
 
     Raises RetrainError where there is nothing to compare, or a champion that served is gone.
     """
-    models = context.config.models
-    contest = _challenger(context, past, options)
-    if contest is None:
-        return None
+    models, name, waiting = context.config.models, options.challenger, past.challenger
+    contest = _waiting(context, waiting) if name is None and waiting is not None else _named(context, name or "")
     challenger, serving = contest.challenger, registry.served(models)
     if challenger in past.banned and options.forced is None:
-        raise RetrainError(
-            f"{short(challenger)} was in service and was rolled back (retrain status says when), so it is not promoted"
-            " again (promote --force --reason TEXT promotes it anyway)"
-        )
+        why = f"{short(challenger)} was in service and was rolled back (retrain status says when)"
+        raise RetrainError(f"{why}, so it is not promoted again", "promote --force --reason TEXT promotes it anyway")
     if serving is None and past.served is not None and options.forced is None:
-        raise RetrainError(
-            f"{models.champion} is gone, and the journal says that {short(past.served)} served (retrain rollback"
-            " restores it; promote --force --reason TEXT goes on without it)"
-        )
+        why = f"{models.champion} is gone, and the journal says that {short(past.served)} served"
+        raise RetrainError(why, "retrain rollback restores it; promote --force --reason TEXT goes on without it")
     champion = None if serving is None else serving.version or registry.identify(serving.path)
     if champion == challenger:
-        raise RetrainError(
-            f"challenger and champion are the same file, {short(challenger)}: there is nothing to compare"
-        )
+        same = f"challenger and champion are the same file, {short(challenger)}"
+        raise RetrainError(f"{same}: there is nothing to compare")
     is_fresh, dated = context.config.promotion.holdout is HoldoutKind.FRESH, None
     if is_fresh and serving is not None and serving.made_at is not None:
         dated = context.config.monitor.timestamp, serving.made_at.timestamp()
@@ -184,19 +183,12 @@ def admit(context: Context, past: Past, options: Options) -> Contest | None:
     return replace(contest, champion=champion, champion_file=serving and serving.path, rows=rows, dated=dated)
 
 
-def _challenger(context: Context, past: Past, options: Options) -> Contest | None:
-    """The challenger, without a champion yet; None where none was named and none waits."""
-    models, waiting = context.config.models, past.challenger
-    if options.challenger is not None:
-        return _named(context, options.challenger)
-    if waiting is None:
-        return None
-    version, run = waiting.version, waiting.run
+def _waiting(context: Context, waiting: Challenger) -> Contest:
+    """The challenger that the last training left, without a champion yet."""
+    models, version, run = context.config.models, waiting.version, waiting.run
     if models.challenger.exists() and (found := registry.identify(models.challenger)) != version:
-        raise RetrainError(
-            f"{models.challenger} is not what training {run} left: it is {short(found)} and was {short(version)}"
-            f" (name the file or {short(version)} to judge one of them)"
-        )
+        why = f"{models.challenger} is not what training {run} left: it is {short(found)} and was {short(version)}"
+        raise RetrainError(why, f"name the file or {short(version)} to judge one of them")
     return Contest(version, registry.verify(models, version), holdout_of(context, version), f"training {run}")
 
 
@@ -255,9 +247,8 @@ def _await(context: Context, journal: Journal, options: Options, now: datetime) 
         return None
     if registry.holdout_of(config.models, HoldoutKind.LIVE, waiting.version) is not None:
         return None
-    length, name = config.monitor.window, short(waiting.version)
-    earliest = waiting.at + length * live.windows  # a whole window has begun after the training
-    found = evaluation.Arrived(0, 0, complete=False)
+    name, found = short(waiting.version), evaluation.Arrived(0, 0, complete=False)
+    earliest = waiting.at + config.monitor.window * live.windows  # a whole window has begun after the training
     if now >= earliest or not options.if_pending:  # cron asks often, and a log is read whole
         with tempfile.TemporaryDirectory(prefix="retrain-") as directory:
             rows = Path(directory) / "holdout.parquet"
@@ -351,9 +342,8 @@ def _score(
             return _score(context, replace(contest, rows=(None, contest.rows[1])), options, keys)
         if options.forced is not None and side == "champion" and contest.champion_file is not None:
             return _score(context, replace(contest, champion_file=None, rows=(None, None)), options, keys)
-        if side == "training rows":
-            return NotJudged(contest.challenger, f"refused: {error}", _basis(context, contest.holdout, contest.rows))
-        return NotJudged(contest.challenger, str(error))
+        refused = _basis(context, contest.holdout, contest.rows) if side == "training rows" else ""
+        return NotJudged(contest.challenger, f"refused: {error}" if refused else str(error), refused)
     return tally, files.stamps(*contest.rows)
 
 
@@ -364,11 +354,9 @@ def _refusal(context: Context, past: Past, contest: Contest, judged: Judged) -> 
         remedy = "keep the holdout out of the training data and train anew, or take a fresh holdout"
         return NotJudged(challenger, f"refused: {seen} ({remedy})", _basis(context, contest.holdout, contest.rows))
     if context.config.training.data is not None and judged.leaked.challenger is None and challenger in past.trained:
-        why = (
-            f"it is not known on which rows challenger {short(challenger)} was trained, so the holdout may be among"
-            " them: training.data was not set, or could not be read, when its training ended (train anew)"
-        )
-        return NotJudged(challenger, f"refused: {why}", UNKNOWN_ROWS)
+        why = f"it is not known on which rows challenger {short(challenger)} was trained, so the holdout"
+        why += " may be among them: training.data was not set, or could not be read, when its training ended"
+        return NotJudged(challenger, f"refused: {why} (train anew)", UNKNOWN_ROWS)
     return None
 
 
@@ -405,23 +393,9 @@ _TONES = {"promoted": "green", "rejected": "red", "inconclusive": "yellow"}
 EXIT = {Ruling.PROMOTE: Exit.DONE, Ruling.REJECT: Exit.REJECTED, Ruling.INCONCLUSIVE: Exit.INCONCLUSIVE}
 
 
-def _failed(message: str, *, exit_code: int = Exit.FAILED, news: bool = True) -> Report:
-    return Report(message, {"error": message, "exit_code": exit_code}, exit_code, news)
-
-
 def _quiet(message: str) -> Report:
     """The report of why cron compares nothing, which is no news."""
     return Report(message, {"verdict": None, "message": message}, news=False)
-
-
-def _nothing_waits(context: Context, options: Options) -> Report:
-    message = "no challenger waits"
-    if options.if_pending:
-        return _quiet(message)
-    file = context.config.models.challenger
-    return _failed(
-        f"{message}: no training has left one since the last promotion (retrain promote {file} judges a file)"
-    )
 
 
 def _not_judged(context: Context, journal: Journal, event: NotJudged, options: Options, now: datetime) -> Report:
@@ -432,14 +406,14 @@ def _not_judged(context: Context, journal: Journal, event: NotJudged, options: O
     news = not is_cron or journal.past().is_news(incident, now, repeat_after)
     if news and (is_cron or event.refused) and not options.dry_run:
         journal.append(replace(event, by=options.actor(context)), now)
-    return _failed(event.message, news=news)
+    return failure(event.message, news=news)
 
 
 def _reject(context: Context, journal: Journal, reason: str, now: datetime) -> Report:
     """Discard the waiting challenger, and say what the next check may do."""
     challenger = journal.past().challenger
     if challenger is None:
-        return _failed("no challenger waits, so there is none to reject")
+        return failure("no challenger waits, so there is none to reject")
     past = as_of(journal.append(Rejected(challenger.version, reason, context.actor), now), None, now)
     held = barrier(past, context.config.triggers, now)
     then = "the next check may train" if held is None else f"the next check trains nothing: {held.what} ({held.remedy})"
@@ -456,18 +430,16 @@ def _report(  # noqa: PLR0913  (what was compared, and what came of it)
     opposed, most = contest.champion is not None, config.promotion.max_leakage if _checks_leakage(config) else None
     probation = config.promotion.probation if wins and not judged.dry_run else None
     head = explain.head(judged, contest.given, forced, opposed=opposed, wins=wins)
-    notes = [
-        *explain.notes(judged, past, gate, most, probation, opposed=opposed, dated=contest.dated and contest.dated[0])
-    ]
+    dated = contest.dated and contest.dated[0]
+    notes = [*explain.notes(judged, past, gate, most, probation, opposed=opposed, dated=dated)]
     message = explain.line(head, verdict, gate, notes)
-    champion = {"version": contest.champion, "score": verdict.champion_score} if contest.champion is not None else None
     data = {
         "verdict": verdict.ruling,
         "message": message,
         "promoted": wins and not options.dry_run,
         "dry_run": options.dry_run,
         "forced": forced is not None,
-        "champion": champion,
+        "champion": contest.champion and {"version": contest.champion, "score": verdict.champion_score},
         "challenger": {"version": contest.challenger, "score": verdict.challenger_score},
         **explain.numbers(verdict),
         **({"older_rows": judged.leaked.older} if contest.dated is not None else {}),

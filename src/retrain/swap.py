@@ -241,7 +241,7 @@ def rollback(
     message = f"rolled back: {short(version)} serves again{gone}"
     data = {"champion": version, "previous": served, "reason": reason, "message": message}
     pause = past.paused(now)
-    return Report(message, data).after(settled).noting(f"paused {pause.what}" if pause is not None else "")
+    return Report(message, data).after(settled).noting(pause)
 
 
 def _previous(past: Past, served: str | None) -> str:

@@ -50,37 +50,45 @@ def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, past: Past) 
     if unknown is not None or not isinstance(value, float):
         unknown = unknown or Unknown(Trouble.MISSING, "monitoring has no query for it")
         return Assessment(signal, State.UNKNOWN, threshold=threshold, unknown=unknown)
-    too_few = is_f1 and isinstance(snapshot.samples, float) and snapshot.samples < triggers.min_samples
     dated = isinstance(observed_at, datetime)
     seen_at = written_at if isinstance(written_at, datetime) else snapshot.fetched_at
     age, length = snapshot.fetched_at - seen_at, snapshot.window_length
     early = (age, triggers.min_age_of(signal)) if dated and age < triggers.min_age_of(signal) else None
     assessed = Assessment(
         signal,
-        State.TOO_EARLY if early else State.TOO_FEW if too_few else State.HEALTHY,
+        State.TOO_EARLY if early else State.HEALTHY,
         value=value,
         threshold=threshold,
         above=not is_f1 and triggers.drift_breach is Side.ABOVE,
         series=snapshot.labels.get(signal, ""),
-        needed=triggers.min_samples if too_few else None,
         window=_window(signal, snapshot, seen_at if dated else None),
         observed_at=seen_at,
         dated=dated,
         settling=past.took_over_at is not None and seen_at < past.took_over_at + triggers.settle,
-        samples=_float(snapshot.samples) if is_f1 else None,
-        positives=_float(snapshot.positives) if is_f1 else None,
-        counts=snapshot.counts if is_f1 and isinstance(snapshot.counts, Counts) else None,
         began_at=seen_at - length if dated and length is not None else None,
         early=early,
     )
     if is_f1:
-        assessed = _compared(assessed, triggers, past)
+        assessed = _compared(_counted(assessed, snapshot, triggers.min_samples), triggers, past)
     if assessed.state is State.HEALTHY and (assessed.crossed or assessed.dropped):
         assessed = replace(assessed, state=State.BREACH)
     streak = past.streak(signal)
     if (lost := _lost_labels(assessed, streak)) is not None:
         return replace(assessed, state=State.UNKNOWN, unknown=lost)
     return replace(assessed, repeats=streak.has_seen(assessed))
+
+
+def _counted(f1: Assessment, snapshot: Snapshot, least: int) -> Assessment:
+    """F1 with what it was computed from, as far as the monitor says, and whether that is enough."""
+    f1 = replace(
+        f1,
+        samples=_float(snapshot.samples),
+        positives=_float(snapshot.positives),
+        counts=snapshot.counts if isinstance(snapshot.counts, Counts) else None,
+    )
+    if f1.samples is None or f1.samples >= least:
+        return f1
+    return replace(f1, state=State.TOO_FEW if f1.state is State.HEALTHY else f1.state, needed=least)
 
 
 def _compared(f1: Assessment, triggers: Triggers, past: Past) -> Assessment:

@@ -231,9 +231,8 @@ def barrier(past: Past, triggers: Triggers, now: datetime) -> Barrier | None:
     """What holds a due training back now, in the contract's order; None: nothing does."""
     waiting, pause = past.challenger, past.paused(now)
     if pause is not None:
-        return Barrier(
-            Reason.PAUSED, f"paused {pause.what}", pause.until, f"{RESUME}, check --force --reason TEXT trains now"
-        )
+        remedy = f"{RESUME}, check --force --reason TEXT trains now"
+        return Barrier(Reason.PAUSED, str(pause), pause.until, remedy)
     if waiting is not None and not waiting.settled and now < (until := waiting.at + triggers.challenger_ttl):
         what = f"challenger {short(waiting.version)} of {moment(waiting.at)} waits to be judged"
         remedy = "retrain promote judges it, promote --reject discards it"

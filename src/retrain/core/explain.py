@@ -12,7 +12,7 @@ from retrain.core.bounds import quantile
 from retrain.core.counts import contradict, f1_of
 from retrain.core.events import Judged
 from retrain.core.judge import FEWEST_ROWS, FLOOR_LEVEL, alpha_of, are_old
-from retrain.core.past import Past
+from retrain.core.past import Past, Probation
 from retrain.core.records import Counts
 from retrain.core.rules import Average, Disclose, Gate, Guarantee, Metric
 from retrain.core.score import POWER
@@ -90,12 +90,17 @@ def notes(  # noqa: PLR0913  (all that a reader may have to know)
         yield Row("journal", f"comparisons{lost} are not known, and are counted as {past.losses * gate.holdout_uses}")
     if judged.dry_run and not judged.repeated and verdict.challenger_score is not None:
         yield Row("dry run", "nothing was changed, but the comparison counts; promote will use this verdict")
-    if probation is not None and (new := past.probation) is None:
-        yield Row("probation", "none, since no champion served before")
-    elif probation is not None and new is not None:
-        worse = f"it is worse than {short(new.before)} on rows of monitor.log that come from now on"
-        live = "" if new.f1 is None else f" or, without such rows, if live F1 falls below the {new.f1:.3f} of that one"
-        yield Row("probation", f"for {duration(probation)} a check rolls back if {worse}{live}")
+    if probation is not None:
+        yield Row("probation", _on_probation(past.probation, probation))
+
+
+def _on_probation(new: Probation | None, length: timedelta) -> str:
+    """How long the new champion is on probation, and what ends it."""
+    if new is None:
+        return "none, since no champion served before"
+    worse = f"it is worse than {short(new.before)} on rows of monitor.log that come from now on"
+    live = "" if new.f1 is None else f" or, without such rows, if live F1 falls below the {new.f1:.3f} of that one"
+    return f"for {duration(length)} a check rolls back if {worse}{live}"
 
 
 def line(head: str, verdict: Verdict, gate: Gate, notes: Sequence[Row] = ()) -> str:

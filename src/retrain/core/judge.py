@@ -51,9 +51,14 @@ def judge(tally: Tally, gate: Gate, number: int) -> Verdict:
     try:
         if all(cell.champion is None for cell in tally.cells):
             return _unopposed(tally, gate, replace(empty, alpha=FLOOR_LEVEL, look=number))
-        paired = compare(tally.cells, gate, tally.groups)
+        return _opposed(tally, gate, replace(empty, look=number))
     except UndefinedMetricError:
         return replace(empty, reason=VerdictReason.UNDEFINED)
+
+
+def _opposed(tally: Tally, gate: Gate, empty: Verdict) -> Verdict:
+    """The verdict beside a champion, at the level of `empty`. Raises UndefinedMetricError."""
+    alpha, paired = empty.alpha, compare(tally.cells, gate, tally.groups)
     slices = tuple(_slice(each, gate, gate.alpha / len(tally.slices)) for each in tally.slices)
     reason = _reason(paired, gate, alpha, vetoed=any(each.worse for each in slices))
     is_regret, above = gate.guarantee is Guarantee.REGRET, paired.gain - gate.min_improvement
@@ -66,7 +71,6 @@ def judge(tally: Tally, gate: Gate, number: int) -> Verdict:
         challenger_score=paired.new,
         champion_score=paired.old,
         alpha=shown,
-        look=number,
         reason=reason,
         discordant=paired.discordant,
         won=won,

@@ -155,6 +155,9 @@ class Pause(Struct, frozen=True):
         by, until = f" by {self.by}" if self.by else "", f", until {moment(self.until)}" if self.until else ""
         return f"since {moment(self.since)}{by}{until}: {self.reason}"
 
+    def __str__(self) -> str:
+        return f"paused {self.what}"
+
 
 class End(StrEnum):
     """Why a training brought no promotion; its words follow a number."""
