@@ -11,9 +11,9 @@ from subprocess import DEVNULL, SubprocessError, run
 
 from msgspec.structs import replace
 
-from retrain.config.schema import Training
+from retrain.config.schema import HoldoutKind, Training
 from retrain.context import Context
-from retrain.core.text import one_line
+from retrain.core.text import counted, duration, one_line
 from retrain.doctor import Finding, fail, host, ok, warn
 from retrain.effects import files, training
 from retrain.errors import RetrainError, Stopped
@@ -88,6 +88,13 @@ def configuration(context: Context) -> Iterator[Finding]:
     """Who may write the configuration: it names commands that are run."""
     files.refuse_world_writable(context.file, "any user can change the commands that it names")
     yield ok("configuration", f"{context.file} can be read, and every key and value in it is known")
+    promotion, wait = context.config.promotion, context.config.triggers.challenger_ttl
+    needed = context.config.monitor.window * (promotion.live.windows + 1)  # the first whole one begins within a window
+    if promotion.holdout is HoldoutKind.LIVE and wait < needed:
+        windows = counted(promotion.live.windows, "whole window")
+        why = f"triggers.challenger_ttl is {duration(wait)}, and {windows} after a training may take {duration(needed)}"
+        remedy = f"set it above {duration(needed)} and the time that labels take"
+        yield warn("configuration", f"{why}: a new training may replace a challenger before it is judged", remedy)
 
 
 def secrets(context: Context) -> Iterator[Finding]:
