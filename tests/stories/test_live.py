@@ -21,7 +21,7 @@ def arrive(project: Project, count: int) -> None:
     truth = (rows["a"] + rows["b"] * rows["c"] > 0).astype(int)
     rows = rows.assign(timestamp=moments, prediction=(rows["a"] > 0).astype(int), y=truth)
     rows.to_csv(project.root / LOG, mode="a", header=not (project.root / LOG).exists(), index=False)
-    time.sleep(begin + 1.1 - time.time())
+    time.sleep(max(0.0, begin + 1.1 - time.time()))
 
 
 @pytest.fixture
