@@ -8,9 +8,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from math import floor, log10
 from pathlib import Path
 
@@ -34,7 +32,7 @@ from tests.conftest import real
 from tests.demo.test_config_sample import schema
 from tests.documents import DOCUMENTS, GUIDE, ROOT, blocks, commands, quoted, rows, section
 from tests.simulations.probation import PACES
-from tests.simulations.tables import Table
+from tests.simulations.tables import markdown
 from tests.stories.project import run_here
 from tests.survival.__main__ import KINDS
 
@@ -276,20 +274,32 @@ def test_the_backtest_of_the_guide_is_what_it_prints(tmp_path: Path) -> None:
     assert transcript == f"$ retrain backtest history.csv\n{said.stdout}"
 
 
-SIMULATED: dict[str, Callable[[], Table]] = {
-    "daily windows of 1,000 rows": partial(simulations.triggers.table, "daily windows of 1,000 rows", 0.1),
-    "hourly windows of 1,000 rows": partial(simulations.triggers.table, "hourly windows of 1,000 rows", 0.05),
-    "Fifty challengers that are no better": partial(simulations.promotions.table, 0.1),
-    **{simulations.PROBATION + pace: partial(simulations.probation.table, pace, 0.2) for pace in PACES},
-    **{title: partial(table, 0.05) for title, (_, table) in simulations.OUTSIDE.items()},
+ROUGH = (simulations.RATIOS, simulations.DELAYS, simulations.DELTA)
+"""Tables that need more effort than a test has before their figures say anything: those of test_simulations do."""
+EFFORTS = {
+    "daily windows of 1,000 rows": 0.1,
+    simulations.PROMOTIONS: 0.1,
+    **{simulations.PROBATION + pace: 0.2 for pace in PACES},
+    **dict.fromkeys(ROUGH, 0.01),
 }
 
 
-@pytest.mark.parametrize("title", SIMULATED)
+@pytest.mark.parametrize("title", simulations.SECTIONS)
 def test_the_figures_of_the_guide_are_those_of_the_simulations(title: str) -> None:
-    """Each is within the Monte Carlo error of a faster run of the same simulation (`make simulations` has them all)."""
+    """It has each table, and each figure is within the Monte Carlo error of a faster run of the same simulation.
+
+    (`make simulations` has them all.)
+    """
+    simulated = simulations.SECTIONS[title](EFFORTS.get(title, 0.05), simulations.silent)
+    table = simulated.table
+    lines = markdown(simulated.rows, table).splitlines()
+    assert len({line.count("|") for line in lines}) == 1
+    assert len(lines) == 2 + len(table)
     shown = rows(section(GUIDE["statistics"] + GUIDE["gates"], title))
-    for row, figures in SIMULATED[title]().items():
+    (corner, columns), *others = shown.items()
+    assert (corner, columns) == (simulated.rows, list(next(iter(table.values()))))
+    assert [row for row, _ in others] == list(table)
+    for row, figures in table.items() if title not in ROUGH else ():
         for cell, figure in zip(shown[row], figures.values(), strict=True):
             printed, _, decimals = cell.replace(",", "").partition(".")
             # Three digits are shown at most.

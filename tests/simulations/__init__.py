@@ -1,9 +1,10 @@
 """Seeded simulations of the rules that decide: the figures of the guide.
 
-`python -m tests.simulations` prints them, `figures()` has them as numbers.
+`python -m tests.simulations` prints them, `SECTIONS` has each table as numbers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from typing import NamedTuple
 
 from tests.simulations import (
@@ -24,6 +25,8 @@ from tests.simulations import (
 )
 from tests.simulations.tables import Table
 
+Progress = Callable[[str], object]
+"""Called with what is simulated next."""
 RATIOS, DELAYS = (
     "False trainings over the tolerated number, at F1 = threshold",
     "Delay over that of the fastest rule with as many false trainings",
@@ -61,24 +64,58 @@ class Section(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def figures(effort: float = 1.0, progress: Callable[[str], object] = lambda _: None) -> dict[str, Section]:
-    """Title → section; a smaller effort is faster, and the half widths of its intervals are larger."""
-    sections = {}
-    for monitor in triggers.MONITORS:
-        progress(monitor)
-        sections[monitor] = Section("rule, threshold 0.85", triggers.table(monitor, effort))
-    measured, waited = grid.measure(effort, progress)
-    sections[RATIOS] = Section("information in a window (I0)", grid.of_ratios(measured))
-    sections[DELAYS] = Section("real drop", grid.of_delays(waited), grid.missed(measured, waited))
-    for pace in probation.PACES:
-        progress(PROBATION + pace)
-        sections[PROBATION + pace] = Section("the new champion is", probation.table(pace, effort))
-    progress(PROMOTIONS)
-    sections[PROMOTIONS] = Section("rule", promotions.table(effort))
-    progress(DELTA)
+_measured = cache(grid.measure)
+
+
+def _of_triggers(monitor: str, effort: float, _progress: Progress) -> Section:
+    return Section("rule, threshold 0.85", triggers.table(monitor, effort))
+
+
+def _ratios(effort: float, progress: Progress) -> Section:
+    return Section("information in a window (I0)", grid.of_ratios(_measured(effort, progress)[0]))
+
+
+def _delays(effort: float, progress: Progress) -> Section:
+    measured, waited = _measured(effort, progress)
+    return Section("real drop", grid.of_delays(waited), grid.missed(measured, waited))
+
+
+def _of_probation(pace: str, effort: float, _progress: Progress) -> Section:
+    return Section("the new champion is", probation.table(pace, effort))
+
+
+def _promotions(effort: float, _progress: Progress) -> Section:
+    return Section("rule", promotions.table(effort))
+
+
+def _delta(effort: float, _progress: Progress) -> Section:
     met = delta.measure(effort)
-    sections[DELTA] = Section("nominal", delta.table(met), delta.told(met))
-    for title, (rows, table) in OUTSIDE.items():
+    return Section("nominal", delta.table(met), delta.told(met))
+
+
+def _outside(title: str, effort: float, _progress: Progress) -> Section:
+    rows, table = OUTSIDE[title]
+    return Section(rows, table(effort))
+
+
+SECTIONS: dict[str, Callable[[float, Progress], Section]] = {
+    **{monitor: partial(_of_triggers, monitor) for monitor in triggers.MONITORS},
+    RATIOS: _ratios,
+    DELAYS: _delays,
+    **{PROBATION + pace: partial(_of_probation, pace) for pace in probation.PACES},
+    PROMOTIONS: _promotions,
+    DELTA: _delta,
+    **{title: partial(_outside, title) for title in OUTSIDE},
+}
+"""Title → the section, for an effort: a smaller one is faster, and the half widths of its intervals are larger."""
+
+
+def silent(_what: str) -> None:
+    """Report no progress."""
+
+
+def figures(progress: Progress = silent) -> Iterator[tuple[str, Section]]:
+    """Every title with its section, at full effort."""
+    for title, section in SECTIONS.items():
         progress(title)
-        sections[title] = Section(rows, table(effort))
-    return sections
+        yield title, section(1.0, progress)

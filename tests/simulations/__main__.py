@@ -14,7 +14,7 @@ def main() -> None:
     def progress(what: str) -> None:
         print(f"{monotonic() - began:4.0f} s  {what}", file=sys.stderr, flush=True)
 
-    for title, section in figures(progress=progress).items():
+    for title, section in figures(progress):
         print(f"### {title}\n\n{markdown(section.rows, section.table)}\n")
         print("".join(f"- {note}\n" for note in section.notes))
     progress("done")
