@@ -269,9 +269,9 @@ def history(context: Context, output: Output, **flags: Any) -> Report:
 
 @_command("versions")
 def versions(context: Context, output: Output) -> Report:
-    """Show every kept version: how it was made, judged, and when it served.
+    """Show every kept version, the newest first.
 
-    The newest first. With --json an object a line.
+    How and when it was made and judged, when it served, and the notes of its training. With --json an object a line.
     """
     from retrain.history import versions as run
 

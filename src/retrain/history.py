@@ -16,7 +16,16 @@ from retrain.context import Context
 from retrain.core.describe import said
 from retrain.core.events import KINDS, Promoted
 from retrain.core.explain import signed
-from retrain.core.history import Life, Window, lives, record, reign_at, reigns, verdict_of, windows
+from retrain.core.history import (
+    VersionHistory,
+    Window,
+    period_at,
+    periods,
+    record,
+    verdict_of,
+    version_histories,
+    windows,
+)
 from retrain.core.records import NAMES
 from retrain.core.rules import Gate
 from retrain.core.text import iso, moment, one_line, short
@@ -60,22 +69,22 @@ def _champion_at(context: Context, at: datetime) -> Report:
         raise ConfigError(f"--at {iso(at)} is in the future")
     gate = context.config.gate
     with journal_of(context, writable=False) as journal:
-        reign = reign_at(reigns(journal.changes()), at)
+        period = period_at(periods(journal.changes()), at)
     data: dict[str, Any] = {"at": iso(at), "champion": None, "event": None, "comparison": None}
-    if reign is None or reign.version is None:
+    if period is None or period.version is None:
         message = f"no champion is known at {moment(at)}"
         return Report(message, {**data, "message": message})
-    until = f" until {moment(reign.until)}" if reign.until is not None else ""
-    why = [said(reign.began.event, gate)]
-    if isinstance(reign.began.event, Promoted) and not reign.began.event.forced and reign.began.event.reason:
-        why.append(reign.began.event.reason)
-    why += [said(reign.comparison.event, gate)] if reign.comparison is not None else []
+    until = f" until {moment(period.until)}" if period.until is not None else ""
+    why = [said(period.began.event, gate)]
+    if isinstance(period.began.event, Promoted) and not period.began.event.forced and period.began.event.reason:
+        why.append(period.began.event.reason)
+    why += [said(period.comparison.event, gate)] if period.comparison is not None else []
     message = (
-        f"{short(reign.version)} was champion at {moment(at)}: since {moment(reign.since)}{until}; {'; '.join(why)}"
+        f"{short(period.version)} was champion at {moment(at)}: since {moment(period.since)}{until}; {'; '.join(why)}"
     )
-    champion = {"version": reign.version, "since": iso(reign.since), "until": reign.until and iso(reign.until)}
-    data |= {"champion": champion, "event": record(reign.began, gate)}
-    data["comparison"] = reign.comparison and record(reign.comparison, gate)
+    champion = {"version": period.version, "since": iso(period.since), "until": period.until and iso(period.until)}
+    data |= {"champion": champion, "event": record(period.began, gate)}
+    data["comparison"] = period.comparison and record(period.comparison, gate)
     return Report(message, {**data, "message": message}, screen="\n".join(_hanging("", message)))
 
 
@@ -127,17 +136,16 @@ def versions(context: Context) -> Report:
     with journal_of(context, writable=False) as journal:
         entries = list(journal.changes())
     made = {version: registry.made_at(models, version) for version in registry.kept(models)}
-    found = lives(entries, sorted(made, key=made.__getitem__, reverse=True))
-    notes = {version: _notes(models, version) for version in made}
-    objects = [_object(life, made[life.version], notes[life.version], gate) for life in found]
+    found = version_histories(entries, sorted(made, key=made.__getitem__, reverse=True))
+    kept = [(each, made[each.version], _notes(models, each.version)) for each in found]
     text = [
         line
-        for life in found
-        for number, fact in enumerate(_facts(life, made[life.version], notes[life.version], gate))
-        for line in _hanging(f"{'' if number else short(life.version):<14}", fact)
+        for each, at, notes in kept
+        for number, fact in enumerate(_facts(each, at, notes, gate))
+        for line in _hanging(f"{'' if number else short(each.version):<14}", fact)
     ]
     message = "\n".join(text) or "no version is kept"
-    return Report(message, {}, lines=objects)
+    return Report(message, {}, lines=[_object(*each, gate) for each in kept])
 
 
 def _notes(models: Models, version: str) -> dict[str, Any] | None:
@@ -148,34 +156,34 @@ def _notes(models: Models, version: str) -> dict[str, Any] | None:
     return None
 
 
-def _object(life: Life, made: datetime, notes: dict[str, Any] | None, gate: Gate) -> dict[str, Any]:
-    started, finished, judged, rejected = life.started, life.finished, life.judged, life.rejected
+def _object(known: VersionHistory, made: datetime, notes: dict[str, Any] | None, gate: Gate) -> dict[str, Any]:
+    started, finished, judged, rejected = known.started, known.finished, known.judged, known.rejected
     return {
-        "version": life.version,
+        "version": known.version,
         "made_at": iso(made),
         "run": finished and finished.run,
         "training": started and {"reason": started.reason, "message": started.message, "by": to_builtins(started.by)},
         "verdict": judged and {"at": iso(judged[0]), **verdict_of(judged[1], gate)},
         "rejected": rejected and {"at": iso(rejected[0]), **to_builtins(rejected[1])},
-        "served": [{"since": iso(each.since), "until": each.until and iso(each.until)} for each in life.reigns],
+        "served": [{"since": iso(each.since), "until": each.until and iso(each.until)} for each in known.periods],
         "notes": notes,
     }
 
 
-def _facts(life: Life, made: datetime, notes: dict[str, Any] | None, gate: Gate) -> Iterator[str]:
+def _facts(known: VersionHistory, made: datetime, notes: dict[str, Any] | None, gate: Gate) -> Iterator[str]:
     """What became of the version, a line each."""
-    run = f" by training {life.finished.run}" if life.finished is not None else ""
-    why = f": {life.started.message}" if life.started is not None else ""
+    run = f" by training {known.finished.run}" if known.finished is not None else ""
+    why = f": {known.started.message}" if known.started is not None else ""
     yield f"made {moment(made)}{run}{why}"
-    if life.judged is not None:
-        verdict = verdict_of(life.judged[1], gate)
+    if known.judged is not None:
+        verdict = verdict_of(known.judged[1], gate)
         gain = f", gain {signed(verdict['difference'])}" if verdict["difference"] is not None else ""
         bounds = f", confidence bounds {' to '.join(map(signed, verdict['interval']))}" if verdict["interval"] else ""
-        yield f"{moment(life.judged[0])}: {said(life.judged[1], gate)}{gain}{bounds}"
-    if life.rejected is not None:
-        yield f"{moment(life.rejected[0])}: {said(life.rejected[1], gate)}"
-    for reign in life.reigns:
-        yield f"served from {moment(reign.since)} to {moment(reign.until) if reign.until is not None else 'now'}"
+        yield f"{moment(known.judged[0])}: {said(known.judged[1], gate)}{gain}{bounds}"
+    if known.rejected is not None:
+        yield f"{moment(known.rejected[0])}: {said(known.rejected[1], gate)}"
+    for period in known.periods:
+        yield f"served from {moment(period.since)} to {moment(period.until) if period.until is not None else 'now'}"
     if notes:
         yield f"notes: {one_line(json.dumps(notes, ensure_ascii=False), 1000)}"
 

@@ -61,6 +61,7 @@ def status(context: Context, limit: int) -> Report:
     text += ["latest events, newest first"] if lately else []
     text += [f"  {moment(at)}  {message}" for at, _, message in lately]
     data = {
+        "name": config.name,
         "state": word,
         "champion": serving and {"version": serving.version, "since": since and iso(since)},
         **_numbers(config, known),

@@ -1,4 +1,4 @@
-"""The past as it is asked for: champions by time, the life of a version, the metrics of each window."""
+"""The past as it is asked for: champions by time, the version of a version, the metrics of each window."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ from retrain.core.events import (
     TrainingFinished,
     TrainingStarted,
 )
-from retrain.core.history import lives, record, reign_at, reigns, windows
+from retrain.core.history import period_at, periods, record, version_histories, windows
 from retrain.core.records import Action, Assessment, Outcome, Reason, Signal, State
 from retrain.core.rules import Disclose, Gate
 from retrain.core.text import time_of
@@ -44,14 +44,14 @@ def checked(served: str | None, known: str | None, *seen: Assessment) -> Checked
 
 def champions(entries: Sequence[Entry]) -> list[tuple[str | None, int]]:
     """Each champion with the hour since which it served."""
-    return [(reign.version, (reign.since - T0) // HOUR) for reign in reigns(entries)]
+    return [(period.version, (period.since - T0) // HOUR) for period in periods(entries)]
 
 
 def test_champions_follow_each_other() -> None:
     """Adopted, promoted, rolled back; each until the next one, and the last until now."""
     entries = journal(Adopted("a"), WON, Promoted("b", "a"), RolledBack("a", "b"), Adopted("a"))
     assert champions(entries) == [("a", 0), ("b", 2), ("a", 3)]
-    first, second, last = reigns(entries)
+    first, second, last = periods(entries)
     assert (first.until, second.until, last.until) == (second.since, last.since, None)
     assert (second.comparison, last.comparison) == (entries[1], None)
     assert second.began == entries[2]
@@ -59,7 +59,7 @@ def test_champions_follow_each_other() -> None:
 
 def test_only_a_comparison_that_counts_is_the_reason_of_a_promotion() -> None:
     """A dry run decides nothing."""
-    (only,) = reigns(journal(replace(WON, dry_run=True), Promoted("b", None)))
+    (only,) = periods(journal(replace(WON, dry_run=True), Promoted("b", None)))
     assert only.comparison is None
 
 
@@ -77,11 +77,17 @@ def test_a_lost_history_begins_anew_with_what_serves() -> None:
 
 def test_the_champion_of_a_moment() -> None:
     """Nobody before the first; from its event on each; under a clock that was set back, what was recorded last."""
-    found = reigns(journal(Adopted("a"), Promoted("b", "a")))
+    found = periods(journal(Adopted("a"), Promoted("b", "a")))
     moments = (T0 - HOUR, T0, T0 + 0.9 * HOUR, T0 + HOUR, T0 + 99 * HOUR)
-    assert [reign and reign.version for reign in (reign_at(found, at) for at in moments)] == [None, "a", "a", "b", "b"]
-    back = reigns([Entry(1, T0, Adopted("a")), Entry(2, T0 - HOUR, Promoted("b", "a"))])
-    assert [(reign := reign_at(back, at)) and reign.version for at in (T0 - HOUR, T0)] == ["b", "b"]
+    assert [period and period.version for period in (period_at(found, at) for at in moments)] == [
+        None,
+        "a",
+        "a",
+        "b",
+        "b",
+    ]
+    back = periods([Entry(1, T0, Adopted("a")), Entry(2, T0 - HOUR, Promoted("b", "a"))])
+    assert [(period := period_at(back, at)) and period.version for at in (T0 - HOUR, T0)] == ["b", "b"]
 
 
 def test_what_became_of_a_version() -> None:
@@ -89,13 +95,13 @@ def test_what_became_of_a_version() -> None:
     start, end = TrainingStarted("r1", Reason.FORCED, "forced"), TrainingFinished("r1", Outcome.SUCCEEDED, "", None)
     done = replace(end, challenger="b")
     dry = replace(LOST, dry_run=True)
-    known, other = lives(
+    known, other = version_histories(
         journal(start, end, done, WON, dry, Rejected("b", "x"), Promoted("b", None), RolledBack("a", "b")), ["b", "c"]
     )
     assert (known.started, known.finished) == (start, done)
     assert (known.judged, known.rejected) == ((T0 + 3 * HOUR, WON), (T0 + 5 * HOUR, Rejected("b", "x")))
-    assert [(reign.since, reign.until) for reign in known.reigns] == [(T0 + 6 * HOUR, T0 + 7 * HOUR)]
-    assert (other.started, other.finished, other.judged, other.rejected, other.reigns) == (None, None, None, None, ())
+    assert [(period.since, period.until) for period in known.periods] == [(T0 + 6 * HOUR, T0 + 7 * HOUR)]
+    assert (other.started, other.finished, other.judged, other.rejected, other.periods) == (None, None, None, None, ())
 
 
 def test_a_window_is_shown_once_with_what_was_read_of_it_last() -> None:

@@ -39,7 +39,7 @@ def verdict_of(judged: Judged, gate: Gate) -> dict[str, Any]:
 # ---------------------------------------------------------------- champions
 
 
-class Reign(Struct, frozen=True):
+class Period(Struct, frozen=True):
     """From when until when (None: until now) a version was champion, and the event by which it became so.
 
     `comparison` is the one that a promotion followed.
@@ -52,9 +52,9 @@ class Reign(Struct, frozen=True):
     comparison: Entry | None = None
 
 
-def reigns(entries: Iterable[Entry]) -> list[Reign]:
+def periods(entries: Iterable[Entry]) -> list[Period]:
     """All champions in the order in which they served; a version of None means that none did."""
-    found: list[Reign] = []
+    found: list[Period] = []
     compared: dict[str, Entry] = {}
     for entry in entries:
         event, now = entry.event, found[-1].version if found else None
@@ -75,30 +75,30 @@ def reigns(entries: Iterable[Entry]) -> list[Reign]:
         if found:
             found[-1] = replace(found[-1], until=entry.at)
         comparison = compared.get(version or "") if isinstance(event, events.Promoted) else None
-        found.append(Reign(version, entry.at, None, entry, comparison))
+        found.append(Period(version, entry.at, None, entry, comparison))
     return found
 
 
-def reign_at(found: Sequence[Reign], at: datetime) -> Reign | None:
+def period_at(found: Sequence[Period], at: datetime) -> Period | None:
     """Who was champion at this time; None before the first one."""
-    return next((reign for reign in reversed(found) if reign.since <= at), None)
+    return next((period for period in reversed(found) if period.since <= at), None)
 
 
 # ---------------------------------------------------------------- versions
 
 
-class Life(Struct, frozen=True):
-    """What became of a version: its training, its latest comparison and its rejection with their times, its reigns."""
+class VersionHistory(Struct, frozen=True):
+    """What became of a version: its training, its latest comparison and its rejection with their times, its periods."""
 
     version: str
     started: events.TrainingStarted | None = None
     finished: events.TrainingFinished | None = None
     judged: tuple[datetime, Judged] | None = None
     rejected: tuple[datetime, events.Rejected] | None = None
-    reigns: tuple[Reign, ...] = ()
+    periods: tuple[Period, ...] = ()
 
 
-def lives(entries: Sequence[Entry], versions: Iterable[str]) -> list[Life]:
+def version_histories(entries: Sequence[Entry], versions: Iterable[str]) -> list[VersionHistory]:
     """What became of each of these versions, as far as these events say."""
     started: dict[str, events.TrainingStarted] = {}
     finished: dict[str, events.TrainingFinished] = {}
@@ -116,15 +116,15 @@ def lives(entries: Sequence[Entry], versions: Iterable[str]) -> list[Life]:
                 rejected[event.version] = entry.at, event
             case _:
                 pass
-    served = reigns(entries)
+    served = periods(entries)
     return [
-        Life(
+        VersionHistory(
             version,
             started.get(finished[version].run) if version in finished else None,
             finished.get(version),
             judged.get(version),
             rejected.get(version),
-            tuple(reign for reign in served if reign.version == version),
+            tuple(period for period in served if period.version == version),
         )
         for version in versions
     ]

@@ -21,7 +21,7 @@ from retrain.core.past import Past
 from retrain.errors import RetrainError, file_errors
 
 _TURNING_POINT = "kind NOT IN ('Checked', 'SwapStarted')"
-_MOVED_BY_HAND = "kind = 'Checked' AND json_extract(body, '$.served') <> json_extract(body, '$.known')"
+_MOVED_BY_HAND = "+kind = 'Checked' AND json_extract(body, '$.served') <> json_extract(body, '$.known')"
 """A check that saw another version in service than the journal knew."""
 TABLES = (
     "CREATE TABLE events (id INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL,"
