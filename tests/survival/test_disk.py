@@ -5,8 +5,10 @@ import random
 import pytest
 
 from tests.conftest import real
+from tests.stories.project import Project
 from tests.survival import damage
 from tests.survival.disk import failing, failures, full, reads, written_protected
+from tests.survival.mounts import small_disk
 from tests.survival.scenes import HOOKED, PROMOTES, ROLLS_BACK, TRAINS, Scene, Stage
 from tests.survival.stages import make_stages, on_stages
 
@@ -89,3 +91,27 @@ def test_the_journal_of_a_newer_release_is_left_alone(stages: list[Stage]) -> No
 def test_a_journal_that_another_program_holds_is_told(stages: list[Stage]) -> None:
     """The check gives up after a while, with exit code 1; `status` need not wait."""
     damage.locked(stages[0])
+
+
+def test_a_training_that_fills_the_disk_has_an_outcome(project: Project) -> None:
+    """Room for that is kept before it starts; the cause is named though its own last words could not be written."""
+    project.train("cat /dev/zero > models/filler")
+    project.metrics(f1=0.7)
+    with small_disk(project, 2 << 20, 8 << 20) as mounted:
+        done = mounted.run("check")
+        assert (done.returncode, "/runs is full" in done.stderr) == (1, True), done
+        assert "training failed" in mounted.run("status").stdout
+        assert mounted.run("check").returncode == 1, "nothing can be recorded"
+        (mounted.root / "models/filler").unlink()
+        assert mounted.run("check").returncode == 0
+        assert "interrupted" not in mounted.run("status").stdout
+
+
+def test_a_hook_that_fills_the_disk_undoes_no_promotion(project: Project) -> None:
+    """What the link says is recorded."""
+    project.configure(promotion={"after": "sh -c 'cat /dev/zero > models/filler; true'"})
+    with small_disk(project, 2 << 20, 8 << 20) as mounted:
+        done = mounted.run("promote", str(project.models.strong))
+        assert (done.returncode, done.stdout[:8]) == (0, "promoted"), done
+        (mounted.root / "models/filler").unlink()
+        assert "interrupted" not in mounted.run("status").stdout

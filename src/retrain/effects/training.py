@@ -29,6 +29,7 @@ _TAIL_BYTES = 8 * 1024
 _READ_BYTES = 64 * 1024
 """So much is read for the tail that what is cut off at its beginning is not in the tail."""
 _ECHO_BYTES = 1024**2
+_FULL = 64 * 1024
 _CATCHING_UP = 8
 """How often a log is read on to its end before it is cut: each time less has come, until it is nothing."""
 _OUTER_MAKE = frozenset({"MAKEFLAGS", "MFLAGS", "GNUMAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MAKEFILES"})
@@ -132,7 +133,11 @@ def run(  # noqa: PLR0913, PLR0917  (what runs, where its output goes, and what 
             while follower.more():
                 pass
         seconds = time.monotonic() - began
-        return Ended(exit_code, seconds, timed_out, received.first, _tail(output, start, scrub), None)
+        tail = _tail(output, start, scrub)
+        for disk in (log.parent, training.directory) if exit_code else ():
+            if _free(disk) < _FULL:  # so that its own last words may be lost
+                tail = (*tail, f"the disk of {disk} is full")
+        return Ended(exit_code, seconds, timed_out, received.first, tuple(dict.fromkeys(tail)), None)
 
 
 def _wait(started: Process, training: Training, received: "_Received", follow: Callable[[], None]) -> bool:
@@ -224,9 +229,9 @@ class _Follower:
         return bool(new)
 
 
-def _free(log: Path) -> int:
-    """Bytes that may still be written to the disk of the log."""
-    disk = os.statvfs(log)
+def _free(path: Path) -> int:
+    """Bytes that may still be written to the disk of this file or directory."""
+    disk = os.statvfs(path)
     return disk.f_bavail * disk.f_frsize
 
 
@@ -241,8 +246,9 @@ def _cut(log: int, start: int, most: int) -> None:
         end, tail = end + len(new), (tail + new)[-(most // 4) :]
     os.ftruncate(log, start + most // 2)
     left_out = end - start - most // 2 - len(tail)
-    os.write(log, f"\n[{left_out:,} bytes were left out here, for training.max_log or the room on the disk]\n".encode())
-    os.write(log, tail)
+    note = f"\n[{left_out:,} bytes were left out here, for training.max_log or the room on the disk]\n"
+    with suppress(OSError):  # another program has filled what was freed
+        os.write(log, note.encode() + tail)
 
 
 def _tail(log: int, start: int, scrub: Callable[[str], str]) -> tuple[str, ...]:

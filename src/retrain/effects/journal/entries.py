@@ -5,8 +5,10 @@ same after a million events. It is derived: where it is missing or of another re
 pruning are folded again, from the summary that it wrote.
 """
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any, cast, get_args
 import msgspec
 from msgspec.structs import replace
 
-from retrain.core.events import Checked, Entry, Event, HistoryLost, Judged, Pruned
+from retrain.core.events import Checked, Entry, Event, HistoryLost, Judged, Pruned, SwapStarted, TrainingStarted
 from retrain.core.fold import advance, fold
 from retrain.core.past import Past
 from retrain.errors import RetrainError, file_errors
@@ -32,6 +34,8 @@ TABLES = (
 )
 _CHUNK = 5000
 """Events that are removed in one transaction, so that another writer does not wait long."""
+_ROOM = 256 * 1024
+"""Bytes that are kept free for an outcome. It takes some pages of 4 KiB."""
 _decoder = cache(msgspec.json.Decoder)
 _KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
 
@@ -98,6 +102,8 @@ class Journal:
             self._refuse_replaced()
             known = self._append(self.past(), _scrubbed(event, self._scrub), at)
         self._known = known  # and not before it is committed
+        if isinstance(event, TrainingStarted | SwapStarted):
+            self._reserve()
         return known[1]
 
     def prune(self, before: datetime, at: datetime) -> int:
@@ -181,6 +187,18 @@ class Journal:
             now = self._file.stat().st_ino if self._file.exists() else 0
         if now != self._inode:
             raise RetrainError(f"{self._file}: was replaced while this command ran; run it again")
+
+    def _reserve(self) -> None:
+        """Keep room on the disk for the outcome of what has begun, which may fill it.
+
+        SQLite writes over what is in the log of an open journal, and reads only what it has written there itself.
+        """
+        with suppress(OSError, AttributeError):  # the disk is full already, or this system cannot
+            log = os.open(f"{self._file}-wal", os.O_RDWR)
+            try:
+                os.posix_fallocate(log, os.fstat(log).st_size, _ROOM)
+            finally:
+                os.close(log)
 
     def _append(self, past: Past, event: Event, at: datetime) -> tuple[int | None, Past]:
         kind, past = type(event).__name__, advance(past, event, at)
