@@ -115,3 +115,14 @@ def test_a_hook_that_fills_the_disk_undoes_no_promotion(project: Project) -> Non
         assert (done.returncode, done.stdout[:8]) == (0, "promoted"), done
         (mounted.root / "models/filler").unlink()
         assert "interrupted" not in mounted.run("status").stdout
+
+
+def test_a_disk_that_is_full_is_named(project: Project) -> None:
+    """SQLite calls it an I/O error where it cannot make its files; what only reads needs none."""
+    project.serve(project.models.weak)
+    assert project.run("check").returncode == 0
+    with small_disk(project, 0) as mounted:
+        assert "champion" in mounted.run("status").stdout
+        for words in (["check"], ["promote", str(project.models.strong)], ["rollback"], ["prune"]):
+            done = mounted.run(*words)
+            assert (done.returncode, "its disk is full (make some room" in done.stderr) == (1, True), done

@@ -14,6 +14,7 @@ from pathlib import Path
 from retrain.errors import RetrainError, file_errors
 
 Stamp = tuple[int, int, int, int]
+_RECORDED = 128 * 1024
 
 
 def stamp(file: Path | int) -> Stamp | None:
@@ -116,6 +117,17 @@ def refuse_world_writable(path: Path, danger: str) -> None:
         if mode & modes.S_IWOTH and not is_fixed and (each == path or not mode & modes.S_ISVTX):
             why = f"{each}: is world-writable ({modes.filemode(mode)}), so {danger}"
             raise RetrainError(why, f"chmod o-w {each}, and see that nobody changed what is in it")
+
+
+def free(path: Path) -> int:
+    """Bytes that may still be written to the disk of this file or directory."""
+    disk = os.statvfs(path)
+    return disk.f_bavail * disk.f_frsize
+
+
+def is_full(path: Path) -> bool:
+    """Whether this disk has no room for what a command records."""
+    return free(path) < _RECORDED
 
 
 def sync_directory(directory: Path) -> None:

@@ -21,7 +21,7 @@ from retrain.config.schema import KeepLogs, Training
 from retrain.core.records import Outcome
 from retrain.core.text import duration, last_lines
 from retrain.effects import process
-from retrain.effects.files import share
+from retrain.effects.files import free, is_full, share
 from retrain.effects.process import Process
 from retrain.errors import RetrainError, file_errors
 
@@ -29,7 +29,6 @@ _TAIL_BYTES = 8 * 1024
 _READ_BYTES = 64 * 1024
 """So much is read for the tail that what is cut off at its beginning is not in the tail."""
 _ECHO_BYTES = 1024**2
-_FULL = 64 * 1024
 _CATCHING_UP = 8
 """How often a log is read on to its end before it is cut: each time less has come, until it is nothing."""
 _OUTER_MAKE = frozenset({"MAKEFLAGS", "MFLAGS", "GNUMAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MAKEFILES"})
@@ -119,7 +118,7 @@ def run(  # noqa: PLR0913, PLR0917  (what runs, where its output goes, and what 
                 why = str(_why_not_started(training, environment, error, key))
                 return Ended(None, time.monotonic() - began, False, received.first, (), why)
             follower = _Follower(output, start, echo)
-            most = min(training.max_log, _free(log) // 2)
+            most = min(training.max_log, free(log) // 2)
 
             def follow() -> None:
                 follower.more()
@@ -135,7 +134,7 @@ def run(  # noqa: PLR0913, PLR0917  (what runs, where its output goes, and what 
         seconds = time.monotonic() - began
         tail = _tail(output, start, scrub)
         for disk in (log.parent, training.directory) if exit_code else ():
-            if _free(disk) < _FULL:  # so that its own last words may be lost
+            if is_full(disk):  # so that its own last words may be lost
                 tail = (*tail, f"the disk of {disk} is full")
         return Ended(exit_code, seconds, timed_out, received.first, tuple(dict.fromkeys(tail)), None)
 
@@ -227,12 +226,6 @@ class _Follower:
         except OSError:  # the terminal is gone, the training is not
             self.echo = None
         return bool(new)
-
-
-def _free(path: Path) -> int:
-    """Bytes that may still be written to the disk of this file or directory."""
-    disk = os.statvfs(path)
-    return disk.f_bavail * disk.f_frsize
 
 
 def _cut(log: int, start: int, most: int) -> None:

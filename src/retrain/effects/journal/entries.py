@@ -34,8 +34,8 @@ TABLES = (
 )
 _CHUNK = 5000
 """Events that are removed in one transaction, so that another writer does not wait long."""
-_ROOM = 256 * 1024
-"""Bytes that are kept free for an outcome. It takes some pages of 4 KiB."""
+_ROOM = 64 * 1024
+"""Bytes that are kept free for an outcome, if there are as many. It takes some pages of 4 KiB."""
 _decoder = cache(msgspec.json.Decoder)
 _KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
 
@@ -193,12 +193,8 @@ class Journal:
 
         SQLite writes over what is in the log of an open journal, and reads only what it has written there itself.
         """
-        with suppress(OSError, AttributeError):  # the disk is full already, or this system cannot
-            log = os.open(f"{self._file}-wal", os.O_RDWR)
-            try:
-                os.posix_fallocate(log, os.fstat(log).st_size, _ROOM)
-            finally:
-                os.close(log)
+        with suppress(OSError, AttributeError), open(f"{self._file}-wal", "rb+") as log:  # noqa: PTH123
+            os.posix_fallocate(log.fileno(), os.fstat(log.fileno()).st_size, _ROOM)
 
     def _append(self, past: Past, event: Event, at: datetime) -> tuple[int | None, Past]:
         kind, past = type(event).__name__, advance(past, event, at)

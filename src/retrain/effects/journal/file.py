@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from retrain.core.past import REPAIR, UNREPAIRED
-from retrain.effects.files import make_directory, refuse_foreign, refuse_world_writable, share
+from retrain.effects.files import is_full, make_directory, refuse_foreign, refuse_world_writable, share
 from retrain.effects.journal.entries import TABLES, Journal
 from retrain.errors import RetrainError
 
@@ -94,6 +94,8 @@ def _unusable(path: Path, error: OSError | sqlite3.Error) -> RetrainError:
     is_own = code is None and isinstance(error, sqlite3.DataError | sqlite3.OperationalError)
     if is_own or (code is not None and code & 0xFF in _DAMAGED):
         return DamagedError(path, str(error))
+    if is_full(path.parent):  # which SQLite may call an I/O error
+        return RetrainError(f"{path}: the journal cannot be used: its disk is full", "make some room, and try again")
     return RetrainError(f"{path}: the journal cannot be used: {error}")
 
 
@@ -126,8 +128,8 @@ def _opened_to_read(path: Path) -> Journal:
     if path.exists() and path.stat().st_size:
         # The last reader may remove -wal and -shm again, so that it leaves no trace; where they lay before, they stay.
         mode = "ro" if path.with_name(f"{path.name}-wal").exists() else "rw"
-        if mode == "rw" and not os.access(path.parent, os.W_OK):
-            mode = "ro&immutable=1"  # without a write-ahead log and the right to make one
+        if mode == "rw" and (not os.access(path.parent, os.W_OK) or is_full(path.parent)):
+            mode = "ro&immutable=1"  # without a write-ahead log, and the right or the room to make one
         with ExitStack() as unused:
             connection = unused.enter_context(closing(_connected(path, mode)))
             if _schema(connection, path):
