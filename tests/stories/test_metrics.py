@@ -49,7 +49,6 @@ def test_each_command_writes_the_textfile_and_promtool_finds_nothing_wrong(proje
     assert (linted.returncode, linted.stdout, linted.stderr) == (0, "", "")
 
 
-@pytest.mark.own_process
 def test_node_exporter_serves_the_textfile(project: Project, file: Path) -> None:
     """Every sample as it stands in it."""
     assert project.run("check").returncode == 0

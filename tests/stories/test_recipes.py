@@ -180,7 +180,6 @@ def queries(dashboard: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield title, expression.replace("$project", quoted).replace("$__rate_interval", "1m")
 
 
-@pytest.mark.own_process
 def test_a_real_prometheus_fires_and_clears_needs_a_person_and_answers_the_dashboard(project: Project) -> None:
     """Three trainings without a promotion fire it, and `promote --reject` ends it; every query has an answer."""
     project.settings["name"] = 'ch"urn \\ $x %n'
