@@ -1,6 +1,7 @@
 """The entry of the scoring process; see the package for what goes in and out."""
 
 import fcntl
+import gc
 import json
 import os
 import signal
@@ -27,12 +28,14 @@ from retrain.scoring.plan import (
     UnusableError,
     limit,
     or_end,
+    settle,
     shield,
 )
 
 
 def main() -> None:
     """Do what standard input asks for, send the answer, and end with the controller."""
+    gc.disable()  # until all is imported and loaded, a quarter of whose time it would take
     controller = os.dup(sys.stdin.fileno())
     os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())  # a model that asks for input gets none
     with open(controller, "rb", buffering=0, closefd=False) as lines:
@@ -79,6 +82,7 @@ def done(request: dict[str, Any], send: Send) -> dict[str, Any]:
     # Here, and not above: these imports take a second, in which the controller may already have ended.
     from retrain.scoring import controls, count, cut, predict, rows
 
+    settle()
     jobs: dict[str, tuple[type[Plan], Callable[[Any, Send], dict[str, Any]]]] = {
         "rows": (TrainingRows, rows.recorded),
         "cut": (Cut, cut.fresh),

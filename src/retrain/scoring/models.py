@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from retrain.core.records import Label
 from retrain.scoring.artifact import Artifact, cause, loaded, sparing
-from retrain.scoring.plan import Model
+from retrain.scoring.plan import Model, settle
 from retrain.tables import FileError
 from retrain.tables.read import as_sent, brief, shown
 from retrain.tables.values import Codes, label_codes
@@ -35,6 +35,7 @@ def serve(plan: Model) -> None:
 
         try:
             saved, unnamed = notes(plan.path, plan.trusted)
+            settle()
             send({"saved": saved, "unnamed": unnamed})
             while features.peek(1):
                 for rows in pa.ipc.open_stream(features):

@@ -4,6 +4,7 @@ Nothing heavy is imported here, since the limits are set before anything heavy i
 """
 
 import ctypes
+import gc
 import resource
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -177,6 +178,13 @@ def limit(memory: int | None, *, last: bool) -> None:
         inherited = [each for each in resource.getrlimit(resource.RLIMIT_DATA) if each != resource.RLIM_INFINITY]
         most = min([memory, *inherited])
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
+def settle() -> None:
+    """Collect garbage from now on in a process that has not yet, but nothing of what it has imported and loaded."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def shield() -> None:
