@@ -13,9 +13,9 @@ from retrain.config import Config
 from retrain.config.schema import HoldoutKind
 from retrain.context import Context
 from retrain.core import explain
-from retrain.core.counts import latest
 from retrain.core.decide import barrier
 from retrain.core.events import UNKNOWN_ROWS, Actor, Judged, NotJudged, Rejected, Swap, SwapStarted
+from retrain.core.evidence import latest
 from retrain.core.fold import as_of
 from retrain.core.judge import RowKey, beside_live, judge, next_comparison, row_keys
 from retrain.core.past import PROMOTION, Challenger, Past, incident_of

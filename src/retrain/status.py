@@ -13,10 +13,10 @@ from retrain.config import Config
 from retrain.config.schema import HoldoutKind
 from retrain.context import Context
 from retrain.core import events, evidence
-from retrain.core.counts import latest
 from retrain.core.decide import RESUME, Asked, barrier, decide, fruitless, is_worse, same_rows_text
 from retrain.core.describe import said
 from retrain.core.events import Entry, Judged
+from retrain.core.evidence import latest
 from retrain.core.explain import RENEW, contradiction
 from retrain.core.fold import as_of
 from retrain.core.past import FAILED, STUCK, Past, Probation, kind_of

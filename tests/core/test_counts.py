@@ -10,10 +10,21 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from retrain.core import evidence
-from retrain.core.counts import DISPERSED, LAG, USUAL, WINDOWS, at_share, chance_of_drop, dispersion, usual, widened
 from retrain.core.decide import look_at
 from retrain.core.events import Promoted
-from retrain.core.evidence import dispersion_of, weigh
+from retrain.core.evidence import (
+    DISPERSED,
+    LAG,
+    USUAL,
+    WINDOWS,
+    at_share,
+    chance_of_drop,
+    dispersion,
+    dispersion_of,
+    usual,
+    weigh,
+    widened,
+)
 from retrain.core.past import Evidence, FirstWindow, Past, Spread
 from retrain.core.records import Action, Counts, Reason
 from retrain.core.rules import Auto, Dispersion, EvidenceRule, Prevalence, Triggers

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from retrain.core.assess import CHANCE_OF_DROP, assess
-from retrain.core.counts import chance_of_drop
 from retrain.core.decide import look_at
 from retrain.core.events import Promoted, RolledBack
+from retrain.core.evidence import chance_of_drop
 from retrain.core.past import FirstWindow, Past
 from retrain.core.records import Action, Assessment, Counts, Reason, Signal, Snapshot, State
 from retrain.core.rules import EvidenceRule, Triggers

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from retrain.core import explain
 from retrain.core.bounds import bar, expected, least_share
-from retrain.core.counts import f1_of, latest
+from retrain.core.evidence import f1_of, latest
 from retrain.core.judge import alpha_of, beside_live, judge, shared
 from retrain.core.past import Past, Streak
 from retrain.core.records import Counts, Label

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from retrain.core.counts import f1_of
+from retrain.core.evidence import f1_of
 from retrain.core.records import Counts
 from retrain.exporter.estimate import Scores, binned, estimated_f1, f1_at_usual_share, weighted
 from retrain.exporter.psi import shift

@@ -12,8 +12,7 @@ import pandas as pd
 import pytest
 from msgspec.structs import replace
 
-from retrain.core.counts import WINDOWS
-from retrain.core.evidence import bar
+from retrain.core.evidence import WINDOWS, bar
 from retrain.core.records import Action, Counts
 from retrain.core.rules import Disclose, Triggers
 from retrain.exporter.psi import shift

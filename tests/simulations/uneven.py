@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
-from retrain.core.counts import f1_of
 from retrain.core.decide import is_worse
-from retrain.core.evidence import YEAR, dispersion_of
+from retrain.core.evidence import YEAR, dispersion_of, f1_of
 from retrain.core.records import Action, Counts
 from retrain.core.rules import Auto, EvidenceRule, MaxAge, MinAge, Triggers
 from tests.core.test_decide import Story

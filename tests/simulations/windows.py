@@ -6,8 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from retrain.core.counts import WINDOWS
-from retrain.core.evidence import YEAR, bar, weigh
+from retrain.core.evidence import WINDOWS, YEAR, bar, weigh
 from retrain.core.past import Evidence
 from retrain.core.records import Counts
 from retrain.core.rules import EvidenceRule, Triggers

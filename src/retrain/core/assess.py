@@ -5,8 +5,7 @@ from math import sqrt
 
 from msgspec.structs import replace
 
-from retrain.core.counts import at_share, chance_of_drop, f1_of, share_of, usual
-from retrain.core.evidence import dispersion_of, weigh
+from retrain.core.evidence import at_share, chance_of_drop, dispersion_of, f1_of, share_of, usual, weigh
 from retrain.core.past import Past, Streak
 from retrain.core.records import Assessment, Counts, Drop, Mix, Signal, Snapshot, State, Trouble, Unknown
 from retrain.core.rules import Auto, Side, Triggers

@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from retrain.core import evidence
 from retrain.core.assess import BY_NUMBERS, assess
-from retrain.core.counts import chance_of_drop
 from retrain.core.events import SameRows
+from retrain.core.evidence import chance_of_drop
 from retrain.core.fold import as_of, watch
 from retrain.core.past import End, Past
 from retrain.core.records import (

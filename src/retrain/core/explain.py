@@ -9,8 +9,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from retrain.core.bounds import quantile
-from retrain.core.counts import contradict, f1_of
 from retrain.core.events import Judged
+from retrain.core.evidence import contradict, f1_of
 from retrain.core.judge import FEWEST_ROWS, FLOOR_LEVEL, alpha_of, are_old
 from retrain.core.past import Past, Probation
 from retrain.core.records import Counts

@@ -7,9 +7,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from retrain.core import events
-from retrain.core.counts import WINDOWS, hits_of, share_of, widened
 from retrain.core.events import Checked, Entry, Event, Judged, Promoted, SameRows, TrainingFinished
-from retrain.core.evidence import gather
+from retrain.core.evidence import WINDOWS, gather, hits_of, share_of, widened
 from retrain.core.past import (
     DELIVERY,
     PASSING,

@@ -9,8 +9,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from retrain.core.bounds import bar, beyond, expected, worse_later
-from retrain.core.counts import contradict, f1_of
 from retrain.core.events import HistoryLost, Judged
+from retrain.core.evidence import contradict, f1_of
 from retrain.core.records import Counts, Label
 from retrain.core.rules import Average, FloorAs, Gate, Guarantee, Metric
 from retrain.core.score import FEW_DISCORDANT, Paired, UndefinedMetricError, compare, counts_of, least, score_of

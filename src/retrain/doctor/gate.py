@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from retrain.context import Context
-from retrain.core.counts import latest
+from retrain.core.evidence import latest
 from retrain.core.explain import RENEW, because, contradiction, name_of
 from retrain.core.judge import is_live_f1, judge, next_comparison
 from retrain.core.rules import Gate

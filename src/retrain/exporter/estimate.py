@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from retrain.core.counts import at_share, share_of, usual
+from retrain.core.evidence import at_share, share_of, usual
 from retrain.core.records import Counts
 from retrain.errors import RetrainError
 from retrain.exporter.psi import Shift

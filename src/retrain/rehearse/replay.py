@@ -14,9 +14,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from retrain.config.schema import Config
-from retrain.core.counts import latest
 from retrain.core.decide import Asked, due_on_same_rows, look_at
 from retrain.core.events import Event, Judged, Promoted, Rejected, RolledBack, SameRows, TrainingFinished
+from retrain.core.evidence import latest
 from retrain.core.explain import because, name_of
 from retrain.core.fold import advance, scored
 from retrain.core.judge import beside_live, judge, next_comparison, on_same_rows
