@@ -23,9 +23,8 @@ from retrain.core.past import Past
 from retrain.core.records import Action, Decision, Snapshot, Unknown
 from retrain.core.rules import Triggers
 from retrain.effects import monitoring
-from retrain.effects.monitoring import prometheus_api, prometheus_text, queries, readings, snapshot_of
+from retrain.effects.monitoring import Answer, parse, prometheus_api, prometheus_text, queries, read_json, snapshot_of
 from retrain.effects.monitoring import prometheus_text as selector
-from retrain.effects.monitoring.readings import Answer
 from retrain.errors import ConfigError
 from tests.effects.servers import page, serving
 from tests.survival import fuzz_inputs
@@ -103,7 +102,7 @@ def _snapshot(watched: Monitoring, body: bytes) -> Snapshot:
             case MonitorType.METRICS:
                 answers |= prometheus_text.read(body, {query: selector.parse(query)})
             case MonitorType.JSON:
-                answers |= readings.read(body, {query: readings.parse(query)})
+                answers |= read_json(body, {query: parse(query)})
             case MonitorType.PROMETHEUS:
                 answers[query] = prometheus_api.read(body)[0]
     return snapshot_of(watched, answers, _NOW, _WHERE, str)

@@ -10,8 +10,7 @@ from retrain.config.schema import Monitoring, MonitorType
 from retrain.config.secrets import Secrets
 from retrain.core.records import Trouble, Unknown
 from retrain.effects import http
-from retrain.effects.monitoring import named, prometheus_api, queries, scrubber, snapshot_of
-from retrain.effects.monitoring.readings import Reading, json_of
+from retrain.effects.monitoring import Reading, json_of, named, prometheus_api, queries, scrubber, snapshot_of
 from retrain.errors import RetrainError, UnreachableError
 
 _LONGEST = 10_000

@@ -16,8 +16,7 @@ from retrain.backtest.replay import Recorded
 from retrain.core.records import Snapshot, Trouble, Unknown
 from retrain.core.text import counted
 from retrain.effects.files import opened
-from retrain.effects.monitoring import counts_of
-from retrain.effects.monitoring.readings import Answer, Reading, identifier, moment, number
+from retrain.effects.monitoring import Answer, Reading, counts_of, identifier, moment, number
 from retrain.errors import RetrainError
 
 T = TypeVar("T")

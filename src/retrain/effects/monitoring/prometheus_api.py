@@ -7,8 +7,8 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from msgspec.structs import replace
 
 from retrain.core.records import Trouble, Unknown
+from retrain.effects.monitoring import PROBLEM, STORES, Answer, Reading, json_of, refusal, said_of
 from retrain.effects.monitoring.prometheus_text import series
-from retrain.effects.monitoring.readings import PROBLEM, STORES, Answer, Reading, json_of, refusal, said_of
 
 INSTANT, RANGE = "/api/v1/query", "/api/v1/query_range"
 """Where the API answers the two kinds of query."""

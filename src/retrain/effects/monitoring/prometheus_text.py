@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from retrain.core.records import Trouble, Unknown
-from retrain.effects.monitoring.readings import PROBLEM, Answer, Reading, moment_of_epoch, said_of, text_of, unparseable
+from retrain.effects.monitoring import PROBLEM, Answer, Reading, moment_of_epoch, said_of, text_of, unparseable
 
 if TYPE_CHECKING:
     from prometheus_client.samples import Sample
