@@ -344,9 +344,8 @@ def rehearse(
     interruption.
     """
     from retrain.exporter.measure import Gauge
-    from retrain.rehearse.command import Options
+    from retrain.rehearse.command import Options, Prices
     from retrain.rehearse.command import rehearse as story
-    from retrain.rehearse.report import Prices
 
     say = partial(output.say, err=True)
     with _progress(output, "rehearsing") as progress:

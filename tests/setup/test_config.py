@@ -11,8 +11,7 @@ import pytest
 import yaml
 
 from retrain.config import load
-from retrain.setup.described import schema
-from retrain.setup.shown import as_yaml, keys
+from retrain.setup.command import as_yaml, keys, schema
 from tests.documents import ROOT
 
 SAMPLE = ROOT / "config.yaml"
