@@ -13,7 +13,7 @@ from msgspec import Struct, to_builtins
 
 from retrain.config.schema import Models
 from retrain.context import Context
-from retrain.core.describe import said
+from retrain.core.describe import describe, said
 from retrain.core.events import KINDS, Promoted
 from retrain.core.explain import signed
 from retrain.core.history import (
@@ -179,7 +179,8 @@ def _facts(known: VersionHistory, made: datetime, notes: dict[str, Any] | None, 
         verdict = verdict_of(known.judged[1], gate)
         gain = f", gain {signed(verdict['difference'])}" if verdict["difference"] is not None else ""
         bounds = f", confidence bounds {' to '.join(map(signed, verdict['interval']))}" if verdict["interval"] else ""
-        yield f"{moment(known.judged[0])}: {said(known.judged[1], gate)}{gain}{bounds}"
+        by = f"; by {known.judged[1].by}" if known.judged[1].by is not None else ""
+        yield f"{moment(known.judged[0])}: {describe(known.judged[1], gate)}{gain}{bounds}{by}"
     if known.rejected is not None:
         yield f"{moment(known.rejected[0])}: {said(known.rejected[1], gate)}"
     for period in known.periods:

@@ -277,7 +277,8 @@ def _next(known: _Known, triggers: Triggers) -> str:
     what = _trigger(past, known.seen, triggers)
     if held is not None:
         before = f" before {moment(held.until)}" if held.until is not None else ""
-        what = f"trains nothing{before}: {held.what} ({held.remedy})"
+        why = "it is paused" if held.reason is Reason.PAUSED else f"{held.what} ({held.remedy})"
+        what = f"trains nothing{before}: {why}"
     return "; ".join((what, *_conditions(past, triggers, now)))
 
 

@@ -25,7 +25,9 @@ def test_nothing_happens_by_itself_while_paused(project: Project) -> None:
     shown = project.json("status")
     assert shown["paused"]["reason"] == "the labels are wrong"
     assert shown["paused"]["by"]["who"] == "alice"
-    assert "\npaused      since " in project.run("status").stdout
+    text = project.run("status").stdout
+    assert "\npaused      since " in text
+    assert "\nnext check  trains nothing: it is paused" in text
     assert project.run("resume").stdout.startswith("resumed; it was paused since ")
     assert "nothing to resume" in project.run("resume").stdout
     assert project.json("status")["paused"] is None
