@@ -65,6 +65,7 @@ def retrain(**_before: Any) -> None:
 retrain.params += _common("config.yaml", "RETRAIN_CONFIG")
 _share = click.FloatRange(0, 1)
 _kind = click.Choice([*KINDS])
+_file = click.Path(path_type=Path)
 _reason = click.option(
     "--reason",
     metavar="TEXT",
@@ -158,6 +159,7 @@ def check(context: Context, output: Output, dry_run: bool, force: bool, reason: 
 @click.option("--force", is_flag=True, help="Promote whatever the verdict. Needs --reason.")
 @click.option("--reject", is_flag=True, help="Discard the waiting challenger without a comparison. Needs --reason.")
 @_reason
+@click.option("--report", type=_file, metavar="FILE", help="Write the comparison as a page, too: .html or .md.")
 def promote(  # noqa: PLR0913, PLR0917  (click passes every flag by name)
     context: Context,
     output: Output,
@@ -167,6 +169,7 @@ def promote(  # noqa: PLR0913, PLR0917  (click passes every flag by name)
     force: bool,
     reject: bool,
     reason: str | None,
+    report: Path | None,
 ) -> Report:
     """Compare the challenger with the champion; swap if better.
 
@@ -176,16 +179,15 @@ def promote(  # noqa: PLR0913, PLR0917  (click passes every flag by name)
     from retrain.promote import Options
     from retrain.promote import promote as run
 
-    if reject and (force or dry_run or if_pending or challenger):
+    if reject and (force or dry_run or if_pending or challenger or report):
         raise ConfigError("--reject takes --reason and no other flag")
     if if_pending and (challenger or force):
         raise ConfigError("--if-pending takes no challenger and no --force: it judges what the last training left")
     rejected = _forced(reject, reason, "--reject") if reject else None
     forced = _forced(force, reason) if not reject else None
     with _progress(output) as progress:
-        return run(
-            context, Options(challenger, dry_run, if_pending, forced, rejected, progress, on_wait=_waiting(output))
-        )
+        options = Options(challenger, dry_run, if_pending, forced, rejected, progress, _waiting(output), report)
+        return run(context, options)
 
 
 @_command('rollback --reason "false alarms since noon"', acts=True)

@@ -24,7 +24,11 @@ from retrain.core.verdicts import Ruling, Tally
 from retrain.effects import evaluation, files, lock, registry
 from retrain.effects.journal import Journal
 from retrain.errors import Exit, Report, RetrainError, failure
+from retrain.page import render
 from retrain.swap import PATIENCE, SwapUndoneError, current, journal_of, settle, swap
+
+_SHOWN_CELLS = 64
+"""More cells of a tally are not recorded: no person reads the confusion matrices of more than four classes."""
 
 
 class Options(Struct, frozen=True):
@@ -32,7 +36,7 @@ class Options(Struct, frozen=True):
 
     `challenger` is a path or the prefix of a version (None: what the last training left); `forced` and `rejected` are
     the reasons of a person. `progress` is called with the share of the holdout that is scored, `on_wait` with who
-    holds the lock.
+    holds the lock. `report` is the file of the page with the comparison.
     """
 
     challenger: str | None = None
@@ -42,6 +46,7 @@ class Options(Struct, frozen=True):
     rejected: str | None = None
     progress: Callable[[float], None] = lambda _share: None
     on_wait: Callable[[lock.Holder], None] = lambda _holder: None
+    report: Path | None = None
 
     def actor(self, context: Context) -> Actor | None:
         """The person who asks; None where cron does."""
@@ -71,6 +76,8 @@ class Contest(Struct, frozen=True):
 def promote(context: Context, options: Options) -> Report:
     """The report of a comparison, and of the swap that followed it."""
     config, now = context.config, context.clock()
+    if options.report is not None:
+        render.check("--report", options.report, render.HTML, render.MARKDOWN)
     with journal_of(context) as journal:
         try:
             current(context, journal)
@@ -119,12 +126,12 @@ def _promote(context: Context, journal: Journal, options: Options, lock_fd: int,
             registry.keep(context.config.models, Path(contest.source), contest.challenger, contest.challenger_file)
     if options.if_pending and (pause := past.paused(now)) is not None:  # which a person began meanwhile
         return _quiet(f"compared, and nothing is promoted by itself: {pause}")
-    wins = verdict.ruling is Ruling.PROMOTE or forced
+    wins, note = verdict.ruling is Ruling.PROMOTE or forced, ""
     if wins and not options.dry_run:
         reason = options.forced or explain.because(verdict, context.config.gate)[0]
         intent = SwapStarted(Swap.PROMOTION, contest.challenger, contest.champion, reason, forced, by)
-        swap(context, journal, intent, lock_fd, now)
-    return _report(context, journal.past(), contest, judged, options, wins=wins)
+        note = swap(context, journal, intent, lock_fd, now)
+    return _report(context, journal.past(), contest, judged, options, wins=wins).noting(note)
 
 
 # ---------------------------------------------------------------- which bytes compete
@@ -302,13 +309,14 @@ def _compare(context: Context, journal: Journal, contest: Contest, options: Opti
         return replace(known, file=stamp, leaked=tally.leaked, known_rows=rows, repeated=True, sketch=(), sketches=())
     number = next_comparison(tally, ledger, config.gate.holdout_uses)
     seen = {each.holdout for each in ledger if isinstance(each, Judged) and each.sketches}
+    shown = tally.cells if len(tally.cells) <= _SHOWN_CELLS else ()
     return Judged(
         challenger=contest.challenger,
         champion=champion,
         holdout=tally.holdout,
         question=asked,
         file=stamp,
-        verdict=replace(judge(tally, config.gate, number), models=tally.models),
+        verdict=replace(judge(tally, config.gate, number), models=tally.models, cells=shown),
         sketches=() if tally.holdout in seen else tally.sketches,
         classes=tally.classes,
         leaked=tally.leaked,
@@ -445,4 +453,17 @@ def _report(  # noqa: PLR0913  (what was compared, and what came of it)
         **({"older_rows": judged.leaked.older} if contest.dated is not None else {}),
     }
     screen = "" if options.if_pending else explain.screen(head, verdict, gate, notes, forced=forced is not None)
-    return Report(message, data, Exit.DONE if wins else EXIT[verdict.ruling], screen=screen, tones=_TONES)
+    done = Report(message, data, Exit.DONE if wins else EXIT[verdict.ruling], screen=screen, tones=_TONES)
+    if options.report is None:
+        return done
+    from retrain.page.comparison import comparison
+
+    shown = comparison(
+        *(config, judged, verdict, context.clock()), head=head, notes=notes, wins=wins, forced=forced is not None
+    )
+    try:
+        page = render.render(f"comparison{options.report.suffix}", context.secrets.scrub, it=shown)
+        render.write(options.report, page)
+    except RetrainError as error:
+        return done.noting(f"what was done stands, but there is no report: {error}")
+    return done

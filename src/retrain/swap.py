@@ -79,18 +79,18 @@ def current(context: Context, journal: Journal) -> tuple[registry.Served | None,
     return serving, past
 
 
-def swap(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int, now: datetime) -> None:
-    """Put the intended version in service.
+def swap(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int, now: datetime) -> str:
+    """Put the intended version in service; return what failed without harm, in a clause (empty: nothing).
 
     Raises SwapUndoneError where the hook after a promotion failed: then the previous champion serves again. A rollback
     stands where its hook fails, for what was in service was worse; RetrainError says so.
     """
     lock.describe(lock_fd, "changing the champion")
     with lock.hold(context.config.state, str(intent.swap), now, wait=PATIENCE, name=lock.SWAP):
-        _swap(context, journal, intent, lock_fd, now)
+        return _swap(context, journal, intent, lock_fd, now)
 
 
-def _swap(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int, now: datetime) -> None:
+def _swap(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int, now: datetime) -> str:
     """Swap while no other swap can happen; the hook inherits `lock_fd`."""
     models = context.config.models
     registry.verify(models, intent.version)  # nothing is served whose bytes were changed
@@ -100,7 +100,7 @@ def _swap(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int,
         raise RetrainError(f"{why} was not", "try again")
     journal.append(intent, now)  # before the link moves, so that the next command can settle what a crash leaves open
     registry.point(models, intent.version)
-    _complete(context, journal, intent, lock_fd, now)
+    return _complete(context, journal, intent, lock_fd, now)
 
 
 def settle(context: Context, journal: Journal, lock_fd: int, now: datetime) -> tuple[str, ...]:
@@ -126,8 +126,8 @@ def _settle_swap(context: Context, journal: Journal, lock_fd: int, now: datetime
     if past.swap is not None:
         intent, what = past.swap, f"the interrupted {past.swap.swap} of {short(past.swap.version)}"
         if serving is not None and serving.version == intent.version:
-            _complete(context, journal, intent, lock_fd, now)
-            done.append(f"{what} was completed")
+            note = _complete(context, journal, intent, lock_fd, now)
+            done.append(f"{what} was completed{note and f' ({note})'}")
         else:
             journal.append(SwapUndone(intent.version, intent.previous, f"{what} had not happened", by=intent.by), now)
             done.append(f"{what} had not happened")
@@ -140,10 +140,11 @@ def _settle_swap(context: Context, journal: Journal, lock_fd: int, now: datetime
     return (*done, f"adopted the champion file as version {short(adopted)}") if adopted is not None else tuple(done)
 
 
-def _complete(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int, now: datetime) -> None:
+def _complete(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int, now: datetime) -> str:
     """Run the hook on what the link says now, and record the swap; undo a promotion where the hook fails.
 
-    Only the record ends a swap: whoever dies in the hook leaves it to the next command, which runs the hook again.
+    It returns what failed without harm, in a clause. Only the record ends a swap: whoever dies in the hook leaves it to
+    the next command, which runs the hook again.
     """
     (problem, signal), is_promotion = _hook(context, intent, lock_fd, now), intent.swap is Swap.PROMOTION
     if problem and is_promotion:
@@ -153,6 +154,7 @@ def _complete(context: Context, journal: Journal, intent: SwapStarted, lock_fd: 
         done = Promoted(intent.version, intent.previous, intent.forced, intent.reason, intent.by)
     now = context.clock()
     past = journal.append(done, now)
+    note = _kept_card(context, journal, done, now) if isinstance(done, Promoted) else ""
     # Housekeeping that fails is tried again after the next swap.
     with suppress(RetrainError):
         training.tidy(context.logs, context.config.training.keep_logs, now)
@@ -163,6 +165,14 @@ def _complete(context: Context, journal: Journal, intent: SwapStarted, lock_fd: 
     if problem:
         why = f"the service may not have loaded it: {problem}"
         raise RetrainError(f"rolled back: {short(intent.version)} serves again, but {why}")
+    return note
+
+
+def _kept_card(context: Context, journal: Journal, promoted: Promoted, now: datetime) -> str:
+    """Keep the model card of the new champion; return why that could not be, in a clause."""
+    from retrain.page import card  # with what only this needs
+
+    return card.keep(context, journal, promoted, now)
 
 
 def _undo(  # noqa: PLR0913, PLR0917  (the swap, and how its hook ended)

@@ -120,15 +120,19 @@ def screen(head: str, verdict: Verdict, gate: Gate, notes: Sequence[Row] = (), *
 
     Nothing is promised of a challenger that was `forced`.
     """
-    reason, remedy = because(verdict, gate)
+    reason, _ = because(verdict, gate)
     fits = len(f"{head}: {reason}") <= _WIDTH
     lines = [f"{head}: {reason}"] if fits else [*_wrapped(f"{head}:", _WIDTH), *_wrapped(reason, _WIDTH)]
-    promised = [] if forced else _promised(verdict, gate)
-    rows = [*_table(verdict, gate), *promised, *_few(verdict), *notes, *([Row("what to do", remedy)] if remedy else [])]
-    for row in rows:
+    for row in facts(verdict, gate, notes, forced=forced):
         first, *more = _wrapped(row.text + (f" ({row.meaning})" if row.meaning else ""), _WIDTH - _INDENT)
         lines += [f"  {row.title:{_INDENT - 2}}{first}", *(" " * _INDENT + each for each in more)]
     return "\n".join(lines)
+
+
+def facts(verdict: Verdict, gate: Gate, notes: Sequence[Row] = (), *, forced: bool = False) -> list[Row]:
+    """All that is to be known of the verdict, and what a person can do. Nothing is promised of what was `forced`."""
+    promised, (_, remedy) = [] if forced else _promised(verdict, gate), because(verdict, gate)
+    return [*_table(verdict, gate), *promised, *_few(verdict), *notes, *([Row("what to do", remedy)] if remedy else [])]
 
 
 _NUMBERS = (
@@ -404,7 +408,7 @@ def disclosed(verdict: Verdict, gate: Gate, *, wins: bool) -> Verdict:
     slices = tuple(replace(each, difference=None) for each in verdict.slices)
     # The champion's score alone says nothing about the challenger, and a stale holdout is known by it.
     old = verdict.champion_score if verdict.live is not None else None
-    return replace(verdict, **hidden, champion_score=old, expected=None, worse_later=None, slices=slices)
+    return replace(verdict, **hidden, champion_score=old, expected=None, worse_later=None, slices=slices, cells=())
 
 
 def where(verdict: SliceVerdict) -> str:

@@ -176,7 +176,8 @@ class Verdict(Struct, frozen=True):
     `expected` are the expected gain and loss beyond min_improvement, `worse_later` how often such a challenger was
     worse in the windows that followed (with guarantee regret). `lower` is the lower bound of the score where there is
     no champion. `counts` are those of the champion and of the challenger where the metric is a binary F1, `live` the
-    champion's live F1 where it contradicts this holdout.
+    champion's live F1 where it contradicts this holdout. `cells` are those of the tally, where few enough
+    to be shown as confusion matrices.
     """
 
     ruling: Ruling
@@ -207,3 +208,4 @@ class Verdict(Struct, frozen=True):
     counts: tuple[Counts, Counts] | None = None
     live: float | None = None
     models: tuple[ModelNote, ...] = ()
+    cells: tuple[Cell, ...] = ()

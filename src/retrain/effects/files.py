@@ -130,6 +130,26 @@ def is_full(path: Path) -> bool:
     return free(path) < _RECORDED
 
 
+def replace(file: Path, content: bytes) -> None:
+    """Replace the file by one with this content, which every user may read and nobody sees half. Raises OSError.
+
+    What a crash loses is written again by the next command, so nothing waits for the disk.
+    """
+    new = file.with_name(f".{file.name}.{os.getpid()}")
+    with suppress(FileNotFoundError):
+        new.unlink()
+    try:
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as opened:
+            os.fchmod(descriptor, 0o644)  # whatever the umask
+            opened.write(content)
+        new.replace(file)
+    except OSError:
+        with suppress(OSError):
+            new.unlink()
+        raise
+
+
 def sync_directory(directory: Path) -> None:
     """Put what was created, renamed and removed in the directory on disk."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)

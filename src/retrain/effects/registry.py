@@ -24,12 +24,14 @@ _JOBLIB, _SKOPS = "joblib", "skops"
 REFERENCE, WEIGHTS, HOLDOUT, ROWS = "reference.parquet", "weights.csv", "holdout.parquet", "rows.parquet"
 """What is kept with a version: a sample of its training rows, the importance of its features, the rows that it is
 judged on, and the hashes of all its training rows. All but the last lie beside the challenger at first."""
+CARD = "md"
+"""The model card of a version that was promoted."""
 TRAINING = "training.parquet"
 """The rows that a training is given, beside the challenger."""
 NOTES = "notes.json"
 """What a training says of itself, as a JSON object: beside the challenger, then with the version."""
 _MOST_NOTES = 16 * 1024
-_VERSION_FILE = r"([0-9a-f]{64})\.(joblib|skops|notes\.json|weights\.csv|(?:reference|rows|holdout)\.parquet)"
+_VERSION_FILE = r"([0-9a-f]{64})\.(joblib|skops|notes\.json|md|weights\.csv|(?:reference|rows|holdout)\.parquet)"
 _INCOMING = ".incoming-"
 _CHUNK = 1 << 20
 _MOMENT = 1.0
