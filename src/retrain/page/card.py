@@ -35,8 +35,8 @@ def keep(context: Context, journal: Journal, promoted: Promoted, at: datetime) -
         finished = [each for each in events if isinstance(each, TrainingFinished) and each.challenger == version]
         runs = {each.run for each in finished[:1]}
         started = [each for each in events if isinstance(each, TrainingStarted) and each.run in runs]
-        notes = registry.attached(models, version, "notes.json")
-        known = json.loads(notes.read_text(encoding="utf-8")) if notes is not None else {}
+        notes = registry.attached(models, version, registry.NOTES)
+        known = registry.read_notes(notes) if notes is not None else {}
         text = card(context.config, promoted, at, judged, [*started[:1], *finished[:1]], known)
         with tempfile.TemporaryDirectory(prefix="retrain-") as directory:
             file = Path(directory) / "card.md"
