@@ -14,7 +14,7 @@ from retrain.core.events import Checked, SameRows, Swap, SwapStarted
 from retrain.core.fold import scored
 from retrain.core.past import FAILED, PAUSED, STUCK, TRAINING, UNKNOWN, UNPROMOTED, Past, incident_of, kind_of
 from retrain.core.records import Action, Assessment, Decision, Reason, Snapshot
-from retrain.core.text import iso, moment, short
+from retrain.core.text import duration, iso, moment, short
 from retrain.effects import lock, monitoring, registry
 from retrain.effects.journal import Journal
 from retrain.errors import Exit, Report, RetrainError, failure
@@ -155,9 +155,10 @@ def _hold(context: Context, journal: Journal, seen: _Seen) -> Report:
     news = incident is not None and past.is_news(incident, now, repeat_after)
     if (pause := past.paused(now)) is not None and not news and pause.is_news(now, repeat_after):
         incident, news, notice = PAUSED, True, f"{pause} ({RESUME}); "
-    journal.append(replace(seen.event, incident=incident, news=news), now)
-    recovery = _recovery(ended, decision) if ended else ""
-    return _report(seen, notice + recovery + decision.message, news=news or bool(ended))
+    notice += _recovery(past, ended, decision, now) if ended else ""
+    event = replace(seen.event, incident=incident, news=news, notice=notice, recovered=bool(ended))
+    journal.append(event, now)
+    return _report(seen, notice + decision.message, news=news or event.recovered)
 
 
 def _incident(seen: _Seen) -> str | None:
@@ -171,14 +172,20 @@ def _incident(seen: _Seen) -> str | None:
     return reason if reason is Reason.NOT_REARMED else None
 
 
-_RECOVERED = {UNKNOWN: "the metrics are known again", FAILED: "the check works again", STUCK: "the lock is free again"}
+_RECOVERED = {
+    UNKNOWN: "the metrics are known again",
+    FAILED: "the check works again",
+    STUCK: "the lock is free again",
+    TRAINING: "no training is due any more",
+    Reason.NOT_REARMED: "drift is healthy again",
+}
 
 
-def _recovery(ended: Sequence[str], decision: Decision) -> str:
-    """The beginning of a sentence that says what has ended."""
-    if decision.reason is Reason.HEALTHY:
-        return "recovered: "
-    return "; ".join(dict.fromkeys(_RECOVERED[kind_of(each)] for each in ended)) + "; "
+def _recovery(past: Past, ended: Sequence[str], decision: Decision, now: datetime) -> str:
+    """The beginning of a sentence that says what has ended, and after how long."""
+    kinds = dict.fromkeys(map(kind_of, ended))
+    what = "; ".join(f"{_RECOVERED.get(each, each)} after {duration(past.lasted(each, now))}" for each in kinds)
+    return f"{'recovered: ' if decision.reason is Reason.HEALTHY else ''}{what}; "
 
 
 def _train(context: Context, journal: Journal, seen: _Seen, held: lock.Attempt, options: Options) -> Report:

@@ -118,17 +118,20 @@ def _opened(file: Path, output: Output) -> Context:
 @contextmanager
 def _notifying(context: Context | Path, output: Output, command: str) -> Iterator[None]:
     """Let notifications follow the command in the block, unless it has no name; they do not change its exit code."""
+    if not (command and isinstance(context, Context) and context.config.notifications.are_sent):
+        yield
+        return
+    begun = context.clock()
     try:
         with boundary(output):
             yield
     except SystemExit as leaving:
-        if command and isinstance(context, Context) and context.config.notifications.are_sent:
-            from retrain.notify import notify
+        from retrain.notify import notify
 
-            beside = Output(as_json=False, quiet=output.quiet, verbose=output.verbose)
-            beside.secrets = context.secrets
-            with suppress(SystemExit), boundary(beside):
-                notify(context, command, int(leaving.code or 0), output.said, beside.announce)
+        beside = Output(as_json=False, quiet=output.quiet, verbose=output.verbose)
+        beside.secrets = context.secrets
+        with suppress(SystemExit), boundary(beside):
+            notify(context, command, begun, int(leaving.code or 0), output.said, beside.announce)
         raise
 
 
@@ -206,7 +209,7 @@ def rollback(context: Context, output: Output, version: str | None, force: bool,
     return run(context, version, reason or "", _waiting(output), forced=force)
 
 
-@_command('pause --reason "the labels of May are wrong" --for 3d')
+@_command('pause --reason "the labels of May are wrong" --for 3d', acts=True)
 @_reason
 @click.option("--for", "length", metavar="DURATION", help="Then it ends by itself; without, with `retrain resume`.")
 def pause(context: Context, output: Output, reason: str | None, length: str | None) -> Report:
@@ -222,7 +225,7 @@ def pause(context: Context, output: Output, reason: str | None, length: str | No
     return run(context, reason, parse_span("--for", length) if length is not None else None)
 
 
-@_command("resume")
+@_command("resume", acts=True)
 def resume(context: Context, output: Output) -> Report:
     """End the pause: checks may train again, and cron may promote."""
     from retrain.pause import resume as run

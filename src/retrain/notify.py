@@ -1,35 +1,156 @@
-"""What follows a command that acts: the heartbeat. It changes neither the result nor the exit code."""
+"""What follows a command that acts: the heartbeat, and the events that were not sent yet.
 
-from collections.abc import Callable
+It changes neither the result nor the exit code, and begins when the locks that others wait for are released. Events are
+sent at least once: the cursor moves after an event has arrived, so one whose sender is killed is sent again.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from hashlib import sha256
+from importlib.util import find_spec
+
+import msgspec
 
 from retrain.context import Context
-from retrain.core.events import Delivered, Undelivered
-from retrain.core.past import DELIVERY, incident_of, kind_of
-from retrain.effects import heartbeat
+from retrain.core import news
+from retrain.core.events import Delivered, Entry, Undelivered
+from retrain.core.past import DELIVERY, Past, incident_of, kind_of
+from retrain.core.text import shell_text
+from retrain.effects import heartbeat, lock
 from retrain.effects.journal import Journal, open_journal
 from retrain.errors import RetrainError
 
-HEARTBEAT = "the heartbeat"
+HEARTBEAT, COMMAND = "the heartbeat", "notifications.command"
+_SIGNALS = 128
+"""The first exit code of commands that were ended by a signal."""
+_AT_ONCE = 20
+"""So many events are read at once; the cursor moves past those that nobody wants when there are as many."""
+
+Send = Callable[[Entry, float], str]
+"""Takes an event, and the seconds that this may take; returns why the event has not arrived, empty where it has."""
 
 
-def notify(context: Context, command: str, exit_code: int, message: str, announce: Callable[[str], None]) -> None:
-    """Ping the heartbeat after a check that ended so; `announce` gets what is news about the delivery."""
-    if command != "check" or context.config.notifications.heartbeat is None:
-        return
-    problem = heartbeat.end(context.config, context.run, exit_code, message)
+def notify(  # noqa: PLR0913, PLR0917  (the command, how it ended, and who is told)
+    context: Context, command: str, begun: datetime, exit_code: int, message: str, announce: Callable[[str], None]
+) -> None:
+    """Ping the heartbeat after a check, and send the events that are due; `announce` gets what is news about that.
+
+    The command has `begun` then, and so has a channel that is used for the first time.
+    """
+    is_check = command == "check" and context.config.notifications.heartbeat is not None
+    problem = heartbeat.end(context.config, context.run, exit_code, message) if is_check else ""
     try:
         with open_journal(context.config.state, scrub=context.secrets.scrub) as journal:
-            _settle(context, journal, HEARTBEAT, problem, announce)
+            if is_check:
+                _record(context, journal, HEARTBEAT, problem, announce)
+            # Who has sent a signal wants the command to end.
+            if channels := _channels(context) if exit_code < _SIGNALS else {}:
+                with lock.attempt(context.config.state, command, begun, lock.NOTIFY) as held:
+                    if held.descriptor is not None:  # else another command sends
+                        _send(context, journal, channels, begun, announce)
     except RetrainError:  # which the command itself has met, and reported
         if problem:
             announce(problem)
 
 
-def _settle(context: Context, journal: Journal, channel: str, problem: str, announce: Callable[[str], None]) -> None:
+def _record(context: Context, journal: Journal, channel: str, problem: str, announce: Callable[[str], None]) -> None:
     """Record that this channel fails for this reason, or works again; announce a problem that is news."""
     past, now, kind = journal.past(), context.clock(), DELIVERY + channel
+    problem = context.secrets.scrub(problem)
     if problem and past.is_news(incident_of(kind, problem), now, context.config.notifications.repeat_after):
         journal.append(Undelivered(channel, problem), now)
         announce(problem)
-    if not problem and any(kind_of(each) == kind for each in past.reported):
-        journal.append(Delivered(channel, f"{channel} works again"), now)
+    if not problem and _fails(past, channel):
+        journal.append(Delivered(channel, f"{channel} works again after a failure"), now)
+
+
+def _fails(past: Past, channel: str) -> bool:
+    return any(kind_of(each) == DELIVERY + channel for each in past.reported)
+
+
+def _send(
+    context: Context, journal: Journal, channels: dict[str, Send], begun: datetime, announce: Callable[[str], None]
+) -> None:
+    """Send every channel what it has not got, oldest first, within the time for all; one that failed comes last."""
+    limit, past = context.config.notifications.timeout.total_seconds(), journal.past()
+    deadline = time.monotonic() + limit
+    for channel in sorted(channels, key=lambda each: _fails(past, each)):
+        arrived, problem = 0, ""
+        for entry in _pending(context, journal, channel, begun):
+            left = deadline - time.monotonic()
+            if left <= 0 or (problem := channels[channel](entry, left)):
+                # Who was given less than half of the time because others took it has not failed.
+                problem = "" if left < limit / 2 and time.monotonic() >= deadline else problem
+                break
+            journal.sent(channel, entry.id)
+            arrived += 1
+        if problem or arrived:
+            said = f"{channel} {problem} (events wait until it works)" if problem else ""
+            _record(context, journal, channel, said, announce)
+
+
+def _pending(context: Context, journal: Journal, channel: str, begun: datetime) -> Iterator[Entry]:
+    """The events that this channel wants and has not got, oldest first."""
+    last, kinds = journal.cursor(channel, begun), context.config.notifications.events
+    while entries := journal.since(last, _AT_ONCE):
+        for entry in entries:
+            # A person hears once of an incident; a program may want to count.
+            if news.kind(entry.event) in kinds and (channel == COMMAND or news.is_news(entry.event)):
+                yield entry
+        last = entries[-1].id
+        if len(entries) < _AT_ONCE:
+            return
+        journal.sent(channel, last)
+
+
+def _channels(context: Context) -> dict[str, Send]:
+    """What is configured, by a name without a secret: it stands in the journal."""
+    wanted = context.config.notifications
+    channels = {COMMAND: _by_command(context)} if wanted.command is not None else {}
+    for url in wanted.urls:
+        service, digest = url.partition("://")[0], sha256(url.encode()).hexdigest()[:8]
+        channels[f"notifications.urls {service} {digest}"] = _by_url(context, url)
+    return channels
+
+
+def _by_command(context: Context) -> Send:
+    from retrain.effects import notify, training
+
+    config, gate = context.config, context.config.gate
+
+    def send(entry: Entry, seconds: float) -> str:
+        event = news.cloud_event(entry, config.name, gate)
+        facts = {
+            "RETRAIN_EVENT": str(news.kind(entry.event)),
+            "RETRAIN_NAME": config.name,
+            "RETRAIN_MESSAGE": shell_text(context.secrets.scrub(event["data"]["message"])),
+        }
+        environment = training.environment(context.environ, context.secrets.variables, config.training, facts)
+        encoded = msgspec.json.encode(_scrubbed(event, context.secrets.scrub))
+        command, directory = config.notifications.command or (), config.training.directory
+        return notify.by_command(command, directory, environment, encoded, seconds, context.secrets.scrub)
+
+    return send
+
+
+def _by_url(context: Context, url: str) -> Send:
+    from retrain.effects import notify
+
+    def send(entry: Entry, seconds: float) -> str:
+        if find_spec("apprise") is None:
+            return "cannot be used: Apprise is not installed (the extra `notify`)"
+        kind, text = news.kind(entry.event), news.message(entry.event, context.config.gate)
+        title = f"{context.config.name}: {kind.replace('_', ' ')}"
+        return notify.by_url(url, title, context.secrets.scrub(text), kind, seconds)
+
+    return send
+
+
+def _scrubbed(value: object, scrub: Callable[[str], str]) -> object:
+    """The value without secrets in its sentences; a name, a digest or a time has no blank, and stays as it is."""
+    if isinstance(value, dict):
+        return {key: _scrubbed(below, scrub) for key, below in value.items()}
+    if isinstance(value, list | tuple):
+        return [_scrubbed(below, scrub) for below in value]
+    return scrub(value) if isinstance(value, str) and " " in value else value

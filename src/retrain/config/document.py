@@ -133,7 +133,7 @@ def fill(document: Document, environ: Mapping[str, str], *, lenient: bool = Fals
 
 def _filled(document: Document, text: str, keys: Keys, environ: Mapping[str, str]) -> str:
     is_url = keys == ("monitoring", "url") or keys[:2] == ("notifications", "heartbeat")
-    is_sent = is_url or keys[:2] == ("monitoring", "headers")
+    is_sent = is_url or keys[:2] in (("monitoring", "headers"), ("notifications", "urls"))
 
     def problem(why: str, remedy: str = "") -> str:
         document.problems.append(Problem(keys, why, remedy))

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from msgspec import Meta, Struct, field
 
 from retrain.config.document import Keys, Problem
+from retrain.core.kinds import BY_DEFAULT, Kind
 from retrain.core.records import NAMES, Signal
 from retrain.core.rules import Criteria, Gate, Guarantee, Natural, Positive, Rate, Sandbox, Share, Triggers
 
@@ -20,10 +21,13 @@ Table = Annotated[Path, "a CSV or Parquet file"]
 Command = Annotated[tuple[str, ...], "a command and its arguments, run without a shell"]
 Text = Annotated[str, "may be empty"]
 Name = Annotated[str, Meta(pattern=r"^[^\0\ud800-\udfff]+$")]
+AppriseUrl = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9]+://[^\0-\x1f\x7f\ud800-\udfff]+$")]
 Columns = Annotated[tuple[Name, ...], Meta(description="a list of column names")]
 Features = Annotated[tuple[Name, ...], Meta(description="a list of column names", min_length=1)]
 Types = Annotated[tuple[Name, ...], Meta(description="a list of types, with their modules")]
 Title = Annotated[str, Meta(pattern=r"^[^\0-\x1f\x7f-\x9f\ud800-\udfff]{0,100}$", description="a name on one line")]
+Kinds = Annotated[tuple[Kind, ...], Meta(description=f"a list of kinds: {', '.join(Kind)}")]
+Urls = Annotated[tuple[AppriseUrl, ...], Meta(description="a list of Apprise URLs, such as ntfy://topic")]
 Url = Annotated[str, "an http, https or file URL"]
 Scale = Annotated[float, Meta(gt=0, le=1e6, description="a number above 0, up to 1,000,000")]
 Minority = Annotated[float, Meta(gt=0, le=0.5, description="a number above 0, up to 0.5: most rows are for training")]
@@ -172,13 +176,17 @@ class Notifications(Struct, frozen=True):
     """Who is notified, and how often."""
 
     heartbeat: Heartbeat | None = None
+    command: Command | None = None
+    events: Kinds = BY_DEFAULT
+    urls: Urls = ()
+    timeout: Span = timedelta(seconds=30)
     repeat_after: timedelta = timedelta(hours=24)
     textfile: Path | None = None
 
     @property
     def are_sent(self) -> bool:
         """Whether anything is notified besides who reads the output."""
-        return self.heartbeat is not None
+        return self.heartbeat is not None or self.command is not None or bool(self.urls)
 
 
 class Monitor(Struct, frozen=True):

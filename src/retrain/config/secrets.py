@@ -73,6 +73,8 @@ def secret_values(
     found |= {*_of_commands({**passed, **config.training.environment})}
     if config.notifications.heartbeat is not None:
         found |= _of_heartbeat(config.notifications.heartbeat.url)
+    for each in config.notifications.urls:
+        found |= _of_apprise(each)
     if config.monitoring is not None:
         found |= {*_of_url(url), *_of_headers(config.monitoring.headers)}
     found -= {*public}
@@ -138,6 +140,13 @@ def _of_heartbeat(url: str) -> set[str]:
     """Pings are addressed by their path; errors of a connection quote it without the host."""
     path = urlsplit(url).path
     return {url, path, *(part for part in path.split("/") if len(part) >= _LONG), *_of_url(url)}
+
+
+def _of_apprise(url: str) -> set[str]:
+    """Services take tokens anywhere in an Apprise URL, also where others have a host: `tgram://TOKEN/CHAT`."""
+    _, _, rest = url.partition("://")
+    parts = re.split(r"[/?&@:=]", rest)
+    return {rest, *(part for part in parts if len(part) >= _LONG and re.search(_RANDOM, part)), *_of_url(url)}
 
 
 def _of_url(url: str) -> set[str]:

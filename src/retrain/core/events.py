@@ -44,7 +44,8 @@ class Checked(Struct, frozen=True):
     `incident` names a failure or a state that needs a person; `news` says that this check reported it. `known` is the
     version that the journal said serves when the check looked ("": none; None: that was not recorded). `same_rows` is
     set where this check scored both champions of a probation, or tried to; `verified` is the stamp of the champion's
-    file, where this check has read it and found the bytes of its name.
+    file, where this check has read it and found the bytes of its name. `notice` is what was reported before the
+    message, as clauses; `recovered` says that something that was reported has ended.
     """
 
     action: Action
@@ -57,6 +58,8 @@ class Checked(Struct, frozen=True):
     known: str | None = None
     same_rows: SameRows | None = None
     verified: str = ""
+    notice: str = ""
+    recovered: bool = False
 
 
 class TrainingStarted(Struct, frozen=True):

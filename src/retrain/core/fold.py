@@ -216,7 +216,9 @@ def _without_incidents(past: Past, ended: Collection[str]) -> Past:
 def _reported(past: Past, incident: str, at: datetime) -> Past:
     if incident == PAUSED:
         return replace(past, pause=replace(past.pause, reminded=at)) if past.pause is not None else past
-    return replace(past, reported=dict([*past.reported.items(), (incident, at)][-_INCIDENTS:]))
+    reported = dict([*past.reported.items(), (incident, at)][-_INCIDENTS:])
+    began = past.began if incident in past.reported else {**past.began, incident: at}
+    return replace(past, reported=reported, began={each: at for each, at in began.items() if each in reported})
 
 
 _INCIDENTS = 32

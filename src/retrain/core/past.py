@@ -214,7 +214,8 @@ class Past(Struct, frozen=True):
     their versions ("" where that is not known). `ends` are those of the `unpromoted` trainings but the one whose
     challenger still waits; `shares` the shares of positives of the latest windows. `took_over_at` is when the present
     champion took over from another. `reported` are the incidents that were reported and have not ended, with when they
-    were reported. `lost_at` is when the history was lost last, `losses` how often. `newest` is the latest time of any
+    were reported; `began` says when they were reported first. `lost_at` is when the history was lost last, `losses` how
+    often. `newest` is the latest time of any
     event; `rewound` are the first and the last time at which the clock was behind that, while it is. `set_back` is the
     time of the first event after the clock last went back, `since_then` the latest time of any event since (see below).
     `verified` is the stamp of the champion's file when it was last read, and had the bytes of its name. `trainings` are
@@ -245,6 +246,7 @@ class Past(Struct, frozen=True):
     ends: tuple[End, ...] = ()
     shares: tuple[float, ...] = ()
     reported: Mapping[str, datetime] = field(default_factory=dict)
+    began: Mapping[str, datetime] = field(default_factory=dict)
     lost_at: datetime | None = None
     losses: int = 0
     newest: datetime | None = None
@@ -318,6 +320,10 @@ class Past(Struct, frozen=True):
             kinds &= {*PASSING}
         kinds -= {kind_of(incident or "")}
         return tuple(each for each in self.reported if kind_of(each) in kinds)
+
+    def lasted(self, kind: str, now: datetime) -> timedelta:
+        """How long ago the first incident of this kind was reported that has not ended."""
+        return now - min(self.began.get(each, at) for each, at in self.reported.items() if kind_of(each) == kind)
 
 
 def incident_of(kind: str, cause: str) -> str:

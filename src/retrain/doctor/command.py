@@ -7,6 +7,7 @@ from retrain.context import Context, open_context
 from retrain.core.events import HistoryLost
 from retrain.core.text import counted, duration, short
 from retrain.doctor import Finding, Severity, endpoint, fail, gate, host, settings, state
+from retrain.doctor.notifications import notifications
 from retrain.effects import lock, registry
 from retrain.effects.journal import open_journal
 from retrain.effects.journal.repair import damage, name_aside, start_new
@@ -36,7 +37,7 @@ def doctor(file: Path, output: Output, progress: Callable[[float], None], *, cro
         ("secrets", lambda: settings.secrets(context)),
         ("textfile", lambda: settings.textfile(context)),
         ("metrics", lambda: endpoint.metrics(context, known.past)),
-        ("notifications", lambda: endpoint.notifications(context)),
+        ("notifications", lambda: notifications(context)),
         ("training", lambda: settings.commands(context)),
         ("training data", lambda: gate.data(context)),
         ("gate", lambda: gate.gate(context, known, progress)),

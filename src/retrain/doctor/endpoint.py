@@ -14,7 +14,7 @@ from retrain.core.past import Past
 from retrain.core.records import NAMES, OF_THE_ANSWER, Assessment, Counts, Snapshot, Trouble, Unknown
 from retrain.core.text import duration, moment
 from retrain.doctor import Finding, fail, ok, warn
-from retrain.effects import heartbeat, http, monitoring
+from retrain.effects import http, monitoring
 
 Value = float | str | datetime | Unknown
 
@@ -42,16 +42,6 @@ def metrics(context: Context, past: Past) -> Iterator[Finding]:
             yield fail(what, f"{NAMES[each.signal]} is unknown: {each.unknown.why}", each.unknown.remedy)
     for warning in snapshot.warnings:
         yield warn("metrics", f"the endpoint warns: {warning}", "correct the query, or ask who runs the endpoint")
-
-
-def notifications(context: Context) -> Iterator[Finding]:
-    """Whether the heartbeat takes a ping: one that is no news of a check, where its conventions know such a one."""
-    if context.config.notifications.heartbeat is None:
-        return
-    if problem := heartbeat.attempt(context.config, context.run):
-        yield fail("heartbeat", problem)
-    else:
-        yield ok("heartbeat", "it takes pings")
 
 
 def clock(context: Context) -> Iterator[Finding]:

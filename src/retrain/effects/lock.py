@@ -2,7 +2,8 @@
 
 A lock is `flock` on a file that is never deleted. A training inherits the descriptor of RUN, so that it is held until
 both the controller and the training are gone, and the kernel frees it when they are. SWAP is held for moments, and
-alone by a rollback: nobody should wait for a training to end before a bad model can be taken out of service.
+alone by a rollback: nobody should wait for a training to end before a bad model can be taken out of service. NOTIFY is
+held by the command that sends notifications, after it has released the others.
 """
 
 import fcntl
@@ -23,7 +24,7 @@ from retrain.effects import process
 from retrain.effects.files import make_directory, refuse_foreign, share
 from retrain.errors import BusyError, RetrainError
 
-RUN, SWAP = "lock", "swap.lock"
+RUN, SWAP, NOTIFY = "lock", "swap.lock", "notify.lock"
 _NAMED_BY_THEN = 1.0
 """Seconds in which even a run on a busy machine has written its name, once it has the lock."""
 _PAUSE = 0.1

@@ -151,6 +151,8 @@ def _of(kind: Any) -> dict[str, Any]:
         return {"anyOf": [_of(wanted), {"type": "null"}]}
     found = schema_of(kind)
     enums = found.pop("$defs", {})
+    if "$ref" in found.get("items", {}):
+        found["items"] = enums[found["items"]["$ref"].rpartition("/")[2]]
     if "anyOf" in found:
         found["anyOf"] = [enums[each["$ref"].rpartition("/")[2]] if "$ref" in each else each for each in found["anyOf"]]
     return found

@@ -176,6 +176,29 @@ class Journal:
         """All turning points, and the checks that found the link moved by hand, oldest first."""
         yield from self._entries(f"WHERE {_TURNING_POINT} OR ({_MOVED_BY_HAND}) ORDER BY id")
 
+    def since(self, last: int, limit: int) -> list[Entry]:
+        """The first events after this one, oldest first."""
+        return list(self._entries("WHERE id > ? ORDER BY id LIMIT ?", last, limit))
+
+    def cursor(self, channel: str, begun: datetime) -> int:
+        """The number of the last event that this channel needs no more; a new channel begins at this time.
+
+        A row that is overwritten, beside the events: an event for each that was sent would double the journal, and
+        would be sent itself.
+        """
+        self._db.execute("CREATE TABLE IF NOT EXISTS sent (channel TEXT PRIMARY KEY, upto INTEGER NOT NULL)")
+        row = self._db.execute("SELECT upto FROM sent WHERE channel = ?", (channel,)).fetchone()
+        if row is not None:
+            return int(row[0])
+        before = "SELECT id FROM events WHERE at < ? ORDER BY id DESC LIMIT 1"
+        (upto,) = self._db.execute(before, (begun.isoformat(),)).fetchone() or (0,)
+        self.sent(channel, upto)
+        return int(upto)
+
+    def sent(self, channel: str, upto: int) -> None:
+        """Remember that this channel needs no event up to this number any more."""
+        self._db.execute("INSERT OR REPLACE INTO sent VALUES (?, ?)", (channel, upto))
+
     def turning_points(self, limit: int) -> list[Entry]:
         """The latest events other than checks and intents to swap, newest first."""
         return list(self._entries(f"WHERE {_TURNING_POINT} ORDER BY id DESC LIMIT ?", limit))

@@ -1,0 +1,83 @@
+"""What takes one event elsewhere: the command notifications.command, or a service by its Apprise URL."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryFile
+from threading import Thread
+from typing import Any
+
+from retrain.core.kinds import Kind
+from retrain.core.text import last_lines, one_line
+from retrain.effects import process
+
+LATE = "did not end within notifications.timeout"
+_TONES = {
+    "success": (Kind.PROMOTED, Kind.TRAINED, Kind.RECOVERED, Kind.RESUMED, Kind.DELIVERED),
+    "warning": (Kind.ROLLED_BACK, Kind.REJECTED, Kind.INCONCLUSIVE, Kind.PAUSED, Kind.UNDELIVERED),
+    "failure": (Kind.TRAINING_FAILED, Kind.NEEDS_A_PERSON, Kind.UNKNOWN),
+}
+"""How services show an event, by Apprise's types; others are `info`."""
+
+
+def by_command(  # noqa: PLR0913, PLR0917  (what runs, what it is given, and what of its output may be shown)
+    command: Sequence[str],
+    directory: Path,
+    environment: Mapping[str, str],
+    event: bytes,
+    seconds: float,
+    scrub: Callable[[str], str],
+) -> str:
+    """Why the command did not take the event, which it gets on standard input; empty where it exited 0 in time.
+
+    Nothing of its process group runs any more on return.
+    """
+    # Files and no pipes: a command that reads nothing, or leaves a process behind, blocks nobody.
+    with TemporaryFile() as given, TemporaryFile() as output:
+        given.write(event)
+        given.seek(0)
+        try:
+            started = process.start(
+                command, directory, environment, output=output.fileno(), inherited=(), stdin=given.fileno()
+            )
+        except (OSError, ValueError) as error:
+            return f"could not be started: {getattr(error, 'strerror', None) or error}"
+        try:
+            in_time = process.until(lambda: process.exit_code(started) is not None, seconds)
+        finally:
+            code = process.end(started)
+        if in_time and code == 0:
+            return ""
+        output.seek(0)
+        said = last_lines(scrub(output.read().decode(errors="replace")), 1)
+    how = f"exited {code}" if code >= 0 else f"was ended by signal {-code}"
+    return ": ".join([how if in_time else LATE, *said])
+
+
+def by_url(url: str, title: str, message: str, kind: Kind, seconds: float) -> str:
+    """Why the service did not take the message; empty where it did."""
+    apprise: Any = import_module("apprise")
+    tone = next((tone for tone, kinds in _TONES.items() if kind in kinds), "info")
+    problems = [LATE]
+
+    def send() -> None:
+        service = apprise.Apprise()
+        try:
+            with apprise.LogCapture(level=logging.WARNING, fmt="%(message)s") as log:
+                arrived = service.add(url) and service.notify(message, title, apprise.NotifyType(tone))
+                problems[:] = [] if arrived else [one_line(log.getvalue()) or "is no URL that Apprise knows"]
+        except Exception as error:  # a service's own bug; where it is not caught here, its traceback is printed
+            problems[:] = [one_line(f"failed: {type(error).__name__}: {error}")]
+
+    # Late work is left behind: the limits of a service are those of each step of its protocol.
+    thread = Thread(target=send, name="apprise", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return problems[0] if problems else ""
+
+
+def is_known(url: str) -> bool:
+    """Whether Apprise knows the service and the form of this URL; nothing is sent."""
+    apprise: Any = import_module("apprise")
+    return apprise.Apprise.instantiate(url) is not None
