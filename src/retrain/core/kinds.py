@@ -21,11 +21,11 @@ class Kind(StrEnum):
     DELIVERED = "delivered"
     CHECKED = "checked"
     TRAINING_STARTED = "training_started"
-    COMPARED = "compared"
+    JUDGED = "judged"
     SWAP_STARTED = "swap_started"
     SWAP_UNDONE = "swap_undone"
     ADOPTED = "adopted"
-    REPAIRED = "repaired"
+    HISTORY_LOST = "history_lost"
     PRUNED = "pruned"
 
 

@@ -16,21 +16,6 @@ from retrain.core.rules import Gate
 from retrain.core.text import iso
 from retrain.core.verdicts import Ruling
 
-_KINDS: dict[type[Event], Kind] = {
-    events.TrainingStarted: Kind.TRAINING_STARTED,
-    events.NotJudged: Kind.NEEDS_A_PERSON,
-    events.SwapStarted: Kind.SWAP_STARTED,
-    events.Promoted: Kind.PROMOTED,
-    events.RolledBack: Kind.ROLLED_BACK,
-    events.Rejected: Kind.REJECTED,
-    events.Adopted: Kind.ADOPTED,
-    events.HistoryLost: Kind.REPAIRED,
-    events.Undelivered: Kind.UNDELIVERED,
-    events.Delivered: Kind.DELIVERED,
-    events.Paused: Kind.PAUSED,
-    events.Resumed: Kind.RESUMED,
-    events.Pruned: Kind.PRUNED,
-}
 _RULINGS = {Ruling.REJECT: Kind.REJECTED, Ruling.INCONCLUSIVE: Kind.INCONCLUSIVE}
 _INCIDENTS = {UNKNOWN: Kind.UNKNOWN, TRAINING: Kind.TRAINING_FAILED, PAUSED: Kind.PAUSED}
 
@@ -46,10 +31,12 @@ def kind(event: Event) -> Kind:
             return Kind.TRAINING_FAILED if event.failed else Kind.TRAINED
         case events.Judged():
             is_new = not (event.repeated or event.dry_run)
-            return _RULINGS.get(event.verdict.ruling, Kind.COMPARED) if is_new else Kind.COMPARED
+            return _RULINGS.get(event.verdict.ruling, Kind.JUDGED) if is_new else Kind.JUDGED
         case events.SwapUndone():
             return Kind.NEEDS_A_PERSON if event.failed else Kind.SWAP_UNDONE
-    return _KINDS[type(event)]
+        case events.NotJudged():
+            return Kind.NEEDS_A_PERSON
+    return next(Kind(name) for name, each in events.KINDS.items() if each is type(event))
 
 
 def is_news(event: Event) -> bool:
