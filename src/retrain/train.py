@@ -124,6 +124,8 @@ def _give_rows(context: Context) -> str:
         known_champion=known,
         scrub=context.secrets.scrub,
     )
+    for taken_from_log in filter(Path.is_file, (rows, left_out)):
+        taken_from_log.chmod(log.stat().st_mode & 0o644 | 0o600)  # no more open than the log
     if rows.is_file():
         return ""
     few = f"{taken.labelled:,} labelled rows in complete windows, and half of those that are new to the champion"

@@ -91,3 +91,36 @@ def test_who_could_replace_a_file_is_refused_like_who_may_write_it(tmp_path: Pat
     files.refuse_world_writable(file, "x")
     with pytest.raises(RetrainError, match="below: is world-writable"):
         files.refuse_world_writable(file.parent, "x")
+
+
+def test_what_a_link_leads_to_is_as_safe_as_what_is_above_that(tmp_path: Path) -> None:
+    """A project's `state` may be a link to another disk."""
+    (tmp_path / "open/state").mkdir(parents=True)
+    (tmp_path / "open").chmod(0o777)
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project/state").symlink_to(tmp_path / "open/state")
+    with pytest.raises(RetrainError, match="open: is world-writable"):
+        files.refuse_world_writable(tmp_path / "project/state", "x")
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_what_is_made_is_as_open_to_the_group_as_its_directory(tmp_path: Path, umask: int) -> None:
+    """And no more open to others, nor where the group may not write; a link is left alone."""
+    before = os.umask(umask)
+    try:
+        for mode, made, shared in ((0o2770, 0o2770, 0o660), (0o755, 0o700, 0o600)):
+            place = tmp_path / oct(mode)
+            place.mkdir()
+            place.chmod(mode)
+            files.make_directory(place / "below", 0o700)
+            assert (place / "below").stat().st_mode & 0o7777 == made
+            (place / "file").touch(0o600)
+            files.share(place / "file")
+            assert (place / "file").stat().st_mode & 0o777 == shared
+            (tmp_path / "target").touch()
+            (tmp_path / "target").chmod(0o600)
+            (place / "link").symlink_to(tmp_path / "target")
+            files.share(place / "link")
+            assert (tmp_path / "target").stat().st_mode & 0o777 == 0o600
+    finally:
+        os.umask(before)

@@ -72,6 +72,17 @@ def test_a_training_gets_its_rows_and_promote_judges_on_those_left_out(fresh: Pr
     ).read_bytes()
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
+def test_rows_of_a_log_are_no_more_open_than_the_log(fresh: Project, mode: int) -> None:
+    """Neither those beside the challenger nor those that are kept with its version."""
+    (fresh.root / LOG).chmod(mode)
+    assert fresh.run("check").returncode == 0
+    (kept,) = (fresh.root / "models/versions").glob("*.holdout.parquet")
+    assert kept.stat().st_mode & 0o777 == mode & 0o444
+    for name in (HOLDOUT, TRAINING):
+        assert (fresh.root / name).stat().st_mode & 0o777 == mode, name
+
+
 def test_the_rows_left_out_are_the_same_each_time(fresh: Project) -> None:
     """The choice is made by a hash: two trainings on one log leave out the same rows, and count as two comparisons."""
     fresh.run("check", "--force", "--reason", "one")

@@ -156,6 +156,7 @@ def test_both_users_go_on_where_the_other_was(shared: Shared, cron: str, enginee
     shared.metrics(f1=0.65)
     assert shared.by(CRON, cron, "check", "--force", "--reason", "again").returncode == 0
     assert shared.by(CRON, cron, "prune").returncode == 0
+    assert shared.run("check", "--force", "--reason", "by root").returncode == 0
     usable(shared)
     assert shared.by(STRANGER, "022", "status").returncode == 1
 

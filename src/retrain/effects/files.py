@@ -111,7 +111,8 @@ def refuse_world_writable(path: Path, danger: str) -> None:
 
     In a sticky directory, as /tmp is, nobody may rename what is another's; on a read-only mount nobody may anything.
     """
-    for each in (path, *path.absolute().parents) if path.exists() else ():
+    above = dict.fromkeys((path, *path.absolute().parents, *path.resolve().parents))  # of a link, too
+    for each in above if path.exists() else ():
         with file_errors(each):
             mode, is_fixed = each.stat().st_mode, os.statvfs(each).f_flag & os.ST_RDONLY
         if mode & modes.S_IWOTH and not is_fixed and (each == path or not mode & modes.S_ISVTX):

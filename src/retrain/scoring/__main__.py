@@ -36,6 +36,7 @@ from retrain.scoring.plan import (
 def main() -> None:
     """Do what standard input asks for, send the answer, and end with the controller."""
     gc.disable()  # until all is imported and loaded, a quarter of whose time it would take
+    os.umask(0o077)  # what is written is a part of files that perhaps not all may read
     controller = os.dup(sys.stdin.fileno())
     os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())  # a model that asks for input gets none
     with open(controller, "rb", buffering=0, closefd=False) as lines:
