@@ -21,7 +21,7 @@ ROOMS = (
     ("wing: exporter", 900, ("exporter",)),
     ("wing: demo", 900, ("demo",)),
     ("wing: rehearse", 900, ("rehearse",)),
-    ("wing: page", 900, ("page",)),
+    ("wing: page", 900, ("page", "pages")),
     ("wing: setup", 900, ("setup",)),
     ("wing: recipes", 900, ("recipes",)),
     ("entry, notify, output, errors, library", None, ("__main__", "cli", "notify", "output", "errors", "library")),

@@ -4,7 +4,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial, wraps
 from pathlib import Path
 from types import FrameType
@@ -33,12 +33,20 @@ Exit codes:
 """
 
 
-def _common(default: str | None = None, envvar: str | None = None) -> list[click.Parameter]:
-    """The flags that may stand before or after a command; only those before it have a default."""
+def _common(default: str | None = None, envvar: str | None = None, *, several: bool = False) -> list[click.Parameter]:
+    """The flags that may stand before or after a command; only those before it have a default, `several` -c or one."""
     of_config = "The configuration (default config.yaml; environment RETRAIN_CONFIG)."
     path = click.Path(path_type=Path)
     return [
-        click.Option(["-c", "--config"], type=path, metavar="FILE", default=default, envvar=envvar, help=of_config),
+        click.Option(
+            ["-c", "--config"],
+            type=path,
+            metavar="FILE",
+            default=default,
+            envvar=envvar,
+            multiple=several,
+            help=of_config,
+        ),
         click.Option(["-q", "--quiet"], is_flag=True, help="Print failures only."),
         click.Option(["-v", "--verbose"], is_flag=True, help="Print more, such as every reading."),
         click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON object on standard output."),
@@ -76,18 +84,18 @@ _reason = click.option(
 
 
 def _command(
-    example: str, *, configured: bool = True, acts: bool = False
+    example: str, *, configured: bool = True, acts: bool = False, several: bool = False
 ) -> Callable[[Callable[..., Report]], click.Command]:
     """Make a command of a function, with the common flags and the boundary where errors become exit codes.
 
     The function gets the context of the configuration (or, unless it is `configured`, the path of its file), the output
-    and the flags of its own. Notifications follow a command that `acts`.
+    and the flags of its own. Notifications follow a command that `acts`. With `several`, it gets all paths.
     """
 
     def decorate(function: Callable[..., Report]) -> click.Command:
         @retrain.command(epilog=f"Example: retrain {example}")
         @wraps(function)
-        def run(config: Path | None, quiet: bool, verbose: bool, as_json: bool, **flags: Any) -> None:
+        def run(config: Any, quiet: bool, verbose: bool, as_json: bool, **flags: Any) -> None:
             before = click.get_current_context().find_root().params
             output = Output(
                 as_json=as_json or before["as_json"],
@@ -95,14 +103,14 @@ def _command(
                 verbose=verbose or before["verbose"],
             )
             with boundary(output):
-                file = config or before["config"]
+                file: Any = config or ((before["config"],) if several else before["config"])
                 world = _opened(file, output) if configured else file
                 with _notifying(world, output, function.__name__ if acts and not flags.get("dry_run") else ""):
                     report = function(world, output, **flags)
                     output.show(report)
                     sys.exit(report.exit_code)
 
-        run.params += _common()
+        run.params += _common(several=several)
         return run
 
     return decorate
@@ -233,15 +241,26 @@ def resume(context: Context, output: Output) -> Report:
     return run(context)
 
 
-@_command("status --limit 20")
+@_command("status --html status.html", configured=False, several=True)
 @click.option(
     "--limit", type=click.IntRange(0, 10_000), metavar="N", default=8, show_default=True, help="Events to show."
 )
-def status(context: Context, output: Output, limit: int) -> Report:
+@click.option("--html", type=_file, metavar="FILE", help="Write a page with charts, too: .html.")
+def status(files: tuple[Path, ...], output: Output, limit: int, html: Path | None) -> Report:
     """Show what is served, what waits, and what comes next.
 
-    That is what the next check may do, and why, and the latest events.
+    That is what the next check may do, and why, and the latest events. With several -c, or -c DIR, all these projects
+    stand in one table, the worst first.
     """
+    if len(files) > 1 or files[0].is_dir():
+        from retrain.pages import projects
+
+        return projects(files, html, datetime.now(UTC))
+    context = _opened(files[0], output)
+    if html is not None:
+        from retrain.pages import write_status
+
+        return write_status(context, limit, html)
     from retrain.status import status as run
 
     return run(context, limit)
@@ -384,11 +403,13 @@ def doctor(config: Path, output: Output, cron_env: bool, repair: bool) -> Report
 def monitor(context: Context, output: Output, listen: str | None) -> Report:
     """Serve F1 and drift of a prediction log.
 
-    They are Prometheus metrics, served with counts and times until the command is stopped.
+    They are Prometheus metrics at /metrics, served with counts and times until the command is stopped. At / is the page
+    of `retrain status --html`, where the extra `report` is installed.
     """
     from retrain.exporter.serve import address, serve
+    from retrain.pages import Live
 
-    serve(context.config, address(listen or context.config.monitor.listen), output.announce)
+    serve(context.config, address(listen or context.config.monitor.listen), output.announce, Live(context))
     return Report("stopped", {"message": "stopped"}, news=False)
 
 

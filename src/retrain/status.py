@@ -27,6 +27,7 @@ from retrain.core.verdicts import Ruling
 from retrain.effects import files, lock, registry, training
 from retrain.effects.journal import Journal
 from retrain.errors import Report
+from retrain.page import Standing
 from retrain.swap import journal_of, probation_of
 
 _TONES = {"HEALTHY": "green", "NEEDS A PERSON": "red"}
@@ -47,25 +48,35 @@ class _Known(Struct, frozen=True):
     until: datetime
 
 
-def status(context: Context, limit: int) -> Report:
-    """The report of how things stand; it changes nothing."""
-    config = context.config
-    with journal_of(context, writable=False) as journal:
-        known, events_shown = _known(context, journal), journal.turning_points(limit)
+def standing(context: Context, journal: Journal) -> Standing:
+    """How this project stands."""
+    config, known = context.config, _known(context, journal)
     serving, lost = known.serving, registry.lost(config.models, known.serving, known.past)
     word, why = ("NEEDS A PERSON", lost.message) if lost is not None else _state(known)
     screen = _screen(config, known) | ({"next check": "stops until a repair"} if lost is not None else {})
     since = serving and _since(serving, known.past)
-    text = [f"{word}: {why}", *(f"{title:<12}{line}" for title, line in screen.items() if line)]
-    lately = [(entry.at, type(entry.event).__name__, said(entry.event, config.gate)) for entry in events_shown]
-    text += ["latest events, newest first"] if lately else []
-    text += [f"  {moment(at)}  {message}" for at, _, message in lately]
     data = {
         "name": config.name,
         "state": word,
         "champion": serving and {"version": serving.version, "since": since and iso(since)},
         **_numbers(config, known),
         "holdout": screen["holdout"] or None,
+    }
+    return Standing(word, why, screen, data)
+
+
+def status(context: Context, limit: int) -> Report:
+    """The report of how things stand; it changes nothing."""
+    config = context.config
+    with journal_of(context, writable=False) as journal:
+        found, events_shown = standing(context, journal), journal.turning_points(limit)
+    word = found.word
+    text = [f"{word}: {found.why}", *(f"{title:<12}{line}" for title, line in found.lines.items() if line)]
+    lately = [(entry.at, type(entry.event).__name__, said(entry.event, config.gate)) for entry in events_shown]
+    text += ["latest events, newest first"] if lately else []
+    text += [f"  {moment(at)}  {message}" for at, _, message in lately]
+    data = {
+        **found.data,
         "message": "\n".join(text),
         "events": [{"at": iso(at), "kind": kind, "message": message} for at, kind, message in lately],
     }

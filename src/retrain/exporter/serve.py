@@ -42,10 +42,13 @@ def address(text: str) -> tuple[str, int]:
     return match[1] or match[2], int(match[3])
 
 
-def serve(config: Config, address: tuple[str, int], announce: Callable[[str], None]) -> None:
+def serve(
+    config: Config, address: tuple[str, int], announce: Callable[[str], None], page: Callable[[], str] | None = None
+) -> None:
     """Serve the metrics until an exception (Stopped, KeyboardInterrupt) ends it; it is raised on.
 
-    `announce` gets one line, with the URL, once scrapes are answered. Port 0 is any free one.
+    `announce` gets one line, with the URL, once scrapes are answered; `page` makes the page at `/`. Port 0 is any free
+    one.
     Raises ConfigError where the monitor section cannot work, RetrainError where the address cannot be had.
     """
     if not config.monitor.window:
@@ -56,10 +59,38 @@ def serve(config: Config, address: tuple[str, int], announce: Callable[[str], No
     registry.register(_Collector(Gauge(config)))
     registry.register(_Own(config))
     with _listen(address) as server:
-        server.set_app(make_wsgi_app(registry))
+        metrics = make_wsgi_app(registry)
+        server.set_app(metrics if page is None else _with_page(metrics, page))
         host = f"[{address[0]}]" if ":" in address[0] else address[0]
         announce(f"serving http://{host}:{server.server_port}/metrics from {config.monitor.log}")
         server.serve_forever()
+
+
+_OF_A_PAGE = [
+    ("Content-Type", "text/html; charset=utf-8"),
+    ("Cache-Control", "no-store"),
+    ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+]
+
+
+def _with_page(metrics: Callable[..., Any], page: Callable[[], str]) -> Callable[..., Any]:
+    """The application that serves the page at `/`, and metrics elsewhere."""
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        if environ["PATH_INFO"] != "/":
+            return metrics(environ, start_response)
+        try:
+            status, headers, body = "200 OK", _OF_A_PAGE, page()
+        except RetrainError as error:
+            status, headers, body = (
+                "503 Service Unavailable",
+                [("Content-Type", "text/plain; charset=utf-8")],
+                str(error),
+            )
+        start_response(status, headers)
+        return [body.encode(errors="backslashreplace")]
+
+    return app
 
 
 class _Handler(WSGIRequestHandler):

@@ -4,7 +4,7 @@ The drawings are SVG that the templates write, and no image of matplotlib: a yea
 exact, the colours follow the reader's theme, and nothing heavy is imported.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from math import ceil, floor, log10
 
 from msgspec import Struct
@@ -44,12 +44,16 @@ def line(points: Iterable[tuple[float, float]]) -> str:
     return " ".join(f"{x:g},{y:g}" for x, y in points)
 
 
-def lanes(starts: Sequence[float], widths: Sequence[float]) -> list[int]:
-    """The lane of each marker, in order of their starts, so that none overlaps another of its lane."""
-    ends: list[float] = []
-    found = []
-    for start, width in zip(starts, widths, strict=True):
-        lane = next((number for number, end in enumerate(ends) if end <= start), len(ends))
-        ends[lane : lane + 1] = [start + width]
-        found.append(lane)
-    return found
+def gathered(marks: Iterable[tuple[float, str]], apart: float) -> list[tuple[float, int, str]]:
+    """The markers so that none overlaps another: those closer than `apart` to the one before become one.
+
+    Each is where it stands, how many it stands for, and their texts, up to a dozen.
+    """
+    found: list[tuple[float, list[str]]] = []
+    for at, text in sorted(marks):
+        if found and at - found[-1][0] < apart:
+            found[-1][1].append(text)
+        else:
+            found.append((at, [text]))
+    more = "; and more"
+    return [(at, len(texts), "; ".join(texts[:12]) + (more if len(texts) > 12 else "")) for at, texts in found]

@@ -24,7 +24,7 @@ def check(flag: str, file: Path, *suffixes: str) -> None:
 
 def render(template: str, scrub: Callable[[str], str], /, **values: Any) -> str:
     """The page. Each text of the values is without secrets, on one line, of bounded length, and escaped."""
-    jinja2 = _jinja2(template)
+    jinja2 = _jinja2("this page")
     is_markdown = template.endswith(MARKDOWN)
 
     def shown(value: Any) -> Any:
