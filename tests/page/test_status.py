@@ -5,7 +5,6 @@ import re
 import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -170,11 +169,8 @@ def test_several_projects_stand_in_one_table_the_worst_first(project: Project) -
     assert done.returncode == 2
     first, _, *lines = done.stdout.splitlines()
     assert first == "3 projects: 1 CANNOT BE READ, 1 UNKNOWN, 1 HEALTHY"
-    assert [" ".join(re.findall(r"^[A-Z]+|(?<= )[A-Z]{2,}", line)) for line in lines] == [
-        "CANNOT BE READ",
-        "UNKNOWN",
-        "HEALTHY",
-    ]
+    words = ("CANNOT BE READ", "UNKNOWN", "HEALTHY")
+    assert [line.startswith(word) for line, word in zip(lines, words, strict=True)] == [True] * 3
     page = (project.root / "all.html").read_text()
     assert page.index("CANNOT BE READ</b>") < page.index("UNKNOWN</b>") < page.index("HEALTHY</b>")
     assert "<td>b&lt;b&gt;</td>" in page
@@ -194,17 +190,17 @@ def test_the_monitor_serves_the_page_live(project: Project) -> None:
         assert monitor.stderr is not None
         url = monitor.stderr.readline().split()[1].removesuffix("/metrics")
 
-        def got(path: str) -> Any:
-            return urllib.request.urlopen(url + path, timeout=30)  # noqa: S310
+        def got(path: str) -> tuple[str, str]:
+            with urllib.request.urlopen(url + path, timeout=30) as answer:  # noqa: S310
+                return answer.read().decode(), str(answer.headers)
 
-        with got("/") as answer:
-            assert "no check has run yet" in answer.read().decode().lower()
-            assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
-        with got("/metrics") as answer:
-            assert b"model_f1_score" in answer.read()
+        page, headers = got("/")
+        assert "no check has run yet" in page.lower()
+        assert "default-src 'none'" in headers
+        assert "model_f1_score" in got("/metrics")[0]
         project.serve(project.models.fair)
         project.run("check")
-        until(lambda: "HEALTHY" in got("/").read().decode())
+        until(lambda: "HEALTHY" in got("/")[0])
     finally:
         monitor.terminate()
-        monitor.wait(timeout=30)
+        monitor.communicate(timeout=30)

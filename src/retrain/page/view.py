@@ -8,11 +8,11 @@ from msgspec import Struct
 
 from retrain.config import Config
 from retrain.core import events
-from retrain.core.counts import hits_of
 from retrain.core.describe import describe
 from retrain.core.events import Entry, Judged
+from retrain.core.evidence import hits_of
 from retrain.core.explain import disclosed, signed
-from retrain.core.history import Window, reigns, windows
+from retrain.core.history import Window, periods, windows
 from retrain.core.records import NAMES, Assessment, Signal
 from retrain.core.rules import Gate
 from retrain.core.text import moment, one_line, short
@@ -21,7 +21,7 @@ from retrain.page import Standing
 from retrain.page.chart import Scale, gathered, line
 
 SPAN = timedelta(days=366)
-MOST_WINDOWS, MOST_REIGNS, MOST_EVENTS, MOST_COMPARISONS = 370, 40, 20, 20
+MOST_WINDOWS, MOST_CHAMPIONS, MOST_EVENTS, MOST_COMPARISONS = 370, 40, 20, 20
 """What a page of 60 KB has room for; the newest are shown."""
 LEFT, RIGHT = 84.0, 712.0
 _BAND = 16.0
@@ -241,17 +241,17 @@ def _pauses(changes: Sequence[Entry], now: datetime) -> Iterator[tuple[datetime,
 
 def _bands(changes: Sequence[Entry], x: Scale, now: datetime, gate: Gate) -> Iterator[Band]:
     """The champions of the drawing's time, oldest first."""
-    served = [each for each in reigns(changes) if each.version and (each.until or now).timestamp() > x.low]
-    for reign in served[-MOST_REIGNS:]:
-        at, end = x(reign.since.timestamp()), x((reign.until or now).timestamp())
-        judged, score = reign.comparison.event if reign.comparison is not None else None, ""
+    served = [each for each in periods(changes) if each.version and (each.until or now).timestamp() > x.low]
+    for period in served[-MOST_CHAMPIONS:]:
+        at, end = x(period.since.timestamp()), x((period.until or now).timestamp())
+        judged, score = period.comparison.event if period.comparison is not None else None, ""
         if isinstance(judged, Judged) and judged.verdict.challenger_score is not None:
             score = f"{judged.verdict.challenger_score:.3f}"
-        name, until = short(reign.version or ""), _time(reign.until) if reign.until is not None else "now"
+        name, until = short(period.version or ""), _time(period.until) if period.until is not None else "now"
         width = round(max(1.0, end - at), 1)
         label = f"{name[:7]} {score}".rstrip()
         label = label if width > _SIGN * len(label) else name[:7] if width > _SIGN * 7 else ""
-        yield Band(at, width, name, score, label, _time(reign.since), until, describe(reign.began.event, gate))
+        yield Band(at, width, name, score, label, _time(period.since), until, describe(period.began.event, gate))
 
 
 def _months(first: datetime, now: datetime, x: Scale) -> Iterator[tuple[float, str]]:
