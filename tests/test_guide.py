@@ -19,6 +19,7 @@ import yaml
 from retrain.cli import retrain
 from retrain.config import load
 from retrain.core.bounds import WORSE_LATER
+from retrain.core.events import KINDS as EVENTS
 from retrain.core.events import Checked, Entry
 from retrain.core.families import families as core_families
 from retrain.core.past import Past
@@ -192,6 +193,11 @@ def test_the_guide_explains_every_reason_of_a_check() -> None:
     assert others <= set(quoted(GUIDE["decisions"]))
     explained = set(quoted(section(GUIDE["json"], "check")))
     assert set(Action) | set(Outcome) <= explained
+
+
+def test_the_guide_names_every_kind_of_event() -> None:
+    """As `history --kind` takes them, and its --json gives them."""
+    assert set(EVENTS) <= set(quoted(section(GUIDE["json"], "history and versions")))
 
 
 def test_the_guide_names_every_series_of_the_exporter() -> None:
