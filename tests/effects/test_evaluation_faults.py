@@ -11,6 +11,7 @@ import pyarrow.parquet
 import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
+from retrain.effects import evaluation
 from retrain.scoring.plan import UnusableError
 from tests.effects.toy_models import Raises, RaisesOnLoading, Returns, Says, Sign, Vandal
 from tests.scoring import scored
@@ -199,3 +200,14 @@ def test_a_parquet_holdout_that_cannot_be_used(tmp_path: Path) -> None:
     assert "has more than one column 'a'" in fault(asked)[1]
     FRAME.assign(label=pd.Timestamp("2024-01-01", tz="UTC")).to_parquet(path)
     assert "cannot be used: column 'label': ValueError" in fault(asked)[1]
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [[], [[1, 0, 1, 1500], [0, 0, 0, -5], [0, 0, 1, 5]], [[1, None, 1, 1500], [0, None, 0, 1500]]],
+    ids=["nothing", "less than nothing", "no champion"],
+)
+def test_an_answer_that_counts_what_was_not_asked_is_none(forged: list[Any]) -> None:
+    """A model may find the descriptor of the answer. Where a champion is compared, it says something of each row."""
+    with pytest.raises(ValueError, match="no tally of what was asked"):
+        evaluation.tally_of({"cells": forged}, None, compared=True)

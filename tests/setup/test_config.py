@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +12,14 @@ import yaml
 from retrain.config import load
 from retrain.setup.command import as_yaml, keys, schema
 from tests.documents import ROOT
+from tests.stories.project import run_here
 
 SAMPLE = ROOT / "config.yaml"
 SMALLEST = "triggers: {performance_threshold: 0.8}\nmonitoring: {url: 'http://localhost/m', f1: f1_score}\n"
 
 
 def config(*words: str, directory: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    retrain = Path(sys.executable).with_name("retrain")
-    return subprocess.run(
-        [retrain, "config", *words],
-        cwd=directory,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_here(directory, ["config", *words], {**os.environ, **environment})
 
 
 def test_a_valid_file_is_said_to_be_valid_without_its_secrets(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 """`retrain init`: a first configuration, and the steps after it."""
 
 import json
+import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,13 +12,11 @@ import pytest
 from retrain.config import load
 from retrain.config.schema import HoldoutKind
 from tests.effects.servers import Request, page, serving
+from tests.stories.project import run_here
 
 
 def init(*words: str, directory: Path) -> "subprocess.CompletedProcess[str]":
-    retrain = Path(sys.executable).with_name("retrain")
-    return subprocess.run(
-        [retrain, "init", *words], cwd=directory, capture_output=True, text=True, timeout=60, check=False
-    )
+    return run_here(directory, ["init", *words], os.environ)
 
 
 def prometheus(*names: str) -> Callable[[Request], list[bytes]]:

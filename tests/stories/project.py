@@ -179,7 +179,7 @@ def run_here(root: Path, words: Sequence[str], environment: Mapping[str, str]) -
         redirect_stdout(out),
         redirect_stderr(err),
         patch.object(sys, "stdin", nothing),
-        patch.object(sys, "argv", ["retrain", *words]),
+        patch.object(sys, "argv", [str(RETRAIN), *words]),
         patch.dict(os.environ, environment, clear=True),
     ):
         try:

@@ -97,14 +97,6 @@ def answers_without_the_champion(rows: Any, kept: list[Any]) -> None:
     answers([[1, None, 1, 1500], [0, None, 0, 1500]])
 
 
-def answers_less_than_nothing(rows: Any, kept: list[Any]) -> None:
-    answers([[1, 0, 1, 1500], [0, 0, 0, -5], [0, 0, 1, 5]])
-
-
-def answers_nothing(rows: Any, kept: list[Any]) -> None:
-    answers([])
-
-
 def moves_the_cursor(rows: Any, kept: list[Any]) -> None:
     raise ValueError("\x1b]0;owned\x07\x1b[2J\x1b[Hpromoted: all is well")
 
