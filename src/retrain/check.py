@@ -153,7 +153,7 @@ def _hold(context: Context, journal: Journal, seen: _Seen) -> Report:
         incident = incident_of(UNPROMOTED, in_vain.end)
         notice = f"{in_vain.message}; " if past.is_news(incident, now, repeat_after) else ""
     news = incident is not None and past.is_news(incident, now, repeat_after)
-    if (pause := past.paused(now)) is not None and not news and pause.is_news(now, repeat_after):
+    if (pause := past.paused(now)) is not None and not news and past.is_news(PAUSED, now, repeat_after):
         incident, news, notice = PAUSED, True, f"{pause} ({RESUME}); "
     notice += _recovery(past, ended, decision, now) if ended else ""
     event = replace(seen.event, incident=incident, news=news, notice=notice, recovered=bool(ended))

@@ -728,13 +728,10 @@ def test_a_person_trains_while_paused_and_a_pause_that_lasts_is_reported_again()
     story = Story()
     story.tell(Paused("vacation"))
     assert story.check(story.see(), forced="now").action is Action.TRAIN
-    pause = story.past.paused(story.now)
-    assert pause is not None
-    assert [pause.is_news(story.now + span, DAY) for span in (HOUR, DAY)] == [False, True]
+    assert [story.past.is_news(PAUSED, story.now + span, DAY) for span in (HOUR, DAY)] == [False, True]
     story.now += DAY
     story.tell(Checked(Action.HOLD, Reason.HEALTHY, "", None, (), PAUSED, news=True))
-    assert story.past.pause is not None
-    assert not story.past.pause.is_news(story.now + HOUR, DAY)
+    assert not story.past.is_news(PAUSED, story.now + HOUR, DAY)
     story.tell(Resumed())
     story.tell(Checked(Action.HOLD, Reason.HEALTHY, "", None, (), PAUSED, news=True))
     assert story.past.pause is None

@@ -301,7 +301,7 @@ def _unmonitored(triggers: Triggers, monitoring: Monitoring) -> Iterator[Problem
             yield Problem(("monitoring", signal), why, "or set that to null")
         if getattr(monitoring.observed_at, signal) is None:
             why, remedy = f"needs the end of the windows of {NAMES[signal]}", f"set monitoring.observed_at.{signal}"
-            if triggers.min_age_of(signal):
+            if triggers.min_age.of(signal):
                 yield Problem(("triggers", "min_age"), why, remedy)
             if monitoring.window_length is not None:
                 yield Problem(("monitoring", "window_length"), why, remedy)
@@ -319,7 +319,7 @@ def contradictions(triggers: Triggers) -> Iterator[Problem]:
     if not triggers.watched and triggers.max_model_age is None:
         yield Problem((), "nothing can trigger a training", "set performance_threshold, max_drop or drift_threshold")
     for signal in triggers.watched:
-        if triggers.min_age_of(signal) >= triggers.max_age_of(signal):
+        if triggers.min_age.of(signal) >= triggers.max_age.of(signal):
             why = f"is not shorter than max_age, so no window of {NAMES[signal]} would ever count"
             yield Problem(("min_age",), why, quotes=True)
     if rule is None:

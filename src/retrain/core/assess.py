@@ -43,7 +43,7 @@ def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, past: Past) 
     threshold = triggers.threshold(signal)
     unknown = (
         _no_number(signal, value, triggers)
-        or _no_window(written_at, snapshot, triggers.max_age_of(signal))
+        or _no_window(written_at, snapshot, triggers.max_age.of(signal))
         or (_no_f1(snapshot) if is_f1 else None)
     )
     if unknown is not None or not isinstance(value, float):
@@ -52,7 +52,7 @@ def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, past: Past) 
     dated = isinstance(observed_at, datetime)
     seen_at = written_at if isinstance(written_at, datetime) else snapshot.fetched_at
     age, length = snapshot.fetched_at - seen_at, snapshot.window_length
-    early = (age, triggers.min_age_of(signal)) if dated and age < triggers.min_age_of(signal) else None
+    early = (age, triggers.min_age.of(signal)) if dated and age < triggers.min_age.of(signal) else None
     assessed = Assessment(
         signal,
         State.TOO_EARLY if early else State.HEALTHY,

@@ -31,8 +31,8 @@ from retrain.core.past import (
     earlier,
     incident_of,
     kind_of,
+    lasts,
     noticed,
-    of_delivery,
     seen_at,
     with_own_times,
 )
@@ -80,7 +80,7 @@ def _step(past: Past, event: Event, at: datetime) -> Past:  # noqa: PLR0912  (a 
             past = as_of(past, event.previous, at)
             probation = Probation(event.previous, past.f1.value, at, old=past.f1.counts) if event.previous else None
             past = _serves(replace(past, swap=None), event.version, at, disarm=True)
-            ended = [each for each in past.reported if kind_of(each) not in PASSING and not of_delivery(each)]
+            ended = [each for each in past.reported if kind_of(each) not in PASSING and not lasts(each)]
             past = _without_incidents(past, ended)
             return replace(_without(past, event.version), unpromoted=0, ends=(), probation=probation)
         case events.RolledBack():
@@ -93,9 +93,9 @@ def _step(past: Past, event: Event, at: datetime) -> Past:  # noqa: PLR0912  (a 
         case events.Adopted():
             return as_of(past, event.version, at)
         case events.Paused():
-            return replace(past, pause=Pause(event.reason, at, event.length, event.by))
+            return _reported(replace(past, pause=Pause(event.reason, at, event.length, event.by)), PAUSED, at)
         case events.Resumed():
-            return replace(past, pause=None)
+            return _without_incidents(replace(past, pause=None), [PAUSED])
         case events.HistoryLost():
             past = as_of(past, event.served, at)
             return replace(_without(past, event.served or ""), lost_at=at, losses=past.losses + 1)
@@ -165,7 +165,7 @@ def _trained(past: Past, event: TrainingFinished, at: datetime) -> Past:
         challenger=None,
         unpromoted=past.unpromoted + 1,
         ends=ends if new is not None else _appended(ends, End.NOTHING_NEW),
-        reported={k: at for k, at in past.reported.items() if kind_of(k) == UNPROMOTED or of_delivery(k)},
+        reported={k: at for k, at in past.reported.items() if kind_of(k) == UNPROMOTED or lasts(k)},
     )
     if new is None:
         return past
@@ -214,8 +214,6 @@ def _without_incidents(past: Past, ended: Collection[str]) -> Past:
 
 
 def _reported(past: Past, incident: str, at: datetime) -> Past:
-    if incident == PAUSED:
-        return replace(past, pause=replace(past.pause, reminded=at)) if past.pause is not None else past
     reported = dict([*past.reported.items(), (incident, at)][-_INCIDENTS:])
     began = past.began if incident in past.reported else {**past.began, incident: at}
     return replace(past, reported=reported, began={each: at for each, at in began.items() if each in reported})

@@ -129,25 +129,17 @@ class OpenRun(Struct, frozen=True):
 
 
 class Pause(Struct, frozen=True):
-    """Nothing trains or promotes by itself `since` then, for this `length`, or (None) until a person resumes.
-
-    `reminded` is when a check last reported that it lasts.
-    """
+    """Nothing trains or promotes by itself `since` then, for this `length`, or (None) until a person resumes."""
 
     reason: str
     since: datetime
     length: timedelta | None = None
     by: Actor | None = None
-    reminded: datetime | None = None
 
     @property
     def until(self) -> datetime | None:
         """When it ends by itself; None where it does not."""
         return self.since + self.length if self.length is not None else None
-
-    def is_news(self, now: datetime, repeat_after: timedelta) -> bool:
-        """Whether to report that it lasts: that was last done, or it began, `repeat_after` ago."""
-        return abs(now - (self.reminded or self.since)) >= repeat_after
 
     @property
     def what(self) -> str:
@@ -313,7 +305,7 @@ class Past(Struct, frozen=True):
         """The reported incidents that end with a check that did not act for this reason, itself part of `incident`."""
         if incident is not None and kind_of(incident) == FAILED:
             return ()
-        kinds = {kind_of(each) for each in self.reported if not of_delivery(each)} - {PROMOTION, UNPROMOTED}
+        kinds = {kind_of(each) for each in self.reported if not lasts(each)} - {PROMOTION, UNPROMOTED}
         if reason in (Reason.BUSY, Reason.UNKNOWN):
             kinds &= {FAILED}
         elif reason is not Reason.HEALTHY:
@@ -341,9 +333,9 @@ def kind_of(incident: str) -> str:
     return incident.partition(":")[0]
 
 
-def of_delivery(incident: str) -> bool:
-    """Whether the incident is about a channel of notifications."""
-    return incident.startswith(DELIVERY)
+def lasts(incident: str) -> bool:
+    """Whether no check and no training ends the incident: a pause, or what is about a channel of notifications."""
+    return incident == PAUSED or incident.startswith(DELIVERY)
 
 
 def appended(items: tuple[str, ...], item: str, most: int = REMEMBERED) -> tuple[str, ...]:

@@ -28,18 +28,22 @@ class Side(StrEnum):
     BELOW = "below"
 
 
-class MaxAge(Struct, frozen=True):
-    """How old a reading may be; per signal, since labels come later than features."""
-
-    f1: timedelta = timedelta(hours=24)
-    drift: timedelta = timedelta(hours=24)
-
-
 class MinAge(Struct, frozen=True):
     """How old a window must be to be judged; per signal, since labels come later than features."""
 
     f1: timedelta = timedelta()
     drift: timedelta = timedelta()
+
+    def of(self, signal: Signal) -> timedelta:
+        """That of this signal."""
+        return self.f1 if signal is Signal.F1 else self.drift
+
+
+class MaxAge(MinAge, frozen=True):
+    """How old a reading may be; per signal, since labels come later than features."""
+
+    f1: timedelta = timedelta(hours=24)
+    drift: timedelta = timedelta(hours=24)
 
 
 class Auto(StrEnum):
@@ -98,14 +102,6 @@ class Triggers(Struct, frozen=True):
     def watched(self) -> tuple[Signal, ...]:
         """The signals that can train, F1 first."""
         return tuple(filter(self.watches, Signal))
-
-    def max_age_of(self, signal: Signal) -> timedelta:
-        """How old a reading of this signal may be."""
-        return self.max_age.f1 if signal is Signal.F1 else self.max_age.drift
-
-    def min_age_of(self, signal: Signal) -> timedelta:
-        """How old a window of this signal must be."""
-        return self.min_age.f1 if signal is Signal.F1 else self.min_age.drift
 
 
 class Metric(StrEnum):

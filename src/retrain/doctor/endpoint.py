@@ -105,7 +105,7 @@ def _counts(
 
 def _age(context: Context, seen: Assessment) -> Finding:
     """How old the window of a signal is that can be read."""
-    name, longest = NAMES[seen.signal], context.config.triggers.max_age_of(seen.signal)
+    name, longest = NAMES[seen.signal], context.config.triggers.max_age.of(seen.signal)
     if seen.dated and seen.observed_at is not None:
         age = duration(context.clock() - seen.observed_at)
         return ok("freshness", f"the window of {name} is recent: ended {age} ago, max_age {duration(longest)}")
