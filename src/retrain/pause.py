@@ -16,7 +16,7 @@ def pause(context: Context, reason: str, length: timedelta | None) -> Report:
     """The report of a pause that begins now, in place of one that is going on."""
     now, by = context.clock(), context.actor
     with journal_of(context) as journal:
-        past = journal.append(Paused(reason, length, by), now)
+        past = journal.append(Paused(reason, length, by=by), now)
     begun = Pause(reason, now, length, by)
     goes_on = "; the training under way goes on, and its challenger will wait" if past.run is not None else ""
     message = f"{begun}{goes_on} (retrain resume ends it)"
@@ -30,6 +30,6 @@ def resume(context: Context) -> Report:
     with journal_of(context) as journal:
         ended = journal.past().paused(now)
         if ended is not None:
-            journal.append(Resumed(context.actor), now)
+            journal.append(Resumed(by=context.actor), now)
     message = f"resumed; it was {ended}" if ended is not None else "nothing to resume: there is no pause"
     return Report(message, {"resumed": ended is not None, "message": message})

@@ -129,7 +129,7 @@ def _promote(context: Context, journal: Journal, options: Options, lock_fd: int,
     wins, note = verdict.ruling is Ruling.PROMOTE or forced, ""
     if wins and not options.dry_run:
         reason = options.forced or explain.because(verdict, context.config.gate)[0]
-        intent = SwapStarted(Swap.PROMOTION, contest.challenger, contest.champion, reason, forced, by)
+        intent = SwapStarted(Swap.PROMOTION, contest.challenger, contest.champion, reason, forced, by=by)
         note = swap(context, journal, intent, lock_fd, now)
     return _report(context, journal.past(), contest, judged, options, wins=wins).noting(note)
 
@@ -422,7 +422,7 @@ def _reject(context: Context, journal: Journal, reason: str, now: datetime) -> R
     challenger = journal.past().challenger
     if challenger is None:
         return failure("no challenger waits, so there is none to reject")
-    past = as_of(journal.append(Rejected(challenger.version, reason, context.actor), now), None, now)
+    past = as_of(journal.append(Rejected(challenger.version, reason, by=context.actor), now), None, now)
     held = barrier(past, context.config.triggers, now)
     then = "the next check may train" if held is None else f"the next check trains nothing: {held.what} ({held.remedy})"
     message = f"rejected {short(challenger.version)}: {one_line(reason)}; the champion stays, {then}"

@@ -134,7 +134,7 @@ def _settle_swap(context: Context, journal: Journal, lock_fd: int, now: datetime
 
     def record(version: str) -> None:
         if journal.past().served != version:  # a crash may have come between this record and the link
-            journal.append(Adopted(version, context.actor), now)
+            journal.append(Adopted(version, by=context.actor), now)
 
     adopted = registry.adopt(models, record)
     return (*done, f"adopted the champion file as version {short(adopted)}") if adopted is not None else tuple(done)
@@ -149,9 +149,9 @@ def _complete(context: Context, journal: Journal, intent: SwapStarted, lock_fd: 
     (problem, signal), is_promotion = _hook(context, intent, lock_fd, now), intent.swap is Swap.PROMOTION
     if problem and is_promotion:
         _undo(context, journal, intent, problem, signal, lock_fd)
-    done: Event = RolledBack(intent.version, intent.previous, intent.reason, problem, intent.by)
+    done: Event = RolledBack(intent.version, intent.previous, intent.reason, problem, by=intent.by)
     if is_promotion:
-        done = Promoted(intent.version, intent.previous, intent.forced, intent.reason, intent.by)
+        done = Promoted(intent.version, intent.previous, intent.forced, intent.reason, by=intent.by)
     now = context.clock()
     past = journal.append(done, now)
     note = _kept_card(context, journal, done, now) if isinstance(done, Promoted) else ""

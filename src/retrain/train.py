@@ -43,7 +43,7 @@ def train(  # noqa: PLR0913, PLR0917  (what was seen, why it trains, and what it
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     journal.append(checked, started)
     by = context.actor if checked.reason is Reason.FORCED else None
-    journal.append(TrainingStarted(run_id, checked.reason, why, by), started)
+    journal.append(TrainingStarted(run_id, checked.reason, why, by=by), started)
     held.inherited = True
     lock.describe(lock_fd, "training")
     before = files.stamp(config.models.challenger)

@@ -715,7 +715,7 @@ def test_nothing_trains_while_paused_and_the_breach_is_not_used_up() -> None:
 def test_a_pause_without_an_end_lasts_until_a_person_resumes() -> None:
     """However long that takes; and another pause takes the place of the first."""
     story = Story()
-    story.tell(Paused("vacation", HOUR, Actor("alice", "web1")))
+    story.tell(Paused("vacation", HOUR, by=Actor("alice", "web1")))
     story.tell(Paused("vacation"))
     story.now += 400 * DAY
     assert story.check(story.see(f1=0.7)).reason is Reason.PAUSED

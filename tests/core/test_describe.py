@@ -38,7 +38,7 @@ VERDICT = Verdict(Ruling.REJECT, "f1", 100, 0.8, 0.9, 0.05, 2)
     [
         (Checked(Action.HOLD, Reason.HEALTHY, "healthy", None, ()), "healthy"),
         (
-            TrainingStarted("r1", Reason.FORCED, "forced: new", ALICE),
+            TrainingStarted("r1", Reason.FORCED, "forced: new", by=ALICE),
             "started training r1: forced: new; by alice on web1",
         ),
         (Judged("b", "a", "h", "q", "f", VERDICT), "compared b: reject, comparison 2, f1 0.800 against 0.900"),
@@ -54,9 +54,9 @@ VERDICT = Verdict(Ruling.REJECT, "f1", 100, 0.8, 0.9, 0.05, 2)
         (RolledBack("a", "b"), "rolled back to a in place of b"),
         (Rejected("b", "old"), "rejected b: old"),
         (Adopted("a"), "adopted the champion file as a"),
-        (Paused("labels are wrong", timedelta(days=3), ALICE), "paused for 3 d: labels are wrong; by alice on web1"),
+        (Paused("labels are wrong", timedelta(days=3), by=ALICE), "paused for 3 d: labels are wrong; by alice on web1"),
         (Paused("labels are wrong"), "paused: labels are wrong"),
-        (Resumed(ALICE), "resumed: checks may train again; by alice on web1"),
+        (Resumed(by=ALICE), "resumed: checks may train again; by alice on web1"),
         (Delivered("command", "notifications arrive again"), "notifications arrive again"),
         (Pruned(1, T0, "{}"), "pruned 1 event from before 2026-03-01 12:00 UTC"),
     ],

@@ -92,15 +92,15 @@ def events(now: datetime = NOW) -> list[tuple[datetime, Event]]:
                 found.append((at + timedelta(hours=3), Promoted(new, served, reason=reason, by=ALICE)))
                 old, served = served, new
             else:
-                found.append((at + timedelta(hours=4), Rejected(new, "not better", ALICE)))
+                found.append((at + timedelta(hours=4), Rejected(new, "not better", by=ALICE)))
             if number == 9:
                 back = at + timedelta(hours=9)
                 found.append((back, RolledBack(old, new, "false alarms since noon", by=ALICE)))
                 served = old
         if day == 200:
-            found.append((at + timedelta(hours=1), Paused(NASTY, None, ALICE)))
+            found.append((at + timedelta(hours=1), Paused(NASTY, None, by=ALICE)))
         if day == 215:
-            found.append((at + timedelta(hours=1), Resumed(ALICE)))
+            found.append((at + timedelta(hours=1), Resumed(by=ALICE)))
     return found
 
 

@@ -9,7 +9,7 @@ from retrain.core.verdicts import Ruling
 
 def said(event: events.Event, gate: Gate) -> str:
     """An event of the journal in a sentence, and the person who is behind it."""
-    by = getattr(event, "by", None)
+    by = event.by if isinstance(event, events.Attributed) else None
     return f"{describe(event, gate)}; by {by}" if by is not None else describe(event, gate)
 
 

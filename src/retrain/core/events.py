@@ -23,6 +23,12 @@ class Actor(Struct, frozen=True):
         return f"{self.who} on {self.host}" + (f" for {self.ci}" if self.ci else "")
 
 
+class Attributed(Struct, frozen=True, kw_only=True):
+    """An event with who is behind it: `by` asked for it, or ran the command that did it; None where cron did."""
+
+    by: Actor | None = None
+
+
 class SameRows(Struct, frozen=True):
     """A champion on probation and the one before on the same rows of the log, all that came since the promotion.
 
@@ -62,13 +68,12 @@ class Checked(Struct, frozen=True):
     recovered: bool = False
 
 
-class TrainingStarted(Struct, frozen=True):
-    """The intent to train, written before the command starts. `by` is who forced it."""
+class TrainingStarted(Attributed, frozen=True):
+    """The intent to train, written before the command starts."""
 
     run: str
     reason: Reason
     message: str
-    by: Actor | None = None
 
 
 class TrainingFinished(Struct, frozen=True):
@@ -89,14 +94,14 @@ class TrainingFinished(Struct, frozen=True):
         return self.outcome not in (Outcome.SUCCEEDED, Outcome.NOTHING_NEW)
 
 
-class Judged(Struct, frozen=True):
+class Judged(Attributed, frozen=True):
     """A comparison on the holdout, or the repetition of a recorded one (`repeated`: it does not count).
 
     `question` is what was asked besides champion, challenger and holdout (metric, average, margin, level); `file` is
     the holdout file's inode, size and times, so that an unchanged file need not be read again. `classes` counts its
     rows by their label, `sketches` are those of the rows, at their first comparison
     (`sketch`: where an earlier release recorded it, over all columns as they are). `leaked` is about the data of both
-    trainings, `known_rows` what changes when more or others of their rows become known. `by` is the person who asked.
+    trainings, `known_rows` what changes when more or others of their rows become known.
     """
 
     challenger: str
@@ -113,14 +118,13 @@ class Judged(Struct, frozen=True):
     classes: tuple[tuple[str, int], ...] = ()
     leaked: Leaked = field(default_factory=Leaked)
     known_rows: str = ""
-    by: Actor | None = None
 
 
 UNKNOWN_ROWS = "unknown"
 """Why a challenger is refused whose training rows are not known."""
 
 
-class NotJudged(Struct, frozen=True):
+class NotJudged(Attributed, frozen=True):
     """The waiting challenger could not be judged, which was reported.
 
     `refused` is all that a refusal depends on, where a training has read the holdout; UNKNOWN_ROWS where that is
@@ -130,7 +134,6 @@ class NotJudged(Struct, frozen=True):
     version: str
     message: str
     refused: str = ""
-    by: Actor | None = None
 
 
 class Swap(StrEnum):
@@ -140,78 +143,69 @@ class Swap(StrEnum):
     ROLLBACK = "rollback"
 
 
-class SwapStarted(Struct, frozen=True):
-    """The intent to move the link, written before it moves. `by` is the person who asked for it, as in what follows."""
+class SwapStarted(Attributed, frozen=True):
+    """The intent to move the link, written before it moves."""
 
     swap: Swap
     version: str
     previous: str | None
     reason: str = ""
     forced: bool = False
-    by: Actor | None = None
 
 
-class SwapUndone(Struct, frozen=True):
+class SwapUndone(Attributed, frozen=True):
     """A swap that was not completed: the champion before it serves. `failed`: since the hook after it failed."""
 
     version: str
     previous: str | None
     message: str
     failed: bool = False
-    by: Actor | None = None
 
 
-class Promoted(Struct, frozen=True):
+class Promoted(Attributed, frozen=True):
     """The challenger is the champion now."""
 
     version: str
     previous: str | None
     forced: bool = False
     reason: str = ""
-    by: Actor | None = None
 
 
-class RolledBack(Struct, frozen=True):
+class RolledBack(Attributed, frozen=True):
     """An earlier champion serves again. `problem` is what the hook after it failed with: a service may not know it."""
 
     version: str
     previous: str | None
     reason: str = ""
     problem: str = ""
-    by: Actor | None = None
 
 
-class Rejected(Struct, frozen=True):
+class Rejected(Attributed, frozen=True):
     """The waiting challenger was turned down by a person, or `given_up`: too few rows came to judge it on."""
 
     version: str
     reason: str
-    by: Actor | None = None
     given_up: bool = False
 
 
-class Adopted(Struct, frozen=True):
-    """An ordinary champion file was taken into the registry as it was. `by` ran the command that did so."""
+class Adopted(Attributed, frozen=True):
+    """An ordinary champion file was taken into the registry as it was."""
 
     version: str
-    by: Actor | None = None
 
 
-class Paused(Struct, frozen=True):
+class Paused(Attributed, frozen=True):
     """From now on nothing trains or promotes by itself: for so long, or (None) until a person resumes."""
 
     reason: str
     length: timedelta | None = None
-    by: Actor | None = None
 
 
-class Resumed(Struct, frozen=True):
+class Resumed(Attributed, frozen=True):
     """The pause was ended by a person."""
 
-    by: Actor | None = None
 
-
-class HistoryLost(Struct, frozen=True):
+class HistoryLost(Attributed, frozen=True):
     """What came before is not known: the journal was damaged and is kept as the file `kept`, or it was gone ("").
 
     `served` is the version that served when a person settled this.
@@ -220,7 +214,6 @@ class HistoryLost(Struct, frozen=True):
     kept: str
     message: str
     served: str | None = None
-    by: Actor | None = None
 
 
 class Undelivered(Struct, frozen=True):

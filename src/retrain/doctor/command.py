@@ -123,7 +123,7 @@ def repair(context: Context, announce: Callable[[str], None]) -> Report:
             return _report("nothing to repair: the journal can be read, and knows what serves", served)
         announce(f"{lost.why}. It will start again with {'that' if served else 'no'} champion; {cost}")
         with open_journal(state) as journal:
-            journal.append(HistoryLost("", lost.why, served, context.actor), now)
+            journal.append(HistoryLost("", lost.why, served, by=context.actor), now)
     return _report(f"repaired: the journal starts again with champion {short(served or 'none')}", served, repaired=True)
 
 

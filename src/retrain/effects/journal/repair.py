@@ -49,7 +49,7 @@ def start_new(state: Path, kept: Path, served: str | None, at: datetime, by: Act
         with open_journal(state, name=fresh.name) as journal:
             for each in dict.fromkeys((*set_aside(path), kept)):
                 message = f"the journal was damaged and is kept as {each.name}; what only it knew is lost"
-                journal.append(HistoryLost(each.name, message, served, by), at)
+                journal.append(HistoryLost(each.name, message, served, by=by), at)
         if files_of(fresh) != [fresh]:
             raise RetrainError(f"{fresh}: the new journal cannot be written; nothing was changed", "is the disk full?")
         # The file goes first. Without it every command refuses to go on, so that the rest never meets another one.
