@@ -150,7 +150,7 @@ def _hold(context: Context, journal: Journal, seen: _Seen) -> Report:
     ended = past.ended(decision.reason, incident)
     notice = ""
     if incident is None and in_vain is not None:
-        incident = incident_of(UNPROMOTED, in_vain.end)
+        incident = incident_of(UNPROMOTED, in_vain.kind)
         notice = f"{in_vain.message}; " if past.is_news(incident, now, repeat_after) else ""
     news = incident is not None and past.is_news(incident, now, repeat_after)
     if (pause := past.paused(now)) is not None and not news and past.is_news(PAUSED, now, repeat_after):

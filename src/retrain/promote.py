@@ -424,7 +424,7 @@ def _reject(context: Context, journal: Journal, reason: str, now: datetime) -> R
         return failure("no challenger waits, so there is none to reject")
     past = as_of(journal.append(Rejected(challenger.version, reason, by=context.actor), now), None, now)
     held = barrier(past, context.config.triggers, now)
-    then = "the next check may train" if held is None else f"the next check trains nothing: {held.what} ({held.remedy})"
+    then = "the next check may train" if held is None else f"the next check trains nothing: {held.message}"
     message = f"rejected {short(challenger.version)}: {one_line(reason)}; the champion stays, {then}"
     return Report(message, {"rejected": challenger.version, "message": message})
 

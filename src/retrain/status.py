@@ -128,7 +128,7 @@ def _numbers(config: Config, known: _Known) -> dict[str, object]:
         "evidence": triggers.evidence
         and {"score": evidence.gathered(past.evidence, triggers), "bar": evidence.bar(past.evidence, triggers)},
         "probation": known.new and {"f1": known.new.f1, "before": known.new.before, "windows_below": known.new.count},
-        "held_back": held and {"reason": held.reason, "message": held.what, "until": held.until and iso(held.until)},
+        "held_back": held and {"reason": held.kind, "message": held.why, "until": held.until and iso(held.until)},
         "paused": pause
         and {"reason": pause.reason, "since": iso(pause.since), "until": pause.until and iso(pause.until)}
         | {"by": pause.by and to_builtins(pause.by)},
@@ -288,7 +288,7 @@ def _next(known: _Known, triggers: Triggers) -> str:
     what = _trigger(past, known.seen, triggers)
     if held is not None:
         before = f" before {moment(held.until)}" if held.until is not None else ""
-        why = "it is paused" if held.reason is Reason.PAUSED else f"{held.what} ({held.remedy})"
+        why = "it is paused" if held.kind is Reason.PAUSED else held.message
         what = f"trains nothing{before}: {why}"
     return "; ".join((what, *_conditions(past, triggers, now)))
 

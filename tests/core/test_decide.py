@@ -276,9 +276,9 @@ def test_a_person_reads_why_nothing_was_promoted(end: End) -> None:
     assert fruitless(in_vain(end, end).past, BOTH) is None
     found = fruitless(in_vain(end, end, end, *more).past, BOTH)
     assert found is not None
-    assert found.end is end
+    assert found.kind is end
     count = 3 + len(more)
-    assert found.what == f"{count} trainings in a row brought no promotion: 3 {end}"
+    assert found.why == f"{count} trainings in a row brought no promotion: 3 {end}"
     assert found.remedy.endswith("; until a promotion, each makes the cooldown longer")
 
 

@@ -17,6 +17,7 @@ from retrain.core.records import (
     NAMES,
     Action,
     Assessment,
+    Cause,
     Counts,
     Decision,
     Reason,
@@ -91,7 +92,7 @@ def _decision(
             return _nothing_due(past, assessments, triggers)
         causes, reason = (age,), Reason.MODEL_AGE
     if held is not None:
-        return Decision(Action.HOLD, held.reason, causes, held.what, held.remedy)
+        return Decision(Action.HOLD, held.kind, causes, held.why, held.remedy)
     return Decision(Action.TRAIN, reason, causes)
 
 
@@ -215,13 +216,11 @@ def _named(assessment: Assessment) -> str:
 # ---------------------------------------------------------------- what holds a due training back
 
 
-class Barrier(Struct, frozen=True):
-    """What holds a due training back, until when (None: until a person acts), and the remedy."""
+class Barrier(Cause, frozen=True):
+    """What holds a due training back, and until when (None: until a person acts)."""
 
-    reason: Reason
-    what: str
-    until: datetime | None
-    remedy: str
+    kind: Reason
+    until: datetime | None = None
 
 
 RESUME = "retrain resume ends the pause"
@@ -232,11 +231,11 @@ def barrier(past: Past, triggers: Triggers, now: datetime) -> Barrier | None:
     waiting, pause = past.challenger, past.paused(now)
     if pause is not None:
         remedy = f"{RESUME}, check --force --reason TEXT trains now"
-        return Barrier(Reason.PAUSED, str(pause), pause.until, remedy)
+        return Barrier(Reason.PAUSED, str(pause), remedy, pause.until)
     if waiting is not None and not waiting.settled and now < (until := waiting.at + triggers.challenger_ttl):
         what = f"challenger {short(waiting.version)} of {moment(waiting.at)} waits to be judged"
         remedy = "retrain promote judges it, promote --reject discards it"
-        return Barrier(Reason.CHALLENGER_WAITING, what, until, remedy)
+        return Barrier(Reason.CHALLENGER_WAITING, what, remedy, until)
     return _backing_off(past, triggers, now) or _cooling_down(past, triggers, now)
 
 
@@ -248,7 +247,7 @@ def _doubled(wait: timedelta, times: int, longest: timedelta) -> timedelta:
 def _until(until: datetime, reason: Reason, what: str, now: datetime) -> Barrier | None:
     """The barrier that passes by itself at this time; None once it has."""
     remedy = f"next try in {duration(until - now)}; check --force --reason TEXT trains now"
-    return Barrier(reason, what, until, remedy) if now < until else None
+    return Barrier(reason, what, remedy, until) if now < until else None
 
 
 def _backing_off(past: Past, triggers: Triggers, now: datetime) -> Barrier | None:
@@ -276,19 +275,6 @@ def in_vain(past: Past) -> str:
     return f"{counted(past.unpromoted, 'training')} in a row brought no promotion"
 
 
-class Fruitless(Struct, frozen=True):
-    """Why trainings bring no promotion: the most frequent end of them, what they brought, and what a person can do."""
-
-    end: End
-    what: str
-    remedy: str
-
-    @property
-    def message(self) -> str:
-        """What they brought, and the remedy."""
-        return f"{self.what} ({self.remedy})"
-
-
 _REMEDIES = {
     End.INCONCLUSIVE: "the holdout is too small or too old: renew it, or set promotion.holdout: fresh",
     End.WORSE: "look at data, labels and training, and whether the holdout is of today (promotion.holdout: fresh)",
@@ -302,8 +288,8 @@ _REMEDIES = {
 }
 
 
-def fruitless(past: Past, triggers: Triggers) -> Fruitless | None:
-    """What a person must know once `max_unpromoted` trainings in a row have ended without a promotion."""
+def fruitless(past: Past, triggers: Triggers) -> Cause | None:
+    """Why `max_unpromoted` trainings in a row have ended without a promotion, by their most frequent end."""
     waiting, ends = past.challenger, past.ends
     if waiting is not None and (waiting.settled or waiting.unscored):
         ends = (*ends, waiting.end)
@@ -314,7 +300,7 @@ def fruitless(past: Past, triggers: Triggers) -> Fruitless | None:
     most = max(counts, key=counts.__getitem__)
     why = ", ".join(f"{count} {end}" for end, count in counts.items())
     longer = "; until a promotion, each makes the cooldown longer" if triggers.cooldown else ""
-    return Fruitless(most, f"{in_vain(past)}: {why}", f"{_REMEDIES[most]}{longer}")
+    return Cause(most, f"{in_vain(past)}: {why}", f"{_REMEDIES[most]}{longer}")
 
 
 # ---------------------------------------------------------------- a new champion on probation

@@ -10,7 +10,7 @@ from msgspec import Struct, field
 from msgspec.structs import fields, replace
 
 from retrain.core.events import Actor, SameRows, SwapStarted
-from retrain.core.records import Assessment, Counts, Outcome, Reason, Signal, Unknown
+from retrain.core.records import Assessment, Cause, Counts, Outcome, Reason, Signal
 from retrain.core.text import counted, moment, short
 from retrain.core.verdicts import Ruling
 
@@ -265,7 +265,7 @@ class Past(Struct, frozen=True):
         """The first window of the present champion."""
         return self.firsts.get(self.served or "")
 
-    def lost(self, served: str | None, kept: Collection[str] = ()) -> Unknown | None:
+    def lost(self, served: str | None, kept: Collection[str] = ()) -> Cause | None:
         """Why this history cannot be that of the version which serves, or of those `kept` where none does; else None.
 
         Only this program makes versions. One that this history never saw in service was put there by events that it
@@ -277,7 +277,7 @@ class Past(Struct, frozen=True):
             return None
         what = f"put champion {short(served)} in service" if served else f"kept {counted(len(kept), 'version')}"
         why = f"there was no journal that {what}: this one is new, an old copy, or the link was moved by hand"
-        return Unknown("lost", why, REPAIR)
+        return Cause("lost", why, REPAIR)
 
     def outlived(self, keep: int) -> set[str]:
         """The versions of this journal that may be removed.

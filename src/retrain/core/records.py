@@ -52,8 +52,8 @@ OF_THE_ANSWER = frozenset(
 """Troubles of an answer as a whole; the others are those of one query."""
 
 
-class Unknown(Struct, frozen=True):
-    """Why there is no number: the cause as a clause, and what a person can do; `kind` is a Trouble."""
+class Cause(Struct, frozen=True):
+    """Why something is so, or cannot be: in a clause, and what a person can do; `kind` says it in a word."""
 
     kind: str
     why: str
@@ -63,6 +63,10 @@ class Unknown(Struct, frozen=True):
     def message(self) -> str:
         """Cause and remedy."""
         return f"{self.why} ({self.remedy})" if self.remedy else self.why
+
+
+class Unknown(Cause, frozen=True):
+    """Why there is no number; `kind` is a Trouble."""
 
 
 class Counts(Struct, frozen=True):

@@ -14,7 +14,7 @@ from msgspec import MsgspecError, Struct, json
 
 from retrain.config.schema import HoldoutKind, Models
 from retrain.core.past import Past
-from retrain.core.records import Unknown
+from retrain.core.records import Cause
 from retrain.core.text import short, size
 from retrain.effects import files, process
 from retrain.effects.files import Stamp, make_directory, opened, share, stamp, sync_directory
@@ -68,7 +68,7 @@ def served(models: Models) -> Served | None:
     return Served(version, _file_of(models, version), made_at)
 
 
-def lost(models: Models, serving: Served | None, past: Past) -> Unknown | None:
+def lost(models: Models, serving: Served | None, past: Past) -> Cause | None:
     """Why this past is not that of the versions that are kept here, of which this one serves; None where it may be."""
     if serving is not None:
         return past.lost(serving.version)
