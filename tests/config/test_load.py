@@ -763,6 +763,16 @@ def test_the_training_does_not_inherit_what_a_secret_was_read_from(home: Path) -
     assert secrets.scrub("s3cr3t uuid-1234 somewhere") == "*** *** somewhere"
 
 
+def test_what_addresses_a_notification_is_a_secret(home: Path) -> None:
+    """Services take tokens in any part of an Apprise URL; neither they nor those of the command are inherited."""
+    content = SMALLEST + (
+        "notifications: {urls: ['tgram://${BOT}/4711', 'mailto://bob:s3cr3t-mail@mail'], command: 'post ${KEY}'}\n"
+    )
+    secrets = secrets_of(home, content, BOT="987654321:AbCdEfGhIj", KEY="k3y-of-hook")
+    assert secrets.variables == {"BOT", "KEY"}
+    assert secrets.scrub("987654321:AbCdEfGhIj bob s3cr3t-mail k3y-of-hook") == "*** bob *** ***"
+
+
 # ---------------------------------------------------------------- files that are no configuration
 
 
