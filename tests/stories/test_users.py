@@ -203,6 +203,20 @@ def test_who_may_not_write_is_told_the_line_of_the_owner(shared: Shared) -> None
         assert f"(sudo -u {owner} retrain {' '.join(words)})" in refused.stderr, refused
 
 
+def test_a_file_that_root_made_is_given_to_the_owner_of_its_directory(shared: Shared) -> None:
+    """A restored copy, say: root's own command would only make more of them."""
+    shared.set_up()
+    assert shared.by(CRON, "022", "check").returncode == 0
+    lock = shared.root / "state/lock"
+    os.chown(lock, 0, 0)
+    lock.chmod(0o600)
+    refused = shared.by(CRON, "022", "check", "--force", "--reason", "x")
+    remedy = f"sudo chown --reference={lock.parent} {lock}"
+    assert (refused.returncode, remedy in refused.stderr) == (1, True), refused
+    subprocess.run(remedy.split()[1:], check=True)
+    assert shared.by(CRON, "022", "check", "--force", "--reason", "x").returncode == 0
+
+
 def test_a_private_challenger_is_a_private_version(shared: Shared) -> None:
     """Its mode is kept where that is stricter; only where a group shares the directory, the group may read it, too."""
     shared.train("cp data/strong.joblib $(RETRAIN_CHALLENGER); chmod 600 $(RETRAIN_CHALLENGER)")

@@ -93,7 +93,8 @@ def share(path: Path) -> None:
 def refuse_foreign(*paths: Path, need: int = os.W_OK | os.X_OK) -> None:
     """Raise RetrainError with the command of the owner, where one of these is another user's and we lack this right.
 
-    Of a path that is not there yet, the nearest directory above it counts.
+    Of a path that is not there yet, the nearest directory above it counts. A file that is not of the owner of its
+    directory was made by mistake, and is to be given to that one.
     """
     for path in paths if os.geteuid() != 0 else ():
         there = next(each for each in (path, *path.absolute().parents) if os.path.exists(each))  # noqa: PTH110
@@ -102,8 +103,10 @@ def refuse_foreign(*paths: Path, need: int = os.W_OK | os.X_OK) -> None:
             owner = str(number)  # a container may have no name for it
             with suppress(KeyError):
                 owner = pwd.getpwuid(number).pw_name
-            why = f"{there}: belongs to {owner}, and user {os.geteuid()} has no right to use it"
-            raise RetrainError(why, f"sudo -u {owner} retrain {shlex.join(sys.argv[1:])}")
+            remedy = f"sudo -u {owner} retrain {shlex.join(sys.argv[1:])}"
+            if there.is_file() and number != there.parent.stat().st_uid:
+                remedy = f"sudo chown --reference={there.parent} {there}"
+            raise RetrainError(f"{there}: belongs to {owner}, and user {os.geteuid()} has no right to use it", remedy)
 
 
 def refuse_world_writable(path: Path, danger: str) -> None:
