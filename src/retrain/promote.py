@@ -9,7 +9,6 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from retrain.config import Config
 from retrain.config.schema import HoldoutKind
 from retrain.context import Context
 from retrain.core import explain
@@ -162,7 +161,7 @@ def _is_pending(context: Context, journal: Journal) -> bool:
     if waiting.refused:
         is_unknown = waiting.refused == UNKNOWN_ROWS
         return rows[0] is not None if is_unknown else waiting.refused != _basis(context, holdout, rows)
-    return journal.recorded_for_file(files.stamps(holdout), champion, waiting.version, question(context)) is None
+    return journal.recorded_for_file(files.stamps(holdout), champion, waiting.version, context.config.question) is None
 
 
 def admit(context: Context, past: Past, options: Options) -> Contest:
@@ -284,7 +283,7 @@ def _await(context: Context, journal: Journal, options: Options, now: datetime) 
 def _recorded(context: Context, journal: Journal, contest: Contest) -> Judged | None:
     """The recorded verdict, where the same question was asked on this untouched holdout and the same training rows."""
     stamp = files.stamps(contest.holdout)
-    known = journal.recorded_for_file(stamp, contest.champion, contest.challenger, question(context))
+    known = journal.recorded_for_file(stamp, contest.champion, contest.challenger, context.config.question)
     if known is None or known.known_rows != files.stamps(*contest.rows):
         return None
     return replace(known, repeated=True, sketch=(), sketches=())
@@ -292,7 +291,7 @@ def _recorded(context: Context, journal: Journal, contest: Contest) -> Judged | 
 
 def _compare(context: Context, journal: Journal, contest: Contest, options: Options) -> Judged | NotJudged:
     """The verdict of a comparison, or why there is none. A recorded verdict on the same rows costs no comparison."""
-    config, asked = context.config, question(context)
+    config = context.config
     stamp, ledger = files.stamps(contest.holdout), list(journal.ledger())
     scored = _score(context, contest, options, row_keys(ledger))
     if isinstance(scored, NotJudged):
@@ -304,7 +303,7 @@ def _compare(context: Context, journal: Journal, contest: Contest, options: Opti
         raise RetrainError(f"{contest.challenger_file}: was changed while it was scored; try again")
     # A champion that could not be scored was not compared: this must never be taken for a win over it.
     champion = None if any(cell.champion is None for cell in tally.cells) else contest.champion
-    known = journal.recorded(tally.holdout, champion, contest.challenger, asked)
+    known = journal.recorded(tally.holdout, champion, contest.challenger, config.question)
     if known is not None:
         return replace(known, file=stamp, leaked=tally.leaked, known_rows=rows, repeated=True, sketch=(), sketches=())
     number = next_comparison(tally, ledger, config.gate.holdout_uses)
@@ -314,7 +313,7 @@ def _compare(context: Context, journal: Journal, contest: Contest, options: Opti
         challenger=contest.challenger,
         champion=champion,
         holdout=tally.holdout,
-        question=asked,
+        question=config.question,
         file=stamp,
         verdict=replace(judge(tally, config.gate, number), models=tally.models, cells=shown),
         sketches=() if tally.holdout in seen else tally.sketches,
@@ -368,25 +367,12 @@ def _refusal(context: Context, past: Past, contest: Contest, judged: Judged) -> 
     return None
 
 
-def question(context: Context) -> str:
-    """All that the answer depends on besides the two models and the rows."""
-    promotion = context.config.promotion
-    asked = f"{context.config.gate.question}; target {promotion.target}; dtypes {sorted(promotion.dtypes.items())}"
-    asked += f"; group {promotion.group}" if promotion.group is not None else ""
-    return asked + (f"; slices {', '.join(promotion.slices)}" if promotion.slices else "")
-
-
 def _rows(context: Context, challenger: str, champion: str | None) -> tuple[Path | None, Path | None]:
     """The files with the hashes of the rows that both were trained on, where leakage is checked and they are known."""
     models = context.config.models
-    if not _checks_leakage(context.config):
+    if not context.config.checks_leakage:
         return None, None
     return registry.attached(models, challenger, registry.ROWS), registry.attached(models, champion, registry.ROWS)
-
-
-def _checks_leakage(config: Config) -> bool:
-    """Whether rows of trainings are known: those of training.data, or those that were taken from the log."""
-    return config.training.data is not None or config.promotion.holdout is HoldoutKind.FRESH
 
 
 def _basis(context: Context, holdout: Path, rows: Sequence[Path | None]) -> str:
@@ -435,7 +421,7 @@ def _report(  # noqa: PLR0913  (what was compared, and what came of it)
     """The report of a verdict, and of the swap if there was one."""
     config, gate, forced = context.config, context.config.gate, options.forced
     verdict = explain.disclosed(judged.verdict, gate, wins=wins and (forced is None or not options.dry_run))
-    opposed, most = contest.champion is not None, config.promotion.max_leakage if _checks_leakage(config) else None
+    opposed, most = contest.champion is not None, config.promotion.max_leakage if config.checks_leakage else None
     probation = config.promotion.probation if wins and not judged.dry_run else None
     head = explain.head(judged, contest.given, forced, opposed=opposed, wins=wins)
     dated = contest.dated and contest.dated[0]
@@ -461,9 +447,4 @@ def _report(  # noqa: PLR0913  (what was compared, and what came of it)
     shown = comparison(
         *(config, judged, verdict, context.clock()), head=head, notes=notes, wins=wins, forced=forced is not None
     )
-    try:
-        page = render.render(f"comparison{options.report.suffix}", context.secrets.scrub, it=shown)
-        render.write(options.report, page)
-    except RetrainError as error:
-        return done.noting(f"what was done stands, but there is no report: {error}")
-    return done
+    return done.noting(render.written(options.report, "comparison", context.secrets.scrub, it=shown))

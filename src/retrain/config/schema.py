@@ -229,6 +229,19 @@ class Config(Struct, frozen=True):
             unopposed_floor=self.triggers.performance_threshold if rules.floor is None else rules.floor,
         )
 
+    @property
+    def question(self) -> str:
+        """All that a verdict depends on besides the two models and the rows."""
+        rules = self.promotion
+        asked = f"{self.gate.question}; target {rules.target}; dtypes {sorted(rules.dtypes.items())}"
+        asked += f"; group {rules.group}" if rules.group is not None else ""
+        return asked + (f"; slices {', '.join(rules.slices)}" if rules.slices else "")
+
+    @property
+    def checks_leakage(self) -> bool:
+        """Whether rows of trainings are known: those of training.data, or those that were taken from the log."""
+        return self.training.data is not None or self.promotion.holdout is HoldoutKind.FRESH
+
 
 LEAST_MEMORY = 512 * 1024**2
 """Bytes. Below, the libraries' threads and buffers leave nothing to a model: on two cores they take 320 MiB."""

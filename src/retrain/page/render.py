@@ -50,6 +50,15 @@ def write(file: Path, page: str) -> None:
         files.replace(file, page.encode(errors="backslashreplace"))
 
 
+def written(file: Path, name: str, scrub: Callable[[str], str], **values: Any) -> str:
+    """Write the page of this name after something was done; return why that could not be, in a clause."""
+    try:
+        write(file, render(f"{name}{file.suffix}", scrub, **values))
+    except RetrainError as error:
+        return f"what was done stands, but there is no report: {error}"
+    return ""
+
+
 def _jinja2(flag: str) -> Any:
     try:
         import jinja2
