@@ -16,7 +16,7 @@ from pandas.api.types import is_integer_dtype, is_numeric_dtype
 from retrain.core.judge import SKETCH
 from retrain.scoring.plan import Comparison, Key
 from retrain.scoring.rows import UNNAMED
-from retrain.tables.hashing import Hashes, RowHashes, alike, mixed, smallest
+from retrain.tables.hashing import Hashes, alike, combined, smallest
 from retrain.tables.read import Table
 from retrain.tables.values import Codes, Floats, distinct
 
@@ -42,13 +42,11 @@ def keys(plan: Comparison, table: Table) -> list[Key]:
 
 def of_chunk(keys: Sequence[Key], chunk: pd.DataFrame) -> Sketches:
     """The sketches of one chunk."""
-    rows = {key: RowHashes(len(chunk), len(key[0])) for key in keys}
-    for name in sorted({name for names, _ in keys for name in names}):
-        at = functools.cache(_hashes(chunk[name]))
-        for names, decimals in keys:
-            if name in names:
-                rows[names, decimals].add(at(decimals))
-    return {key: smallest(each.whole, _COUNTED) for key, each in rows.items()}
+    at = {name: functools.cache(_hashes(chunk[name])) for name in {name for names, _ in keys for name in names}}
+    return {
+        (names, decimals): smallest(combined([at[name](decimals) for name in sorted(names)]), _COUNTED)
+        for names, decimals in keys
+    }
 
 
 def _hashes(column: "pd.Series[Any]") -> Callable[[int | None], Hashes]:
@@ -56,8 +54,8 @@ def _hashes(column: "pd.Series[Any]") -> Callable[[int | None], Hashes]:
     if not is_numeric_dtype(column.dtype):  # each different value is read once
         codes, values = distinct(column)
         different = pd.Series([*values, None], dtype=object)  # a missing value has the code -1
-        return lambda decimals: mixed(alike(different, decimals))[codes]
-    exact = mixed(alike(column))
+        return lambda decimals: pd.util.hash_array(alike(different, decimals))[codes]
+    exact: Hashes = pd.util.hash_array(alike(column))
     numbers = column.to_numpy("float64", na_value=np.nan)
     if (np.isnan(numbers) | (numbers == np.floor(numbers))).all():  # no rounding changes these
         return lambda decimals: exact
@@ -72,18 +70,13 @@ def _rounded(numbers: Floats, decimals: int) -> Hashes:
     if most - least < len(steps):  # and so none is missing
         each = pd.Series((least + np.arange(most - least + 1)) / 10.0**decimals)
         places: Codes = (steps - least).astype(np.intp)
-        return mixed(alike(each))[places]
-    return mixed(alike(pd.Series(numbers), decimals))
+        return pd.util.hash_array(alike(each))[places]
+    return pd.util.hash_array(alike(pd.Series(numbers), decimals))
 
 
 def joined(one: Sketches, other: Sketches) -> Sketches:
     """The sketches of both, by the same keys."""
-    return {key: smallest(np.concatenate([kept, _below(kept, other[key])]), _COUNTED) for key, kept in one.items()}
-
-
-def _below(kept: Hashes, hashes: Hashes) -> Hashes:
-    """Those of the hashes that may be among the smallest of both."""
-    return hashes if len(kept) < _COUNTED else hashes[: np.searchsorted(hashes, kept[-1])]
+    return {key: smallest(np.concatenate([one[key], hashes]), _COUNTED) for key, hashes in other.items()}
 
 
 def listed(plan: Comparison, sketches: Sketches) -> list[dict[str, Any]]:

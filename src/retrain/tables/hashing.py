@@ -7,7 +7,7 @@ file. They find accidents; they do not resist forgery.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from numbers import Real
 from typing import Any
@@ -27,10 +27,6 @@ _KEYS = ("0123456789abcdef", "fedcba9876543210")
 # pandas uses a key for texts only: for numbers a salt makes the lanes differ.
 _SALTS = tuple(np.uint64(int(key, 16)) for key in _KEYS)
 _MISSING = np.uint64(0x9E3779B97F4A7C15)
-_STEPS = (
-    (np.uint64(0xBF58476D1CE4E5B9), np.uint64(27)),
-    (np.uint64(0x94D049BB133111EB), np.uint64(31)),
-)
 
 
 class Content(Struct, frozen=True):
@@ -70,40 +66,17 @@ def of_table(frame: pd.DataFrame, lane: int = 0) -> Hashes:
 
 def of_rows(columns: Mapping[str, Hashes]) -> Hashes:
     """The hash of each row, from the hashes of its values."""
-    rows = RowHashes(len(next(iter(columns.values()))), len(columns))
-    for name in sorted(columns):
-        rows.add(mixed(columns[name]))
-    return rows.whole
+    return combined([pd.util.hash_array(columns[name]) for name in sorted(columns)])
 
 
-class RowHashes:
-    """The hashes of rows, made of those of their values as pandas combines them."""
-
-    def __init__(self, rows: int, columns: int) -> None:
-        """So many rows, before the first of so many columns."""
-        self._hashes, self._left, self._factor = np.full(rows, 0x345678, np.uint64), columns, 1000003
-
-    def add(self, mixed: Hashes) -> None:
-        """Add the next column, by the order of the names."""
-        self._hashes ^= mixed
-        self._hashes *= np.uint64(self._factor % 2**64)
-        self._factor += 82520 + 2 * self._left
-        self._left -= 1
-
-    @property
-    def whole(self) -> Hashes:
-        """The hash of each row, once it has all columns."""
-        return self._hashes + np.uint64(97531)
-
-
-def mixed(numbers: Hashes) -> Hashes:
-    """The hash of each number, as pandas.util.hash_array makes it: the last steps of SplitMix64."""
-    hashes = numbers >> np.uint64(30)
-    hashes ^= numbers
-    for factor, shift in _STEPS:
-        hashes *= factor
-        hashes ^= hashes >> shift
-    return hashes
+def combined(columns: Sequence[Hashes]) -> Hashes:
+    """The hash of each row, from those of its columns in the order of their names (as pandas combines them)."""
+    rows, factor = np.full(len(columns[0]), 0x345678, np.uint64), 1000003
+    for place, hashes in enumerate(columns):
+        rows ^= hashes
+        rows *= np.uint64(factor % 2**64)
+        factor += 82520 + 2 * (len(columns) - place)
+    return rows + np.uint64(97531)
 
 
 def of_values(column: "pd.Series[Any]", lane: int = 0) -> Hashes:
@@ -144,9 +117,8 @@ def alike(column: "pd.Series[Any]", decimals: int | None = None) -> Hashes:
 
 def of_floats(values: Floats, lane: int = 0) -> Hashes:
     """The hash of each number; NaN is missing."""
-    numbers = (values + 0.0).view(np.uint64)  # zero has no sign
-    numbers ^= _SALTS[lane]
-    hashes = mixed(numbers)
+    positive_zeros = values + 0.0
+    hashes: Hashes = pd.util.hash_array(positive_zeros.view(np.uint64) ^ _SALTS[lane])
     hashes[np.isnan(values)] = _MISSING
     return hashes
 
