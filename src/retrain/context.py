@@ -27,8 +27,7 @@ class Context(Struct, frozen=True):
     """The world that a command runs in.
 
     `clock` gives the time in UTC, `file` is that of the configuration. `run` is a name of this run, 32 random hex
-    digits. `blank` holds the variables that a secret is
-    read from and that are empty (True) or not set (False).
+    digits. `blank` holds the variables that a secret is read from and that are empty (True) or not set (False).
     """
 
     config: Config

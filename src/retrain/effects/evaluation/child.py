@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -83,7 +83,7 @@ def carry_out(
         return RetrainError(why, remedy) if side is None else Unscorable(side, why, remedy)
 
     with _running({**plan, "memory": memory}, config) as (counter, models, results):
-        for message in _messages(counter, models.values(), results, deadline):
+        for message in _messages(counter, models, results, deadline):
             if "progress" in message:
                 with garbled():
                     progress(float(message["progress"]))
@@ -253,20 +253,25 @@ class _Printed:
         return self._end.decode(errors="replace")
 
 
-def _messages(counter: _Child, models: Iterable[_Child], results: int, deadline: float) -> Iterator[dict[str, Any]]:
+def _messages(
+    counter: _Child, models: Mapping[Side, _Child], results: int, deadline: float
+) -> Iterator[dict[str, Any]]:
     """What the counter sends, as it sends it; at last {"ended": ""} where it has ended, {"late": True} at the deadline.
 
-    {"ended": side} is its own message, where it was a model's process that has ended.
+    {"ended": side} is most often its own message, where it was a model's process that has ended; here it is said where
+    something that the model started holds the pipe open, so that the counter waits.
     """
     readable = select.poll()
     readable.register(results, select.POLLIN)
-    printed = {child.printed.fileno(): child.printed for child in (counter, *models)}
+    printed = {child.printed.fileno(): child.printed for child in (counter, *models.values())}
     for each in printed:
         readable.register(each, select.POLLIN)
-    pending = bytearray()
+    pending, well = bytearray(), time.monotonic()
     while (left := deadline - time.monotonic()) > 0:
         # Something that a model started may hold pipes open after the child's end, and fill them.
         ended = exit_code(counter.process) is not None
+        failed = next((side for side, child in models.items() if exit_code(child.process)), None)
+        well = time.monotonic() if failed is None else well
         ready = dict(readable.poll(1000 * min(left, 1)))
         for each in ready.keys() & printed.keys():
             if not printed[each].drain():
@@ -274,6 +279,8 @@ def _messages(counter: _Child, models: Iterable[_Child], results: int, deadline:
         if results not in ready:
             if ended:
                 break
+            if failed is not None and time.monotonic() - well > 1:
+                yield {"ended": failed}
         elif data := os.read(results, _PIECE):
             pending += data
             if len(pending) > _LONGEST_MESSAGE:
