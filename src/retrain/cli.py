@@ -117,9 +117,10 @@ def _command(
 
 
 def _opened(file: Path, output: Output) -> Context:
-    """The context of this configuration, whose secrets are not printed from now on."""
+    """The context of this configuration, whose secrets are not printed from now on, and whose name is if it has one."""
     context = open_context(file)
     output.secrets = context.secrets
+    output.name = context.config.name if context.config.name != context.file.parent.name else ""
     return context
 
 

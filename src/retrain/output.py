@@ -26,6 +26,8 @@ class Output:
     def __init__(self, *, as_json: bool, quiet: bool, verbose: bool) -> None:
         self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
         self.secrets = Secrets((), frozenset())
+        self.name = ""
+        """The configured name of the project, which a line in a log or mail begins with."""
         self.said = ""
         """The message of the command that has ended, also where nothing was printed."""
 
@@ -44,6 +46,7 @@ class Output:
             click.echo_via_pager(self._safe(report.message))
             return
         text = self._safe(report.screen if report.screen and stream.isatty() else report.message)
+        text = text if stream.isatty() or "\n" in text else self._named(text)
         _write(_coloured(text, report.tones) if _has_colour(stream) else text, stream)
         for line in report.details if self.verbose else ():
             self.announce(line)
@@ -64,7 +67,10 @@ class Output:
             if self.as_json:
                 _write(json.dumps(self._clean({"error": message, "exit_code": exit_code})), sys.stdout)
             else:
-                self.announce(f"retrain: {message}")
+                self.announce(f"retrain: {self._named(message)}")
+
+    def _named(self, line: str) -> str:
+        return f"{self.name}: {line}" if self.name else line
 
     def _clean(self, value: Any, key: str = "") -> Any:
         """The value with its sentences scrubbed: a secret that looks like a number or a reason breaks no object."""

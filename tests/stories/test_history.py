@@ -284,3 +284,12 @@ def promoted(context: Context, version: str) -> None:
         journal.append(events.Judged(version, champion, "h", "q", "f", verdict), now)
         intent = events.SwapStarted(events.Swap.PROMOTION, version, champion, "better", by=context.actor)
         swap(context, journal, intent, descriptor, now)
+
+
+def test_a_line_in_a_mail_begins_with_the_configured_name(project: Project) -> None:
+    """cron mails lines of several projects to one person; on a terminal it is known which one that is."""
+    project.settings["name"] = "churn"
+    project.configure()
+    assert project.run("pause", "--reason", "late labels").stdout.startswith("churn: paused since ")
+    assert project.run("rollback").stderr.startswith("retrain: churn: ")
+    assert project.run("status").stdout.startswith("UNKNOWN")
