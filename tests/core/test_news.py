@@ -45,6 +45,7 @@ def judged(ruling: Ruling, **more: object) -> Judged:
         (judged(Ruling.REJECT, dry_run=True), "judged"),
         (events.SwapUndone("B", "A", "", failed=True), "needs_a_person"),
         (events.SwapUndone("B", "A", ""), "swap_undone"),
+        (events.NotJudged("B", "no rows"), "needs_a_person"),
         (Promoted("B", "A"), "promoted"),
         (events.Paused("labels"), "paused"),
     ],
