@@ -63,7 +63,7 @@ def trained(project: Project, artifact: str) -> None:
 
 
 def test_the_whole_loop(safe: Project) -> None:
-    """Trained, promoted and rolled back; each version ends in .skops, and its reference and rows are kept with it."""
+    """Trained, promoted and rolled back; each version ends in .skops, and its reference, rows and card are kept with it."""
     before = (safe.root / SERVED).read_bytes()
     (safe.root / "data/training.csv").write_text("a,b,c,y\n9,9,9,1\n8,8,8,0\n")
     safe.configure(training={"data": "data/training.csv"})
@@ -73,7 +73,7 @@ def test_the_whole_loop(safe: Project) -> None:
     version = said["challenger"]["version"]
     assert str((safe.root / SERVED).readlink()) == f"versions/{version}.skops"
     kept = {path.name for path in (safe.root / "models/versions").iterdir()}
-    assert kept == {f"{version}{kind}" for kind in (".skops", ".reference.parquet", ".rows.parquet")} | {
+    assert kept == {f"{version}{kind}" for kind in (".skops", ".md", ".reference.parquet", ".rows.parquet")} | {
         f"{said['champion']['version']}.skops"
     }
     assert safe.json("doctor")["findings"]
