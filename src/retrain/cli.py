@@ -166,7 +166,7 @@ def check(context: Context, output: Output, dry_run: bool, force: bool, reason: 
 
 @_command("promote --dry-run", acts=True)
 @click.argument("challenger", required=False, metavar="[PATH|VERSION]")
-@click.option("--dry-run", is_flag=True, help="Compare and show; swap nothing. The comparison counts.")
+@click.option("--dry-run", is_flag=True, help="Compare and show; swap nothing. It uses up a comparison.")
 @click.option("--if-pending", is_flag=True, help="For cron: judge only a challenger that was not judged yet.")
 @click.option("--force", is_flag=True, help="Promote whatever the verdict. Needs --reason.")
 @click.option("--reject", is_flag=True, help="Discard the waiting challenger without a comparison. Needs --reason.")
@@ -220,7 +220,7 @@ def rollback(context: Context, output: Output, version: str | None, force: bool,
 
 @_command('pause --reason "the labels of May are wrong" --for 3d', acts=True)
 @_reason
-@click.option("--for", "length", metavar="DURATION", help="Then it ends by itself; without, with `retrain resume`.")
+@click.option("--for", "length", metavar="DURATION", help="How long, e.g. 3d. Without it, until `retrain resume`.")
 def pause(context: Context, output: Output, reason: str | None, length: str | None) -> Report:
     """Train and promote nothing by itself for a while. Needs --reason.
 

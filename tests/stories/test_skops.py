@@ -63,7 +63,7 @@ def trained(project: Project, artifact: str) -> None:
 
 
 def test_the_whole_loop(safe: Project) -> None:
-    """Trained, promoted and rolled back; each version ends in .skops, and its reference, rows and card are kept with it."""
+    """Trained, promoted and rolled back; each version ends in .skops; its reference, rows and card are kept."""
     before = (safe.root / SERVED).read_bytes()
     (safe.root / "data/training.csv").write_text("a,b,c,y\n9,9,9,1\n8,8,8,0\n")
     safe.configure(training={"data": "data/training.csv"})

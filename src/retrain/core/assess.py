@@ -160,7 +160,7 @@ def _no_window(observed_at: datetime | Unknown | None, snapshot: Snapshot, max_a
         return Unknown(Trouble.FUTURE, why, "compare the clocks of both machines")
     if age > max_age:
         why = f"it is stale: observed {duration(age)} ago, at {moment(observed_at)}; max_age is {duration(max_age)}"
-        return Unknown(Trouble.STALE, why, "does the monitoring job run?")
+        return Unknown(Trouble.STALE, why, "does the monitoring job run? if labels come late, raise triggers.max_age")
     return None
 
 

@@ -127,6 +127,8 @@ def _content(asked: Asked, queries: Mapping[str, str], columns: Mapping[str, str
     yield f"  performance_threshold: {asked.performance_threshold:g}     # train when F1 is below this"
     if "drift" in queries:
         yield f"  drift_threshold: {asked.drift_threshold:g}            # train when drift is above this"
+    if asked.prometheus is None:
+        yield "  max_age: {f1: 30d, drift: 3d}   # older metrics are stale; F1 waits for labels, which come late"
     yield "monitoring:"
     if asked.prometheus is not None:
         yield "  type: prometheus"
@@ -168,9 +170,9 @@ def _steps(path: Path, asked: Asked) -> Iterator[str]:
         yield "\tpython train.py    # learns from $RETRAIN_TRAINING, writes the model to $RETRAIN_CHALLENGER"
     flag = "" if path == Path("config.yaml") else f" -c {shlex.quote(str(path))}"
     yield "\nthen type:"
-    yield f"retrain doctor{flag}"
     if asked.prometheus is None:
         yield f"retrain monitor{flag} &"
+    yield f"retrain doctor{flag}"
     yield f'retrain check{flag} --force --reason "first model"'
     yield f"retrain promote{flag}"
     yield "\nand add to `crontab -e` (retrain recipe cron has more):"
