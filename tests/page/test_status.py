@@ -158,8 +158,8 @@ def test_the_page_of_a_new_project_says_so(project: Project) -> None:
     assert project.run("status", "--html", "s.txt").returncode == 2
 
 
-def test_several_projects_stand_in_one_table_the_worst_first(project: Project) -> None:
-    """One that cannot be read is a line, too, and the exit code; --json has an object a line."""
+def test_several_projects_stand_in_one_table_the_worst_first(project: Project, browser: Browser) -> None:
+    """One that cannot be read is a line, too, and the exit code; --json has an object a line. Read as other pages."""
     project.serve(project.models.fair)
     project.run("check")
     for name, text in (("b<b>", "trigers: 1"), ("c", (project.root / "config.yaml").read_text())):
@@ -174,6 +174,8 @@ def test_several_projects_stand_in_one_table_the_worst_first(project: Project) -
     page = (project.root / "all.html").read_text()
     assert page.index("CANNOT BE READ</b>") < page.index("UNKNOWN</b>") < page.index("HEALTHY</b>")
     assert "<td>b&lt;b&gt;</td>" in page
+    assert all(float(data(browser(page, CONTRAST, dark=dark), "least")) >= 4.5 for dark in (False, True))
+    assert int(data(browser(page, FRAME), "wide")) == 400
     objects = [
         json.loads(line) for line in project.run("status", "-c", "config.yaml", "-c", "c", "--json").stdout.splitlines()
     ]
