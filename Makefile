@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help train-model setup demo check test sample survive lint coverage budgets benchmark simulations changelog lock
+.PHONY: help train-model setup demo check test integration sample survive lint coverage budgets benchmark simulations changelog lock
 
 # ---------------------------------------------------------------------------
 # YOUR TRAINING GOES HERE. `retrain check` runs `make train-model` when a
@@ -33,8 +33,11 @@ demo: setup ## Run the whole loop on real data in front of you
 check: lint ## The loop while editing: lint, and the tests of core, config and tables
 	$(PYTEST) -q $(wildcard tests/core tests/config tests/tables)
 
-test: setup ## Run the tests: all but the harness in tests/survival
-	$(PYTEST) --ignore=tests/survival
+test: setup ## Run the tests: all but those of tests/integration and tests/survival
+	$(PYTEST) --ignore=tests/integration --ignore=tests/survival
+
+integration: setup ## Run the tests beside real programs of others, each in an environment of its own
+	$(PYTEST) tests/integration
 
 sample: setup ## Run a small sample of the harness: kill, fill, garble and overload it
 	$(PYTEST) tests/survival
@@ -63,6 +66,6 @@ benchmark: setup ## What scoring costs beside a script that a person would write
 simulations: setup ## Print the figures of `retrain guide statistics`, seeded
 	$(PYTHON) -m tests.simulations
 
-lock: ## Renew requirements.lock (needs uv)
-	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --group dev \
+lock: setup ## Renew requirements.lock
+	$(PYTHON) -m uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --group dev \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' pyproject.toml -o requirements.lock
