@@ -16,6 +16,7 @@ def test_a_wheel_is_all_that_a_user_needs(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     installed = install(tmp_path / "venv", str(wheel))
     for words in (["--version"], ["guide", "decisions"], ["recipe"], ["config", "schema"]):
-        done = subprocess.run([installed / "retrain", *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+        command: list[str | Path] = [installed / "retrain", *words]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, ""), done
         assert done.stdout
