@@ -44,8 +44,12 @@ def notify(  # noqa: PLR0913, PLR0917  (the command, how it ended, and who is to
         with open_journal(context.config.state, scrub=context.secrets.scrub) as journal:
             if is_check:
                 _record(context, journal, HEARTBEAT, problem, announce)
+            channels = _channels(context)
+            journal.keep_cursors(channels)
+            for channel in channels:
+                journal.cursor(channel, begun)  # also where another command sends
             # Who has sent a signal wants the command to end.
-            if channels := _channels(context) if exit_code < _SIGNALS else {}:
+            if channels and exit_code < _SIGNALS:
                 with lock.attempt(context.config.state, command, begun, lock.NOTIFY) as held:
                     if held.descriptor is not None:  # else another command sends
                         _send(context, journal, channels, begun, announce)

@@ -56,7 +56,8 @@ def test_every_event_has_a_kind(event: Event, kind: str) -> None:
 
 
 def test_a_person_does_not_hear_of_the_same_failure_again() -> None:
-    """A program does, and can count."""
+    """A program does, and can count. That it was cut short is heard each time, as cron's user reads it each time."""
+    assert news.is_news(TrainingFinished("r", Outcome.INTERRUPTED, ""))
     assert not news.is_news(TrainingFinished("r", Outcome.FAILED, ""))
     assert news.is_news(TrainingFinished("r", Outcome.FAILED, "", news=True))
     assert news.is_news(Promoted("B", "A"))

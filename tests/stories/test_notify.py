@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from retrain.context import open_context
-from retrain.core.events import Rejected
+from retrain.core.events import Rejected, TrainingStarted
+from retrain.core.records import Reason
 from retrain.effects.journal import open_journal
 from retrain.notify import notify
 from tests.effects.servers import Request, page, serving
-from tests.stories.project import Project
+from tests.stories.project import Project, end, until
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")  # Apprise's
 SENDERS, EVENTS = 50, 100
@@ -170,3 +171,50 @@ def test_nothing_is_lost_and_the_order_is_kept_through_fifty_kills(project: Proj
     got = [message.rpartition(" ")[2] for message in messages]
     assert list(dict.fromkeys(got)) == rejected
     assert killed >= SENDERS / 2
+
+
+def test_a_training_whose_controller_died_is_heard_of(project: Project) -> None:
+    """The next check records that it was interrupted, prints it, and tells the people and the programs."""
+    taken: list[dict[str, Any]] = []
+    with apprise_server(taken) as url:
+        project.configure(notifications={"urls": [url], "command": appending(project)})
+        project.run("check")
+        with open_journal(project.root / "state") as journal:
+            journal.append(TrainingStarted("killed", Reason.BREACH, "F1"), datetime.now(UTC))
+        assert "training killed, started " in project.run("check").stdout
+    assert [each["title"].partition(": ")[2] for each in taken] == ["training failed"]
+    assert [each["type"] for each in sent_to(project.root / "events")] == ["retrain.training_failed"]
+
+
+def test_what_a_first_command_does_is_sent_though_a_signal_ended_it(project: Project) -> None:
+    """A channel begins when the first command that has it begins, also where another one sends."""
+    project.train("touch started; sleep 60")
+    project.configure(notifications={"command": appending(project)})
+    project.metrics(f1=0.5)
+    killed = project.start("check")
+    until((project.root / "started").exists)
+    assert end(killed)[0] == 128 + signal.SIGTERM
+    assert sent_to(project.root / "events") == []
+    project.metrics()
+    project.run("check")
+    assert [each["type"] for each in sent_to(project.root / "events")] == [
+        "retrain.training_failed",
+        "retrain.recovered",
+    ]
+
+
+def test_a_channel_that_was_switched_off_begins_anew(project: Project) -> None:
+    """What happened meanwhile is in the history; nobody gets the messages of months at once."""
+    project.configure(notifications={"command": appending(project)})
+    project.run("check")
+    for f1 in (None, 0.9):  # unknown, and recovered
+        project.settings["notifications"] = {}
+        project.configure()
+        project.metrics(f1=f1)
+        project.run("check")
+    project.configure(notifications={"command": appending(project)})
+    project.run("check")
+    assert sent_to(project.root / "events") == []
+    project.metrics(f1=None)
+    project.run("check")
+    assert [each["type"] for each in sent_to(project.root / "events")] == ["retrain.unknown"]

@@ -12,6 +12,7 @@ from retrain.core.events import Entry, Event
 from retrain.core.explain import disclosed
 from retrain.core.kinds import Kind
 from retrain.core.past import PAUSED, TRAINING, UNKNOWN, kind_of
+from retrain.core.records import Outcome
 from retrain.core.rules import Gate
 from retrain.core.text import iso
 from retrain.core.verdicts import Ruling
@@ -40,8 +41,8 @@ def kind(event: Event) -> Kind:
 
 
 def is_news(event: Event) -> bool:
-    """Whether a person hears of it: not of a training that fails again for the same cause."""
-    return event.news if isinstance(event, events.TrainingFinished) else True
+    """Whether a person hears of it: not of a training that fails again for the same cause, unless it was cut short."""
+    return not isinstance(event, events.TrainingFinished) or event.news or event.outcome is Outcome.INTERRUPTED
 
 
 def message(event: Event, gate: Gate) -> str:

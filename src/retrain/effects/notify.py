@@ -74,7 +74,7 @@ def by_url(url: str, title: str, message: str, kind: Kind, seconds: float) -> st
     thread = Thread(target=send, name="apprise", daemon=True)
     thread.start()
     thread.join(seconds)
-    return problems[0] if problems else ""
+    return next(iter(problems), "")  # the thread may empty it at this moment
 
 
 def is_known(url: str) -> bool:

@@ -7,7 +7,7 @@ pruning are folded again, from the summary that it wrote.
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -69,10 +69,8 @@ class Journal:
 
     def owner(self) -> str | None:
         """The champion that this is the journal of, as `own` was given it; None where that is not recorded."""
-        if not self._db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'owner'").fetchone()[0]:
-            return None
-        row = self._db.execute("SELECT champion FROM owner").fetchone()
-        return str(row[0]) if row is not None else None
+        row = self._has("owner") and self._db.execute("SELECT champion FROM owner").fetchone()
+        return str(row[0]) if row else None
 
     def own(self, champion: str) -> None:
         """Record whose journal this is."""
@@ -195,6 +193,12 @@ class Journal:
         self.sent(channel, upto)
         return int(upto)
 
+    def keep_cursors(self, channels: Collection[str]) -> None:
+        """Forget the cursors of all channels but these: one that is switched on again begins anew."""
+        for (each,) in self._db.execute("SELECT channel FROM sent").fetchall() if self._has("sent") else ():
+            if each not in channels:
+                self._db.execute("DELETE FROM sent WHERE channel = ?", (each,))
+
     def sent(self, channel: str, upto: int) -> None:
         """Remember that this channel needs no event up to this number any more."""
         self._db.execute("INSERT OR REPLACE INTO sent VALUES (?, ?)", (channel, upto))
@@ -202,6 +206,9 @@ class Journal:
     def turning_points(self, limit: int) -> list[Entry]:
         """The latest events other than checks and intents to swap, newest first."""
         return list(self._entries(f"WHERE {_TURNING_POINT} ORDER BY id DESC LIMIT ?", limit))
+
+    def _has(self, table: str) -> bool:
+        return bool(self._db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone())
 
     def _refuse_replaced(self) -> None:
         if self._file is None:
