@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial, wraps
+from math import isfinite
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -71,7 +72,17 @@ def retrain(**_before: Any) -> None:
 
 
 retrain.params += _common("config.yaml", "RETRAIN_CONFIG")
-_share = click.FloatRange(0, 1)
+
+
+class _Finite(click.FloatRange):
+    """A number, which is not NaN: that is in every range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        return number if isfinite(number) else self.fail(f"{value} is not a number", param, ctx)
+
+
+_number, _share = _Finite(), _Finite(0, 1)
 _kind = click.Choice([*KINDS])
 _file = click.Path(path_type=Path)
 _reason = click.option(
@@ -349,8 +360,8 @@ def backtest(context: Context, output: Output, history: str, rules: tuple[str, .
 @click.option("--sample", type=_share, default=1.0, metavar="SHARE", help="Use this share of the rows, e.g. 0.1.")
 @click.option("--break", "broken", type=_share, default=0.0, metavar="SHARE", help="Spoil this share of the trainings.")
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Which trainings --break spoils.")
-@click.option("--training-costs", type=float, metavar="AMOUNT", help="What one training costs.")
-@click.option("--f1-point-is-worth", type=float, metavar="AMOUNT", help="What 0.01 of F1 is worth in one window.")
+@click.option("--training-costs", type=_number, metavar="AMOUNT", help="What one training costs.")
+@click.option("--f1-point-is-worth", type=_number, metavar="AMOUNT", help="What 0.01 of F1 is worth in one window.")
 @click.option("--cache", type=click.Path(path_type=Path), metavar="DIR", help="Where trainings are kept.")
 @click.option("--chart", type=click.Path(path_type=Path), metavar="FILE", help="Draw a chart, too: .png or .svg.")
 def rehearse(
@@ -423,7 +434,7 @@ def monitor(context: Context, output: Output, listen: str | None) -> Report:
 @click.option("--f1", metavar="QUERY", help="The query of F1 there.")
 @click.option("--drift", metavar="QUERY", help="The query of drift there.")
 @click.option("--performance-threshold", type=_share, default=0.85, metavar="F1", help="Default: 0.85.")
-@click.option("--drift-threshold", type=float, default=0.2, metavar="DRIFT", help="Default: 0.2.")
+@click.option("--drift-threshold", type=_Finite(0), default=0.2, metavar="DRIFT", help="Default: 0.2.")
 def init(config: Path, _output: Output, **flags: Any) -> Report:
     """Write a first config.yaml, and say what comes next.
 

@@ -2,7 +2,7 @@
 
 import os
 import pwd
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -60,11 +60,14 @@ class Context(Struct, frozen=True):
         return self.logs / f"{run}.log"
 
 
-def open_context(file: Path) -> Context:
-    """The context of a command with this configuration. Raises ConfigError that lists every problem."""
-    config, secrets = load(file, os.environ)
-    blank = {name: name in os.environ for name in secrets.variables if not os.environ.get(name)}
-    # No child process needs them: not the training, not a model that is scored, not a hook.
+def open_context(file: Path, environ: MutableMapping[str, str] = os.environ) -> Context:
+    """The context of a command with this configuration. Raises ConfigError that lists every problem.
+
+    Secrets are taken out of the environment: no child process needs them, not the training, not a model that is scored,
+    not a hook.
+    """
+    config, secrets = load(file, environ)
+    blank = {name: name in environ for name in secrets.variables if not environ.get(name)}
     for name in secrets.variables:
-        os.environ.pop(name, None)
-    return Context(config, secrets, os.environ, lambda: datetime.now(UTC), file.absolute(), blank)
+        environ.pop(name, None)
+    return Context(config, secrets, environ, lambda: datetime.now(UTC), file.absolute(), blank)

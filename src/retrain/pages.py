@@ -1,5 +1,6 @@
 """`retrain status --html`, the page that `retrain monitor` serves, and `retrain status` of several projects."""
 
+import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -115,7 +116,7 @@ def _files(given: Sequence[Path]) -> list[Path]:
 def _project(file: Path) -> _Project:
     """How this project stands; one that cannot be read is a line, too."""
     try:
-        context = open_context(file)
+        context = open_context(file, dict(os.environ))  # the next project may take the same secret from it
     except RetrainError as error:
         return _unreadable(file, str(error), error.exit_code)
     scrub = context.secrets.scrub

@@ -115,3 +115,18 @@ def test_a_server_that_does_not_answer_is_exit_code_4(tmp_path: Path) -> None:
     assert done.returncode == 4
     assert re.search("cannot be reached", done.stderr)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("flag", ["--performance-threshold", "--drift-threshold"])
+@pytest.mark.parametrize("value", ["nan", "-1", "inf"])
+def test_a_threshold_is_a_number_that_the_configuration_takes(tmp_path: Path, flag: str, value: str) -> None:
+    """Another one is exit code 2, and no file is written that every command would refuse."""
+    assert init(flag, value, directory=tmp_path).returncode == 2
+    assert not (tmp_path / "config.yaml").exists()
+
+
+def test_queries_without_a_server_are_refused(tmp_path: Path) -> None:
+    """They would be left out without a word."""
+    done = init("--f1", "my_f1", directory=tmp_path)
+    assert (done.returncode, "--from-prometheus" in done.stderr) == (2, True)
+    assert not (tmp_path / "config.yaml").exists()

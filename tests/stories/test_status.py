@@ -129,3 +129,13 @@ def test_f1_at_the_usual_share_of_positives_is_shown(project: Project) -> None:
     shown = project.json("status")["metrics"]["f1"]
     assert (shown["first_window"], shown["usual_share"]) == (0.86, 0.2)
     assert f"f1: breach, {numbers}, observed at " in project.run("check", "-v").stderr
+
+
+def test_projects_may_share_a_secret(project: Project) -> None:
+    """One that takes it from the environment leaves it there for the next."""
+    project.configure(monitoring={"headers": {"Authorization": "Bearer ${TOKEN}"}})
+    for name in ("one", "two"):
+        (project.root / name).mkdir()
+        (project.root / name / "config.yaml").write_text((project.root / "config.yaml").read_text())
+    done = project.run("status", "-c", "one", "-c", "two", TOKEN="abcdefgh-1")  # noqa: S106  (no password of anything)
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "2 projects: 2 UNKNOWN")

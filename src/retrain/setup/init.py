@@ -55,6 +55,8 @@ def init(file: Path, asked: Asked) -> Report:
     Raises RetrainError where it cannot be written, or the log or the server does not say what is needed.
     """
     path = asked.directory / file
+    if asked.prometheus is None and (asked.f1 or asked.drift):
+        raise ConfigError("--f1 and --drift are queries of a Prometheus server: they need --from-prometheus URL")
     if path.exists():
         lines = [f"{path} exists, and stays as it is"]
     else:
