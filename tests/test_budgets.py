@@ -9,7 +9,7 @@ SHRINKING = {
     "lines: scoring and tables": 2_615,
     "lines: wing: doctor": 955,
     "lines: wing: exporter": 1_030,
-    "lines in all": 20_002,
+    "lines in all": 20_006,
     "Python files": 119,
     "rooms (files and folders at the top)": 28,
     "floors (layers of the imports)": 8,

@@ -18,7 +18,7 @@ from tests.effects.servers import child, said
 from tests.stories.project import RETRAIN, Models, Project, run_here, until
 
 RECIPES = Path(__file__).parents[2] / "src/retrain/recipes"
-NAMES = [file.stem for file in sorted(RECIPES.glob("*.*")) if file.suffix != ".py"]
+NAMES = [file.name.partition(".")[0] for file in sorted(RECIPES.glob("*.*")) if file.suffix != ".py"]
 HOSTILE = """ch urn $x %n 'q' "d" ; #\\"""
 
 

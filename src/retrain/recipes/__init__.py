@@ -1,7 +1,8 @@
 """`retrain recipe`: files for other systems, each filled in with the name and the paths of this project.
 
-A recipe is one file beside this one, of which the first line is its title (of JSON, which has no comments, its
-`description`). It takes a fact as @FACT@, and as @FACT:FORM@ written so that it can stand where it is put.
+A recipe is one file beside this one, named NAME.FORMAT (NAME.py.txt for Python, which would be a module otherwise), of
+which the first line is its title (of JSON, which has no comments, its `description`). It takes a fact as @FACT@, and as
+@FACT:FORM@ written so that it can stand where it is put.
 """
 
 import json
@@ -24,6 +25,7 @@ _RECIPES = Path(__file__).parent
 FORMS: Mapping[str, Callable[[str], str]] = {
     "": str,
     "cron": lambda text: shlex.quote(text).replace("%", r"\%"),  # for which cron would begin a new line
+    "shell": shlex.quote,
     "file": lambda text: re.sub(r"[^\w.-]+", "-", text, flags=re.ASCII).strip("-.") or "retrain",
     "json": lambda text: json.dumps(text, ensure_ascii=False),  # also a text of YAML, PromQL and Alertmanager
     "inner": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
@@ -72,10 +74,12 @@ def facts(context: Context) -> dict[str, str]:
     return paths | {
         "name": config.name,
         "group": f"retrain {config.name}",
+        "promotions": f"retrain {config.name}: promotions",
         "scripts": os.path.dirname(paths["retrain"]),  # noqa: PTH120
         "user": _user(),
         "listen": config.monitor.listen,
         "unpromoted": str(config.triggers.max_unpromoted),
+        "minutes": str(longest // timedelta(minutes=1) + 10),
         "longest": f"{longest // timedelta(seconds=1)}s",
         "patience": f"{patience // timedelta(seconds=1)}s",
         "repeat": f"{max(1, config.notifications.repeat_after // timedelta(seconds=1))}s",
@@ -93,7 +97,7 @@ def _user() -> str:
 def _files() -> dict[str, Path]:
     """Every recipe by its name."""
     found = (file for file in sorted(_RECIPES.iterdir()) if file.suffix not in (".py", "") and file.is_file())
-    return {file.stem: file for file in found}
+    return {file.name.partition(".")[0]: file for file in found}
 
 
 def _title(file: Path) -> str:
