@@ -702,7 +702,7 @@ def test_a_variable_may_hold_a_url_or_its_beginning(
     """Of it, too, only userinfo, query and fragment are secret: host and path are named."""
     content = SMALLEST + f"monitoring: {{url: '{url}'}}"
     config, found = load(written(home, content), environ)
-    assert config.monitoring is not None and config.monitoring.url.startswith("http://")
+    assert config.monitoring is not None and config.monitoring.address.startswith("http://")
     assert found.variables == set(secrets)
     place = "http://h:9/tenant-77/m cannot be reached"
     assert found.scrub(place) == place

@@ -25,6 +25,7 @@ OF_THE_DEMO = {
     "triggers.max_drop": "decay is seen before the threshold is reached",
     "triggers.drift_threshold": "the same",
     "triggers.max_age": "a window of a whole day is older than 24 h before the next one ends",
+    "monitoring.url": "`retrain monitor` of the demo",
     "monitoring.f1": "the series that `retrain monitor` serves",
     "monitoring.drift": "the same",
     "monitoring.observed_at": "the same",

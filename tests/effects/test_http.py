@@ -25,7 +25,7 @@ def get(url: str, seconds: float = 15) -> bytes | Unknown:
 def answer_to(asked: Monitoring) -> bytes | Unknown:
     """What its URL answers."""
     answers: list[bytes | Unknown] = []
-    http.exchange(asked, lambda client: answers.append(client.get(asked.url)))
+    http.exchange(asked, lambda client: answers.append(client.get(asked.address)))
     return answers[0] if answers else http.late(asked)
 
 

@@ -76,7 +76,7 @@ def unknown(looked: Looked, healthy: Ended) -> None:
 
 def controls() -> Ended:
     """A healthy check of a sound endpoint; raises AssertionError unless that says nothing, and a low F1 trains."""
-    for kind in MonitorType:
+    for kind in QUERY:
         with serving(lambda _, kind=kind: page(body(kind, "0.1"))) as url:  # type: ignore[misc]
             low = look(kind, "low", url)
         assert low.trained, low
@@ -86,7 +86,7 @@ def controls() -> Ended:
     return healthy.ended
 
 
-def samples(kinds: Iterable[MonitorType] = MonitorType, every: int = 1) -> Iterator[Looked]:
+def samples(kinds: Iterable[MonitorType] = tuple(QUERY), every: int = 1) -> Iterator[Looked]:
     """Every recorded answer of a real component, asked for an F1 in each way; only some of them have one."""
     jobs = [(path, kind) for kind in kinds for path in sorted(SAMPLES.iterdir())]
     with ThreadPoolExecutor(4) as pool:
@@ -118,7 +118,7 @@ def hostile(every: int = 1) -> Iterator[Looked]:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="certificates-")))
         certificates = hostile_transport.certificates(directory)
         jobs = []
-        for kind in MonitorType:
+        for kind in QUERY:
             for name, respond in hostile_answers.answers(kind).items():
                 jobs.append(partial(_served, kind, name, respond))
             for name, respond in hostile_transport.answers(kind, other).items():

@@ -28,6 +28,7 @@ from retrain.effects.monitoring import prometheus_text as selector
 from retrain.errors import ConfigError
 from tests.effects.servers import page, serving
 from tests.survival import fuzz_inputs
+from tests.survival.hostile_answers import QUERY
 from tests.survival.measured import MARK, run, site
 
 FULL = 7_000
@@ -217,7 +218,7 @@ def installed_configurations(size: int, number: int) -> Counter[str]:
 def figures() -> Iterator[str]:
     """All of it at full size."""
     total = 0
-    for number, kind in enumerate(MonitorType):
+    for number, kind in enumerate(QUERY):
         outcomes = trials(fuzz_inputs.answers(kind), FULL, number, lambda body, kind=kind: judged(kind, body))  # type: ignore[misc]
         total += outcomes.total()
         yield f"{outcomes.total()} answers to type {kind}: {_told(outcomes)}"
@@ -226,7 +227,7 @@ def figures() -> Iterator[str]:
         path = Path(directory) / "config.yaml"
         outcomes = trials(fuzz_inputs.configurations(), 3 * FULL, 9, lambda content: loaded(path, content))
     yield f"{outcomes.total()} configurations: {_told(outcomes)}"
-    for number, kind in enumerate(MonitorType):
+    for number, kind in enumerate(QUERY):
         yield f"retrain check, {kind}: {_told(installed_answers(kind, INSTALLED, 100 + number))}"
     yield f"retrain check --dry-run, configurations: {_told(installed_configurations(INSTALLED, 109))}"
 

@@ -10,7 +10,7 @@ from retrain.config.schema import Monitoring, MonitorType
 from retrain.config.secrets import Secrets
 from retrain.core.records import Trouble, Unknown
 from retrain.effects import http
-from retrain.effects.monitoring import Reading, json_of, named, prometheus_api, queries, scrubber, snapshot_of
+from retrain.effects.monitoring import Reading, json_of, named, place, prometheus_api, queries, scrubber, snapshot_of
 from retrain.errors import RetrainError, UnreachableError
 
 _LONGEST = 10_000
@@ -30,13 +30,13 @@ def record(monitoring: Monitoring, secrets: Secrets, start: datetime, end: datet
     the other say, are one. Raises UnreachableError where a question gets no answer within monitoring.timeout, and where
     several series have a value at one instant; RetrainError for an endpoint that keeps no history.
     """
-    scrub = cache(scrubber(secrets, monitoring.url))
+    scrub = cache(scrubber(secrets, monitoring.address))
     if monitoring.type is not MonitorType.PROMETHEUS:
         raise RetrainError(
-            f"{scrub(http.shown(monitoring.url))} keeps no history (monitoring.type: {monitoring.type}); take a file of"
+            f"{scrub(place(monitoring))} keeps no history (monitoring.type: {monitoring.type}); take a file of"
             " recorded metrics, or a Prometheus"
         )
-    url = prometheus_api.endpoint(monitoring.url, prometheus_api.RANGE)
+    url = prometheus_api.endpoint(monitoring.address, prometheus_api.RANGE)
     where = http.shown(url)
     asked = tuple(dict.fromkeys(queries(monitoring).values()))
     readings = []
@@ -44,8 +44,8 @@ def record(monitoring: Monitoring, secrets: Secrets, start: datetime, end: datet
         points: dict[str, Points] = {}
         for query in asked:
             times = {"start": repr(first), "end": repr(last), "step": repr(pause)}
-            place = prometheus_api.question(url, {"query": query} | times | prometheus_api.WHOLE)
-            body = _body(monitoring, place)
+            asks = prometheus_api.question(url, {"query": query} | times | prometheus_api.WHOLE)
+            body = _body(monitoring, asks)
             found = prometheus_api.blaming(body, query) if isinstance(body, Unknown) else read(body, first, last)
             if isinstance(found, Unknown):
                 raise UnreachableError(named(found, query, where, scrub).message)

@@ -26,7 +26,11 @@ class Problem(NamedTuple):
 
 _LONGEST = 1024**2
 _DEEPEST = 20
-_SECRET = (("monitoring", "url"), ("monitoring", "headers"), ("training", "environment"), ("notifications",))
+_SECRET = (
+    *(("monitoring", key) for key in ("url", "headers", "environment")),
+    ("training", "environment"),
+    ("notifications",),
+)
 """Values at, above and below these paths are never shown."""
 _VARIABLE = r"(\\)?\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\})?"
 """Also a bare `${`, which would otherwise be taken as it stands where a typing error was made."""
@@ -155,7 +159,7 @@ def _filled(document: Document, text: str, keys: Keys, environ: Mapping[str, str
             document.public.add(value)
         elif _is_secret(text, value, match.start(), keys):
             document.withheld[name] = value
-        elif keys[0] == "training" or keys[:2] == ("promotion", "after"):
+        elif keys[0] == "training" or keys[:2] in (("promotion", "after"), ("monitoring", "command")):
             document.passed[name] = value
         if name not in environ and default is None:
             if document.is_lenient:
@@ -182,6 +186,8 @@ def _is_secret(text: str, value: str, at: int, keys: Keys) -> bool:
         return holds or (part in ("userinfo", "query") and not text.startswith("file:"))
     if keys[:2] == ("notifications", "heartbeat"):
         return _part_of_url(text, at) != "host"  # a ping is addressed by its path
+    if keys[:2] == ("monitoring", "environment"):
+        return not value.startswith("/")  # a path, which messages need, and which the training may need, too
     return keys[:2] == ("monitoring", "headers") or keys[0] == "notifications"
 
 

@@ -34,11 +34,12 @@ Minority = Annotated[float, Meta(gt=0, le=0.5, description="a number above 0, up
 
 
 class MonitorType(StrEnum):
-    """How the endpoint is asked."""
+    """How the endpoint is asked; a command prints JSON."""
 
     METRICS = "metrics"
     PROMETHEUS = "prometheus"
     JSON = "json"
+    COMMAND = "command"
 
 
 class CountQueries(Struct, frozen=True):
@@ -59,8 +60,10 @@ class ObservedAt(Struct, frozen=True):
 class Monitoring(Struct, frozen=True):
     """Where the metrics come from."""
 
-    url: Url
+    url: Url | None = None
     type: MonitorType = MonitorType.METRICS
+    command: Command | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
     f1: str | None = None
     drift: str | None = None
     observed_at: ObservedAt = field(default_factory=ObservedAt)
@@ -77,6 +80,11 @@ class Monitoring(Struct, frozen=True):
     cert_file: Path | None = None
     key_file: Path | None = None
     scale: Scale = 1.0
+
+    @property
+    def address(self) -> str:
+        """The URL; empty where there is none."""
+        return self.url or ""
 
 
 class HoldoutKind(StrEnum):
@@ -251,11 +259,11 @@ LEAST_DROP = 0.001
 
 def conflicts(config: Config) -> Iterator[Problem]:
     """Values that are right alone and wrong together: the path of the key to change, and why."""
-    triggers, monitoring = config.triggers, config.monitoring or Monitoring(url="")
+    triggers, monitoring = config.triggers, config.monitoring or Monitoring()
     for each in contradictions(triggers):
         yield each._replace(keys=("triggers", *each.keys))
-    if triggers.watched and not monitoring.url:
-        yield Problem(("monitoring", "url"), "is required")
+    if triggers.watched or config.monitoring is not None:
+        yield from _of_the_source(monitoring)
     yield from _unmonitored(triggers, monitoring)
     yield from _of_the_endpoint(monitoring)
     if (heartbeat := config.notifications.heartbeat) is not None:
@@ -281,10 +289,26 @@ def _of_promotion(config: Config) -> Iterator[Problem]:
         yield Problem(("promotion", "max_memory"), why)
 
 
+_OF_A_URL = ("url", "headers", "cert_file", "key_file", "retries")
+_OF_A_COMMAND = ("command", "environment")
+
+
+def _of_the_source(monitoring: Monitoring) -> Iterator[Problem]:
+    """A URL or a command that is missing, and keys of the other one."""
+    is_command = monitoring.type is MonitorType.COMMAND
+    key, other, foreign = ("command", "URL", _OF_A_URL) if is_command else ("url", "command", _OF_A_COMMAND)
+    if getattr(monitoring, key) is None:
+        yield Problem(("monitoring", key), "is required")
+    for name in foreign:
+        if getattr(monitoring, name) != getattr(Monitoring(), name):
+            why = f"is for a {other}, but monitoring.type is {monitoring.type}"
+            yield Problem(("monitoring", name), why, "remove it, or change the type")
+
+
 def _of_the_endpoint(monitoring: Monitoring) -> Iterator[Problem]:
     """What cannot be asked, an F1 that is an estimate (it may warn, but train nothing), a key without a certificate."""
     if monitoring.type is MonitorType.PROMETHEUS:
-        yield from _not_http(("monitoring", "url"), monitoring.url)
+        yield from _not_http(("monitoring", "url"), monitoring.address)
     if "model_estimated_f1" in (monitoring.f1 or ""):
         why = "asks for an estimate without labels, which does not see that the inputs mean something else now"
         yield Problem(("monitoring", "f1"), why, "ask for model_f1_score, and let other alerts watch the estimate")

@@ -3,14 +3,14 @@
 import json
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 from msgspec import Struct
 
-from retrain.config.schema import Config
+from retrain.config.schema import Config, Monitoring
 
 _LEAST = 4
 """Shorter ones would black out ordinary words."""
@@ -68,15 +68,16 @@ def secret_values(
     they hold may be anything, so the same is a secret there as in training.environment. `public` are values that are
     no secrets wherever they stand.
     """
-    url = config.monitoring.url if config.monitoring is not None else ""  # a variable may hold it, host and path too
+    monitoring = config.monitoring or Monitoring()
+    url = monitoring.address  # a variable may hold it, host and path too
     found = {text for name, text in withheld.items() if _is_secret(name, text) and not url.startswith(text)}
     found |= {*_of_commands({**passed, **config.training.environment})}
     if config.notifications.heartbeat is not None:
         found |= _of_heartbeat(config.notifications.heartbeat.url)
     for each in config.notifications.urls:
         found |= _of_apprise(each)
-    if config.monitoring is not None:
-        found |= {*_of_url(url), *_of_headers(config.monitoring.headers)}
+    found |= {*_of_url(url), *_of_headers(monitoring.headers), *_of_commands(monitoring.environment)}
+    found |= _of_words(monitoring.command or ())
     found -= {*public}
     plain = found | set(map(unquote, found))
     # A file in a variable (a private key) is quoted line by line.
@@ -122,6 +123,15 @@ def _of_commands(environment: Mapping[str, str]) -> Iterator[str]:
             yield from (text,) if _is_secret(name, text) else ()
             with suppress(ValueError):
                 yield from _of_url(text) if "://" in text else ()
+
+
+def _of_words(command: Iterable[str]) -> set[str]:
+    """The secrets in the URLs among the words of a command."""
+    found = set()
+    for word in command:
+        with suppress(ValueError):
+            found |= _of_url(word) if "://" in word else set()
+    return found
 
 
 def _of_headers(headers: Mapping[str, str]) -> Iterator[str]:

@@ -30,7 +30,7 @@ class Trouble(StrEnum):
 
     UNREACHABLE = "unreachable"  # no name, no connection, no TLS, no file, or no HTTP
     DEADLINE = "deadline"  # no complete answer within monitoring.timeout
-    STATUS = "status"  # an HTTP status other than 2xx, or a redirect that is not followed
+    STATUS = "status"  # an HTTP status other than 2xx, a redirect that is not followed, a command that failed
     TOO_LARGE = "too_large"  # a body above monitoring.max_body
     UNPARSEABLE = "unparseable"  # a body that is not what monitoring.type says
     INCOMPLETE = "incomplete"  # an answer that says itself that it is not whole

@@ -173,7 +173,7 @@ def environment() -> dict[str, str]:
 def wait_for(monitor: subprocess.Popen[bytes]) -> None:
     """Return once the monitor answers. Raises RetrainError if it ends or stays silent."""
     config, _ = load(Path("config.yaml"), os.environ)
-    url = config.monitoring.url if config.monitoring else ""
+    url = config.monitoring.address if config.monitoring else ""
     deadline = time.monotonic() + ANSWERS_WITHIN
     with requests.Session() as session:
         session.trust_env = False  # no proxy stands between us and our own monitor

@@ -28,7 +28,7 @@ def metrics(context: Context, past: Past) -> Iterator[Finding]:
     if asked is None:
         yield ok("metrics", "none is configured; the age of the champion alone can start a training")
         return
-    snapshot = monitoring.fetch(asked, context.secrets, context.clock())
+    snapshot = monitoring.fetch(asked, context.secrets, context.clock(), context.config.training.directory)
     values = _values(context, asked, snapshot)
     unknown = {path: value for path, value in values.items() if isinstance(value, Unknown)}
     yield from _queries(asked, values, unknown)
@@ -47,9 +47,9 @@ def metrics(context: Context, past: Past) -> Iterator[Finding]:
 def clock(context: Context) -> Iterator[Finding]:
     """Whether the endpoint's clock and this machine's agree; nothing where its answer has no date."""
     asked = context.config.monitoring
-    if asked is None or (ahead := ahead_of(asked, context.clock)) is None:
+    if asked is None or asked.url is None or (ahead := ahead_of(asked, context.clock)) is None:
         return
-    where, span = http.shown(asked.url), duration(abs(ahead))
+    where, span = http.shown(asked.address), duration(abs(ahead))
     if abs(ahead) <= _APART:
         yield ok("clock", f"this machine and {where} agree on the time (within {_APART.seconds} s)")
         return
@@ -67,7 +67,7 @@ def _queries(asked: Monitoring, values: Mapping[str, Value], unknown: Mapping[st
     if first is not None and first.kind in OF_THE_ANSWER and len(unknown) == len(values) and len(paths) == 1:
         yield fail("endpoint", first.why, first.remedy)
         return
-    yield ok("endpoint", f"{http.shown(asked.url)} answers")
+    yield ok("endpoint", f"{monitoring.place(asked)} answers")
     for each, those in paths.items():
         yield fail("metrics", f"{' and '.join(those)}: {each.why}", each.remedy)
     if not unknown:
@@ -99,7 +99,7 @@ def _counts(
     # A snapshot has the first of them that is unknown, so they are asked for as if they were other numbers.
     alone = replace(asked, f1=queries.tp, drift=queries.fp, samples=queries.fn)
     alone = replace(alone, counts=None, observed_at=ObservedAt(), window=None, positives=None)
-    again = monitoring.fetch(alone, context.secrets, context.clock())
+    again = monitoring.fetch(alone, context.secrets, context.clock(), context.config.training.directory)
     return {"counts.tp": again.f1, "counts.fp": again.drift, "counts.fn": again.samples}
 
 
@@ -131,7 +131,7 @@ def ahead_of(asked: Monitoring, clock: Callable[[], datetime]) -> timedelta | No
     apart: list[timedelta] = []
 
     def ask(client: http.Client) -> None:
-        client.get(asked.url)
+        client.get(asked.address)
         age = client.headers.get("Age", "")  # a cache adds how long it has had the answer
         with suppress(ValueError, OverflowError):
             at = parsedate_to_datetime(client.headers.get("Date", ""))

@@ -60,7 +60,7 @@ def exchange(asked: Monitoring, work: Callable[["Client"], object], *, also_syst
     thread: the timeout of a socket starts anew with every byte, and a look-up of a name has none. An error of the work
     is raised here.
     """
-    if urlsplit(asked.url).scheme != "file":
+    if urlsplit(asked.address).scheme != "file":
         import urllib3  # noqa: F401  (before the time begins to run)
     deadline = time.monotonic() + asked.timeout.total_seconds()
     errors: list[BaseException] = []
@@ -201,7 +201,7 @@ class Client:
             raise _FailedError(Trouble.INCOMPLETE, "sent a part of its answer (HTTP 206)", "ask for the whole")
         if 200 <= response.status < 300:
             return self._within(self._body(response, self._asked.max_body))
-        url, wait = self._asked.url, 0.0
+        url, wait = self._asked.address, 0.0
         with suppress(InvalidHeader, ValueError, OverflowError):
             wait = Retry().get_retry_after(response) or 0.0
         asks = f", asks to wait {wait:.0f} s" if wait else ""
@@ -256,7 +256,7 @@ def late(asked: Monitoring) -> Unknown:
     """Why there is no answer when the time is over."""
     why, through = f"did not answer within {asked.timeout.total_seconds():g} s", ""
     with suppress(_FailedError):
-        through = _through(_proxy(asked.url))
+        through = _through(_proxy(asked.address))
     return Unknown(Trouble.DEADLINE, through + why, "see what makes it slow, or raise monitoring.timeout")
 
 

@@ -4,15 +4,16 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryFile
 from threading import Thread
 from typing import Any
 
 from retrain.core.kinds import Kind
-from retrain.core.text import last_lines, one_line
+from retrain.core.text import one_line
 from retrain.effects import process
 
 LATE = "did not end within notifications.timeout"
+_MOST = 50 * 1024**2
+"""Bytes that a command may print: nobody reads more than the last line, and the disk is not its own."""
 _TONES = {
     "success": (Kind.PROMOTED, Kind.TRAINED, Kind.RECOVERED, Kind.RESUMED, Kind.DELIVERED),
     "warning": (Kind.ROLLED_BACK, Kind.REJECTED, Kind.INCONCLUSIVE, Kind.PAUSED, Kind.UNDELIVERED),
@@ -33,26 +34,13 @@ def by_command(  # noqa: PLR0913, PLR0917  (what runs, what it is given, and wha
 
     Nothing of its process group runs any more on return.
     """
-    # Files and no pipes: a command that reads nothing, or leaves a process behind, blocks nobody.
-    with TemporaryFile() as given, TemporaryFile() as output:
-        given.write(event)
-        given.seek(0)
-        try:
-            started = process.start(
-                command, directory, environment, output=output.fileno(), inherited=(), stdin=given.fileno()
-            )
-        except (OSError, ValueError) as error:
-            return f"could not be started: {getattr(error, 'strerror', None) or error}"
-        try:
-            in_time = process.until(lambda: process.exit_code(started) is not None, seconds)
-        finally:
-            code = process.end(started)
-        if in_time and code == 0:
-            return ""
-        output.seek(0)
-        said = last_lines(scrub(output.read().decode(errors="replace")), 1)
-    how = f"exited {code}" if code >= 0 else f"was ended by signal {-code}"
-    return ": ".join([how if in_time else LATE, *said])
+    try:
+        ran = process.ran(command, directory, environment, given=event, seconds=seconds, most=_MOST)
+    except (OSError, ValueError) as error:
+        return f"could not be started: {getattr(error, 'strerror', None) or error}"
+    if ran.in_time and ran.code == 0:
+        return ""
+    return ": ".join([ran.how if ran.in_time else LATE, *ran.last_words(scrub)])
 
 
 def by_url(url: str, title: str, message: str, kind: Kind, seconds: float) -> str:

@@ -4,14 +4,85 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
+
+from retrain.core.text import last_lines
 
 Process = subprocess.Popen[bytes]
 
 _VANISHING = 5.0
 """Seconds that a process may take to vanish after SIGKILL before it is left to the kernel."""
+_OUTER_MAKE = frozenset({"MAKEFLAGS", "MFLAGS", "GNUMAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MAKEFILES"})
+_LAST_WORDS = 64 * 1024
+
+
+class Ran(NamedTuple):
+    """How a short command ended: its exit code (-N: signal N ended it), and what it printed.
+
+    `in_time` says that it ended by itself, `is_whole` that it printed no more than it may.
+    """
+
+    code: int
+    in_time: bool
+    is_whole: bool
+    output: bytes
+    errors: bytes
+
+    @property
+    def how(self) -> str:
+        """How it ended by itself, as a clause about it."""
+        return f"exited {self.code}" if self.code >= 0 else f"was ended by signal {-self.code}"
+
+    def last_words(self, scrub: Callable[[str], str]) -> tuple[str, ...]:
+        """The last line of its errors, else of its output; none where it said nothing."""
+        said = (self.errors or self.output)[-_LAST_WORDS:]
+        return last_lines(scrub(said.decode(errors="replace")), 1)
+
+
+def environment(base: Mapping[str, str], withheld: Collection[str], *more: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a command: no outer make, nothing that is withheld, and what each of the others adds."""
+    kept = {name: value for name, value in base.items() if name not in _OUTER_MAKE and name not in withheld}
+    for each in more:
+        kept |= each
+    return kept
+
+
+def ran(  # noqa: PLR0913  (what a process is given, and how much of each thing)
+    command: Sequence[str],
+    directory: Path,
+    environment: Mapping[str, str],
+    *,
+    seconds: float,
+    most: int,
+    given: bytes = b"",
+) -> Ran:
+    """What comes of the command, which gets `given` on standard input; it ends after so many seconds or bytes.
+
+    Nothing of its process group runs any more on return. Raises OSError or ValueError where it cannot be started.
+    """
+    from tempfile import TemporaryFile
+
+    # Files and no pipes: a command that reads nothing, or leaves a process behind, blocks nobody.
+    with TemporaryFile() as stdin, TemporaryFile() as output, TemporaryFile() as errors:
+        stdin.write(given)
+        stdin.seek(0)
+
+        def is_whole() -> bool:
+            return all(os.fstat(each.fileno()).st_size <= most for each in (output, errors))
+
+        started = start(
+            command, directory, environment, output=output.fileno(), stdin=stdin.fileno(), errors=errors.fileno()
+        )
+        try:
+            in_time = until(lambda: exit_code(started) is not None or not is_whole(), seconds)
+        finally:
+            code = end(started)
+        errors.seek(max(0, os.fstat(errors.fileno()).st_size - _LAST_WORDS))
+        output.seek(0)
+        return Ran(code, in_time, is_whole(), output.read(most), errors.read(_LAST_WORDS))
 
 
 def start(  # noqa: PLR0913  (what a process is given)
@@ -20,13 +91,14 @@ def start(  # noqa: PLR0913  (what a process is given)
     environment: Mapping[str, str],
     *,
     output: int,
-    inherited: Sequence[int],
+    inherited: Sequence[int] = (),
     stdin: int = subprocess.DEVNULL,
+    errors: int = subprocess.STDOUT,
 ) -> Process:
     """The running command, the leader of a session and so of a process group, out of reach of the terminal's signals.
 
-    `output` is the descriptor that both its output streams are written to, `inherited` those that it keeps under the
-    same numbers. Raises OSError or ValueError where it cannot be started.
+    `output` is the descriptor that both its output streams are written to, unless `errors` is given; `inherited` are
+    those that it keeps under the same numbers. Raises OSError or ValueError where it cannot be started.
     """
     return subprocess.Popen(
         command,
@@ -35,7 +107,7 @@ def start(  # noqa: PLR0913  (what a process is given)
         bufsize=0,
         stdin=stdin,
         stdout=output,
-        stderr=subprocess.STDOUT,
+        stderr=errors,
         start_new_session=True,
         pass_fds=inherited,
     )

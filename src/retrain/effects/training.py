@@ -31,7 +31,6 @@ _READ_BYTES = 64 * 1024
 _ECHO_BYTES = 1024**2
 _CATCHING_UP = 8
 """How often a log is read on to its end before it is cut: each time less has come, until it is nothing."""
-_OUTER_MAKE = frozenset({"MAKEFLAGS", "MFLAGS", "GNUMAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MAKEFILES"})
 _OF_MAKE = r"(?m)^make(\[\d+\])?: \*\*\* \[.*\] Error \d+\n?"
 """What make adds to the message of a command that failed; the exit code says it."""
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -84,9 +83,7 @@ def environment(
     base: Mapping[str, str], secret_variables: frozenset[str], training: Training, extra: Mapping[str, str]
 ) -> dict[str, str]:
     """The environment of the command: no outer make, no secrets, plus what the configuration and the run add."""
-    withheld = _OUTER_MAKE | secret_variables
-    kept = {name: value for name, value in base.items() if name not in withheld}
-    return {**kept, **training.environment, **extra}
+    return process.environment(base, secret_variables, training.environment, extra)
 
 
 def run(  # noqa: PLR0913, PLR0917  (what runs, where its output goes, and what of that may be shown)

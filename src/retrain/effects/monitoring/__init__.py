@@ -1,4 +1,4 @@
-"""The latest metrics as a Snapshot. Whatever the endpoint answers is a value: a number, or Unknown and why.
+"""The latest metrics as a Snapshot. Whatever the source answers is a value: a number, or Unknown and why.
 
 The cause in an Unknown is what is said of the query (`is null`), or of the endpoint where no query is to blame
 (`is not JSON`); `named` puts the name before it.
@@ -6,10 +6,12 @@ The cause in an Unknown is what is said of the query (`is null`), or of the endp
 
 import json
 import math
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from datetime import UTC, datetime
 from functools import partial
 from operator import attrgetter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct, field
@@ -44,17 +46,29 @@ Work = Callable[[http.Client, MutableMapping[str, Answer]], None]
 """Puts the answer to each query into the mapping, as soon as it is there."""
 
 
-def fetch(monitoring: Monitoring, secrets: Secrets, now: datetime) -> Snapshot:
-    """What the endpoint says now, or why there is no number; `now` becomes fetched_at.
+def fetch(monitoring: Monitoring, secrets: Secrets, now: datetime, directory: Path = Path()) -> Snapshot:
+    """What the endpoint or the command says now, or why there is no number; `now` becomes fetched_at.
 
-    Whatever the endpoint does becomes an Unknown in the fields it concerns. Raises ConfigError for a query
-    that cannot be compiled, before anything is asked. A field without a query stays None.
+    Whatever it does becomes an Unknown in the fields it concerns. Raises ConfigError for a query that cannot be
+    compiled, before anything is asked. A field without a query stays None. A command runs in `directory`.
     """
-    asked = queries(monitoring)
-    url, work = _work(monitoring, asked)
-    answers: dict[str, Answer] = dict.fromkeys(asked.values(), http.late(monitoring))
-    http.exchange(monitoring, lambda client: work(client, answers))
-    return snapshot_of(monitoring, dict(answers), now, http.shown(url), scrubber(secrets, monitoring.url))
+    asked, where = queries(monitoring), place(monitoring)
+    if monitoring.type is MonitorType.COMMAND:
+        from retrain.effects.monitoring import command
+
+        answers = dict(command.ask(monitoring, _compiled(asked, parse), directory, secrets))
+    else:
+        url, work = _work(monitoring, asked)
+        where, answers = http.shown(url), dict.fromkeys(asked.values(), http.late(monitoring))
+        http.exchange(monitoring, lambda client: work(client, answers))
+    return snapshot_of(monitoring, dict(answers), now, where, scrubber(secrets, monitoring.address))
+
+
+def place(monitoring: Monitoring) -> str:
+    """Where the metrics come from, as a person may see it once secrets are taken out."""
+    if monitoring.type is MonitorType.COMMAND:
+        return f"the command {shlex.join(monitoring.command or ())}"
+    return http.shown(monitoring.address)
 
 
 def snapshot_of(
@@ -128,7 +142,7 @@ def queries(monitoring: Monitoring) -> dict[str, str]:
 
 def _work(monitoring: Monitoring, asked: Mapping[str, str]) -> tuple[str, Work]:
     """The URL that is asked, and how. Raises ConfigError for a query that it cannot be asked."""
-    url = monitoring.url
+    url = monitoring.address
     read: Callable[[bytes], Mapping[str, Answer]]
     match monitoring.type:
         case MonitorType.PROMETHEUS:
@@ -140,7 +154,7 @@ def _work(monitoring: Monitoring, asked: Mapping[str, str]) -> tuple[str, Work]:
             from retrain.effects.monitoring import prometheus_text
 
             read = partial(prometheus_text.read, selectors=_compiled(asked, prometheus_text.parse))
-        case MonitorType.JSON:
+        case MonitorType.JSON | MonitorType.COMMAND:
             read = partial(read_json, expressions=_compiled(asked, parse))
 
     def work(client: http.Client, answers: MutableMapping[str, Answer]) -> None:
