@@ -79,18 +79,18 @@ def test_who_could_replace_a_file_is_refused_like_who_may_write_it(tmp_path: Pat
     file = tmp_path / "place/below/file"
     file.parent.mkdir(parents=True, mode=0o755)
     file.touch(0o644)
-    files.refuse_world_writable(file, "x")
-    files.refuse_world_writable(tmp_path / "nothing", "x")
+    files.refuse_writable_by_others(file, "x")
+    files.refuse_writable_by_others(tmp_path / "nothing", "x")
     for open_to_all, mode in ((file, 0o666), (file.parent, 0o777), (file.parent.parent, 0o777)):
         before = open_to_all.stat().st_mode
         open_to_all.chmod(mode)
         with pytest.raises(RetrainError, match=rf"{open_to_all}: is world-writable .* \(chmod o-w {open_to_all},"):
-            files.refuse_world_writable(file, "x")
+            files.refuse_writable_by_others(file, "x")
         open_to_all.chmod(before)
     file.parent.chmod(0o1777)
-    files.refuse_world_writable(file, "x")
+    files.refuse_writable_by_others(file, "x")
     with pytest.raises(RetrainError, match="below: is world-writable"):
-        files.refuse_world_writable(file.parent, "x")
+        files.refuse_writable_by_others(file.parent, "x")
 
 
 def test_what_a_link_leads_to_is_as_safe_as_what_is_above_that(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_what_a_link_leads_to_is_as_safe_as_what_is_above_that(tmp_path: Path) -
     (tmp_path / "project").mkdir()
     (tmp_path / "project/state").symlink_to(tmp_path / "open/state")
     with pytest.raises(RetrainError, match="open: is world-writable"):
-        files.refuse_world_writable(tmp_path / "project/state", "x")
+        files.refuse_writable_by_others(tmp_path / "project/state", "x")
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
@@ -124,3 +124,30 @@ def test_what_is_made_is_as_open_to_the_group_as_its_directory(tmp_path: Path, u
             assert (tmp_path / "target").stat().st_mode & 0o777 == 0o600
     finally:
         os.umask(before)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory to another user")
+def test_who_owns_a_directory_above_could_replace_what_is_below(tmp_path: Path) -> None:
+    """Unless that is root, we, who owns what is below, or one of a group that may write it; sticky or not."""
+    place = tmp_path / "project/state"
+    place.mkdir(parents=True)
+    files.refuse_writable_by_others(place, "x")
+    for mode in (0o755, 0o1755):
+        os.chown(place.parent, 12345, -1)
+        place.parent.chmod(mode)
+        with pytest.raises(RetrainError, match=rf"project: belongs to user 12345, .* in the place of {place}, so x"):
+            files.refuse_writable_by_others(place, "x")
+    os.chown(place, 12345, -1)
+    files.refuse_writable_by_others(place, "x")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory to another user")
+def test_whose_link_leads_to_a_directory_could_let_it_lead_elsewhere(tmp_path: Path) -> None:
+    """In a sticky directory, where nobody else may."""
+    place = tmp_path / "disk/state"
+    place.mkdir(parents=True)
+    (tmp_path / "link").symlink_to("disk")
+    files.refuse_writable_by_others(tmp_path / "link/state", "x")
+    os.chown(tmp_path / "link", 12345, -1, follow_symlinks=False)
+    with pytest.raises(RetrainError, match="link: belongs to user 12345"):
+        files.refuse_writable_by_others(tmp_path / "link/state", "x")

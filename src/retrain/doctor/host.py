@@ -125,7 +125,7 @@ def _writers(what: str, place: Path, *, inside: bool) -> Iterator[Finding]:
     refused: dict[str, RetrainError] = {}
     for path in (place, *within):
         try:
-            files.refuse_world_writable(path, "any user can run code as the user of retrain")
+            files.refuse_writable_by_others(path, "others can run code as the user of retrain")
         except RetrainError as error:
             refused[error.why] = error
     yield from (fail(what, each.why, each.remedy) for each in list(refused.values())[:_SHOWN])

@@ -86,7 +86,7 @@ def environment(context: Context, cron: tuple[str, bool] | None) -> Iterator[Fin
 
 def configuration(context: Context) -> Iterator[Finding]:
     """Who may write the configuration: it names commands that are run."""
-    files.refuse_world_writable(context.file, "any user can change the commands that it names")
+    files.refuse_writable_by_others(context.file, "any user can change the commands that it names")
     yield ok("configuration", f"{context.file} can be read, and every key and value in it is known")
     promotion, wait = context.config.promotion, context.config.triggers.challenger_ttl
     needed = context.config.monitor.window * (promotion.live.windows + 1)  # the first whole one begins within a window

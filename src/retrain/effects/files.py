@@ -109,18 +109,43 @@ def refuse_foreign(*paths: Path, need: int = os.W_OK | os.X_OK) -> None:
             raise RetrainError(f"{there}: belongs to {owner}, and user {os.geteuid()} has no right to use it", remedy)
 
 
-def refuse_world_writable(path: Path, danger: str) -> None:
-    """Raise RetrainError where any user may write to the path, or put another one in its place.
+def refuse_writable_by_others(path: Path, danger: str) -> None:
+    """Raise RetrainError where any user may write to the path, or another than its owner put one in its place.
 
-    In a sticky directory, as /tmp is, nobody may rename what is another's; on a read-only mount nobody may anything.
+    In a sticky directory, as /tmp is, nobody but its owner may rename what is another's; on a read-only mount nobody
+    may anything. Those who may write to the path by its group could do no more.
     """
     above = dict.fromkeys((path, *path.absolute().parents, *path.resolve().parents))  # of a link, too
     for each in above if path.exists() else ():
         with file_errors(each):
             mode, is_fixed = each.stat().st_mode, os.statvfs(each).f_flag & os.ST_RDONLY
+            strangers = [] if is_fixed or each == path or not path.is_dir() else _strangers(each, path)
         if mode & modes.S_IWOTH and not is_fixed and (each == path or not mode & modes.S_ISVTX):
             why = f"{each}: is world-writable ({modes.filemode(mode)}), so {danger}"
             raise RetrainError(why, f"chmod o-w {each}, and see that nobody changed what is in it")
+        if strangers:
+            why = f"{each}: belongs to user {strangers[0]}, who may put another directory in the place of {path}, so {danger}"
+            raise RetrainError(why, f"chown it to root or to the owner of {path}, or move the project elsewhere")
+
+
+def _strangers(above: Path, path: Path) -> list[str]:
+    """Who owns this directory above the path, or the link to it, and is neither root nor one who may write the path."""
+    ours, found = path.stat(), []
+    for number in {above.stat().st_uid, above.lstat().st_uid} - {0, os.geteuid(), ours.st_uid, *_unknown_users()}:
+        with suppress(KeyError):
+            user = pwd.getpwuid(number)
+            if ours.st_mode & modes.S_IWGRP and ours.st_gid in os.getgrouplist(user.pw_name, user.pw_gid):
+                continue
+        found.append(str(number))
+    return found
+
+
+def _unknown_users() -> set[int]:
+    """The number that stands for all users outside of this user namespace, as of a rootless container, if it is one."""
+    with suppress(OSError):
+        mapped = Path("/proc/self/uid_map").read_text().split()
+        return {65534} if mapped[1:] != ["0", "4294967295"] else set()
+    return set()
 
 
 def free(path: Path) -> int:

@@ -131,7 +131,7 @@ def refuse_unsafe(models: Models) -> None:
     """
     for directory in (models.champion.parent, _directory(models)):
         files.refuse_foreign(directory)
-        files.refuse_world_writable(directory, "no model in it can be trusted")
+        files.refuse_writable_by_others(directory, "no model in it can be trusted")
 
 
 def check_format(models: Models, artifact: Path) -> None:

@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from retrain.core.past import REPAIR, UNREPAIRED
-from retrain.effects.files import is_full, make_directory, refuse_foreign, refuse_world_writable, share
+from retrain.effects.files import is_full, make_directory, refuse_foreign, refuse_writable_by_others, share
 from retrain.effects.journal.entries import TABLES, Journal
 from retrain.errors import RetrainError
 
@@ -180,4 +180,4 @@ def _make_directories(state: Path) -> None:
         make_directory(state / "runs", 0o700)
     except OSError as error:
         raise RetrainError(f"{error.filename}: the directory cannot be made (`state`): {error.strerror}") from error
-    refuse_world_writable(state, "nothing in it can be trusted")
+    refuse_writable_by_others(state, "nothing in it can be trusted")
