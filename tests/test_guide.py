@@ -19,9 +19,9 @@ import yaml
 from retrain.cli import retrain
 from retrain.config import load
 from retrain.core.bounds import WORSE_LATER
-from retrain.core.events import KINDS as EVENTS
 from retrain.core.events import Checked, Entry
 from retrain.core.families import families as core_families
+from retrain.core.kinds import Kind
 from retrain.core.past import Past
 from retrain.core.records import Action, Assessment, Counts, Outcome, Reason, Signal, State
 from retrain.core.score import Quality
@@ -196,8 +196,8 @@ def test_the_guide_explains_every_reason_of_a_check() -> None:
 
 
 def test_the_guide_names_every_kind_of_event() -> None:
-    """As `history --kind` takes them, and its --json gives them."""
-    assert set(EVENTS) <= set(quoted(section(GUIDE["json"], "history and versions")))
+    """As `notifications.events` and `history --kind` take them, and --json gives them."""
+    assert set(Kind) <= set(quoted(section(GUIDE["operations"], "Notifications")))
 
 
 def test_the_guide_names_every_series_of_the_exporter() -> None:

@@ -15,7 +15,7 @@ import click
 
 from retrain.config.load import parse_span
 from retrain.context import Context, open_context
-from retrain.core.events import KINDS
+from retrain.core.kinds import Kind
 from retrain.core.text import one_line, time_of
 from retrain.errors import ConfigError, Exit, Report, Stopped
 from retrain.output import Output, boundary, repair_streams
@@ -62,6 +62,14 @@ def _time(_context: click.Context, _option: click.Parameter, text: str | None) -
         raise click.BadParameter(f"{text!r} is not ISO 8601, such as 2026-11-22 or 2026-11-22T16:10Z") from error
 
 
+def _kinds(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    """The kinds of events that a flag names, in lists with commas."""
+    found = tuple(filter(None, (each.strip() for text in given for each in text.split(","))))
+    if unknown := [each for each in found if each not in [*Kind]]:
+        raise click.BadParameter(f"{unknown[0]!r} is not one of {', '.join(Kind)}")
+    return found
+
+
 @click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
 @click.version_option(package_name="retrain-controller", prog_name="retrain")
 def retrain(**_before: Any) -> None:
@@ -83,7 +91,6 @@ class _Finite(click.FloatRange):
 
 
 _number, _share = _Finite(), _Finite(0, 1)
-_kind = click.Choice([*KINDS])
 _file = click.Path(path_type=Path)
 _reason = click.option(
     "--reason",
@@ -131,7 +138,8 @@ def _opened(file: Path, output: Output) -> Context:
     """The context of this configuration, whose secrets are not printed from now on, and whose name is if it has one."""
     context = open_context(file)
     output.secrets = context.secrets
-    output.name = context.config.name if context.config.name != context.file.parent.name else ""
+    output.project = context.config.name
+    output.name = output.project if output.project != context.file.parent.name else ""
     return context
 
 
@@ -283,7 +291,12 @@ def status(files: tuple[Path, ...], output: Output, limit: int, html: Path | Non
 @click.option("--until", callback=_time, metavar="TIME", help="Events before then.")
 @click.option("--at", callback=_time, metavar="TIME", help="Who was champion then, and why.")
 @click.option(
-    "--kind", "kinds", type=_kind, metavar="KIND", multiple=True, help="Only these, e.g. promoted. Repeatable."
+    "--kind",
+    "kinds",
+    metavar="KIND",
+    multiple=True,
+    callback=_kinds,
+    help=f"Only these; a list with commas, or repeated: {', '.join(Kind)}.",
 )
 @click.option("--metrics", is_flag=True, help="F1 and drift of each window; CSV where that is no terminal.")
 def history(context: Context, output: Output, **flags: Any) -> Report:

@@ -14,18 +14,10 @@ from msgspec import Struct, to_builtins
 from retrain.config.schema import Models
 from retrain.context import Context
 from retrain.core.describe import describe, said
-from retrain.core.events import KINDS, Promoted
+from retrain.core.events import Promoted
 from retrain.core.explain import signed
-from retrain.core.history import (
-    VersionHistory,
-    Window,
-    period_at,
-    periods,
-    record,
-    verdict_of,
-    version_histories,
-    windows,
-)
+from retrain.core.history import VersionHistory, Window, period_at, periods, version_histories, windows
+from retrain.core.news import classes, compared, kind, record
 from retrain.core.records import NAMES
 from retrain.core.rules import Gate
 from retrain.core.text import iso, moment, one_line, short
@@ -51,9 +43,11 @@ def history(context: Context, options: Options) -> Report:
     """The report of what happened, or of who was champion then, or of the metrics of each window."""
     if options.at is not None:
         return _champion_at(context, options.at)
-    kinds = tuple(KINDS[kind].__name__ for kind in options.kinds) or (("Checked",) if options.metrics else ())
+    wanted = ["Checked"] if options.metrics else classes(options.kinds)
     with journal_of(context, writable=False) as journal:
-        entries = list(journal.history(kinds, options.since, options.until))
+        entries = list(journal.history(wanted, options.since, options.until))
+    if options.kinds:
+        entries = [each for each in entries if kind(each.event) in options.kinds]
     if options.metrics:
         return _metrics(windows(entries))
     gate = context.config.gate
@@ -163,7 +157,7 @@ def _object(known: VersionHistory, made: datetime, notes: dict[str, Any] | None,
         "made_at": iso(made),
         "run": finished and finished.run,
         "training": started and {"reason": started.reason, "message": started.message, "by": to_builtins(started.by)},
-        "verdict": judged and {"at": iso(judged[0]), **verdict_of(judged[1], gate)},
+        "comparison": judged and {"at": iso(judged[0]), **compared(judged[1], gate)},
         "rejected": rejected and {"at": iso(rejected[0]), **to_builtins(rejected[1])},
         "served": [{"since": iso(each.since), "until": each.until and iso(each.until)} for each in known.periods],
         "notes": notes,
@@ -176,9 +170,9 @@ def _facts(known: VersionHistory, made: datetime, notes: dict[str, Any] | None, 
     why = f": {known.started.message}" if known.started is not None else ""
     yield f"made {moment(made)}{run}{why}"
     if known.judged is not None:
-        verdict = verdict_of(known.judged[1], gate)
-        gain = f", gain {signed(verdict['difference'])}" if verdict["difference"] is not None else ""
-        bounds = f", confidence bounds {' to '.join(map(signed, verdict['interval']))}" if verdict["interval"] else ""
+        found = compared(known.judged[1], gate)
+        gain = f", gain {signed(found['difference'])}" if found["difference"] is not None else ""
+        bounds = f", confidence bounds {' to '.join(map(signed, found['interval']))}" if found["interval"] else ""
         by = f"; by {known.judged[1].by}" if known.judged[1].by is not None else ""
         yield f"{moment(known.judged[0])}: {describe(known.judged[1], gate)}{gain}{bounds}{by}"
     if known.rejected is not None:

@@ -28,6 +28,8 @@ class Output:
         self.secrets = Secrets((), frozenset())
         self.name = ""
         """The configured name of the project, which a line in a log or mail begins with."""
+        self.project = ""
+        """Its name, whether it was configured or is that of its directory, for every object of --json."""
         self.said = ""
         """The message of the command that has ended, also where nothing was printed."""
 
@@ -36,7 +38,7 @@ class Output:
         self.said = self._safe(report.message)
         if self.as_json:
             for each in (report.data,) if report.lines is None else report.lines:
-                _write(json.dumps(self._clean(each)), sys.stdout)
+                self._object(each)
             return
         failed = report.exit_code not in (Exit.DONE, Exit.REJECTED, Exit.INCONCLUSIVE)
         stream = sys.stderr if failed and not report.on_stdout else sys.stdout
@@ -65,9 +67,13 @@ class Output:
         self.said = self._safe(message)
         with suppress(OSError, RetrainError):
             if self.as_json:
-                _write(json.dumps(self._clean({"error": message, "exit_code": exit_code})), sys.stdout)
+                self._object({"error": message, "exit_code": exit_code})
             else:
                 self.announce(f"retrain: {self._named(message)}")
+
+    def _object(self, found: Mapping[str, Any]) -> None:
+        named = {"name": self.project, **found} if self.project else found
+        _write(json.dumps(self._clean(named)), sys.stdout)
 
     def _named(self, line: str) -> str:
         return f"{self.name}: {line}" if self.name else line

@@ -428,14 +428,11 @@ def _report(  # noqa: PLR0913  (what was compared, and what came of it)
     notes = [*explain.notes(judged, past, gate, most, probation, opposed=opposed, dated=dated)]
     message = explain.line(head, verdict, gate, notes)
     data = {
-        "verdict": verdict.ruling,
         "message": message,
         "promoted": wins and not options.dry_run,
         "dry_run": options.dry_run,
         "forced": forced is not None,
-        "champion": contest.champion and {"version": contest.champion, "score": verdict.champion_score},
-        "challenger": {"version": contest.challenger, "score": verdict.challenger_score},
-        **explain.numbers(verdict),
+        **explain.fields(verdict, contest.champion, contest.challenger),
         **({"older_rows": judged.leaked.older} if contest.dated is not None else {}),
     }
     screen = "" if options.if_pending else explain.screen(head, verdict, gate, notes, forced=forced is not None)

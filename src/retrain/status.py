@@ -12,7 +12,7 @@ from msgspec import Struct, to_builtins
 from retrain.config import Config
 from retrain.config.schema import HoldoutKind
 from retrain.context import Context
-from retrain.core import events, evidence
+from retrain.core import events, evidence, news
 from retrain.core.decide import RESUME, Asked, barrier, decide, fruitless, is_worse, same_rows_text
 from retrain.core.describe import said
 from retrain.core.events import Entry, Judged
@@ -72,7 +72,7 @@ def status(context: Context, limit: int) -> Report:
         found, events_shown = standing(context, journal), journal.turning_points(limit)
     word = found.word
     text = [f"{word}: {found.why}", *(f"{title:<12}{line}" for title, line in found.lines.items() if line)]
-    lately = [(entry.at, type(entry.event).__name__, said(entry.event, config.gate)) for entry in events_shown]
+    lately = [(entry.at, news.kind(entry.event), said(entry.event, config.gate)) for entry in events_shown]
     text += ["latest events, newest first"] if lately else []
     text += [f"  {moment(at)}  {message}" for at, _, message in lately]
     data = {

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from retrain.core.events import Judged
-from retrain.core.explain import head, notes, numbers
+from retrain.core.explain import fields, head, notes
 from retrain.core.past import Past, Probation
 from retrain.core.rules import Gate
 from retrain.core.verdicts import Leaked, ModelNote, Ruling, SliceVerdict, Verdict, VerdictReason
@@ -52,7 +52,7 @@ def test_without_a_champion_nothing_serves_yet() -> None:
 def test_json_has_the_numbers_of_a_verdict() -> None:
     """Gain and loss each have a key, null where nothing is weighed; a missing value of a slice is an empty text."""
     sliced = replace(VERDICT, slices=(SliceVerdict("region", None, 7),), few=((1, 3),))
-    found = numbers(sliced)
+    found = fields(sliced, "a", "b")
     assert (found["rows"], found["expected_gain"], found["expected_loss"]) == (200, None, None)
     assert found["few_discordant"] == [{"class": 1, "rows": 3}]
     assert found["slices"] == [{"column": "region", "value": "", "rows": 7, "difference": None, "worse": False}]

@@ -7,7 +7,6 @@ import pytest
 from msgspec.structs import replace
 
 from retrain.core.events import (
-    KINDS,
     Adopted,
     Checked,
     Entry,
@@ -22,7 +21,8 @@ from retrain.core.events import (
     TrainingFinished,
     TrainingStarted,
 )
-from retrain.core.history import period_at, periods, record, version_histories, windows
+from retrain.core.history import period_at, periods, version_histories, windows
+from retrain.core.news import record
 from retrain.core.records import Action, Assessment, Outcome, Reason, Signal, State
 from retrain.core.rules import Disclose, Gate
 from retrain.core.text import time_of
@@ -126,17 +126,12 @@ def test_a_record_has_every_field_but_bulky_hashes_and_what_is_withheld() -> Non
     (entry,) = journal(LOST)
     shown, hidden = record(entry, open_), record(entry, closed)
     assert not {"sketch", "sketches"} & shown.keys()
-    assert (shown["verdict"]["challenger_score"], hidden["verdict"]["challenger_score"]) == (0.7, None)
-    assert shown["verdict"]["look"] == 2
+    assert (shown["challenger"], hidden["challenger"]["score"]) == ({"version": "b", "score": 0.7}, None)
+    assert (shown["kind"], shown["verdict"], shown["look"]) == ("rejected", "reject", 2)
     (pruned,) = journal(Pruned(3, T0, "{}"))
     message = "pruned 3 events from before 2026-03-01 12:00 UTC"
     expected = {"id": 0, "at": "2026-03-01T12:00:00Z", "kind": "pruned", "events": 3, "before": "2026-03-01T12:00:00Z"}
     assert record(pruned, open_) == {**expected, "message": message}
-
-
-def test_kinds_have_the_names_that_people_use() -> None:
-    """As the notifications spell them."""
-    assert {"promoted", "rolled_back", "training_finished", "checked", "paused"} <= KINDS.keys()
 
 
 @pytest.mark.parametrize(

@@ -482,7 +482,7 @@ def test_a_heartbeat_that_fails_is_reported_once(project: Project) -> None:
     expected = "the heartbeat answered 404: Not Found (check notifications.heartbeat)\n"
     assert [check.stderr for check in checks] == [expected, "", "", ""]
     kinds = [event["kind"] for event in project.json("status")["events"]]
-    assert kinds.count("Undelivered") == kinds.count("Delivered") == 1
+    assert kinds.count("undelivered") == kinds.count("delivered") == 1
 
 
 def test_recovered_is_said_only_of_what_has_ended(project: Project) -> None:

@@ -118,18 +118,19 @@ def test_the_history_has_every_event_with_every_field(project: Project) -> None:
     assert len(shown.splitlines()) == 6
     assert shown.splitlines()[-1].endswith(": false alarms; by alice on " + HOST)
     found = lines(project, "history")
-    kinds = ["adopted", "training_started", "training_finished", "judged", "promoted", "rolled_back"]
+    kinds = ["adopted", "training_started", "trained", "judged", "promoted", "rolled_back"]
     assert [each["kind"] for each in found] == kinds
     _, started, finished, judged, promoted, rolled_back = found
     assert started["run"] == finished["run"]
-    assert finished["challenger"] == judged["challenger"] == promoted["version"] == rolled_back["previous"]
-    assert judged["verdict"]["ruling"] == "promote"
-    assert len(judged["verdict"]["interval"]) == 2
-    assert judged["verdict"]["challenger_score"] > judged["verdict"]["champion_score"]
+    assert finished["challenger"] == judged["challenger"]["version"] == promoted["version"] == rolled_back["previous"]
+    assert judged["verdict"] == "promote"
+    assert len(judged["interval"]) == 2
+    assert judged["challenger"]["score"] > judged["champion"]["score"]
     assert promoted["by"] == {"who": "alice", "host": HOST, "ci": ""}
     assert promoted["reason"]
-    assert [each["kind"] for each in lines(project, "history", "--kind", "promoted", "--kind", "checked")] == [
+    assert [each["kind"] for each in lines(project, "history", "--kind", "trained, promoted", "--kind", "checked")] == [
         "checked",
+        "trained",
         "promoted",
     ]
 
@@ -162,7 +163,7 @@ def test_the_champion_of_a_moment_and_why(project: Project) -> None:
     assert old["champion"]["version"] == new["event"]["previous"]
     assert old["champion"]["until"] == new["champion"]["since"]
     assert new["champion"] == {"version": new["event"]["version"], "since": new["event"]["at"], "until": None}
-    assert new["comparison"]["verdict"]["ruling"] == "promote"
+    assert new["comparison"]["verdict"] == "promote"
     assert f"; by alice on {HOST}" in new["message"]
     none = project.json("history", "--at", "2020-01-01")
     assert (none["champion"], none["event"], none["comparison"]) == (None, None, None)
@@ -202,7 +203,7 @@ def test_every_kept_version_with_its_training_its_verdict_and_its_notes(project:
     assert (first["notes"], new["notes"]) == (None, {"commit": "abc123", "scores": {"f1": 0.9}})
     assert new["training"]["message"] == "forced: new labels"
     assert new["training"]["by"]["host"] == HOST
-    assert new["verdict"]["ruling"] == "promote"
+    assert new["comparison"]["verdict"] == "promote"
     shown = project.run("versions").stdout
     assert all(len(line) <= 80 for line in shown.splitlines())
     assert f"{new['version'][:12]}  made " in shown
@@ -268,7 +269,7 @@ def test_after_a_year_and_a_prune_the_champion_of_every_single_day_is_known(proj
         assert said["champion"]["version"] == version, day
         kinds = {"adopted"} if day < 15 else {"promoted", "rolled_back", "checked"}
         assert said["event"]["kind"] in kinds
-        assert said["event"]["kind"] != "promoted" or said["comparison"]["verdict"]["ruling"] == "promote"
+        assert said["event"]["kind"] != "promoted" or said["comparison"]["verdict"] == "promote"
     whole = history(context, Options()).lines or ()
     assert [each["kind"] for each in whole].count("promoted") == 12
 

@@ -179,7 +179,7 @@ def _settled(project: Project, left: tuple[str | None, str | None], done: object
     if run is not None:
         assert any(f"training {run}" in each["message"] and "interrupted" in each["message"] for each in lately)
         return "a training"
-    closing = next(each for each in lately if each["kind"] in ("Promoted", "RolledBack", "SwapUndone"))
+    closing = next(each for each in lately if each["kind"] in ("promoted", "rolled_back", "swap_undone"))
     assert swap is not None
     assert swap[:12] in closing["message"], closing
     return "a swap"

@@ -1,10 +1,7 @@
 """What happened: the events of the journal, frozen."""
 
-import re
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import get_args
 
 from msgspec import Struct, field
 
@@ -257,12 +254,6 @@ Event = (
     | Delivered
     | Pruned
 )
-
-
-KINDS: Mapping[str, type[Event]] = {
-    re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower(): kind for kind in get_args(Event)
-}
-"""The kinds of events by the names that people use, such as `promoted` and `training_started`."""
 
 
 class Entry(Struct, frozen=True):

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from math import floor, log10
 from textwrap import wrap
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -141,10 +142,14 @@ _NUMBERS = (
 )
 
 
-def numbers(verdict: Verdict) -> dict[str, object]:
-    """What --json has of a verdict besides the ruling and the scores."""
+def fields(verdict: Verdict, champion: str | None, challenger: str) -> dict[str, Any]:
+    """What --json has of a comparison of these versions, in every command."""
     gain, loss = verdict.expected or (None, None)
     return {
+        "verdict": verdict.ruling,
+        "reason": verdict.reason,
+        "champion": champion and {"version": champion, "score": verdict.champion_score},
+        "challenger": {"version": challenger, "score": verdict.challenger_score},
         **{name: getattr(verdict, name) for name in _NUMBERS},
         "expected_gain": gain,
         "expected_loss": loss,

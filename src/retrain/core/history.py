@@ -2,39 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
 
-from msgspec import Struct, to_builtins
+from msgspec import Struct
 from msgspec.structs import replace
 
 from retrain.core import events
-from retrain.core.describe import describe
-from retrain.core.events import KINDS, Checked, Entry, Judged
-from retrain.core.explain import disclosed, numbers
+from retrain.core.events import Checked, Entry, Judged
 from retrain.core.records import Assessment
-from retrain.core.rules import Gate
-from retrain.core.text import iso
-from retrain.core.verdicts import Ruling
-
-_NAMES = {kind: name for name, kind in KINDS.items()}
-
-
-def record(entry: Entry, gate: Gate) -> dict[str, Any]:
-    """Everything that is known of an event, for --json, but for what promotion.disclose withholds and bulky hashes."""
-    event, known = entry.event, to_builtins(entry.event)
-    for bulky in ("sketch", "sketches", "past"):
-        known.pop(bulky, None)
-    if isinstance(event, Judged):
-        known["verdict"] = verdict_of(event, gate)
-    return {"id": entry.id, "at": iso(entry.at), "kind": _NAMES[type(event)], **known, "message": describe(event, gate)}
-
-
-def verdict_of(judged: Judged, gate: Gate) -> dict[str, Any]:
-    """The ruling of a comparison, its reason and its numbers, as far as promotion.disclose lets them be shown."""
-    verdict = disclosed(judged.verdict, gate, wins=judged.verdict.ruling is Ruling.PROMOTE)
-    scores = {"challenger_score": verdict.challenger_score, "champion_score": verdict.champion_score}
-    return {"ruling": verdict.ruling, "reason": verdict.reason, **scores, **numbers(verdict)}
-
 
 # ---------------------------------------------------------------- champions
 

@@ -1,15 +1,16 @@
-"""What people and programs are notified of: the kind of every event, and the CloudEvent that is made of it."""
+"""What people and programs get of an event: its kind, the object of --json, and the CloudEvent."""
 
-from typing import Any
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, get_args
 from urllib.parse import quote
 
 from msgspec import to_builtins
-from msgspec.structs import replace
 
 from retrain.core import events
-from retrain.core.describe import said
+from retrain.core.describe import describe, said
 from retrain.core.events import Entry, Event
-from retrain.core.explain import disclosed
+from retrain.core.explain import disclosed, fields
 from retrain.core.kinds import Kind
 from retrain.core.past import PAUSED, TRAINING, UNKNOWN, kind_of
 from retrain.core.records import Outcome
@@ -19,6 +20,15 @@ from retrain.core.verdicts import Ruling
 
 _RULINGS = {Ruling.REJECT: Kind.REJECTED, Ruling.INCONCLUSIVE: Kind.INCONCLUSIVE}
 _INCIDENTS = {UNKNOWN: Kind.UNKNOWN, TRAINING: Kind.TRAINING_FAILED, PAUSED: Kind.PAUSED}
+_PLAIN = {each: re.sub(r"(?<!^)(?=[A-Z])", "_", each.__name__).lower() for each in get_args(Event)}
+_FROM: Mapping[type[Event], Collection[Kind]] = {
+    events.Checked: {*_INCIDENTS.values(), Kind.NEEDS_A_PERSON, Kind.RECOVERED},
+    events.TrainingFinished: {Kind.TRAINED, Kind.TRAINING_FAILED},
+    events.Judged: {*_RULINGS.values()},
+    events.SwapUndone: {Kind.NEEDS_A_PERSON},
+    events.NotJudged: {Kind.NEEDS_A_PERSON},
+}
+"""The kinds that events of a class may have besides that of its own name."""
 
 
 def kind(event: Event) -> Kind:
@@ -37,7 +47,12 @@ def kind(event: Event) -> Kind:
             return Kind.NEEDS_A_PERSON if event.failed else Kind.SWAP_UNDONE
         case events.NotJudged():
             return Kind.NEEDS_A_PERSON
-    return next(Kind(name) for name, each in events.KINDS.items() if each is type(event))
+    return Kind(_PLAIN[type(event)])
+
+
+def classes(kinds: Collection[str]) -> list[str]:
+    """The classes of the events that may be of these kinds, as the journal names them."""
+    return [each.__name__ for each, name in _PLAIN.items() if {name, *_FROM.get(each, ())} & {*kinds}]
 
 
 def is_news(event: Event) -> bool:
@@ -50,15 +65,37 @@ def message(event: Event, gate: Gate) -> str:
     return f"{event.notice}{event.message}" if isinstance(event, events.Checked) else said(event, gate)
 
 
+def record(entry: Entry, gate: Gate) -> dict[str, Any]:
+    """Everything that is known of an event, for --json, but for what promotion.disclose withholds and bulky hashes."""
+    kept = _fields(entry.event, gate)
+    return {
+        "id": entry.id,
+        "at": iso(entry.at),
+        "kind": kind(entry.event),
+        **kept,
+        "message": describe(entry.event, gate),
+    }
+
+
+def _fields(event: Event, gate: Gate) -> dict[str, Any]:
+    known: dict[str, Any] = to_builtins(event)
+    for bulky in ("sketch", "sketches", "past"):
+        known.pop(bulky, None)
+    return known | (compared(event, gate) if isinstance(event, events.Judged) else {})
+
+
+def compared(judged: events.Judged, gate: Gate) -> dict[str, Any]:
+    """A comparison with the names of `promote --json`, as far as promotion.disclose lets it be shown."""
+    verdict = disclosed(judged.verdict, gate, wins=judged.verdict.ruling is Ruling.PROMOTE)
+    return fields(verdict, judged.champion, judged.challenger)
+
+
 def cloud_event(entry: Entry, name: str, gate: Gate) -> dict[str, Any]:
     """The event as a CloudEvent 1.0 in JSON; its id is the same whenever it is sent, and no other event has it.
 
     See https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md.
     """
     event = entry.event
-    if isinstance(event, events.Judged):
-        shown = disclosed(event.verdict, gate, wins=event.verdict.ruling is Ruling.PROMOTE)
-        event = replace(event, verdict=shown if shown is event.verdict else replace(shown, counts=None))
     about = getattr(event, "run", None) or getattr(event, "version", None) or getattr(event, "challenger", None)
     return {
         "specversion": "1.0",
@@ -69,5 +106,5 @@ def cloud_event(entry: Entry, name: str, gate: Gate) -> dict[str, Any]:
         "time": iso(entry.at),
         **({"subject": about} if about else {}),
         "datacontenttype": "application/json",
-        "data": {**to_builtins(event), "name": name, "message": message(event, gate)},
+        "data": {"name": name, **_fields(event, gate), "message": message(event, gate)},
     }

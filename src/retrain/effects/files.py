@@ -124,8 +124,10 @@ def refuse_writable_by_others(path: Path, danger: str) -> None:
             why = f"{each}: is world-writable ({modes.filemode(mode)}), so {danger}"
             raise RetrainError(why, f"chmod o-w {each}, and see that nobody changed what is in it")
         if strangers:
-            why = f"{each}: belongs to user {strangers[0]}, who may put another directory in the place of {path}, so {danger}"
-            raise RetrainError(why, f"chown it to root or to the owner of {path}, or move the project elsewhere")
+            why = f"{each}: belongs to user {strangers[0]}, who may put another directory in the place of {path}"
+            raise RetrainError(
+                f"{why}, so {danger}", f"chown it to root or to the owner of {path}, or move the project elsewhere"
+            )
 
 
 def _strangers(above: Path, path: Path) -> list[str]:
