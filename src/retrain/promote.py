@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from retrain.config.schema import HoldoutKind
+from retrain.config.schema import HoldoutKind, Remote
 from retrain.context import Context
 from retrain.core import explain
 from retrain.core.decide import barrier
@@ -63,7 +63,7 @@ class Contest(Struct, frozen=True):
 
     challenger: str
     challenger_file: Path
-    holdout: Path
+    holdout: Path | Remote
     source: str
     given: str = ""
     champion: str | None = None
@@ -116,7 +116,7 @@ def _promote(context: Context, journal: Journal, options: Options, lock_fd: int,
         if isinstance(outcome, NotJudged):
             return _not_judged(context, journal, outcome, options, now)
         is_same = outcome.champion is not None and contest.champion == past.served
-        live = latest(past) if is_same and isinstance(context.config.promotion.holdout, Path) else None
+        live = latest(past) if is_same and context.config.promotion.rows is not None else None
         verdict = beside_live(outcome.verdict, live)
         by, forced = options.actor(context), options.forced is not None
         judged = replace(outcome, verdict=verdict, dry_run=options.dry_run, source=contest.source, by=by)
@@ -161,7 +161,10 @@ def _is_pending(context: Context, journal: Journal) -> bool:
     if waiting.refused:
         is_unknown = waiting.refused == UNKNOWN_ROWS
         return rows[0] is not None if is_unknown else waiting.refused != _basis(context, holdout, rows)
-    return journal.recorded_for_file(files.stamps(holdout), champion, waiting.version, context.config.question) is None
+    return (
+        journal.recorded_for_file(files.stamp_of_rows(holdout), champion, waiting.version, context.config.question)
+        is None
+    )
 
 
 def admit(context: Context, past: Past, options: Options) -> Contest:
@@ -228,8 +231,8 @@ def _named(context: Context, name: str) -> Contest:
     return Contest(version, registry.verify(models, version), holdout_of(context, version), "versions")
 
 
-def holdout_of(context: Context, challenger: str, beside: Path | None = None) -> Path:
-    """The rows that this challenger is judged on: the configured file, or its own, `beside` it or kept with it.
+def holdout_of(context: Context, challenger: str, beside: Path | None = None) -> Path | Remote:
+    """The rows that this challenger is judged on: those configured, or its own, `beside` it or kept with it.
 
     Raises RetrainError where it should have rows of its own and has none.
     """
@@ -282,7 +285,7 @@ def _await(context: Context, journal: Journal, options: Options, now: datetime) 
 
 def _recorded(context: Context, journal: Journal, contest: Contest) -> Judged | None:
     """The recorded verdict, where the same question was asked on this untouched holdout and the same training rows."""
-    stamp = files.stamps(contest.holdout)
+    stamp = files.stamp_of_rows(contest.holdout)
     known = journal.recorded_for_file(stamp, contest.champion, contest.challenger, context.config.question)
     if known is None or known.known_rows != files.stamps(*contest.rows):
         return None
@@ -292,12 +295,12 @@ def _recorded(context: Context, journal: Journal, contest: Contest) -> Judged | 
 def _compare(context: Context, journal: Journal, contest: Contest, options: Options) -> Judged | NotJudged:
     """The verdict of a comparison, or why there is none. A recorded verdict on the same rows costs no comparison."""
     config = context.config
-    stamp, ledger = files.stamps(contest.holdout), list(journal.ledger())
+    stamp, ledger = files.stamp_of_rows(contest.holdout), list(journal.ledger())
     scored = _score(context, contest, options, row_keys(ledger))
     if isinstance(scored, NotJudged):
         return scored
     tally, rows = scored
-    if files.stamps(contest.holdout) != stamp:
+    if files.stamp_of_rows(contest.holdout) != stamp:
         raise RetrainError(f"{contest.holdout}: was changed while the models were scored on it; try again")
     if registry.identify(contest.challenger_file) != contest.challenger:
         raise RetrainError(f"{contest.challenger_file}: was changed while it was scored; try again")
@@ -375,9 +378,10 @@ def _rows(context: Context, challenger: str, champion: str | None) -> tuple[Path
     return registry.attached(models, challenger, registry.ROWS), registry.attached(models, champion, registry.ROWS)
 
 
-def _basis(context: Context, holdout: Path, rows: Sequence[Path | None]) -> str:
+def _basis(context: Context, holdout: Path | Remote, rows: Sequence[Path | None]) -> str:
     """All that a refusal depends on: with another of these it must be asked anew."""
-    return f"{files.stamps(holdout, *rows)}; up to {context.config.promotion.max_leakage}"
+    stamps = ", ".join(filter(None, (files.stamp_of_rows(holdout), files.stamps(*rows))))
+    return f"{stamps}; up to {context.config.promotion.max_leakage}"
 
 
 # ---------------------------------------------------------------- reports

@@ -4,13 +4,14 @@ And `retrain prune`, which shortens the journal that they are read from.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from msgspec import Struct, to_builtins
 
 from retrain.config import Config
-from retrain.config.schema import HoldoutKind
+from retrain.config.schema import HoldoutKind, Remote
 from retrain.context import Context
 from retrain.core import events, evidence, news
 from retrain.core.decide import RESUME, Asked, barrier, decide, fruitless, is_worse, same_rows_text
@@ -26,7 +27,7 @@ from retrain.core.text import counted, duration, iso, moment, short
 from retrain.core.verdicts import Ruling
 from retrain.effects import files, lock, registry, training
 from retrain.effects.journal import Journal
-from retrain.errors import Report
+from retrain.errors import Report, RetrainError
 from retrain.page import Standing
 from retrain.swap import journal_of, probation_of
 
@@ -98,7 +99,7 @@ def _screen(config: Config, known: _Known) -> dict[str, str]:
     """The lines below the state by their titles; an empty one is not shown."""
     past, triggers, in_vain = known.past, config.triggers, fruitless(known.past, config.triggers)
     pause = past.paused(known.now)
-    is_counted = known.compared is not None and isinstance(config.promotion.holdout, Path)
+    is_counted = known.compared is not None and config.promotion.rows is not None
     used = f"{known.compared.verdict.look} of {config.promotion.holdout_uses}" if known.compared and is_counted else ""
     return {
         **{str(each.signal): _reading(each) for each in known.seen},
@@ -218,11 +219,16 @@ def _scored(compared: Judged | None, served: str | None) -> str:
     return "" if score is None else f"; holdout {verdict.metric} {score:.3f} on {counted(verdict.rows, 'row')}"
 
 
-def _stale(holdout: Path | HoldoutKind, compared: Judged | None, past: Past) -> str:
-    """What is to be known of a holdout file that the live F1 contradicts, where the champion was compared on it."""
+def _stale(holdout: Path | Remote | HoldoutKind, compared: Judged | None, past: Past) -> str:
+    """What is to be known of a holdout that the live F1 contradicts, where the champion was compared on it.
+
+    A store is not asked whether it has others now: that may take long.
+    """
     if compared is None or compared.verdict.counts is None or not isinstance(holdout, Path):
         return ""
-    is_renewed = compared.file != files.stamped(holdout)
+    is_renewed = True
+    with suppress(RetrainError):  # it is gone
+        is_renewed = compared.file != files.stamp_of_rows(holdout)
     if is_renewed or past.served not in (compared.champion, compared.challenger):
         return ""
     why = contradiction(compared.verdict.counts[past.served == compared.challenger], latest(past))
@@ -246,7 +252,7 @@ def _challenger(past: Past, config: Config) -> str:
         return f"{name} won, but the hook after the swap failed (retrain promote tries again)"
     if waiting.ruling is Ruling.PROMOTE:
         return f"{name} won, but was not put in service (retrain promote does it)"
-    anew = " (a fresh holdout can judge it anew)" if isinstance(holdout, Path) else ""
+    anew = " (a fresh holdout can judge it anew)" if config.promotion.rows is not None else ""
     return f"{name} was judged: {waiting.ruling}{anew}"
 
 

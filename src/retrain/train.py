@@ -199,11 +199,11 @@ def _try_out(context: Context) -> int | None:
 
     Raises _NoChallengerError where it cannot. What else is wrong, such as with the holdout, `promote` says.
     """
-    config, artifact, configured = context.config, context.config.models.challenger, context.config.promotion.holdout
-    rows = configured if isinstance(configured, Path) else registry.beside(artifact, registry.HOLDOUT)
+    config, artifact = context.config, context.config.models.challenger
+    own = registry.beside(artifact, registry.HOLDOUT)
     try:
-        if rows.exists() or rows is not configured:
-            evaluation.try_out(config, artifact, rows if rows.exists() else None, scrub=context.secrets.scrub)
+        rows = config.promotion.rows or (own if own.exists() else None)
+        evaluation.try_out(config, artifact, rows, scrub=context.secrets.scrub)
     except evaluation.Unscorable as error:
         if error.side == "challenger":
             raise _NoChallengerError(f"left what cannot be used: {error}") from error

@@ -465,7 +465,18 @@ def test_one_min_age_is_for_both_signals_or_each_has_its_own(text: str, expected
             SMALLEST + "notifications: {heartbeat: file:///x}",
             ["2: notifications.heartbeat: is a file URL; it must be an http or https URL here"],
         ),
-        (SMALLEST + "promotion: {holdout: h.tsv}", ["2: promotion.holdout: must end in .csv or .parquet"]),
+        *(
+            (f"{SMALLEST}promotion: {{holdout: {holdout!r}}}", [f"2: promotion.holdout: {problem}"])
+            for holdout, problem in {
+                "h.tsv": "must end in .csv or .parquet, or in / where it is a directory of Parquet files",
+                "frehs": "must end in .csv or .parquet, or in / where it is a directory of Parquet files",
+                "d/*.csv": "is a pattern of CSV files; it must be one of Parquet files, or a single CSV file",
+                "http://h/x.parquet": "must be a path, or begin with s3:// or gs://",
+                "s3://b/x.csv": "is a CSV; of a store only Parquet files are read",
+                "s3://KEY:SECRET@b/x": "has a user or a password: leave them to the environment (AWS_ACCESS_KEY_ID"
+                " and others)",
+            }.items()
+        ),
         (SMALLEST + "monitor: {log: log.json}", ["2: monitor.log: must end in .csv or .parquet"]),
         (
             SMALLEST + "monitoring: {url: http://h, timeout: 0s}\ntraining: {timeout: 0h}\npromotion: {timeout: 0s}\n"

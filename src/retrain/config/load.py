@@ -25,6 +25,8 @@ from retrain.config.schema import (
     HoldoutKind,
     ObservedAt,
     Promotion,
+    Remote,
+    Rows,
     Size,
     Span,
     Table,
@@ -36,7 +38,7 @@ from retrain.config.schema import (
 from retrain.config.secrets import Secrets, secret_values
 from retrain.core.records import Label
 from retrain.core.rules import MaxAge, MinAge, Triggers
-from retrain.core.text import one_line
+from retrain.core.text import STORES, WILD, one_line
 from retrain.errors import ConfigError
 
 T = TypeVar("T", Triggers, Promotion)
@@ -44,6 +46,8 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "kB": 1000, "MB": 1000**2, "GB": 1000**3}
 _IMPOSSIBLE = r"[\0\ud800-\udc7f\udd00-\udfff]"
 """What no file name, header or variable can hold; the other surrogates are bytes of a name that is not UTF-8."""
+_STORE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+"""The variables in which an object store's client looks for credentials."""
 _TEN_YEARS = timedelta(days=3653)
 _FLAGS = {
     Triggers: ("--rule", "triggers, such as 'consecutive: 3, cooldown: 1h'"),
@@ -60,7 +64,9 @@ def load(path: Path, environ: Mapping[str, str]) -> tuple[Config, Secrets]:
     Raises ConfigError that lists every problem, one a line: `config.yaml:12: triggers.cooldown: ...`.
     """
     config, document = _read(path, environ)
-    secrets = secret_values(config, document.withheld, document.passed, document.public)
+    is_remote = isinstance(config.promotion.holdout, Remote)
+    keys = {name: environ[name] for name in _STORE if name in environ} if is_remote else {}
+    secrets = secret_values(config, document.withheld, document.passed | keys, document.public)
     return config, Secrets(secrets, frozenset(document.withheld))
 
 
@@ -232,6 +238,33 @@ def _table(value: object) -> Path:
     return path
 
 
+def _rows(value: object) -> Path | Remote | HoldoutKind:
+    """A kind of holdout, an address in a store, or a file, directory or pattern."""
+    if value in list(HoldoutKind):
+        return HoldoutKind(str(value))
+    text = _string(value)
+    if "://" in text:
+        return _remote(text)
+    if WILD.search(text):
+        if text.endswith(".csv"):
+            raise ValueError("is a pattern of CSV files; it must be one of Parquet files, or a single CSV file")
+        return _path(text)
+    suffix, is_directory = Path(text).suffix, text.endswith("/") or ("/" in text and not Path(text).suffix)
+    if suffix not in (".csv", ".parquet") and not is_directory:
+        raise ValueError("must end in .csv or .parquet, or in / where it is a directory of Parquet files")
+    return _path(text)
+
+
+def _remote(text: str) -> Remote:
+    if not text.startswith(STORES):
+        raise ValueError("must be a path, or begin with s3:// or gs://")
+    if "@" in text.partition("?")[0].split("/")[2]:
+        raise ValueError("has a user or a password: leave them to the environment (AWS_ACCESS_KEY_ID and others)")
+    if text.partition("?")[0].endswith(".csv"):
+        raise ValueError("is a CSV; of a store only Parquet files are read")
+    return Remote(text)
+
+
 def _duration(value: object) -> timedelta:
     found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([smhd])", value) if isinstance(value, str) else None
     if found is None:
@@ -310,7 +343,7 @@ _READERS: dict[Any, Callable[[object], Any]] = {
     Text: _text,
     Path: _path,
     Table: _table,
-    Table | HoldoutKind: lambda value: HoldoutKind(str(value)) if value in list(HoldoutKind) else _table(value),
+    Rows | Remote | HoldoutKind: _rows,
     timedelta: _duration,
     Span: _span,
     Size: _size,

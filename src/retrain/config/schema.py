@@ -18,6 +18,7 @@ from retrain.core.rules import Criteria, Gate, Guarantee, Natural, Positive, Rat
 Size = Annotated[int, "bytes"]
 Span = Annotated[timedelta, "longer than 0"]
 Table = Annotated[Path, "a CSV or Parquet file"]
+Rows = Annotated[Path, "a CSV or Parquet file, or a directory or a pattern of Parquet files"]
 Command = Annotated[tuple[str, ...], "a command and its arguments, run without a shell"]
 Text = Annotated[str, "may be empty"]
 Name = Annotated[str, Meta(pattern=r"^[^\0\ud800-\udfff]+$")]
@@ -94,6 +95,12 @@ class HoldoutKind(StrEnum):
     LIVE = "live"
 
 
+class Remote(str):
+    """The address of Parquet files in an object store: s3://BUCKET/PATH or gs://BUCKET/PATH."""
+
+    __slots__ = ()
+
+
 class FreshRows(Struct, frozen=True):
     """What is left out of a training: a share of the newest labelled windows of the log, `min_rows` at least."""
 
@@ -148,7 +155,7 @@ class Models(Struct, frozen=True):
 class Promotion(Criteria, frozen=True):
     """The holdout, and what a challenger must show on it."""
 
-    holdout: Table | HoldoutKind = Path("data/holdout.parquet")
+    holdout: Rows | Remote | HoldoutKind = Path("data/holdout.parquet")
     fresh: FreshRows = field(default_factory=FreshRows)
     live: LiveRows = field(default_factory=LiveRows)
     target: str = "label"
@@ -163,6 +170,11 @@ class Promotion(Criteria, frozen=True):
     sandbox: Sandbox | None = None
     after: Command | None = None
     probation: timedelta | None = None
+
+    @property
+    def rows(self) -> Path | Remote | None:
+        """The rows that were set aside as holdout; None where they are taken from the log."""
+        return None if isinstance(self.holdout, HoldoutKind) else self.holdout
 
 
 class Style(StrEnum):
@@ -230,7 +242,7 @@ class Config(Struct, frozen=True):
     def gate(self) -> Gate:
         """The rules of promotion."""
         rules = self.promotion
-        usual = Guarantee.LIFETIME if isinstance(rules.holdout, Path) else Guarantee.REGRET
+        usual = Guarantee.REGRET if rules.rows is None else Guarantee.LIFETIME
         return Gate(
             **{name: getattr(rules, name) for name in Criteria.__struct_fields__},
             guarantee=rules.guarantee or usual,

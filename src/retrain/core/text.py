@@ -5,6 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 _ESCAPE_SEQUENCE = r"\x1b\].*?(?:\x07|\x1b\\)|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[ -/]*[0-~]"
 
+STORES = ("s3://", "gs://")
+"""How the address of rows in an object store begins."""
+WILD = re.compile(r"[*?[]")
+"""What makes a path a pattern."""
+
 
 def duration(span: timedelta) -> str:
     """About how long, in at most two units: `45 s`, `2 h`, `3 d 4 h`."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from retrain.config.schema import Remote
 from retrain.context import Context
 from retrain.core.evidence import latest
 from retrain.core.explain import RENEW, because, contradiction, name_of
@@ -43,7 +44,7 @@ def gate(context: Context, known: History, progress: Callable[[float], None]) ->
         yield _holdout(context, tally, known, where, has_champion=champion is not None)
         shown = counts_of(tally.cells, config.promotion.positive, "champion")
         yield from of_model(tally)
-        is_known = isinstance(config.promotion.holdout, Path) and serving is not None
+        is_known = config.promotion.rows is not None and serving is not None
         if is_known and is_live_f1(config.gate) and (why := contradiction(shown, latest(known.past))):
             yield warn("holdout", why, RENEW)
     yield from rule_on(tallies, config.gate)
@@ -57,7 +58,7 @@ def data(context: Context) -> Iterator[Finding]:
     if not file.is_file():
         yield fail(what, f"{file} does not exist", "make it, or change training.data")
         return
-    holdout = promotion.holdout if isinstance(promotion.holdout, Path) else file
+    holdout = promotion.rows or file
     try:
         with tempfile.TemporaryDirectory(prefix="retrain-doctor-") as directory:
             rows = evaluation.remember_rows(context.config, file, holdout, Path(directory) / "rows.parquet")
@@ -123,14 +124,16 @@ def _perfect(tally: Tally, gate: Gate) -> Finding:
 
 
 @contextmanager
-def _rows(context: Context, serving: registry.Served | None, known: History) -> Iterator[tuple[Path | None, str]]:
+def _rows(
+    context: Context, serving: registry.Served | None, known: History
+) -> Iterator[tuple[Path | Remote | None, str]]:
     """The rows to test the gate on, and where they are from; None where there are none yet, and why.
 
     Where the holdout is no file they are taken from the log as before a training, else those of a known version.
     """
     config, challenger = context.config, known.past.challenger
-    if isinstance(config.promotion.holdout, Path):
-        yield config.promotion.holdout, str(config.promotion.holdout)
+    if (rows := config.promotion.rows) is not None:
+        yield rows, str(rows)
         return
     with tempfile.TemporaryDirectory(prefix="retrain-doctor-") as directory:
         trained_on, rows = Path(directory) / "training.parquet", Path(directory) / "holdout.parquet"
@@ -154,7 +157,7 @@ def _holdout(context: Context, tally: Tally, known: History, where: str, *, has_
     seen = f"{where} has {counted(tally.rows, 'row')} with the label {promotion.target!r}"
     seen += ", and the champion can predict them all" if has_champion else ""
     uses = f"{used} of {counted(promotion.holdout_uses, 'comparison')} used (promotion.holdout_uses)"
-    if not isinstance(promotion.holdout, Path):
+    if promotion.rows is None:
         return ok("holdout", seen)
     if used < promotion.holdout_uses:
         return ok("holdout", seen, numbers=uses)

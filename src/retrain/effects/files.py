@@ -1,6 +1,7 @@
 """Files: what changes when one is touched, how one is opened to be read, and what puts a directory on disk."""
 
 import errno
+import hashlib
 import os
 import pwd
 import shlex
@@ -11,6 +12,7 @@ from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 
+from retrain.core.text import WILD
 from retrain.errors import RetrainError, file_errors
 
 Stamp = tuple[int, int, int, int]
@@ -41,6 +43,25 @@ def stamps(*paths: Path | None) -> str:
     if absent := next((path for path in known if not stamped(path)), None):
         raise RetrainError(f"{absent}: is not there, or cannot be read", "is it promotion.holdout?")
     return ", ".join(map(stamped, known))
+
+
+def stamp_of_rows(rows: Path | str) -> str:
+    """What changes when rows are touched: the stamp of their file, or a digest of those of all their files.
+
+    A pattern, a directory or an address may have several files. RetrainError where there are none.
+    """
+    if isinstance(rows, Path) and not rows.is_dir() and not WILD.search(str(rows)):
+        return stamps(rows)
+    from retrain.tables import FileError, listing  # few projects need it, none for `check`
+
+    if listing.is_one(str(rows)):
+        return stamps(Path(rows))
+    try:
+        files = listing.listed(str(rows)).files
+    except FileError as error:
+        raise RetrainError(f"{rows} {error}", "is it promotion.holdout?") from error
+    found = repr([(file.path, file.stamp) for file in files])
+    return f"{len(files)} files {hashlib.sha256(found.encode()).hexdigest()[:32]}"
 
 
 def is_there(path: Path) -> bool:

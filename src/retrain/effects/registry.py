@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from msgspec import MsgspecError, Struct, json
 
-from retrain.config.schema import HoldoutKind, Models
+from retrain.config.schema import HoldoutKind, Models, Remote
 from retrain.core.past import Past
 from retrain.core.records import Cause
 from retrain.core.text import short, size
@@ -183,9 +183,9 @@ def attached(models: Models, version: str | None, kind: str) -> Path | None:
     return path if path is not None and path.is_file() else None
 
 
-def holdout_of(models: Models, holdout: Path | HoldoutKind, version: str) -> Path | None:
-    """The rows that this version is judged on: the configured file, else its own; None while it has none."""
-    return holdout if isinstance(holdout, Path) else attached(models, version, HOLDOUT)
+def holdout_of(models: Models, holdout: Path | Remote | HoldoutKind, version: str) -> Path | Remote | None:
+    """The rows that this version is judged on: those configured, else its own; None while it has none."""
+    return attached(models, version, HOLDOUT) if isinstance(holdout, HoldoutKind) else holdout
 
 
 def read_notes(file: Path) -> dict[str, Any]:

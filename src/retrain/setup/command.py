@@ -16,8 +16,9 @@ from msgspec.json import schema as schema_of
 from msgspec.structs import FieldInfo, fields
 
 from retrain.config.load import ONE_FOR_BOTH, load, unset
-from retrain.config.schema import Command, Config, Heartbeat, HoldoutKind, Size, Span, Table, Text, Url
+from retrain.config.schema import Command, Config, Heartbeat, HoldoutKind, Remote, Rows, Size, Span, Table, Text, Url
 from retrain.core.records import Label
+from retrain.core.text import STORES
 from retrain.errors import Report
 from retrain.output import Output
 
@@ -99,7 +100,7 @@ def written(value: Any, kind: Any) -> str:
         return _whole(value, _SIZES)
     if value is not None and Command in (kind, *get_args(kind)):
         value = shlex.join(value)
-    plain = to_builtins(str(value) if isinstance(value, Path) else value)
+    plain = to_builtins(str(value) if isinstance(value, Path | Remote) else value)
     text = yaml.safe_dump(plain, default_flow_style=True, width=10**9, allow_unicode=True)
     return text.removesuffix("...\n").strip().replace("${", "\\${")
 
@@ -123,7 +124,10 @@ _LEAVES: dict[Any, dict[str, Any]] = {
     Path: _TEXT,
     Command: _TEXT,
     Table: _TABLE,
-    Table | HoldoutKind: {"type": "string", "pattern": rf"^({'|'.join(HoldoutKind)})$|{_TABLE['pattern']}"},
+    Rows | Remote | HoldoutKind: {
+        "type": "string",
+        "pattern": rf"^({'|'.join(HoldoutKind)})$|^({'|'.join(STORES)})|[*?/]|{_TABLE['pattern']}",
+    },
     timedelta: _DURATION,
     Span: _DURATION,
     Size: {"type": "string", "pattern": rf"^[0-9]{{1,9}} ?([KMG]iB|[kMG]?B)$|{_VARIABLE}"},

@@ -1,4 +1,4 @@
-"""A CSV or Parquet file of rows, read in one way for all that needs them."""
+"""A CSV or Parquet file of rows, or several Parquet files, read in one way for all that needs them."""
 
 import csv
 import sys
@@ -11,16 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet
 from pandas.api.types import is_object_dtype, pandas_dtype
 
 from retrain.tables import CHUNK, FileError
+from retrain.tables.parts import Parts, empty
 from retrain.tables.values import MISSING
 
 Dtype = Any
 """A numpy dtype or one of pandas' own."""
-_BUFFER = 1024**2
-"""Bytes of a column that are read at a time: without that a whole row group of the file is in memory."""
 _DTYPES, _CSV = b"retrain.dtypes", b"retrain.csv"
 
 
@@ -30,7 +28,7 @@ def columns(path: str, named: Mapping[str, str]) -> list[str]:
     FileError where the file cannot be read, lacks one of these, or has one twice.
     """
     with _readable():
-        found = _header(path) if path.endswith(".csv") else _empty(pa.parquet.read_schema(path)).columns.to_list()
+        found = _header(path) if path.endswith(".csv") else Parts(path).names
     check_columns(found, named)
     return found
 
@@ -45,7 +43,7 @@ def check_columns(found: Sequence[str], named: Mapping[str, str]) -> None:
 
 
 class Table:
-    """The rows of a file, each column with one dtype from the first row to the last.
+    """The rows of a file, or of several Parquet files, each column with one dtype from the first row to the last.
 
     A CSV says nothing of types, so it is read whole and typed as pandas types it. Parquet has a schema and is read in
     chunks: its memory does not grow with its rows.
@@ -62,7 +60,7 @@ class Table:
         found = columns(path, {})
         self.columns = found if only is None else list(only)
         self.rows: int
-        self._path, self._given = path, dtypes
+        self._given = dtypes
         self.dtypes = _known(dtypes)
         self._csv: pd.DataFrame | None = None
         with _readable(dtypes):
@@ -71,12 +69,11 @@ class Table:
                 self.rows, self.flat = len(self._csv), self.columns
                 self.dtypes = dict(self._csv.dtypes)
                 return
-            with pa.parquet.ParquetFile(path) as file:
-                self.rows = file.metadata.num_rows
-                self.flat = [
-                    name for name in self.columns if not pa.types.is_nested(file.schema_arrow.field(name).type)
-                ]
-                self.dtypes = _dtypes(file, self.columns, self.dtypes)
+            self._parts = Parts(path)
+            self._parts.examine()
+            self.rows, schema = self._parts.rows, self._parts.schema
+            self.flat = [name for name in self.columns if not pa.types.is_nested(schema.field(name).type)]
+            self.dtypes = _dtypes(self._parts, self.columns, self.dtypes)
 
     def chunks(self, size: int = CHUNK, only: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
         """The rows in file order, at most `size` at a time, with all columns or `only` some.
@@ -88,8 +85,8 @@ class Table:
             for start in range(0, self.rows, size):
                 yield self._csv.iloc[start : start + size][names]
             return
-        with _readable(self._given), pa.parquet.ParquetFile(self._path) as file:
-            for batch in file.iter_batches(batch_size=size, columns=names):
+        with _readable(self._given):
+            for batch in self._parts.batches(size, names):
                 yield framed(batch, {name: self.dtypes[name] for name in names})
 
     def portions(self, names: Sequence[str], size: int = CHUNK) -> Iterator[tuple[pd.DataFrame, Any]]:
@@ -102,9 +99,9 @@ class Table:
             for start in range(0, self.rows, size):
                 yield self._csv.iloc[start : start + size], sent.slice(start, size)
             return
-        with _readable(self._given), pa.parquet.ParquetFile(self._path, buffer_size=_BUFFER, pre_buffer=False) as file:
-            for batch in file.iter_batches(batch_size=size, columns=self.columns):
-                sent = pa.Table.from_batches([batch]).select(names)
+        with _readable(self._given):
+            for batch in self._parts.batches(size, self.columns, sparing=True):
+                sent = batch.select(names)
                 sent = sent.replace_schema_metadata((sent.schema.metadata or {}) | described)
                 yield framed(batch, {name: self.dtypes[name] for name in self.columns}), sent
 
@@ -194,11 +191,6 @@ def _check_lengths(path: str, columns: int, first: int | None = None) -> None:
                 )
 
 
-def _empty(schema: Any) -> pd.DataFrame:
-    """A frame without rows of this schema; a column that pandas keeps as an index is none."""
-    return _named(schema.empty_table().to_pandas())
-
-
 def framed(rows: Any, dtypes: Mapping[str, Dtype]) -> pd.DataFrame:
     """Rows of Arrow as pandas has them, with these columns and dtypes."""
     frame = _named(rows.to_pandas())
@@ -233,21 +225,20 @@ def _named(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _dtypes(file: Any, names: list[str], given: Mapping[str, Dtype]) -> dict[str, Dtype]:
-    """The dtype of each column of a Parquet file.
+def _dtypes(parts: Parts, names: list[str], given: Mapping[str, Dtype]) -> dict[str, Dtype]:
+    """The dtype of each column of Parquet files.
 
     It is the schema's but where chunks may differ: whole numbers and truth values with a null somewhere, dictionaries,
     and what promotion.dtypes turns into categories. Those columns are read once for it.
     """
-    of_schema = dict(_empty(file.schema_arrow)[names].dtypes)
-    with_nulls = _with_nulls(file.metadata)
+    of_schema = dict(empty(parts.schema)[names].dtypes)
     uncertain = [
         name
         for name, dtype in of_schema.items()
-        if name in given or isinstance(dtype, pd.CategoricalDtype) or (dtype.kind in "biu" and name in with_nulls)
+        if name in given or isinstance(dtype, pd.CategoricalDtype) or (dtype.kind in "biu" and name in parts.with_nulls)
     ]
     found: dict[str, Dtype] = {}
-    for batch in file.iter_batches(batch_size=CHUNK, columns=uncertain) if uncertain else ():
+    for batch in parts.batches(CHUNK, uncertain) if uncertain else ():
         frame = _named(batch.to_pandas())[uncertain].astype(dict(given))
         for name, dtype in frame.dtypes.items():
             found[str(name)] = _joined(found.get(str(name), dtype), dtype)
@@ -255,13 +246,6 @@ def _dtypes(file: Any, names: list[str], given: Mapping[str, Dtype]) -> dict[str
         if name in given and isinstance(dtype, pd.CategoricalDtype):  # in the order of pandas.read_csv
             found[name] = pd.CategoricalDtype(dtype.categories.sort_values(), dtype.ordered)
     return of_schema | dict(given) | found
-
-
-def _with_nulls(metadata: Any) -> set[str]:
-    """The columns of a Parquet file that may have a null: those whose statistics do not deny it."""
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    parts = [group.column(number) for group in groups for number in range(group.num_columns)]
-    return {part.path_in_schema for part in parts if part.statistics is None or part.statistics.null_count != 0}
 
 
 def _joined(one: Dtype, other: Dtype) -> Dtype:

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct, convert
 
-from retrain.config.schema import Config
+from retrain.config.schema import Config, Remote
 from retrain.core.judge import RowKey
 from retrain.core.text import one_line
 from retrain.core.verdicts import Cell, Groups, Leaked, ModelNote, Sketch, Slice, Tally
@@ -39,7 +39,7 @@ def compare(  # noqa: PLR0913  (the files of training rows belong to the version
     config: Config,
     champion: Path | None,
     challenger: Path,
-    holdout: Path,
+    holdout: Path | Remote,
     progress: Progress = _silent,
     *,
     named: Path | None = None,
@@ -73,13 +73,13 @@ def compare(  # noqa: PLR0913  (the files of training rows belong to the version
         return tally_of(answer, config.promotion.group, compared=champion is not None)
 
 
-def try_out(config: Config, challenger: Path, holdout: Path | None, *, scrub: Scrub = str) -> None:
+def try_out(config: Config, challenger: Path, holdout: Path | Remote | None, *, scrub: Scrub = str) -> None:
     """Load the challenger; where there is a holdout, let it predict a few rows of that. Raises as `compare` does."""
     plan = _plan(config, "trial", holdout or "", challenger=challenger, model=_given(config, holdout))
     carry_out(plan, config, scrub=scrub)
 
 
-def remember_rows(config: Config, data: Path, holdout: Path, into: Path) -> int:
+def remember_rows(config: Config, data: Path, holdout: Path | Remote, into: Path) -> int:
     """The number of rows in the training data, whose hashes are now in the file `into`, as Parquet.
 
     A row is known by the columns that the data shares with the holdout, so both are read. `compare` takes the file.
@@ -95,7 +95,7 @@ def cut(  # noqa: PLR0913  (the log, what is cut from it, and where that goes)
     now: datetime,
     *,
     training: Path,
-    holdout: Path | None,
+    holdout: Path | Remote | None,
     known_champion: Path | None = None,
     scrub: Scrub = str,
 ) -> Taken:
@@ -134,7 +134,7 @@ def arrived(config: Config, after: datetime, now: datetime, into: Path, *, every
 
 
 def controls(
-    config: Config, champion: Path | None, holdout: Path, progress: Progress = _silent, *, scrub: Scrub = str
+    config: Config, champion: Path | None, holdout: Path | Remote, progress: Progress = _silent, *, scrub: Scrub = str
 ) -> Mapping[str, Tally]:
     """Tallies against the champion of "itself", of its own predictions "shuffled" over the rows, and of "always x".
 
@@ -160,7 +160,7 @@ def predict(  # noqa: PLR0913  (a model, its rows, and where its predictions go)
     carry_out(_plan(config, "predict", rows, **asked), config, scrub=scrub)
 
 
-def _plan(config: Config, job: str, holdout: Path | str, **fields: Any) -> Plan:
+def _plan(config: Config, job: str, holdout: Path | Remote | str, **fields: Any) -> Plan:
     """What is asked: a job, and the fields of its plan in `retrain.scoring.plan`."""
     promotion = config.promotion
     fields |= {"holdout": holdout, "target": promotion.target, "dtypes": dict(promotion.dtypes)}
@@ -168,20 +168,20 @@ def _plan(config: Config, job: str, holdout: Path | str, **fields: Any) -> Plan:
     return {"job": job, **fields, **texts}
 
 
-def _counted(config: Config, job: str, holdout: Path, **fields: Any) -> Plan:
+def _counted(config: Config, job: str, holdout: Path | Remote, **fields: Any) -> Plan:
     """What is asked where the predictions of models are counted."""
     fields |= {"slices": list(config.promotion.slices), "group": config.promotion.group}
     return _plan(config, job, holdout, model=_given(config, holdout), **fields)
 
 
-def _of_log(config: Config, job: str, now: datetime, holdout: Path, **fields: Any) -> Plan:
+def _of_log(config: Config, job: str, now: datetime, holdout: Path | Remote, **fields: Any) -> Plan:
     """What is asked about the log."""
     monitor = config.monitor
     fields |= {name: getattr(monitor, name) for name in ("log", "timestamp", "label", "prediction", "score")}
     return _plan(config, job, holdout, window=monitor.window.total_seconds(), now=now.timestamp(), **fields)
 
 
-def _given(config: Config, holdout: Path | None) -> Plan:
+def _given(config: Config, holdout: Path | Remote | None) -> Plan:
     """What the process of a model is given besides its file.
 
     That is the types that a skops file may have besides what skops trusts (None where artifacts are joblib files), and

@@ -3,11 +3,15 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from retrain.config.schema import Config
+from retrain.core.text import STORES
 from retrain.errors import RetrainError
+from retrain.tables import FileError
+from retrain.tables.listing import is_one, listed
 
 _ALONE = ("bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--ro-bind", "/", "/")
 _SHARED = ("/tmp", "/var/tmp", "/run")  # noqa: S108
@@ -23,9 +27,9 @@ def command(config: Config, artifact: Path, holdout: str) -> list[str]:
     """
     if config.promotion.sandbox is None:
         return []
-    models, rows = config.models, (config.training.data, config.promotion.holdout, config.monitor.log)
-    files = (models.champion, models.challenger, *(each for each in rows if isinstance(each, Path)))
-    hidden = (config.state, models.champion.parent / "versions", *files, *([Path(holdout)] if holdout else []))
+    models, rows = config.models, (config.training.data, config.promotion.rows, config.monitor.log, holdout)
+    files = (models.champion, models.challenger, *(path for each in rows for path in _files(str(each or ""))))
+    hidden = (config.state, models.champion.parent / "versions", *files)
     directory = config.training.directory
     kept = [each.resolve() for each in (directory, *map(Path, (sys.prefix, sys.base_prefix, *sys.path)))]
     shared = [each for each in _SHARED if Path(each).is_dir()]
@@ -35,17 +39,25 @@ def command(config: Config, artifact: Path, holdout: str) -> list[str]:
         *(word for path in shared for word in ("--tmpfs", path)),
         *(word for path in back for word in ("--ro-bind", path, path)),
         *("--dev", "/dev", "--proc", "/proc"),
-        *(word for path in hidden for word in _mask(path.resolve(), kept)),
+        *(word for words in dict.fromkeys(_mask(path.resolve(), kept) for path in hidden) for word in words),
         *("--ro-bind", str(artifact.resolve()), str(artifact), "--chdir", str(directory), "--"),
     ]
 
 
-def _mask(path: Path, kept: Iterable[Path]) -> Iterator[str]:
+def _files(rows: str) -> list[Path]:
+    """Where these rows are on this machine: a file, a directory, the files of a pattern."""
+    if not rows or rows.startswith(STORES):
+        return []
+    with suppress(FileError):  # then nothing is counted
+        return [Path(rows)] if is_one(rows) or Path(rows).is_dir() else [Path(each.path) for each in listed(rows).files]
+    return []
+
+
+def _mask(path: Path, kept: Iterable[Path]) -> tuple[str, ...]:
     whole = path if path.is_dir() else path.parent
     if whole.is_dir() and not any(each.is_relative_to(whole) for each in kept):
-        yield from ("--tmpfs", str(whole))
-    elif path.is_file():
-        yield from ("--ro-bind", os.devnull, str(path))
+        return "--tmpfs", str(whole)
+    return ("--ro-bind", os.devnull, str(path)) if path.is_file() else ()
 
 
 def refuse_where_it_fails(config: Config) -> None:
