@@ -3,14 +3,14 @@
 from tests.budgets import table
 
 SHRINKING = {
-    "lines: heart: stories, acts, core": 6_125,
-    "lines: effects": 3_961,
-    "lines: config": 1_129,
-    "lines: scoring and tables": 2_615,
-    "lines: wing: doctor": 955,
+    "lines: heart: stories, acts, core": 6_140,
+    "lines: effects": 3_994,
+    "lines: config": 1_174,
+    "lines: scoring and tables": 2_919,
+    "lines: wing: doctor": 958,
     "lines: wing: exporter": 1_030,
-    "lines in all": 20_237,
-    "Python files": 120,
+    "lines in all": 20_641,
+    "Python files": 122,
     "rooms (files and folders at the top)": 28,
     "floors (layers of the imports)": 8,
 }
