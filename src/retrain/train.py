@@ -50,7 +50,7 @@ def train(  # noqa: PLR0913, PLR0917  (what was seen, why it trains, and what it
     ended, no_rows = _run(context, run_id, why, lock_fd, echo)
     run = TrainingFinished(run_id, ended.outcome, "", ended.exit_code, ended.seconds)
     run, signal = _finished(context, run, ended, no_rows, before, (checked.served, *journal.past().banned))
-    files.share(config.models.challenger)  # the next training may be another user's
+    files.share_all(config.models.challenger)  # the next training may be another user's
     now, cause = context.clock(), context.secrets.scrub(run.cause)
     is_new = journal.past().is_news(incident_of(TRAINING, cause), now, config.notifications.repeat_after)
     run = replace(run, news=not run.failed or is_new or checked.reason is Reason.FORCED, cause=cause)
@@ -187,9 +187,9 @@ def _version(config: Config, ended: training.Ended, no_rows: str, before: files.
     if config.promotion.holdout is HoldoutKind.FRESH and not holdout.is_file():
         why = no_rows or "where the rows were that it has to leave out"
         raise _NoChallengerError(f"left no rows at RETRAIN_HOLDOUT, {holdout}, to be judged on: {why}")
-    if artifact.is_dir():
+    if artifact.is_dir() and not config.models.are_any:
         raise RetrainError(f"{artifact} is a directory; a model is one file")
-    if artifact.is_file() and artifact.stat().st_size == 0:
+    if (artifact.is_file() or artifact.is_dir()) and files.size_of(artifact) == 0:
         raise _NoChallengerError(f"left an empty {artifact}")
     return registry.identify(artifact)
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from retrain.config.schema import Models
+from retrain.config.schema import AnyModels, Models
 from retrain.core.events import Adopted, Entry, Event, Promoted, RolledBack, TrainingFinished
 from retrain.core.fold import fold
 from retrain.core.past import Past
 from retrain.core.records import Outcome
-from retrain.effects import registry
+from retrain.effects import files, registry
 from retrain.errors import RetrainError
 
 T0 = datetime(2026, 11, 22, 16, 10, tzinfo=UTC)
@@ -173,7 +173,7 @@ def test_a_failed_copy_leaves_nothing(models: Models) -> None:
     """Here the version's place is taken by a directory; with a full disk the half copy would keep it full."""
     target = versions(models) / f"{sha(b'model')}.joblib"
     target.mkdir(parents=True)
-    assert error_of(kept, models, b"model") == f"{target}: Is a directory"
+    assert error_of(kept, models, b"model").endswith(": Is a directory")
     assert names(versions(models)) == [target.name]
 
 
@@ -428,24 +428,149 @@ def test_a_directory_is_no_champion(models: Models) -> None:
     assert error_of(registry.point, models, None).startswith(f"{models.champion}: ")
 
 
+# ---------------------------------------------------------------- directories
+
+
+@pytest.fixture
+def any_models(models: Models) -> Models:
+    """Artifacts that a command reads, here without an extension."""
+    above = models.champion.parent
+    return AnyModels(champion=above / "champion", challenger=above / "challenger", keep=models.keep)
+
+
+def directory(path: Path, content: str = "weights") -> Path:
+    """A model of three files in this directory, two of them in directories of their own, and an empty directory."""
+    for name in ("a/b/one", "a.b", "z/two"):
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(f"{content} {name}")
+    (path / "empty").mkdir(exist_ok=True)
+    return path
+
+
+def test_the_version_of_a_directory_is_its_names_and_bytes(any_models: Models, tmp_path: Path) -> None:
+    """The same whatever the order in which it was written, its modes and times; another for any other name or byte."""
+    version = registry.identify(directory(tmp_path / "one"))
+    other = tmp_path / "other"
+    for name in ("z", "empty"):
+        (other / name).mkdir(parents=True)
+    directory(other)
+    (other / "a.b").chmod(0o600)
+    os.utime(other / "a.b", (0, 0))
+    assert registry.identify(other) == version
+    records = {"a": "directory", "a.b": sha(b"weights a.b"), "a/b": "directory", "a/b/one": sha(b"weights a/b/one")}
+    records |= {"empty": "directory", "z": "directory", "z/two": sha(b"weights z/two")}
+    assert sha(b"".join(f"{what} {name}".encode() + b"\0" for name, what in records.items())) == version
+    (other / "empty").rmdir()
+    assert registry.identify(other) != version
+    (other / "empty").touch()
+    assert registry.identify(other) != version
+
+
+def test_a_directory_is_kept_whole(any_models: Models) -> None:
+    """Read-only, no more open than it was, made when its newest file was; the challenger may change afterwards."""
+    directory(any_models.challenger)
+    (any_models.challenger / "z/two").chmod(0o640)
+    (any_models.challenger / "z").chmod(0o700)
+    for path in any_models.challenger.rglob("*"):
+        os.utime(path, (0, 1_600_000_000))
+    os.utime(any_models.challenger / "a/b/one", (0, 1_700_000_000))
+    os.utime(any_models.challenger, (0, 1_600_000_000))
+    version = registry.admit(any_models, any_models.challenger)
+    kept = registry.verify(any_models, version)
+    assert kept == versions(any_models) / version
+    assert registry.made_at(any_models, version).timestamp() == 1_700_000_000
+    assert {path.name: path.stat().st_mode & 0o777 for path in (kept, *kept.rglob("*"))} == {
+        version: 0o555,
+        "a": 0o555,
+        "b": 0o555,
+        "empty": 0o555,
+        "z": 0o500,
+        "one": 0o444,
+        "a.b": 0o444,
+        "two": 0o440,
+    }
+    before = kept.stat().st_ino
+    assert registry.admit(any_models, any_models.challenger) == version
+    assert kept.stat().st_ino == before
+    directory(any_models.challenger, "other")
+    assert registry.verify(any_models, version) == kept
+    assert registry.kept(any_models) == [version]
+
+
+def test_a_directory_that_was_changed_is_noticed_and_mended(any_models: Models) -> None:
+    """Its stamp changes, it is no longer what its name says, and admitting it anew replaces it whole."""
+    version = registry.admit(any_models, directory(any_models.challenger))
+    file = registry.verify(any_models, version) / "a/b/one"
+    registry.point(any_models, version)
+    known = registry.verified(any_models, registry.served(any_models), "")
+    assert registry.verified(any_models, registry.served(any_models), known) == ""
+    file.chmod(0o644)
+    file.write_text("WEIGHTS a/b/one")
+    os.utime(file, (0, 0))
+    assert "its bytes have changed" in error_of(registry.verified, any_models, registry.served(any_models), known)
+    assert registry.admit(any_models, any_models.challenger) == version
+    assert registry.verify(any_models, version)
+    assert names(versions(any_models)) == [version]
+
+
+def test_an_ordinary_directory_is_adopted(any_models: Models) -> None:
+    """Kept, and a link to it takes its place; then others do, and it is removed whole when it is forgotten."""
+    directory(any_models.champion)
+    version = adopted(any_models)
+    assert version is not None
+    assert str(any_models.champion.readlink()) == f"versions/{version}"
+    assert names(any_models.champion.parent) == ["champion", "versions"]
+    other = registry.admit(any_models, directory(any_models.challenger, "other"))
+    registry.point(any_models, other)
+    assert (any_models.champion / "a.b").read_text() == "other a.b"
+    os.utime(versions(any_models) / version, (0, 0))  # not in use
+    (versions(any_models) / f".incoming-{NOBODY}.x/half").mkdir(parents=True)  # as a crash leaves it
+    registry.forget(any_models, {version, other})
+    assert names(versions(any_models)) == [other]
+
+
+def test_where_names_cannot_be_exchanged(any_models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On other systems than Linux, and on some file systems: a directory is replaced all the same."""
+    monkeypatch.setattr(files, "_exchanged", lambda *_paths: False)
+    directory(any_models.champion)
+    version = adopted(any_models)
+    assert version is not None
+    assert names(any_models.champion.parent) == ["champion", "versions"]
+    (registry.verify(any_models, version) / "empty").chmod(0o755)
+    (versions(any_models) / version / "empty/more").touch()
+    directory(any_models.challenger)
+    assert registry.admit(any_models, any_models.challenger) == version
+    assert names(versions(any_models)) == [version]
+
+
+def test_no_training_writes_into_a_version(any_models: Models) -> None:
+    """A file of the challenger that is one with a file of a version goes, and so does a link that leads there."""
+    version = registry.admit(any_models, directory(any_models.challenger))
+    (any_models.challenger / "a.b").unlink()
+    (any_models.challenger / "a.b").hardlink_to(versions(any_models) / version / "a.b")
+    registry.prepare(any_models)
+    assert not any_models.challenger.exists()
+    assert registry.verify(any_models, version)
+    any_models.challenger.symlink_to(versions(any_models) / version / "z")
+    assert "is a link to" in error_of(registry.prepare, any_models)
+
+
 def test_an_artifact_that_cannot_be_read(models: Models) -> None:
-    """A missing one and a directory."""
+    """A missing one, and a directory where models are files."""
     for act in (registry.identify, partial(registry.admit, models)):
         assert error_of(act, models.challenger) == (f"{models.challenger}: No such file or directory")
-        directory = models.champion.parent
-        assert error_of(act, directory) == f"{directory}: Is a directory"
+    directory = models.champion.parent
+    assert error_of(registry.admit, models, directory) == f"{directory}: Is a directory"
 
 
 def test_places_that_cannot_be_written(models: Models) -> None:
-    """A file where the versions belong, a directory among the leftovers, and a champion without its directory."""
+    """A file where the versions belong, and a champion without its directory."""
     versions(models).touch()
     assert error_of(kept, models, b"model") == f"{versions(models)}: File exists"
     models.champion.write_bytes(b"old model")
     assert error_of(adopted, models) == f"{versions(models)}: File exists"
     assert models.champion.read_bytes() == b"old model"
     versions(models).unlink()
-    (versions(models) / f".incoming-{NOBODY}").mkdir(parents=True)
-    assert error_of(registry.forget, models, set()).startswith(f"{versions(models)}/.incoming-{NOBODY}: ")
     lost = replace(models, champion=models.champion.parent / "none" / "m.joblib")
     assert error_of(registry.point, lost, GONE).endswith(": No such file or directory")
 

@@ -15,10 +15,11 @@ from typing import Any, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from msgspec import Struct, ValidationError, convert
-from msgspec.structs import fields, replace
+from msgspec.structs import asdict, fields, replace
 
 from retrain.config.document import Document, Keys, Problem, content, fill, parse
 from retrain.config.schema import (
+    AnyModels,
     Command,
     Config,
     Heartbeat,
@@ -85,6 +86,8 @@ def _read(path: Path, environ: Mapping[str, str], *, lenient: bool = False) -> t
     if not problems:
         directory = path.absolute().parent
         config = replace(_anchored(config, directory), name=config.name or _name_of(directory))
+        if config.promotion.predict is not None:
+            config = replace(config, models=AnyModels(**asdict(config.models)))
         problems += conflicts(config)
     document.check(problems)
     return config, document

@@ -149,7 +149,21 @@ class Models(Struct, frozen=True):
     @property
     def are_skops(self) -> bool:
         """Whether artifacts are skops files, which run no code when they are loaded; otherwise they are programs."""
-        return self.champion.suffix == ".skops"
+        return not self.are_any and self.champion.suffix == ".skops"
+
+    @property
+    def are_any(self) -> bool:
+        """Whether artifacts may be any files, or directories."""
+        return False
+
+
+class AnyModels(Models, frozen=True):
+    """Artifacts that retrain does not load itself, since promotion.predict is set."""
+
+    @property
+    def are_any(self) -> bool:
+        """See Models."""
+        return True
 
 
 class Promotion(Criteria, frozen=True):
@@ -168,6 +182,7 @@ class Promotion(Criteria, frozen=True):
     max_memory: Size | None = None
     jobs: Positive = 1
     sandbox: Sandbox | None = None
+    predict: Command | None = None
     after: Command | None = None
     probation: timedelta | None = None
 
@@ -255,6 +270,7 @@ class Config(Struct, frozen=True):
         rules = self.promotion
         asked = f"{self.gate.question}; target {rules.target}; dtypes {sorted(rules.dtypes.items())}"
         asked += f"; group {rules.group}" if rules.group is not None else ""
+        asked += f"; predict {list(rules.predict)}" if rules.predict is not None else ""
         return asked + (f"; slices {', '.join(rules.slices)}" if rules.slices else "")
 
     @property
@@ -333,10 +349,24 @@ def _formats(models: Models) -> Iterator[Problem]:
     if normpath(models.champion) == normpath(models.challenger):
         why = "is also the path of the champion, which training would overwrite"
         yield Problem(("models", "challenger"), why, "name another file")
-    if models.are_skops != (models.challenger.suffix == ".skops"):
+    if models.are_any:
+        yield from _any_formats(models)
+    elif models.are_skops != (models.challenger.suffix == ".skops"):
         yield Problem(("models", "challenger"), "and models.champion must both end in .skops, or neither of them")
     elif models.trusted and not models.are_skops:
         yield Problem(("models", "trusted"), "is for skops files, but models.champion and models.challenger are not")
+
+
+def _any_formats(models: Models) -> Iterator[Problem]:
+    """Contradictions in the names of artifacts that a command reads: it may ask how they end."""
+    ending = models.champion.suffix
+    if models.challenger.suffix != ending:
+        wanted = f"must end in {ending}" if ending else "must have no extension"
+        yield Problem(("models", "challenger"), f"{wanted}, as models.champion does", quotes=True)
+    if ending == ".md":
+        yield Problem(("models", "champion"), "must not end in .md, as the model cards do", quotes=True)
+    if models.trusted:
+        yield Problem(("models", "trusted"), "has no effect with promotion.predict: no skops file is loaded here")
 
 
 def _unmonitored(triggers: Triggers, monitoring: Monitoring) -> Iterator[Problem]:

@@ -86,7 +86,7 @@ def directories(context: Context) -> Iterator[Finding]:
     models, state = context.config.models, context.config.state
     link = models.champion.parent
     kept = link / "versions"
-    needed = _SPARE + 2 * (models.champion.stat().st_size if models.champion.exists() else 0)
+    needed = _SPARE + 2 * (files.size_of(models.champion) if models.champion.exists() else 0)
     for place in dict.fromkeys((link, kept, models.challenger.parent)):
         yield from _place("models", "models.champion", place, needed, inside=place == kept)
     yield from _place("state", "state", state, _SPARE, inside=True)

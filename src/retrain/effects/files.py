@@ -1,10 +1,14 @@
-"""Files: what changes when one is touched, how one is opened to be read, and what puts a directory on disk."""
+"""Files: what changes when one is touched, how one is opened to be read, and what puts a directory on disk.
+
+A directory may stand for a file: then all that is in it is meant.
+"""
 
 import errno
 import hashlib
 import os
 import pwd
 import shlex
+import shutil
 import stat as modes
 import sys
 from collections.abc import Iterator
@@ -22,14 +26,20 @@ _RECORDED = 128 * 1024
 def stamp(file: Path | int) -> Stamp | None:
     """What changes when the file, or the one of this descriptor, is touched; None where none can be seen.
 
-    Inode, size, and the times at which its content and its inode last changed. Not the device: a mount may change its
-    number, and some stamps are kept.
+    Inode, size, and the times at which its content and its inode last changed (of a directory the sums of all that is
+    in it). Not the device: a mount may change its number, and some stamps are kept.
     """
     try:
         found = os.fstat(file) if isinstance(file, int) else file.stat()
+        all_found = [found]
+        if modes.S_ISDIR(found.st_mode) and isinstance(file, Path):
+            all_found += [each.lstat() for each in tree(file)]
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    size, modified, changed = (
+        sum(getattr(each, name) for each in all_found) for name in ("st_size", "st_mtime_ns", "st_ctime_ns")
+    )
+    return found.st_ino, size, modified, changed
 
 
 def stamped(file: Path) -> str:
@@ -72,6 +82,77 @@ def is_there(path: Path) -> bool:
         return False
 
 
+def tree(directory: Path) -> list[Path]:
+    """All that is in the directory, at any depth, each after the directory that it is in. Raises OSError."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    found: list[Path] = []
+    for above, directories, names in os.walk(directory, onerror=refuse):  # follows no link
+        found += [Path(above, name) for name in (*directories, *names)]
+    return sorted(found, key=os.fsencode)
+
+
+def within(path: Path) -> list[Path]:
+    """The path itself, and all that is in it where it is a directory. Raises OSError."""
+    return [path, *(tree(path) if path.is_dir() else ())]
+
+
+def size_of(path: Path) -> int:
+    """Bytes in the file, or in all files of the directory. Raises OSError."""
+    return sum(each.stat().st_size for each in within(path) if each.is_file())
+
+
+def remove(path: Path) -> None:
+    """Remove the file, or the whole directory, if only its owner may read it; nothing where none is there.
+
+    Raises OSError.
+    """
+    if not _is_directory(path):
+        path.unlink(missing_ok=True)
+        return
+    for each in within(path):
+        if _is_directory(each):
+            each.chmod(0o700)
+    shutil.rmtree(path)
+
+
+def supplant(new: Path, old: Path) -> None:
+    """Let `new` have the name `old`, and remove what had it. Raises OSError, also for a file in place of a directory.
+
+    No directory can be replaced as a file can. Linux exchanges two names at one moment; elsewhere nothing has the name
+    for a moment.
+    """
+    replaces = _is_directory(new) or (new.is_symlink() and _is_directory(old))
+    if not (replaces and os.path.lexists(old)):
+        new.replace(old)
+    elif _exchanged(new, old):
+        remove(new)
+    else:
+        aside = new.with_name(f"{new.name}.old")
+        remove(aside)
+        old.rename(aside)
+        new.rename(old)
+        remove(aside)
+
+
+def _is_directory(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Whether each of the two has the other's name now: renameat2 of Linux, if the file system has it."""
+    import ctypes  # which only this needs
+
+    here, exchange = -100, 2
+    try:
+        failed = ctypes.CDLL(None).renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange)
+    except (OSError, AttributeError):
+        return False
+    return not failed
+
+
 @contextmanager
 def opened(path: Path | str) -> Iterator[BufferedReader]:
     """The regular file, to be read. Raises OSError where there is none; a pipe or a device may never end."""
@@ -94,13 +175,20 @@ def make_directory(path: Path, mode: int = 0o755) -> None:
         share(path)
 
 
-def share(path: Path) -> None:
+def share_all(path: Path) -> None:
+    """Share the file, or the directory with all that is in it."""
+    with suppress(OSError):
+        for each in within(path):
+            share(each, path.parent)
+
+
+def share(path: Path, made_in: Path | None = None) -> None:
     """Give what was made here to those who work here every day.
 
     That is the owner of the directory, where root has made it, and its group, where that may write to the directory.
     """
     with suppress(OSError):  # another's file, or a mount that knows no owners
-        above, found = path.parent.stat(), path.lstat()
+        above, found = (made_in or path.parent).stat(), path.lstat()
         if os.geteuid() == 0:
             os.chown(path, above.st_uid, above.st_gid, follow_symlinks=False)
         if above.st_mode & modes.S_IWGRP and not modes.S_ISLNK(found.st_mode):

@@ -1,4 +1,7 @@
-"""Versions and the champion link: immutable files named by their SHA-256, and one relative symlink to one of them."""
+"""Versions and the champion link: immutable files named by their SHA-256, and one relative symlink to one of them.
+
+Where a command predicts (`promotion.predict`), a directory may stand for the file of a model.
+"""
 
 import hashlib
 import os
@@ -17,10 +20,10 @@ from retrain.core.past import Past
 from retrain.core.records import Cause
 from retrain.core.text import short, size
 from retrain.effects import files, process
-from retrain.effects.files import Stamp, make_directory, opened, share, stamp, sync_directory
+from retrain.effects.files import Stamp, make_directory, opened, remove, share_all, stamp, sync_directory
 from retrain.errors import RetrainError, file_errors
 
-_JOBLIB, _SKOPS = "joblib", "skops"
+_JOBLIB, _SKOPS = ".joblib", ".skops"
 REFERENCE, WEIGHTS, HOLDOUT, ROWS = "reference.parquet", "weights.csv", "holdout.parquet", "rows.parquet"
 """What is kept with a version: a sample of its training rows, the importance of its features, the rows that it is
 judged on, and the hashes of all its training rows. All but the last lie beside the challenger at first."""
@@ -31,7 +34,7 @@ TRAINING = "training.parquet"
 NOTES = "notes.json"
 """What a training says of itself, as a JSON object: beside the challenger, then with the version."""
 _MOST_NOTES = 16 * 1024
-_VERSION_FILE = r"([0-9a-f]{64})\.(joblib|skops|notes\.json|md|weights\.csv|(?:reference|rows|holdout)\.parquet)"
+_VERSION_FILE = r"([0-9a-f]{64})(\.notes\.json|\.weights\.csv|\.(?:reference|rows|holdout)\.parquet|\.[^.]+)?"
 _INCOMING = ".incoming-"
 _CHUNK = 1 << 20
 _MOMENT = 1.0
@@ -60,7 +63,7 @@ def served(models: Models) -> Served | None:
         made_at = datetime.fromtimestamp(link.stat().st_mtime, UTC) if link.exists() else None
     if target is None and made_at is None:
         return None
-    if made_at is not None and not link.is_file():
+    if made_at is not None and not (link.is_file() or (models.are_any and link.is_dir())):
         raise RetrainError(f"{link}: is not a file", "move it away")
     version = _version_in(target.name) if target is not None else None
     if version is None or os.path.realpath(link) != os.path.realpath(_file_of(models, version)):
@@ -108,9 +111,9 @@ def point(models: Models, version: str | None) -> None:
         else:
             target = os.path.relpath(_file_of(models, version), link.parent)
             fresh = link.with_name(f"{_INCOMING}{link.name}")
-            fresh.unlink(missing_ok=True)
+            remove(fresh)  # after a crash it may be a directory that was adopted
             fresh.symlink_to(target)
-            fresh.replace(link)
+            (files.supplant if models.are_any else Path.replace)(fresh, link)
         _note_use(leaving)
         sync_directory(link.parent)
 
@@ -119,9 +122,29 @@ def point(models: Models, version: str | None) -> None:
 
 
 def identify(path: Path) -> str:
-    """The version of these bytes."""
-    with file_errors(path), opened(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """The version of these bytes; of a directory, that of all names and bytes in it."""
+    with file_errors(path):
+        if path.is_dir():
+            return _of_tree(path, identify)
+        with opened(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _of_tree(directory: Path, of_file: Callable[[Path], str]) -> str:
+    """The version of a directory, with this digest of each file. RetrainError where it holds what is no file.
+
+    It is the SHA-256 of a record for each file and directory, in the order of their relative paths: the SHA-256 of the
+    file (of a directory the word "directory"), a blank, the path, and a zero byte.
+    """
+    digest = hashlib.sha256()
+    for path in files.tree(directory):
+        if path.is_symlink() or not (path.is_dir() or path.is_file()):
+            what = "a symbolic link" if path.is_symlink() else "no regular file"
+            remedy = "put the file itself there"
+            raise RetrainError(f"{path}: is {what}, and the directory of a model may hold only files", remedy)
+        what = "directory" if path.is_dir() else of_file(path)
+        digest.update(what.encode() + b" " + os.fsencode(path.relative_to(directory)) + b"\0")
+    return digest.hexdigest()
 
 
 def refuse_unsafe(models: Models) -> None:
@@ -136,7 +159,11 @@ def refuse_unsafe(models: Models) -> None:
 
 def check_format(models: Models, artifact: Path) -> None:
     """Raise RetrainError where the file's name says that it is in another format than the project's artifacts."""
-    if (artifact.suffix == f".{_SKOPS}") == models.are_skops:
+    if artifact.is_dir() and not models.are_any:
+        raise RetrainError(
+            f"{artifact}: is a directory, and a model is one file", "promotion.predict takes directories"
+        )
+    if models.are_any or (artifact.suffix == _SKOPS) == models.are_skops:
         return
     if models.are_skops:
         raise RetrainError(
@@ -212,7 +239,7 @@ def verify(models: Models, version: str) -> Path:
     """The file of a version whose bytes are still those of its name."""
     path = _file_of(models, version)
     remedy = "restore it from a copy, or serve another version with retrain rollback --to"
-    if not path.is_file():
+    if not path.exists():
         raise RetrainError(f"{path}: version {short(version)} is missing", remedy)
     if (found := identify(path)) != version:
         why = f"{path}: its bytes have changed, to those of {short(found)}, so it cannot be trusted"
@@ -241,8 +268,8 @@ def find(models: Models, prefix: str) -> str:
 
 def kept(models: Models) -> list[str]:
     """Every version that is kept, in the order of their names."""
-    names = (path.name for path in _directory(models).glob(f"*.{_artifact(models)}"))
-    return sorted(version for name in names if (version := _version_in(name)) is not None)
+    names, ending = (path.name for path in _directory(models).glob("*")), _ending(models)
+    return sorted(version for name in names if (version := _version_in(name)) is not None and name == version + ending)
 
 
 def forget(models: Models, versions: set[str]) -> None:
@@ -254,9 +281,11 @@ def forget(models: Models, versions: set[str]) -> None:
     with file_errors(directory):
         linked = {path.readlink().name.partition(".")[0] for path in _links(models)}
         for path in directory.iterdir() if directory.is_dir() else ():
-            is_outlived = _version_in(path.name) in versions - linked and not _is_in_use(path)
-            if is_outlived or _is_leftover(path):
-                path.unlink(missing_ok=True)
+            if _version_in(path.name) in versions - linked and not _is_in_use(path):
+                # A directory is not removed at one moment, and no half of a version may have its name.
+                remove(path.rename(path.with_name(f"{_INCOMING}{os.getpid()}.{path.name}")) if path.is_dir() else path)
+            elif _is_leftover(path):
+                remove(path)
 
 
 def prepare(models: Models) -> None:
@@ -267,7 +296,8 @@ def prepare(models: Models) -> None:
     """
     challenger = models.challenger
     leads_to = Path(os.path.realpath(challenger))
-    if leads_to.parent == Path(os.path.realpath(_directory(models))) or leads_to == models.champion.absolute():
+    kept_in = Path(os.path.realpath(_directory(models)))
+    if leads_to.is_relative_to(kept_in) or leads_to == models.champion.absolute():
         raise RetrainError(f"{challenger}: is a link to {leads_to}, the champion or a version", "remove that link")
     with file_errors(challenger.parent):
         make_directory(challenger.parent)
@@ -277,14 +307,21 @@ def prepare(models: Models) -> None:
 
 
 def _part_from_versions(models: Models, challenger: Path) -> None:
-    """Remove the challenger where it is one file with a kept version, as a deduplication makes it.
+    """Remove the challenger where a file of it is one with that of a kept version, as a deduplication makes it.
 
     A training that writes into it would change the champion unjudged; its bytes stay under the other name.
     """
-    if challenger.is_file() and challenger.stat().st_nlink > 1:
-        others = _directory(models).iterdir() if _directory(models).is_dir() else ()
-        if any(other.samefile(challenger) for other in (*others, models.champion) if other.is_file()):
-            challenger.unlink()
+    mine = set(_inodes(challenger, several=True))
+    if mine and mine & {*_inodes(_directory(models)), *_inodes(models.champion)}:
+        remove(challenger)
+
+
+def _inodes(path: Path, *, several: bool = False) -> Iterator[tuple[int, int]]:
+    """The files at this path, by device and inode; or only those with `several` names."""
+    for file in filter(Path.is_file, files.within(path)):
+        found = file.stat()
+        if not several or found.st_nlink > 1:
+            yield found.st_dev, found.st_ino
 
 
 def beside(artifact: Path, kind: str) -> Path:
@@ -299,25 +336,27 @@ def copied(models: Models, source: Path, kind: str | None = None) -> Iterator[tu
     A file that belongs to a version has a `kind`.
     """
     directory = _directory(models)
-    fresh = directory / f"{_INCOMING}{os.getpid()}.{kind or _artifact(models)}"
+    fresh = directory / f"{_INCOMING}{os.getpid()}{_ending(models, kind)}"
     with ExitStack() as stack:
-        with file_errors(source), opened(source) as file:
+        with file_errors(source):
+            is_tree = kind is None and models.are_any and source.is_dir()
+            file = None if is_tree else stack.enter_context(opened(source))
             if not directory.is_dir():
                 # Service and group must get in as they do beside it, whatever our umask is.
                 make_directory(directory)
                 directory.chmod(directory.parent.stat().st_mode & 0o2775)
             # A crash may have left one with this very process id, and read-only.
-            fresh.unlink(missing_ok=True)
-            stack.callback(fresh.unlink, missing_ok=True)
-            digest = _write_out(file, fresh)
+            remove(fresh)
+            stack.callback(remove, fresh)
+            digest = _write_out(file, fresh) if file is not None else _write_tree(source, fresh)
         yield digest, fresh
 
 
 def _put(copy: Path, target: Path) -> None:
     """Give the copy its name. It is written, synced and renamed, so that no half of it is ever seen."""
     with file_errors(target):
-        copy.replace(target)
-        share(target)
+        files.supplant(copy, target)
+        share_all(target)
         sync_directory(target.parent)
 
 
@@ -338,6 +377,26 @@ def _write_out(file: BinaryIO, fresh: Path) -> str:
         os.fchmod(copy.fileno(), 0o400 | os.fstat(file.fileno()).st_mode & 0o444)  # no more open than its source
         os.fsync(copy.fileno())
     return digest.hexdigest()
+
+
+def _write_tree(source: Path, fresh: Path) -> str:
+    """The version of the directory, all of which is now in `fresh`, read-only and on disk."""
+
+    def write(path: Path) -> str:
+        with opened(path) as file:
+            return _write_out(file, fresh / path.relative_to(source))
+
+    everything = files.within(source)
+    directories = [(each, fresh / each.relative_to(source)) for each in everything if each.is_dir()]
+    for _, copy in directories:
+        copy.mkdir(mode=0o700)
+    version, made_at = _of_tree(source, write), max(each.stat().st_mtime_ns for each in everything)
+    for original, copy in reversed(directories):
+        found = original.stat()
+        os.utime(copy, ns=(0, made_at if copy == fresh else found.st_mtime_ns))
+        copy.chmod(0o500 | found.st_mode & 0o555)
+        sync_directory(copy)
+    return version
 
 
 def _note_use(path: Path) -> None:
@@ -373,12 +432,17 @@ def _links(models: Models) -> list[Path]:
 
 def _file_of(models: Models, version: str, kind: str | None = None) -> Path:
     """The file of this kind; of the model, where none is named."""
-    return _directory(models) / f"{version}.{kind or _artifact(models)}"
+    return _directory(models) / f"{version}{_ending(models, kind)}"
 
 
 def _directory(models: Models) -> Path:
     return models.champion.parent / "versions"
 
 
-def _artifact(models: Models) -> str:
+def _ending(models: Models, kind: str | None = None) -> str:
+    """How the names of files of this kind end; of the models, where none is named."""
+    if kind is not None:
+        return f".{kind}"
+    if models.are_any:
+        return models.champion.suffix
     return _SKOPS if models.are_skops else _JOBLIB

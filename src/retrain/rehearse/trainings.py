@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from retrain.context import Context
 from retrain.core.records import Label
-from retrain.effects import evaluation, registry, training
+from retrain.effects import evaluation, files, registry, training
 from retrain.errors import RetrainError, Stopped
 from retrain.rehearse.stream import Labels, Mask, Stream
 from retrain.train import environment_of
@@ -126,7 +126,7 @@ class Trainings:
         """Train, predict all rows of the stream, and keep that. Raises RetrainError where one of them fails."""
         config, scrub = self._context.config, self._context.secrets.scrub
         for file in (artifact, registry.beside(artifact, registry.REFERENCE)):
-            file.unlink(missing_ok=True)
+            files.remove(file)
         log = self._cache / f"{kept.name}.log"
         with Path(os.devnull).open() as nothing:
             ended = training.run(config.training, self._environment(artifact), log, nothing.fileno(), None, scrub)
@@ -134,7 +134,7 @@ class Trainings:
             log.unlink(missing_ok=True)
             raise Stopped(ended.signal)
         why = ended.failure(config.training.timeout)
-        if not why and not artifact.is_file():
+        if not why and not (artifact.is_file() or (config.models.are_any and artifact.is_dir())):
             why = "exited 0 and left no model: it must write its model to $RETRAIN_CHALLENGER"
         if why:
             said = f"training failed: {' '.join(config.training.command)} {why}{ended.quote}"
