@@ -127,17 +127,20 @@ def textfile(context: Context) -> Iterator[Finding]:
 
 
 def commands(context: Context) -> Iterator[Finding]:
-    """Whether the training can be started, and the hook after a swap. Nothing is built."""
-    asked, after = context.config.training, context.config.promotion.after
+    """Whether the training and the other commands can be started. Nothing is built."""
+    asked, promotion = context.config.training, context.config.promotion
     environment = environment_of(context, f"{context.clock():%Y%m%dT%H%M%SZ}-test", "retrain doctor")
     yield _training(asked, environment, context.secrets.scrub)
-    if after is not None:
-        # Its environment is the training's, less what is about a run.
-        hook = replace(asked, command=after)
-        plain = training.environment(context.environ, context.secrets.variables, hook, {})
-        problem = training.obstacle(hook, plain, "promotion.after")
-        what, works = "after a swap", f"{after[0]} exists and may be run"
-        yield fail(what, problem.why, problem.remedy) if problem is not None else ok(what, works)
+    for what, key, command in (
+        ("predictions", "promotion.predict", promotion.predict),
+        ("after a swap", "promotion.after", promotion.after),
+    ):
+        if command is not None:
+            # Its environment is the training's, less what is about a run.
+            other = replace(asked, command=command)
+            plain = training.environment(context.environ, context.secrets.variables, other, {})
+            problem, works = training.obstacle(other, plain, key), f"{command[0]} exists and may be run"
+            yield fail(what, problem.why, problem.remedy) if problem is not None else ok(what, works)
 
 
 def _training(asked: Training, environment: dict[str, str], scrub: Callable[[str], str]) -> Finding:

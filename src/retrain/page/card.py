@@ -4,6 +4,7 @@ Front matter: https://github.com/huggingface/hub-docs/blob/main/modelcard.md
 """
 
 import json
+import shlex
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -75,7 +76,8 @@ def card(  # noqa: PLR0913, PLR0917  (all that is known of the version)
 
 
 def _front(config: Config, promoted: Promoted, judged: Judged | None) -> dict[str, Any]:
-    front: dict[str, Any] = {"library_name": "sklearn", "pipeline_tag": _TASK, "tags": [_TASK, "retrain"]}
+    library = {"library_name": "sklearn"} if config.promotion.predict is None else {}
+    front: dict[str, Any] = {**library, "pipeline_tag": _TASK, "tags": [_TASK, "retrain"]}
     if judged is None or (score := judged.verdict.challenger_score) is None:
         return front
     verdict, metric = judged.verdict, str(config.gate.metric)
@@ -125,6 +127,10 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]
 
 def _loading(config: Config, version: str) -> Iterator[str]:
     """How to load the artifact, whose name is the SHA-256 of its bytes."""
+    if config.promotion.predict is not None:
+        yield "`sha256sum` of a file must be its name; of a directory, see `retrain guide operations`.\n"
+        yield f"{in_markdown(shlex.join(config.promotion.predict))} predicts, with its path in `RETRAIN_MODEL`."
+        return
     yield "`sha256sum` of the file must be its name. A joblib file is a program: load none that you do not trust.\n"
     if config.models.are_skops:
         call = f'import skops.io\n\nmodel = skops.io.load("{version}.skops", trusted={list(config.models.trusted)!r})'

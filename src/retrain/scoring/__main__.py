@@ -57,9 +57,14 @@ def _serve(request: dict[str, Any]) -> None:
     plan = convert(request, Model)
     for descriptor in (plan.features, plan.predictions):
         os.set_inheritable(descriptor, False)
-    from retrain.scoring import models
+    if plan.command:
+        from retrain.scoring import command
 
-    models.serve(plan)
+        command.serve(plan)
+    else:
+        from retrain.scoring import models
+
+        models.serve(plan)
 
 
 def _count(request: dict[str, Any]) -> None:

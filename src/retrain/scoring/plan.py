@@ -29,12 +29,16 @@ Key = tuple[Sequence[str], int | None]
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """The holdout, and how it is read. Paths are absolute, `chunk` is in rows."""
+    """The holdout, and how it is read. Paths are absolute, `chunk` is in rows.
+
+    `apart` are the columns, besides the target, that no command of promotion.predict gets; None where there is none.
+    """
 
     holdout: str
     target: str
     dtypes: Mapping[str, str]
     chunk: int = CHUNK
+    apart: Sequence[str] | None = None
 
 
 class Remote(Struct, frozen=True):
@@ -49,7 +53,8 @@ class Model(Struct, frozen=True):
     """What the process of a model is asked: to predict the features that come, until they end.
 
     `trusted` are the types that a skops file may have besides skops' own; where it is None, the model is a joblib file.
-    A model that names no columns does not get those in `aside`.
+    A model that names no columns does not get those in `aside`. Where there is a `command`, it reads the features and
+    writes the labels, in this `environment`, and no file is loaded.
     """
 
     path: str
@@ -57,6 +62,8 @@ class Model(Struct, frozen=True):
     aside: Sequence[str]
     features: int
     predictions: int
+    command: Sequence[str] = ()
+    environment: Mapping[str, str] = {}
 
 
 class Comparison(Plan, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from itertools import chain
+from itertools import chain, islice
 from typing import IO, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from msgspec.structs import replace
 
+from retrain.core.records import Label
 from retrain.scoring.groups import Coded
 from retrain.scoring.plan import EndedError, Plan, Predictions, Remote, Send, Side, Trial, UnusableError, blamed
 from retrain.tables import FileError
@@ -33,6 +34,8 @@ class RemoteModel:
     Each request that it is sent it answers with a line of JSON, {"labels": […]} and as many numbers as rows (32 bits
     each), or {"error": sentence}; before all it says {"saved": clause, "unnamed": truth value}. UnusableError where
     that is not so, EndedError where there is none.
+
+    A command may read all rows before it writes a label. So it gets all requests as one, and answers once.
     """
 
     def __init__(self, side: Side, path: str, features: IO[bytes], answers: IO[bytes], send: Send) -> None:
@@ -43,7 +46,22 @@ class RemoteModel:
         self.side, self.path = side, path
         self._features, self._answers, self._send = features, answers, send
         self._stream: Any = None
+        self._labels: list[Label] | None = None
+        self._answers_once = False
         self.notes: tuple[str, bool] | None = None
+
+    def begin(self, rows: int) -> None:
+        """Say to a command's process of how many rows it will be sent."""
+        self._answers_once = True
+        self._send({"at": self.side})
+        with suppress(OSError):
+            self._features.write(f"{rows}\n".encode())
+
+    def finish(self) -> None:
+        """Say that these were all rows."""
+        with suppress(OSError):
+            self._stream.close()
+            self._features.close()
 
     def ask(self, features: Any) -> None:
         """Send it some rows; the answer says where that cannot be."""
@@ -65,7 +83,9 @@ class RemoteModel:
         self._send({"at": self.side})
         self.ready()
         with self._blamed():
-            labels = [label(each) for each in self._said()["labels"]]
+            if self._labels is None or not self._answers_once:
+                self._labels = [label(each) for each in self._said()["labels"]]
+            labels = self._labels
             codes = np.frombuffer(self._answers.read(4 * rows), "<u4")
             if len(codes) < rows:
                 raise EndedError(self.side)
@@ -123,20 +143,40 @@ def _close(file: IO[bytes]) -> None:
         file.close()
 
 
-def predicted(
-    plan: Plan, table: Table, models: Sequence[RemoteModel], fractional: bool, send: Send
+def predicted(  # noqa: PLR0913  (the rows, the models, and how far)
+    plan: Plan, table: Table, models: Sequence[RemoteModel], fractional: bool, send: Send, *, most: int | None = None
 ) -> Iterator[tuple[pd.DataFrame, list[Coded]]]:
-    """The rows chunk by chunk, and what each model predicts of them: of one while the caller has the one before."""
-    names = [name for name in table.columns if name != plan.target]
+    """The rows chunk by chunk, `most` chunks at most, and what each model predicts of them.
+
+    That is of one chunk while the caller has the one before; of commands, of all before there is the first.
+    """
+    names = [name for name in table.columns if name not in (plan.target, *(plan.apart or ()))]
     before: pd.DataFrame | None = None
-    for chunk, features in chain(table.portions(names, plan.chunk), [(None, None)]):
+    if plan.apart is not None:
+        _feed(models, min(table.rows, plan.chunk * (most or table.rows)), _portions(table, names, plan, most))
+    for chunk, features in chain(_portions(table, names, plan, most), [(None, None)]):
         found = [model.answer(len(before), fractional=fractional) for model in models if before is not None]
-        for model in models if features is not None else ():
+        for model in models if features is not None and plan.apart is None else ():
             model.ask(features)
         send({"at": "holdout"})
         if before is not None:
             yield before, found
         before = chunk
+
+
+def _portions(table: Table, names: Sequence[str], plan: Plan, most: int | None) -> Iterator[tuple[pd.DataFrame, Any]]:
+    return islice(table.portions(names, plan.chunk), most)
+
+
+def _feed(models: Sequence[RemoteModel], rows: int, portions: Iterator[tuple[pd.DataFrame, Any]]) -> None:
+    """Send all rows to the commands, which read them at the same time."""
+    for model in models:
+        model.begin(rows)
+    for _, features in portions:
+        for model in models:
+            model.ask(features.replace_schema_metadata())  # which is about pandas
+    for model in models:
+        model.finish()
 
 
 def tried(plan: Trial, send: Send) -> dict[str, Any]:
@@ -150,7 +190,7 @@ def tried(plan: Trial, send: Send) -> dict[str, Any]:
             columns(plan.holdout, {plan.target: "promotion.target"})
             table = Table(plan.holdout, plan.dtypes, labels=[plan.target])
             few = replace(plan, chunk=TRIED)
-            chunk, _ = next(predicted(few, table, models, has_fractions(plan, table), send))
+            chunk, _ = next(predicted(few, table, models, has_fractions(plan, table), send, most=1))
     return {"rows": len(chunk)}
 
 

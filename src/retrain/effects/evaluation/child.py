@@ -9,6 +9,7 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -96,7 +97,7 @@ def carry_out(
                     child = models[message["ended"]] if message["ended"] else counter
                 at = message["ended"] or (None if at in _MODELS else at)  # no model is at fault where the counter ends
                 code, words = child.end(scrub)
-                raise failed(at, _crash(plan, at, code, words), _REFUSED_MEMORY if code in _FATAL else "")
+                raise failed(at, _crash(plan, at, code, words, promotion), _REFUSED_MEMORY if code in _FATAL else "")
             else:
                 break
         for each in (counter, *models.values()):
@@ -154,11 +155,13 @@ def _running(plan: dict[str, Any], config: Config) -> Iterator[tuple[_Child, dic
             return stack.enter_context(os.fdopen(reader, "rb", 0)), stack.enter_context(os.fdopen(writer, "wb", 0))
 
         models, kept, given, copy = {}, [], plan.pop("model", {}), plan.pop("copy", None)
+        if given and config.promotion.predict is not None:
+            plan["apart"] = given["aside"]
         for side in _MODELS:
             if path := plan.get(side):
                 (features, there), (back, predictions) = pipe(), pipe()
                 file = copy if copy and side == "challenger" else path
-                asked = {"job": "model", "path": file, "memory": plan["memory"], **given}
+                asked = {"job": "model", "path": file, "memory": plan["memory"], **given, **_command(config, file)}
                 asked |= {"features": features.fileno(), "predictions": predictions.fileno()}
                 before = sandbox.command(config, Path(file), plan["holdout"])
                 models[side] = stack.enter_context(_child(asked, directory, [features, predictions], before))
@@ -167,6 +170,23 @@ def _running(plan: dict[str, Any], config: Config) -> Iterator[tuple[_Child, dic
         results, result = pipe()
         asked = {**plan, "result": result.fileno()}
         yield stack.enter_context(_child(asked, directory, [*kept, result])), models, results.fileno()
+
+
+def _command(config: Config, artifact: str) -> Plan:
+    """What the process of this model runs instead of loading it, and in which environment; empty where it loads it.
+
+    Raises RetrainError where that command cannot be started.
+    """
+    if (command := config.promotion.predict) is None:
+        return {}
+    environment = {**os.environ, **config.training.environment, "RETRAIN_MODEL": artifact}
+    program = str(config.training.directory / command[0]) if "/" in command[0] else command[0]
+    if shutil.which(program, path=environment.get("PATH")) is None:
+        why = f"the command {program} was not found, or may not be executed"
+        raise RetrainError(
+            f"promotion.predict: {why}", "retrain doctor says more; PATH may be set in training.environment"
+        )
+    return {"command": command, "environment": environment}
 
 
 @contextmanager
@@ -311,7 +331,7 @@ def _late(plan: Plan, at: Side | None, timeout: timedelta) -> RetrainError:
     return RetrainError(f"scoring on {plan['holdout']} {late}", "raise promotion.timeout, or repair a model that hangs")
 
 
-def _crash(plan: Plan, at: Side | None, code: int | None, words: str) -> str:
+def _crash(plan: Plan, at: Side | None, code: int | None, words: str, promotion: Promotion) -> str:
     """The sentence on a child that gave no answer; `words` are the last it printed.
 
     `code` is how it ended (-N: by signal N; None: it has not, but it closed the pipe that it answers through).
@@ -326,7 +346,9 @@ def _crash(plan: Plan, at: Side | None, code: int | None, words: str) -> str:
     printed = f"; it last printed: {words}" if words else ""
     if at is None:
         return f"the scoring process {how}, before it named a model or a file as the cause{printed}"
-    act = "was loaded or predicted" if at in ("champion", "challenger") else "was read"
+    if at in _MODELS and promotion.predict is not None:
+        return f"the {at} {_path(plan, at)} cannot be used: the command of promotion.predict {how}{printed}"
+    act = "was loaded or predicted" if at in _MODELS else "was read"
     return f"the {at} {_path(plan, at)} cannot be used: the scoring process {how} while it {act}{printed}"
 
 
