@@ -83,7 +83,8 @@ def _look(context: Context, journal: Journal, held: lock.Attempt, options: Optio
     """Fetch the metrics and decide."""
     config, snapshot = context.config, Snapshot(now)
     if config.monitoring is not None:
-        snapshot = monitoring.fetch(config.monitoring, context.secrets, now, config.training.directory)
+        directory, log = config.training.directory, config.monitor.log
+        snapshot = monitoring.fetch(config.monitoring, context.secrets, now, directory, log)
     serving, past = current(context, journal)
     stamp = registry.verified(config.models, serving, past.verified)
     served, made_at = (serving.version, serving.made_at) if serving is not None else (None, None)

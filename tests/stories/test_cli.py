@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -19,7 +20,7 @@ from retrain.core.rules import Triggers
 from retrain.errors import Exit, Report
 from retrain.output import Output
 from tests.documents import GUIDE, blocks, section
-from tests.stories.project import RETRAIN, Project, end, on_a_terminal
+from tests.stories.project import RETRAIN, Models, Project, end, on_a_terminal, run_here
 
 
 @pytest.mark.own_process
@@ -212,6 +213,35 @@ def test_monitor_serves_until_it_is_stopped(project: Project) -> None:
     assert "model_labelled_samples" in requests.get(line.split()[1], timeout=30).text
     code, _, _ = end(process)
     assert code == 128 + signal.SIGTERM
+
+
+def test_the_monitor_of_another_project_is_not_believed(project: Project, models: Models) -> None:
+    """Two projects, one port: whoever came second knows nothing, and says so, by whatever path the first is reached."""
+    rows = "".join(f"{time.time() - 90000 + n},1,{n % 2},0.5\n" for n in range(40))
+    for name in ("one", "two"):
+        (project.root / name).mkdir()
+    one, two = (Project(project.root / name, models, installed=False) for name in ("one", "two"))
+    process = one.start("monitor", "--listen", "127.0.0.1:0")
+    assert process.stderr is not None
+    url = process.stderr.readline().split()[1]
+    queries: dict[str, Any] = {"type": "metrics", "f1": "model_f1_score", "drift": None, "observed_at": {}}
+    for each in (one, two):
+        each.configure(triggers={"drift_threshold": None}, monitoring={"url": url, **queries})
+        (each.root / "data/predictions.csv").write_text("timestamp,prediction,label,a\n" + rows)
+    one.serve(models.fair)
+    two.serve(models.fair)
+    done = two.run("check")
+    assert (done.returncode, "is the monitor of the project one," in done.stderr) == (4, True), done
+    assert "monitor.listen and monitoring.url" in two.run("doctor").stdout
+    assert one.run("check", "--dry-run", "-v").stdout.startswith("training: F1 0.667 is below 0.850")
+    (project.root / "link").symlink_to("one")
+    assert run_here(project.root, ["check", "--dry-run", "-c", "link/config.yaml"], {}).returncode == 0
+    (two.root / "data/predictions.csv").unlink()  # a project without a log of its own may read any monitor
+    assert two.run("check", "--dry-run").returncode == 0
+    (one.root / "data/predictions.csv").rename(two.root / "data/predictions.csv")  # what it served, it goes on serving
+    assert two.run("check", "--dry-run").returncode == 4
+    assert one.run("check", "--dry-run").returncode == 0
+    end(process)
 
 
 def test_a_reader_that_goes_away_is_no_bug(project: Project) -> None:

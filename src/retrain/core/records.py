@@ -34,6 +34,7 @@ class Trouble(StrEnum):
     TOO_LARGE = "too_large"  # a body above monitoring.max_body
     UNPARSEABLE = "unparseable"  # a body that is not what monitoring.type says
     INCOMPLETE = "incomplete"  # an answer that says itself that it is not whole
+    OF_ANOTHER = "of_another"  # the answer of another project's `retrain monitor`
     MISSING = "missing"  # no query, no series, null or nothing under the query
     AMBIGUOUS = "ambiguous"  # several series or values where one is needed
     NOT_FINITE = "not_finite"  # NaN or an infinity
@@ -47,7 +48,7 @@ class Trouble(StrEnum):
 
 OF_THE_ANSWER = frozenset(
     {Trouble.UNREACHABLE, Trouble.DEADLINE, Trouble.STATUS, Trouble.TOO_LARGE, Trouble.UNPARSEABLE}
-    | {Trouble.INCOMPLETE}
+    | {Trouble.INCOMPLETE, Trouble.OF_ANOTHER}
 )
 """Troubles of an answer as a whole; the others are those of one query."""
 

@@ -28,7 +28,8 @@ def metrics(context: Context, past: Past) -> Iterator[Finding]:
     if asked is None:
         yield ok("metrics", "none is configured; the age of the champion alone can start a training")
         return
-    snapshot = monitoring.fetch(asked, context.secrets, context.clock(), context.config.training.directory)
+    directory, log = context.config.training.directory, context.config.monitor.log
+    snapshot = monitoring.fetch(asked, context.secrets, context.clock(), directory, log)
     values = _values(context, asked, snapshot)
     unknown = {path: value for path, value in values.items() if isinstance(value, Unknown)}
     yield from _queries(asked, values, unknown)

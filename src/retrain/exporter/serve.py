@@ -11,6 +11,7 @@ from io import BytesIO
 from socketserver import ThreadingMixIn
 from threading import BoundedSemaphore
 from typing import Any
+from urllib.parse import quote
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from msgspec import Struct
@@ -19,6 +20,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from retrain.config.schema import Config
 from retrain.core import families as own
+from retrain.effects import monitoring
 from retrain.effects.journal import open_journal
 from retrain.errors import ConfigError, RetrainError
 from retrain.exporter.measure import Gauge, Measures
@@ -59,11 +61,22 @@ def serve(
     registry.register(_Collector(Gauge(config)))
     registry.register(_Own(config))
     with _listen(address) as server:
-        metrics = make_wsgi_app(registry)
+        metrics = _identified(make_wsgi_app(registry), config)
         server.set_app(metrics if page is None else _with_page(metrics, page))
         host = f"[{address[0]}]" if ":" in address[0] else address[0]
         announce(f"serving http://{host}:{server.server_port}/metrics from {config.monitor.log}")
         server.serve_forever()
+
+
+def _identified(metrics: Callable[..., Any], config: Config) -> Callable[..., Any]:
+    """The application with a header that says whose metrics these are: a check may ask at the wrong port."""
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        log, name = monitoring.identity(config.monitor.log), quote(config.name, errors="replace")
+        whose = (monitoring.LOG, f"{log or '-'} {name}")
+        return metrics(environ, lambda status, headers: start_response(status, [*headers, whose]))
+
+    return app
 
 
 _OF_A_PAGE = [

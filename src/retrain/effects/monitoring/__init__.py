@@ -13,6 +13,7 @@ from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -27,6 +28,8 @@ from retrain.errors import ConfigError
 T = TypeVar("T")
 _PATHS = ("f1", "drift", "observed_at.f1", "observed_at.drift", "window", "samples", "positives")
 _COUNTS = ("counts.tp", "counts.fp", "counts.fn")
+LOG = "Retrain-Log"
+"""The header with which `retrain monitor` says which log it measures (`identity`), and of which project."""
 _UNNAMED = frozenset({"__name__", "job", "instance"})
 """Labels that name the scrape, not the reading."""
 
@@ -46,11 +49,14 @@ Work = Callable[[http.Client, MutableMapping[str, Answer]], None]
 """Puts the answer to each query into the mapping, as soon as it is there."""
 
 
-def fetch(monitoring: Monitoring, secrets: Secrets, now: datetime, directory: Path = Path()) -> Snapshot:
+def fetch(
+    monitoring: Monitoring, secrets: Secrets, now: datetime, directory: Path = Path(), log: Path | None = None
+) -> Snapshot:
     """What the endpoint or the command says now, or why there is no number; `now` becomes fetched_at.
 
     Whatever it does becomes an Unknown in the fields it concerns. Raises ConfigError for a query that cannot be
     compiled, before anything is asked. A field without a query stays None. A command runs in `directory`.
+    `log` is that of the project: a `retrain monitor` on this machine that measures another one is not believed.
     """
     asked, where = queries(monitoring), place(monitoring)
     if monitoring.type is MonitorType.COMMAND:
@@ -58,7 +64,7 @@ def fetch(monitoring: Monitoring, secrets: Secrets, now: datetime, directory: Pa
 
         answers = dict(command.ask(monitoring, _compiled(asked, parse), directory, secrets))
     else:
-        url, work = _work(monitoring, asked)
+        url, work = _work(monitoring, asked, log)
         where, answers = http.shown(url), dict.fromkeys(asked.values(), http.late(monitoring))
         http.exchange(monitoring, lambda client: work(client, answers))
     return snapshot_of(monitoring, dict(answers), now, where, scrubber(secrets, monitoring.address))
@@ -140,7 +146,25 @@ def queries(monitoring: Monitoring) -> dict[str, str]:
     return {path: query for path in paths if (query := attrgetter(path)(monitoring)) is not None}
 
 
-def _work(monitoring: Monitoring, asked: Mapping[str, str]) -> tuple[str, Work]:
+def identity(log: Path) -> str:
+    """Which file a log is, for all on this machine who can see it, by whatever path; empty where there is none."""
+    try:
+        found = log.stat()
+    except OSError:
+        return ""
+    return f"{found.st_dev}:{found.st_ino}"
+
+
+def _of_another(said: str, ours: Iterable[str]) -> Unknown | None:
+    """Why an answer is not about this project, by its header LOG; `ours` is the log before and after: it may rotate."""
+    theirs, _, name = said.partition(" ")
+    if not theirs or theirs in ours or not all(ours):
+        return None
+    why = f"is the monitor of the project {unquote(name)}, which does not measure the log of this one (monitor.log)"
+    return Unknown(Trouble.OF_ANOTHER, why, "give each project its own port, in monitor.listen and monitoring.url")
+
+
+def _work(monitoring: Monitoring, asked: Mapping[str, str], log: Path | None) -> tuple[str, Work]:
     """The URL that is asked, and how. Raises ConfigError for a query that it cannot be asked."""
     url = monitoring.address
     read: Callable[[bytes], Mapping[str, Answer]]
@@ -157,8 +181,13 @@ def _work(monitoring: Monitoring, asked: Mapping[str, str]) -> tuple[str, Work]:
         case MonitorType.JSON | MonitorType.COMMAND:
             read = partial(read_json, expressions=_compiled(asked, parse))
 
+    here = log if urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1") else None
+
     def work(client: http.Client, answers: MutableMapping[str, Answer]) -> None:
+        before = identity(here) if here is not None else ""
         body = client.get(url)
+        if before and here is not None:
+            body = _of_another(client.headers.get(LOG, ""), (before, identity(here))) or body
         found = dict.fromkeys(asked.values(), body) if isinstance(body, Unknown) else read(body)
         for query, answer in found.items():
             is_dated = isinstance(answer, Unknown) or answer.written_at is not None
