@@ -9,7 +9,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from uv import find_uv_bin
+
+from tests.stories.project import Models, make_models
 
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "retrain-integration")
 
@@ -41,3 +44,8 @@ def install(place: Path, *words: str) -> Path:
     python = place / "bin/python"
     subprocess.run([uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, *words], check=True)
     return place / "bin"
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    return make_models(tmp_path_factory.mktemp("models"))

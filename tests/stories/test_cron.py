@@ -44,7 +44,7 @@ class Crontab:
     @property
     def commands(self) -> tuple[str, str, str]:
         """The commands that check, prune and promote."""
-        (_, check), (_, prune), (_, promote) = self.jobs + self.offered
+        (_, check), (_, prune), (_, promote), _ = self.jobs + self.offered
         return check, prune, promote
 
 
@@ -79,7 +79,7 @@ def crontab(project: Project) -> Crontab:
 
 
 def test_the_example_is_these_lines() -> None:
-    """Absolute paths, cron's variables, a check every 5 minutes, pruning once a month; promoting is only offered."""
+    """Absolute paths, cron's variables, a check every 5 minutes, pruning once a month; the rest is only offered."""
     example = parse(EXAMPLE.read_text())
     assert example.variables == {
         "SHELL": "/bin/sh",
@@ -93,6 +93,7 @@ def test_the_example_is_these_lines() -> None:
     )
     assert example.offered == (
         ("13 * * * *", "/srv/churn/.venv/bin/retrain promote --if-pending -c /srv/churn/config.yaml"),
+        ("*/5 * * * *", "flock -nF /srv/churn /srv/churn/.venv/bin/retrain monitor -c /srv/churn/config.yaml"),
     )
 
 

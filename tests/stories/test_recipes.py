@@ -12,14 +12,14 @@ import pytest
 import requests
 import yaml
 
-from retrain.recipes import filled
+from retrain.recipes import FORMS, filled
 from tests.conftest import real
 from tests.effects.servers import child, said
 from tests.stories.project import RETRAIN, Models, Project, run_here, until
 
 RECIPES = Path(__file__).parents[2] / "src/retrain/recipes"
 NAMES = [file.name.partition(".")[0] for file in sorted(RECIPES.glob("*.*")) if file.suffix != ".py"]
-HOSTILE = """ch urn $x %n 'q' "d" ; #\\"""
+HOSTILE = """ch urn $x %n 'q' "d" ; #\\ {{7*7}} $(id)"""
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_an_unknown_recipe_is_a_wrong_flag_and_the_message_names_them(project: P
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_left_to_fill_in(hostile: Project, name: str) -> None:
     """Each fact has a value."""
-    assert not re.search(r"@[a-z]+(:[a-z]+)?@(?!(check|prune)\.)", printed(hostile, name))
+    assert not re.search(r"@[a-z]+(:[a-z]+)?@(?!(check|prune|promote)\.)", printed(hostile, name))
 
 
 def test_the_example_of_a_crontab_is_the_recipe() -> None:
@@ -74,26 +74,40 @@ def test_the_example_of_a_crontab_is_the_recipe() -> None:
 @pytest.mark.own_process
 def test_the_commands_of_the_crontab_run(hostile: Project) -> None:
     """As cron runs them, which makes \\% of a line a %."""
-    jobs = [line.split(maxsplit=5)[5] for line in printed(hostile, "cron").splitlines() if re.match(r"#?[*\d]", line)]
+    lines = [line.split(maxsplit=5)[5] for line in printed(hostile, "cron").splitlines() if re.match(r"#?[*\d]", line)]
+    *jobs, monitor = (["/bin/sh", "-c", job.replace(r"\%", "%")] for job in lines)
     assert len(jobs) == 3
     for job in jobs:
-        done = subprocess.run(["/bin/sh", "-c", job.replace(r"\%", "%")], capture_output=True, text=True, check=False)
+        done = subprocess.run(job, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), job
+    hostile.configure(monitor={"listen": "127.0.0.1:0"})
+    monitor[-1] = f"exec {monitor[-1]}"  # no shell between us and what we end
+    with child(*monitor) as first:
+        said(first, "serving http://(127.0.0.1)")
+        second = subprocess.run(monitor, capture_output=True, text=True, check=False)
+        assert (second.returncode, second.stdout, second.stderr) == (1, "", "")  # cron ignores the code
+        assert first.poll() is None
 
 
 def test_systemd_finds_nothing_wrong_with_the_units(hostile: Project, tmp_path: Path) -> None:
-    """Of a template and its two timers; the words of its command are those of the project."""
-    units = tmp_path / "units"
+    """Of its timers and of the monitor; the words of their commands are those of the project."""
+    units, hostile_name = tmp_path / "units", FORMS["file"](HOSTILE)
     units.mkdir()
     (tmp_path / "units.sh").write_text(printed(hostile, "systemd"))
     subprocess.run(["/bin/sh", tmp_path / "units.sh", units], check=True)
-    template, *timers = sorted(units.iterdir())
-    assert [each.name.partition("@")[2] for each in (template, *timers)] == [".service", "check.timer", "prune.timer"]
-    done = subprocess.run([real("systemd-analyze"), "verify", *timers], capture_output=True, text=True, check=False)
+    instances = (f"{hostile_name}@{each}.timer" for each in ("check", "prune", "promote"))
+    found = [units / each for each in (*instances, f"{hostile_name}-monitor.service")]
+    done = subprocess.run([real("systemd-analyze"), "verify", *found], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    (command,) = re.findall("^ExecStart=(.*)$", template.read_text(), re.M)
-    plain = shlex.split(command.replace("$$", "$").replace("%%", "%"))
-    assert plain == [str(RETRAIN), "%i", "-c", str(hostile.root / "config.yaml")]
+    texts = (file.read_text() for file in sorted(units.rglob("*")) if file.is_file())
+    commands = [words for text in texts for words in re.findall("^ExecStart=(.+)$", text, re.M)]
+    plain = [shlex.split(each.replace("$$", "$").replace("%%", "%")) for each in commands]
+    config = ["-c", str(hostile.root / "config.yaml")]
+    assert sorted(plain) == [
+        [str(RETRAIN), "%i", *config],
+        [str(RETRAIN), "monitor", *config],
+        [str(RETRAIN), "promote", "--if-pending", *config],
+    ]
 
 
 def test_amtool_takes_the_route(hostile: Project, tmp_path: Path) -> None:

@@ -27,8 +27,9 @@ FORMS: Mapping[str, Callable[[str], str]] = {
     "cron": lambda text: shlex.quote(text).replace("%", r"\%"),  # for which cron would begin a new line
     "shell": shlex.quote,
     "file": lambda text: re.sub(r"[^\w.-]+", "-", text, flags=re.ASCII).strip("-.") or "retrain",
-    "json": lambda text: json.dumps(text, ensure_ascii=False),  # also a text of YAML, PromQL and Alertmanager
+    "json": lambda text: json.dumps(text, ensure_ascii=False),  # also of YAML, Python, PromQL and Alertmanager
     "inner": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+    "dns": lambda text: re.sub(r"[^a-z0-9]+", "-", text.lower())[:30].strip("-") or "project",  # also of an image
     "unit": lambda text: text.replace("%", "%%"),  # a value of a systemd unit; its program, and a word after that
     "program": lambda text: json.dumps(text, ensure_ascii=False).replace("%", "%%"),
     "word": lambda text: json.dumps(text, ensure_ascii=False).replace("%", "%%").replace("$", "$$"),
@@ -60,6 +61,9 @@ def facts(context: Context) -> dict[str, str]:
     """What a recipe can be filled in with."""
     config, called = context.config, Path(os.path.abspath(sys.argv[0]))  # noqa: PTH100  (a link in PATH stays one)
     is_called = called.name == "retrain" and called.is_file()
+    home = Path("/srv", FORMS["dns"](config.name))
+    kept = {"state": config.state, "models": config.models.champion.parent, "data": config.monitor.log.parent}
+    found = {name: _inside(path, context.file.parent, home) for name, path in kept.items()}
     paths = {
         "config": str(context.file),
         "directory": str(context.file.parent),
@@ -71,7 +75,11 @@ def facts(context: Context) -> dict[str, str]:
     longest = config.training.timeout + config.promotion.timeout
     is_live = config.promotion.holdout is HoldoutKind.LIVE  # then it waits for rows first
     patience = config.triggers.challenger_ttl if is_live else timedelta(days=1)
-    return paths | {
+    found |= {
+        "home": str(home),
+        "file": context.file.name,
+        "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+        "grace": str(config.training.grace // timedelta(seconds=1) + 30),
         "name": config.name,
         "group": f"retrain {config.name}",
         "promotions": f"retrain {config.name}: promotions",
@@ -84,6 +92,12 @@ def facts(context: Context) -> dict[str, str]:
         "patience": f"{patience // timedelta(seconds=1)}s",
         "repeat": f"{max(1, config.notifications.repeat_after // timedelta(seconds=1))}s",
     }
+    return paths | found
+
+
+def _inside(path: Path, directory: Path, home: Path) -> str:
+    """Where a path of the project in this directory is in a container; outside of the project, it is the same."""
+    return str(home / path.relative_to(directory) if path.is_relative_to(directory) else path)
 
 
 def _user() -> str:
