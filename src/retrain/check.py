@@ -18,25 +18,39 @@ from retrain.core.text import duration, iso, moment, short
 from retrain.effects import lock, monitoring, registry
 from retrain.effects.journal import Journal
 from retrain.errors import Exit, Report, RetrainError, failure
-from retrain.swap import current, journal_of, probation_of, settle, swap
+from retrain.swap import current, is_unsettled, journal_of, probation_of, settle, swap
+
+TRAINS = Report("has to train", {})
+ACTS = Report("has to roll back, to compare, or to settle what a crash left open", {})
+"""What a check that is `brief` returns in place of its report, with nothing recorded, where that would take long."""
 
 
 class Options(Struct, frozen=True):
-    """The flags. `forced` is the reason of a person; `echo` shows the output of a training on a terminal."""
+    """The flags. `forced` is the reason of a person; `echo` shows the output of a training on a terminal.
+
+    `full` takes a place for a training, and returns why there is none, empty where there is one; None: there is no
+    limit. `brief`: return TRAINS or ACTS, and let another check act.
+    """
 
     dry_run: bool = False
     forced: str | None = None
     echo: Callable[[bytes], None] | None = None
+    full: Callable[[], str] | None = None
+    brief: bool = False
 
 
 class _Seen(Struct, frozen=True):
-    """What one check saw and decided `at` this time, the event that records it, and what is to be known besides."""
+    """What one check saw and decided `at` this time, the event that records it, and what is to be known besides.
+
+    It is `incomplete` where a comparison is due, which a brief check does not make.
+    """
 
     at: datetime
     snapshot: Snapshot
     look: Look
     event: Checked
     details: tuple[str, ...]
+    incomplete: bool
 
 
 def check(context: Context, options: Options) -> Report:
@@ -60,15 +74,22 @@ def _check(context: Context, journal: Journal, held: lock.Attempt, options: Opti
     config = context.config
     if options.dry_run:
         seen = _look(context, journal, held, options, now)
-        return _report(seen, seen.look.decision.message, dry_run=True)
+        return ACTS if seen.incomplete else _report(seen, seen.look.decision.message, dry_run=True)
     registry.refuse_unsafe(config.models)
-    settled = settle(context, journal, held.descriptor, now) if held.descriptor is not None else ()
+    settled: tuple[str, ...] = ()
+    if held.descriptor is not None and is_unsettled(context, journal):
+        if options.brief:
+            return ACTS
+        settled = settle(context, journal, held.descriptor, now)
     if (late := lock.stuck(config, held.holder, now)) is not None:
         return _failure(context, journal, late, STUCK, now)
     if options.forced is not None and held.descriptor is None:
         raise lock.HeldError(config.state / "lock", held.holder)
     seen = _look(context, journal, held, options, now)
-    match seen.look.decision.action:
+    action = seen.look.decision.action
+    if options.brief and (seen.incomplete or action is not Action.HOLD):
+        return TRAINS if action is Action.TRAIN and not seen.incomplete else ACTS
+    match action:
         case Action.HOLD:
             report = _hold(context, journal, seen)
         case Action.TRAIN:
@@ -93,20 +114,30 @@ def _look(context: Context, journal: Journal, held: lock.Attempt, options: Optio
     asked = Asked(made_at, probation_of(context, past), options.forced)
     look, same_rows = look_at(past, served, snapshot, config.triggers, now, asked), None
     due = due_on_same_rows(look.past, look.assessments, asked, config.monitor.window, now)
-    if due is not None and (held.descriptor is not None or options.dry_run):
+    comparing = due is not None and (held.descriptor is not None or options.dry_run)
+    if due is not None and comparing and not options.brief:
         same_rows = _on_same_rows(context, look.past, *due, held, now)
         now = context.clock()  # that may have taken an hour
         look = look_at(scored(past, same_rows), served, snapshot, config.triggers, now, asked)
     decision = look.decision
-    if decision.action is not Action.HOLD and held.descriptor is None and not options.dry_run:
-        hold, remedy = f"{held.holder or 'another run'} holds the lock", "the next check tries again"
+    if hold := _obstacle(decision, held, options, incomplete=comparing and options.brief):
+        remedy = "the next check tries again"
         decision = replace(decision, action=Action.HOLD, reason=Reason.BUSY, hold=hold, remedy=remedy)
         look = replace(look, decision=decision)
     details = [evidence.progress(look.past.evidence, config.triggers)] if config.triggers.evidence is not None else []
     details += [f"probation: {compared}"] if (compared := same_rows_text(look.past)) else []
     said = decision.action, decision.reason, decision.message
     event = Checked(*said, served, look.assessments, known=past.served or "", same_rows=same_rows, verified=stamp)
-    return _Seen(now, snapshot, look, event, tuple(details))
+    return _Seen(now, snapshot, look, event, tuple(details), comparing and options.brief)
+
+
+def _obstacle(decision: Decision, held: lock.Attempt, options: Options, *, incomplete: bool) -> str:
+    """What keeps this check from what it decided, in a clause; empty where nothing does."""
+    if decision.action is Action.HOLD or options.dry_run or incomplete:
+        return ""
+    if held.descriptor is None:
+        return f"{held.holder or 'another run'} holds the lock"
+    return options.full() if decision.action is Action.TRAIN and options.full is not None else ""
 
 
 def _on_same_rows(  # noqa: PLR0913, PLR0917  (what is asked, and the world that it is asked in)

@@ -3,7 +3,7 @@
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial, wraps
 from math import isfinite
@@ -107,7 +107,8 @@ def _command(
     """Make a command of a function, with the common flags and the boundary where errors become exit codes.
 
     The function gets the context of the configuration (or, unless it is `configured`, the path of its file), the output
-    and the flags of its own. Notifications follow a command that `acts`. With `several`, it gets all paths.
+    and the flags of its own. Notifications follow a command that `acts`. With `several`, it gets the paths where there
+    are several, or where one is a directory.
     """
 
     def decorate(function: Callable[..., Report]) -> click.Command:
@@ -121,8 +122,13 @@ def _command(
                 verbose=verbose or before["verbose"],
             )
             with boundary(output):
-                file: Any = config or ((before["config"],) if several else before["config"])
-                world = _opened(file, output) if configured else file
+                given: Any = config or before["config"]
+                files: tuple[Path, ...] = given if isinstance(given, tuple) else (given,)
+                world: Any = files[0]
+                if several and (len(files) > 1 or world.is_dir()):
+                    world = files
+                elif configured:
+                    world = _opened(world, output)
                 with _notifying(world, output, function.__name__ if acts and not flags.get("dry_run") else ""):
                     report = function(world, output, **flags)
                     output.show(report)
@@ -138,36 +144,38 @@ def _opened(file: Path, output: Output) -> Context:
     """The context of this configuration, whose secrets are not printed from now on, and whose name is if it has one."""
     context = open_context(file)
     output.secrets = context.secrets
-    output.project = context.config.name
-    output.name = output.project if output.project != context.file.parent.name else ""
+    name = context.config.name
+    output.about, output.name = {"name": name}, name if name != context.file.parent.name else ""
     return context
 
 
 @contextmanager
-def _notifying(context: Context | Path, output: Output, command: str) -> Iterator[None]:
-    """Let notifications follow the command in the block, unless it has no name; they do not change its exit code."""
+def _notifying(context: object, output: Output, command: str) -> Iterator[None]:
+    """Let notifications follow the command in the block, unless it has no name or there are none."""
     if not (command and isinstance(context, Context) and context.config.notifications.are_sent):
         yield
         return
-    begun = context.clock()
-    try:
-        with boundary(output):
-            yield
-    except SystemExit as leaving:
-        from retrain.notify import notify
+    from retrain.notify import following
 
-        beside = Output(as_json=False, quiet=output.quiet, verbose=output.verbose)
-        beside.secrets = context.secrets
-        with suppress(SystemExit), boundary(beside):
-            notify(context, command, begun, int(leaving.code or 0), output.said, beside.announce)
-        raise
+    with following(context, output, command):
+        yield
 
 
-@_command("check --dry-run -v", acts=True)
+@_command("check --dry-run -v", acts=True, several=True)
 @click.option("--dry-run", is_flag=True, help="Decide and show; record nothing and train nothing.")
 @click.option("--force", is_flag=True, help="Train whatever the rules say. Needs --reason.")
 @_reason
-def check(context: Context, output: Output, dry_run: bool, force: bool, reason: str | None) -> Report:
+@click.option(
+    "--trainings", type=click.IntRange(0), metavar="N", help="Of several projects, so many may train at once (1)."
+)
+def check(  # noqa: PLR0913, PLR0917  (click passes every flag by name)
+    world: Context | tuple[Path, ...],
+    output: Output,
+    dry_run: bool,
+    force: bool,
+    reason: str | None,
+    trainings: int | None,
+) -> Report:
     """Read the metrics, decide, and train if that is due.
 
     The command for cron: it prints nothing where nothing changed. A failure that lasts is printed once, and again
@@ -175,12 +183,26 @@ def check(context: Context, output: Output, dry_run: bool, force: bool, reason: 
 
     Exit code 0 also means a training that succeeded: its challenger then waits for `retrain promote`. "action" of
     --json says what was done: train, hold or rollback.
+
+    With several -c, or -c DIR, all these projects are checked at once, each under its own lock. The exit code is the
+    gravest.
     """
+    forced = _forced(force, reason)
+    if isinstance(world, tuple):
+        from retrain.several import check_all
+
+        if forced is not None:
+            raise ConfigError("--force takes one project", "name its config.yaml with -c")
+        return check_all(world, output, 1 if trainings is None else trainings, dry_run=dry_run)
     from retrain.check import Options
     from retrain.check import check as run
 
     echo = _echo if sys.stderr.isatty() and not (output.quiet or output.as_json) else None
-    return run(context, Options(dry_run, _forced(force, reason), echo))
+    full = None
+    if trainings is not None:  # one of several
+        output.one_of_several(world.config.name, world.file)
+        echo, full = None, lambda: "" if trainings else "no training may begin now (--trainings 0)"
+    return run(world, Options(dry_run, forced, echo, full))
 
 
 @_command("promote --dry-run", acts=True)
@@ -261,29 +283,28 @@ def resume(context: Context, output: Output) -> Report:
     return run(context)
 
 
-@_command("status --html status.html", configured=False, several=True)
+@_command("status --html status.html", several=True)
 @click.option(
     "--limit", type=click.IntRange(0, 10_000), metavar="N", default=8, show_default=True, help="Events to show."
 )
 @click.option("--html", type=_file, metavar="FILE", help="Write a page with charts, too: .html.")
-def status(files: tuple[Path, ...], output: Output, limit: int, html: Path | None) -> Report:
+def status(world: Context | tuple[Path, ...], _output: Output, limit: int, html: Path | None) -> Report:
     """Show what is served, what waits, and what comes next.
 
     That is what the next check may do, and why, and the latest events. With several -c, or -c DIR, all these projects
     stand in one table, the worst first.
     """
-    if len(files) > 1 or files[0].is_dir():
+    if isinstance(world, tuple):
         from retrain.pages import projects
 
-        return projects(files, html, datetime.now(UTC))
-    context = _opened(files[0], output)
+        return projects(world, html, datetime.now(UTC))
     if html is not None:
         from retrain.pages import write_status
 
-        return write_status(context, limit, html)
+        return write_status(world, limit, html)
     from retrain.status import status as run
 
-    return run(context, limit)
+    return run(world, limit)
 
 
 @_command("history --since 2026-11-01 --kind promoted")
@@ -327,17 +348,22 @@ def versions(context: Context, output: Output) -> Report:
     return run(context)
 
 
-@_command("prune --older-than 180d", acts=True)
+@_command("prune --older-than 180d", acts=True, several=True)
 @click.option("--older-than", metavar="DURATION", default="365d", show_default=True, help="Remove older checks.")
-def prune(context: Context, output: Output, older_than: str) -> Report:
+def prune(world: Context | tuple[Path, ...], output: Output, older_than: str) -> Report:
     """Remove old checks and old logs.
 
     Checks leave the journal by age, logs by training.keep_logs. No decision changes; trainings, comparisons and
-    promotions stay for good. It also verifies the whole journal.
+    promotions stay for good. It also verifies the whole journal. With several -c, or -c DIR, of all these projects.
     """
     from retrain.status import prune as run
 
-    return run(context, parse_span("--older-than", older_than))
+    keep = parse_span("--older-than", older_than)
+    if isinstance(world, tuple):
+        from retrain.several import each
+
+        return each(world, output, "prune", lambda context: run(context, keep))
+    return run(world, keep)
 
 
 @_command("backtest history.csv --rule 'consecutive: 3'")

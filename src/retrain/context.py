@@ -2,7 +2,7 @@
 
 import os
 import pwd
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from msgspec import Struct, field
 from retrain.config import Config, Secrets, load
 from retrain.core.events import Actor
 from retrain.core.text import one_line
+from retrain.errors import ConfigError
 
+CONFIG = "config.yaml"
 _OF_CI = (
     "GITHUB_TRIGGERING_ACTOR",  # GitHub Actions, as Gitea and Forgejo: who started this run, or repeated it
     "GITHUB_ACTOR",
@@ -60,14 +62,43 @@ class Context(Struct, frozen=True):
         return self.logs / f"{run}.log"
 
 
-def open_context(file: Path, environ: MutableMapping[str, str] = os.environ) -> Context:
-    """The context of a command with this configuration. Raises ConfigError that lists every problem.
+def open_context(file: Path) -> Context:
+    """The context of a command with this configuration. Raises ConfigError that lists every problem."""
+    (found,) = open_contexts([file])
+    if isinstance(found, ConfigError):
+        raise found
+    return found
 
-    Secrets are taken out of the environment: no child process needs them, not the training, not a model that is scored,
-    not a hook.
+
+def open_contexts(files: Iterable[Path]) -> list[Context | ConfigError]:
+    """For each configuration its context, or the error that lists every problem. They share one environment.
+
+    No child process of any of them needs a variable that one of them reads a secret from: not the training, not a model
+    that is scored, not a hook. So none has it.
     """
-    config, secrets = load(file, environ)
-    blank = {name: name in environ for name in secrets.variables if not environ.get(name)}
-    for name in secrets.variables:
-        environ.pop(name, None)
-    return Context(config, secrets, environ, lambda: datetime.now(UTC), file.absolute(), blank)
+    before = dict(os.environ)
+    found = [_context(file, before) for file in files]
+    for context in found:
+        for name in context.secrets.variables if isinstance(context, Context) else ():
+            os.environ.pop(name, None)
+    return found
+
+
+def _context(file: Path, before: Mapping[str, str]) -> Context | ConfigError:
+    try:
+        config, secrets = load(file, before)
+    except ConfigError as error:
+        return error
+    blank = {name: name in before for name in secrets.variables if not before.get(name)}
+    return Context(config, secrets, os.environ, lambda: datetime.now(UTC), file.absolute(), blank)
+
+
+def configurations(given: Sequence[Path]) -> list[Path]:
+    """The configurations: those given, and in a directory its own and those of the directories in it."""
+    found: list[Path] = []
+    for path in given:
+        inside = sorted([*path.glob(CONFIG), *path.glob(f"*/{CONFIG}")]) if path.is_dir() else [path]
+        if not inside:
+            raise ConfigError(f"--config: there is no {CONFIG} in {path}, or in a directory in it")
+        found += inside
+    return list(dict.fromkeys(path.absolute() for path in found))

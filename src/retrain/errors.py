@@ -23,6 +23,15 @@ class Exit(IntEnum):
     BUSY = 75
 
 
+_GRAVEST_FIRST = (Exit.BUG, Exit.USAGE, Exit.FAILED, Exit.UNKNOWN, Exit.BUSY, Exit.DONE)
+
+
+def gravest(codes: Iterable[int]) -> int:
+    """The exit code of a command for several projects: an unusual one, else the first of 3, 2, 1, 4, 75 and 0."""
+    found = {*codes}
+    return max(found - {*_GRAVEST_FIRST}, default=0) or next((it for it in _GRAVEST_FIRST if it in found), Exit.DONE)
+
+
 class RetrainError(Exception):
     """An expected failure: `why` says what happened and where, `remedy` what to do; the text is made of both."""
 

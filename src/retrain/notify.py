@@ -6,6 +6,7 @@ sent at least once: the cursor moves after an event has arrived, so one whose se
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from hashlib import sha256
 from importlib.util import find_spec
@@ -20,6 +21,7 @@ from retrain.core.text import shell_text
 from retrain.effects import heartbeat, lock
 from retrain.effects.journal import Journal, open_journal
 from retrain.errors import RetrainError
+from retrain.output import Output, boundary
 
 HEARTBEAT, COMMAND = "the heartbeat", "notifications.command"
 _SIGNALS = 128
@@ -29,6 +31,20 @@ _AT_ONCE = 20
 
 Send = Callable[[Entry, float], str]
 """Takes an event, and the seconds that this may take; returns why the event has not arrived, empty where it has."""
+
+
+@contextmanager
+def following(context: Context, output: Output, command: str) -> Iterator[None]:
+    """Let notifications follow the command in the block, when it ends the process; they do not change its exit code."""
+    begun = context.clock()
+    try:
+        with boundary(output):
+            yield
+    except SystemExit as leaving:
+        beside = output.beside()
+        with suppress(SystemExit), boundary(beside):
+            notify(context, command, begun, int(leaving.code or 0), output.said, beside.announce)
+        raise
 
 
 def notify(  # noqa: PLR0913, PLR0917  (the command, how it ended, and who is told)

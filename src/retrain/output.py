@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from copy import copy
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,22 +24,43 @@ _SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, err
 class Output:
     """What this run prints: for a terminal, for cron, or as JSON. Every text passes here, without secrets."""
 
-    def __init__(self, *, as_json: bool, quiet: bool, verbose: bool) -> None:
+    def __init__(self, *, as_json: bool, quiet: bool, verbose: bool, kept: bool = False) -> None:
+        """Printed at once, or `kept` until `release`."""
         self.as_json, self.quiet, self.verbose = as_json, quiet, verbose
+        self._kept: list[tuple[str, bool]] | None = [] if kept else None
         self.secrets = Secrets((), frozenset())
         self.name = ""
         """The configured name of the project, which a line in a log or mail begins with."""
-        self.project = ""
-        """Its name, whether it was configured or is that of its directory, for every object of --json."""
+        self.about: dict[str, str] = {}
+        """What every object of --json begins with: the name, whether it was configured or is that of its directory."""
+        self._is_one = False
+        """Whether it is that of one of several projects, whose lines and objects are told apart."""
         self.said = ""
         """The message of the command that has ended, also where nothing was printed."""
+
+    def one_of_several(self, name: str, file: Path) -> None:
+        """Let every line name the project, and every object its configuration, too."""
+        self.name, self.about, self._is_one = name, {"name": name, "config": str(file)}, True
+
+    def beside(self) -> "Output":
+        """The same output, for what is no part of the result."""
+        other = copy(self)
+        other.as_json = False
+        return other
+
+    def release(self) -> None:
+        """Print what was kept. Raises what printing raises."""
+        kept, self._kept = self._kept or [], None
+        for text, is_error in kept:
+            self._write(text, sys.stderr if is_error else sys.stdout)
 
     def show(self, report: Report) -> None:
         """Print what came of a command; nothing where nothing changed, unless a terminal reads."""
         self.said = self._safe(report.message)
         if self.as_json:
+            ended = {"exit_code": report.exit_code} if self._is_one else {}
             for each in (report.data,) if report.lines is None else report.lines:
-                self._object(each)
+                self._object({**each, **ended})
             return
         failed = report.exit_code not in (Exit.DONE, Exit.REJECTED, Exit.INCONCLUSIVE)
         stream = sys.stderr if failed and not report.on_stdout else sys.stdout
@@ -48,19 +70,19 @@ class Output:
             click.echo_via_pager(self._safe(report.message))
             return
         text = self._safe(report.screen if report.screen and stream.isatty() else report.message)
-        text = text if stream.isatty() or "\n" in text else self._named(text)
-        _write(_coloured(text, report.tones) if _has_colour(stream) else text, stream)
+        text = text if not self._is_one and (stream.isatty() or "\n" in text) else self._named(text)
+        self._write(_coloured(text, report.tones) if _has_colour(stream) else text, stream)
         for line in report.details if self.verbose else ():
             self.announce(line)
 
     def say(self, text: str, *, err: bool = False) -> None:
         """Print a line while a command runs, unless only failures or JSON are wanted."""
         if not (self.quiet or self.as_json):
-            _write(self._safe(text), sys.stderr if err else sys.stdout)
+            self._write(self._safe(text), sys.stderr if err else sys.stdout)
 
     def announce(self, text: str) -> None:
         """Print a line on standard error."""
-        _write(self._safe(text), sys.stderr)
+        self._write(self._safe(self._named(text) if self._is_one else text), sys.stderr)
 
     def fail(self, message: str, exit_code: int) -> None:
         """Print what went wrong; where that cannot be printed either, the exit code must do."""
@@ -69,14 +91,21 @@ class Output:
             if self.as_json:
                 self._object({"error": message, "exit_code": exit_code})
             else:
-                self.announce(f"retrain: {self._named(message)}")
+                self._write(self._safe(f"retrain: {self._named(message)}"), sys.stderr)
 
     def _object(self, found: Mapping[str, Any]) -> None:
-        named = {"name": self.project, **found} if self.project else found
-        _write(json.dumps(self._clean(named)), sys.stdout)
+        self._write(json.dumps(self._clean({**self.about, **found})), sys.stdout)
 
-    def _named(self, line: str) -> str:
-        return f"{self.name}: {line}" if self.name else line
+    def _write(self, text: str, stream: TextIO) -> None:
+        if self._kept is not None:
+            self._kept.append((text, stream is sys.stderr))
+            return
+        _write(text, stream)
+
+    def _named(self, text: str) -> str:
+        """The text with the name of the project before its first line, or before each."""
+        lines = text.split("\n") if self._is_one else [text]
+        return "\n".join(f"{self.name}: {line}" for line in lines) if self.name else text
 
     def _clean(self, value: Any, key: str = "") -> Any:
         """The value with its sentences scrubbed: a secret that looks like a number or a reason breaks no object."""

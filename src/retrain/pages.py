@@ -1,6 +1,5 @@
 """`retrain status --html`, the page that `retrain monitor` serves, and `retrain status` of several projects."""
 
-import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from retrain.context import Context, open_context
+from retrain.context import Context, configurations, open_contexts
 from retrain.core.text import counted, moment, one_line, short
-from retrain.errors import ConfigError, Exit, Report, RetrainError
+from retrain.errors import ConfigError, Exit, Report, RetrainError, gravest
 from retrain.output import aligned
 from retrain.page import render
 from retrain.page.view import SPAN, tone_of, view
@@ -20,7 +19,6 @@ from retrain.swap import journal_of
 
 FRESH = 10
 """Seconds for which a page that was made is served again."""
-_CONFIG = "config.yaml"
 _WORST_FIRST = (
     "CANNOT BE READ",
     "NEEDS A PERSON",
@@ -30,7 +28,6 @@ _WORST_FIRST = (
     "TRAINING",
     "HEALTHY",
 )
-_GRAVEST_FIRST = (Exit.BUG, Exit.USAGE, Exit.FAILED)
 
 
 def status_page(context: Context, refresh: int = 0) -> str:
@@ -88,7 +85,10 @@ def projects(files: Sequence[Path], html: Path | None, now: datetime) -> Report:
     """The report of all these projects in one table, the worst first; a directory stands for all projects in it."""
     if html is not None:
         render.check("--html", html, render.HTML)
-    found = sorted(map(_project, _files(files)), key=lambda it: (_WORST_FIRST.index(it.word), it.cells[0]))
+    paths = configurations(files)
+    found = sorted(
+        map(_project, paths, open_contexts(paths)), key=lambda it: (_WORST_FIRST.index(it.word), it.cells[0])
+    )
     counts = ", ".join(
         f"{number} {word}" for word in _WORST_FIRST if (number := sum(each.word == word for each in found))
     )
@@ -97,28 +97,16 @@ def projects(files: Sequence[Path], html: Path | None, now: datetime) -> Report:
         render.write(html, page)
     table = aligned([("state", *_HEADS[:-1]), *((each.word, *each.cells[:-1]) for each in found)])
     text = [f"{line}  {why}" for line, why in zip(table, ("why", *(each.cells[-1] for each in found)), strict=True)]
-    worst = next((code for code in _GRAVEST_FIRST if any(each.exit_code == code for each in found)), Exit.DONE)
     message = "\n".join([f"{counted(len(found), 'project')}: {counts}", *text])
-    return Report(message, {}, worst, on_stdout=True, lines=[each.data for each in found])
+    return Report(
+        message, {}, gravest(each.exit_code for each in found), on_stdout=True, lines=[each.data for each in found]
+    )
 
 
-def _files(given: Sequence[Path]) -> list[Path]:
-    """The configurations: those given, and in a directory its own and those of the directories in it."""
-    found: list[Path] = []
-    for path in given:
-        inside = sorted([*path.glob(_CONFIG), *path.glob(f"*/{_CONFIG}")]) if path.is_dir() else [path]
-        if not inside:
-            raise ConfigError(f"--config: there is no {_CONFIG} in {path}, or in a directory in it")
-        found += inside
-    return list(dict.fromkeys(path.absolute() for path in found))
-
-
-def _project(file: Path) -> _Project:
+def _project(file: Path, context: Context | ConfigError) -> _Project:
     """How this project stands; one that cannot be read is a line, too."""
-    try:
-        context = open_context(file, dict(os.environ))  # the next project may take the same secret from it
-    except RetrainError as error:
-        return _unreadable(file, str(error), error.exit_code)
+    if isinstance(context, ConfigError):
+        return _unreadable(file, str(context), context.exit_code)
     scrub = context.secrets.scrub
     try:
         with journal_of(context, writable=False) as journal:

@@ -105,6 +105,13 @@ def _swap(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int,
     return _complete(context, journal, intent, lock_fd, now)
 
 
+def is_unsettled(context: Context, journal: Journal) -> bool:
+    """Whether `settle` has something to do. Raises RetrainError as it does."""
+    serving, past = current(context, journal)
+    to_adopt = serving is not None and serving.version is None
+    return past.run is not None or past.swap is not None or to_adopt
+
+
 def settle(context: Context, journal: Journal, lock_fd: int, now: datetime) -> tuple[str, ...]:
     """Settle a training or a swap that a crash left open, and adopt a champion file; return what was done, in clauses.
 

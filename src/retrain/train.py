@@ -45,7 +45,7 @@ def train(  # noqa: PLR0913, PLR0917  (what was seen, why it trains, and what it
     by = context.actor if checked.reason is Reason.FORCED else None
     journal.append(TrainingStarted(run_id, checked.reason, why, by=by), started)
     held.inherited = True
-    lock.describe(lock_fd, "training")
+    lock.describe(lock_fd, lock.TRAINING)
     before = files.stamp(config.models.challenger)
     ended, no_rows = _run(context, run_id, why, lock_fd, echo)
     run = TrainingFinished(run_id, ended.outcome, "", ended.exit_code, ended.seconds)

@@ -53,8 +53,8 @@ class Document:
 
     `problems` are those found so far; `unfilled` are the paths of values that lack a part of the environment.
     `withheld` are the variables that a secret was read from, `passed` those that a command is given on purpose,
-    `public` are values of variables that are no secrets wherever they stand. `unset` are the variables that a lenient
-    reading did without.
+    `public` are values of variables that are no secrets wherever they stand, `used` the names of all. `unset` are those
+    that a lenient reading did without.
     """
 
     def __init__(self, path: Path) -> None:
@@ -67,6 +67,7 @@ class Document:
         self.withheld: dict[str, str] = {}
         self.passed: dict[str, str] = {}
         self.public: set[str] = set()
+        self.used: set[str] = set()
         self.is_lenient = False
         self.unset: set[str] = set()
 
@@ -150,6 +151,7 @@ def _filled(document: Document, text: str, keys: Keys, environ: Mapping[str, str
             return match[0][1:]
         if name is None:
             return problem('has a "${" that is neither ${VAR} nor ${VAR:-default}', r"write \${ for a literal one")
+        document.used.add(name)
         value = environ.get(name, "")
         if re.search(_NO_TEXT, value):
             return problem(f"the environment variable {name} is not UTF-8 text")

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from enum import EnumType
+from functools import cache
 from os.path import normpath
 from pathlib import Path
 from types import NoneType
@@ -15,7 +16,7 @@ from typing import Any, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from msgspec import Struct, ValidationError, convert
-from msgspec.structs import asdict, fields, replace
+from msgspec.structs import FieldInfo, asdict, fields, replace
 
 from retrain.config.document import Document, Keys, Problem, content, fill, parse
 from retrain.config.schema import (
@@ -68,7 +69,7 @@ def load(path: Path, environ: Mapping[str, str]) -> tuple[Config, Secrets]:
     is_remote = isinstance(config.promotion.holdout, Remote)
     keys = {name: environ[name] for name in _STORE if name in environ} if is_remote else {}
     secrets = secret_values(config, document.withheld, document.passed | keys, document.public)
-    return config, Secrets(secrets, frozenset(document.withheld))
+    return config, Secrets(secrets, frozenset(document.withheld), frozenset(document.used))
 
 
 def unset(path: Path, environ: Mapping[str, str]) -> list[str]:
@@ -128,6 +129,12 @@ def parse_span(name: str, text: str) -> timedelta:
     return span
 
 
+@cache
+def _fields(kind: Any) -> tuple[FieldInfo, ...]:
+    """The fields of this record; to find their types takes a quarter of the time that a configuration takes."""
+    return fields(kind)
+
+
 class UnfitError(ValueError):
     """The value is not what is `wanted`."""
 
@@ -158,7 +165,7 @@ def structure(kind: Any, value: Any, problems: list[Problem], keys: Keys = ()) -
 
 def _section(kind: Any, values: Any, problems: list[Problem], keys: Keys) -> Any:
     """The mapping as this record; None where it lacks or misspells a key, or where a value does not fit."""
-    known = {field.name: field for field in fields(kind)}
+    known = {field.name: field for field in _fields(kind)}
     before = len(problems)
     if kind in ONE_FOR_BOTH and not isinstance(values, dict):
         (part,) = {field.type for field in known.values()}
@@ -204,7 +211,7 @@ def _texts(value: Any, problems: list[Problem], keys: Keys) -> dict[str, str]:
 def _anchored(section: Any, base: Path) -> Any:
     """The section with every relative path below `base`, the directory of the file."""
     changes = {}
-    for name in (each.name for each in fields(section)):
+    for name in section.__struct_fields__:
         value = getattr(section, name)
         if isinstance(value, Path):
             changes[name] = base / value

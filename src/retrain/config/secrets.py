@@ -25,10 +25,14 @@ _SENT = "!$&'()*+,/:;=@"
 
 
 class Secrets(Struct, frozen=True):
-    """What must not be shown (`values`) and what the training must not inherit (`variables`)."""
+    """What must not be shown (`values`) and what the training must not inherit (`variables`).
+
+    `used` are all variables that the configuration takes from the environment.
+    """
 
     values: tuple[str, ...]
     variables: frozenset[str]
+    used: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         return f"Secrets(variables={sorted(self.variables)})"

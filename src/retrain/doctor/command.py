@@ -29,7 +29,7 @@ def doctor(file: Path, output: Output, progress: Callable[[float], None], *, cro
         context = open_context(file)
     except ConfigError as error:
         raise (ConfigError(f"{error}\nThe environment is {cron[0]}") if cron is not None else error) from None
-    output.secrets, output.project = context.secrets, context.config.name
+    output.secrets, output.about = context.secrets, {"name": context.config.name}
     known = state.history(context)
     tests: Sequence[tuple[str, Callable[[], Iterable[Finding]]]] = (
         ("environment", lambda: settings.environment(context, cron)),

@@ -13,6 +13,7 @@ import stat as modes
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from io import BufferedReader
 from pathlib import Path
 
@@ -227,12 +228,14 @@ def refuse_writable_by_others(path: Path, danger: str) -> None:
     above = dict.fromkeys((path, *path.absolute().parents, *path.resolve().parents))  # of a link, too
     for each in above if path.exists() else ():
         with file_errors(each):
-            mode, is_fixed = each.stat().st_mode, os.statvfs(each).f_flag & os.ST_RDONLY
-            strangers = [] if is_fixed or each == path or not path.is_dir() else _strangers(each, path)
-        if mode & modes.S_IWOTH and not is_fixed and (each == path or not mode & modes.S_ISVTX):
-            why = f"{each}: is world-writable ({modes.filemode(mode)}), so {danger}"
+            found = each.stat()
+            strangers = [] if each == path or not path.is_dir() else _strangers(each, path)
+            is_open = found.st_mode & modes.S_IWOTH and (each == path or not found.st_mode & modes.S_ISVTX)
+            is_fixed = bool(is_open or strangers) and os.statvfs(each).f_flag & os.ST_RDONLY
+        if is_open and not is_fixed:
+            why = f"{each}: is world-writable ({modes.filemode(found.st_mode)}), so {danger}"
             raise RetrainError(why, f"chmod o-w {each}, and see that nobody changed what is in it")
-        if strangers:
+        if strangers and not is_fixed:
             why = f"{each}: belongs to user {strangers[0]}, who may put another directory in the place of {path}"
             raise RetrainError(
                 f"{why}, so {danger}", f"chown it to root or to the owner of {path}, or move the project elsewhere"
@@ -251,6 +254,7 @@ def _strangers(above: Path, path: Path) -> list[str]:
     return found
 
 
+@cache
 def _unknown_users() -> set[int]:
     """The number that stands for all users outside of this user namespace, as of a rootless container, if it is one."""
     with suppress(OSError):

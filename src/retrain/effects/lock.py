@@ -25,6 +25,8 @@ from retrain.effects.files import make_directory, refuse_foreign, share
 from retrain.errors import BusyError, RetrainError
 
 RUN, SWAP, NOTIFY = "lock", "swap.lock", "notify.lock"
+TRAINING = "training"
+"""What a holder does that trains."""
 _NAMED_BY_THEN = 1.0
 """Seconds in which even a run on a busy machine has written its name, once it has the lock."""
 _PAUSE = 0.1
@@ -150,6 +152,15 @@ def holder(state: Path) -> Holder | None:
             except BlockingIOError:
                 return _present(file.fileno())
     return None
+
+
+def is_training(state: Path) -> bool:
+    """Whether a training holds the lock now."""
+    found = None
+    with suppress(OSError), (state / RUN).open("rb") as file:
+        found = _read(file.fileno())
+    # A training leaves its name when it ends; only then the lock itself need be tried.
+    return found is not None and found.doing == TRAINING and holder(state) is not None
 
 
 def longest_hold(config: Config, command: str) -> timedelta:

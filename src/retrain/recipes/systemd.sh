@@ -10,7 +10,8 @@
 #
 # `systemctl list-timers` shows when they run next, `journalctl -u '@name:file@@*'` what they said. A check that failed,
 # or was blind, is a failed unit. No secrets here: if the configuration takes one from the environment, add
-# `EnvironmentFile=` with a file of lines NAME=value that only its user can read.
+# `EnvironmentFile=` with a file of lines NAME=value that only its user can read. One timer is enough for many projects:
+# -c takes the directory above them (`retrain guide operations`).
 set -eu
 units=${1:-/etc/systemd/system}
 
