@@ -68,6 +68,7 @@ def test_nothing_is_printed_where_nothing_changed(make: Make, tmp_path: Path) ->
     silent = check(tmp_path)
     assert (silent.returncode, silent.stdout, silent.stderr) == (0, "", "")
     told = check(tmp_path, "-v")
+    assert told.returncode == 0, told
     *each, together = told.stdout.splitlines()
     assert sorted(line[:3] for line in each) == ["a: ", "b: "]
     assert together.startswith("2 projects checked in ")
