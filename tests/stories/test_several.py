@@ -82,6 +82,16 @@ def test_nothing_is_printed_where_nothing_changed(make: Make, tmp_path: Path) ->
     assert found["a"]["config"] == str(tmp_path / "a/config.yaml")
 
 
+def test_many_new_projects_are_looked_at_at_once(make: Make, tmp_path: Path) -> None:
+    """Threads share what a library keeps for all: each project has its own first check, and the process lives."""
+    names = [f"p{number:02}" for number in range(40)]
+    for name in names:
+        make(name)
+    found = objects(check(tmp_path, "--json").stdout)
+    assert sorted(found) == names
+    assert {each["reason"] for each in found.values()} == {"healthy"}
+
+
 def test_what_fails_in_one_project_stops_no_other(make: Make, tmp_path: Path) -> None:
     """Each failure in a line of its own; the exit code is the gravest, and those that can train do."""
     good, hanging, locked, damaged, failing, broken = map(

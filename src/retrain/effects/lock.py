@@ -54,6 +54,9 @@ class Holder(Struct, frozen=True):
         return f"retrain {self.command} (process {self.pid}, since {moment(self.since)}{doing})"
 
 
+_holder = msgspec.json.Decoder(Holder)  # made here, in one thread (see effects/journal/entries.py)
+
+
 class Attempt(Struct):
     """The lock where it was free: its `descriptor`. Where it was not: None, and the `holder`.
 
@@ -214,7 +217,7 @@ def _write(descriptor: int, holder: Holder) -> None:
 
 def _read(descriptor: int) -> Holder | None:
     try:
-        found = msgspec.json.decode(os.pread(descriptor, 4096, 0), type=Holder)
+        found = _holder.decode(os.pread(descriptor, 4096, 0))
         return replace(found, since=found.since.astimezone()) if found.since is not None else None
     except (msgspec.MsgspecError, ArithmeticError, ValueError, RecursionError):
         return None

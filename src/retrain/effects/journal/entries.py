@@ -12,6 +12,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any, cast, get_args
 
 import msgspec
@@ -36,7 +37,8 @@ _CHUNK = 5000
 """Events that are removed in one transaction, so that another writer does not wait long."""
 _ROOM = 64 * 1024
 """Bytes that are kept free for an outcome, if there are as many. It takes some pages of 4 KiB."""
-_decoder = cache(msgspec.json.Decoder)
+_decoder, _building = cache(msgspec.json.Decoder), Lock()
+"""A process dies of two threads that build what msgspec (0.22) knows of the same type, so one does at a time."""
 _KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
 
 
@@ -272,7 +274,9 @@ def _packed(value: Event | Past) -> str:
 
 def _decoded(body: str, kind: Any) -> Any:
     """The value of this type. Raises MsgspecError or ValueError where the text holds none."""
-    return _decoder(kind).decode(body)
+    with _building:
+        decoder = _decoder(kind)
+    return decoder.decode(body)
 
 
 def _summary(pruned: Pruned) -> Past:
