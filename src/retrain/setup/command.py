@@ -33,7 +33,7 @@ def check(file: Path) -> Report:
 def show(file: Path, output: Output) -> Report:
     """Print every key as it is in force, with a mark at each default. Secrets become `***`."""
     config, output.secrets = load(file, os.environ)
-    output.project = config.name
+    output.about = {"name": config.name}
     found = list(keys(config, file.absolute().parent))
     values = {
         ".".join(each.path): {"value": output.secrets.scrub(each.text), "default": each.is_default}
