@@ -25,9 +25,9 @@ ROOMS = (
     ("wing: setup", 900, ("setup",)),
     ("wing: recipes", 900, ("recipes",)),
     (
-        "entry, several, notify, output, errors, library",
+        "entry, several, notify, mirror, output, errors, library",
         None,
-        ("__main__", "cli", "several", "notify", "output", "errors", "library"),
+        ("__main__", "cli", "several", "notify", "mirror", "output", "errors", "library"),
     ),
 )
 """What is counted together, the lines it may have (None: those that the others leave), and the rooms in it."""

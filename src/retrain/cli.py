@@ -152,7 +152,7 @@ def _opened(file: Path, output: Output) -> Context:
 @contextmanager
 def _notifying(context: object, output: Output, command: str) -> Iterator[None]:
     """Let notifications follow the command in the block, unless it has no name or there are none."""
-    if not (command and isinstance(context, Context) and context.config.notifications.are_sent):
+    if not (command and isinstance(context, Context) and context.config.is_followed):
         yield
         return
     from retrain.notify import following

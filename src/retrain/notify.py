@@ -1,4 +1,4 @@
-"""What follows a command that acts: the heartbeat, and the events that were not sent yet.
+"""What follows a command that acts: the heartbeat, the events that were not sent yet, and the registry of others.
 
 It changes neither the result nor the exit code, and begins when the locks that others wait for are released. Events are
 sent at least once: the cursor moves after an event has arrived, so one whose sender is killed is sent again.
@@ -60,15 +60,17 @@ def notify(  # noqa: PLR0913, PLR0917  (the command, how it ended, and who is to
         with open_journal(context.config.state, scrub=context.secrets.scrub) as journal:
             if is_check:
                 _record(context, journal, HEARTBEAT, problem, announce)
-            channels = _channels(context)
-            journal.keep_cursors(channels)
+            channels, follow = _channels(context), _following(context)
+            journal.keep_cursors({*channels, *follow})
             for channel in channels:
                 journal.cursor(channel, begun)  # also where another command sends
             # Who has sent a signal wants the command to end.
-            if channels and exit_code < _SIGNALS:
+            if (channels or follow) and exit_code < _SIGNALS:
                 with lock.attempt(context.config.state, command, begun, lock.NOTIFY) as held:
                     if held.descriptor is not None:  # else another command sends
                         _send(context, journal, channels, begun, announce)
+                        for channel, why_not in follow.items():
+                            _record(context, journal, channel, why_not(journal), announce)
     except RetrainError:  # which the command itself has met, and reported
         if problem:
             announce(problem)
@@ -132,6 +134,15 @@ def _channels(context: Context) -> dict[str, Send]:
         service, digest = url.partition("://")[0], sha256(url.encode()).hexdigest()[:8]
         channels[f"notifications.urls {service} {digest}"] = _by_url(context, url)
     return channels
+
+
+def _following(context: Context) -> dict[str, Callable[[Journal], str]]:
+    """What lets the registry of others follow, and returns why it does not, by its name in the journal."""
+    if context.config.registry is None:
+        return {}
+    from retrain import mirror
+
+    return {mirror.channel(context.config.registry): lambda journal: mirror.follow(context, journal)}
 
 
 def _by_command(context: Context) -> Send:

@@ -111,7 +111,7 @@ def _ended(project: _Project, *, command: str, story: _Story) -> _Ended:
         with boundary(output):
             if isinstance(context, ConfigError):
                 raise context
-            are_sent = command and context.config.notifications.are_sent
+            are_sent = command and context.config.is_followed
             with following(context, output, command) if are_sent else nullcontext():
                 report = story(context)
                 if report is ACTS or report is TRAINS:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, to_builtins
 
@@ -31,11 +32,17 @@ from retrain.errors import Report, RetrainError
 from retrain.page import Standing
 from retrain.swap import journal_of, probation_of
 
+if TYPE_CHECKING:
+    from retrain.mirror import Step
+
 _TONES = {"HEALTHY": "green", "NEEDS A PERSON": "red"}
 
 
 class _Known(Struct, frozen=True):
-    """All that is known now; `due` is what a check would decide, `until` when the probation of the champion ends."""
+    """All that is known now; `due` is what a check would decide, `until` when the probation of the champion ends.
+
+    `followed` is how the registry of others stands, where there is one.
+    """
 
     now: datetime
     past: Past
@@ -47,6 +54,7 @@ class _Known(Struct, frozen=True):
     due: Decision
     new: Probation | None
     until: datetime
+    followed: "Step | None"
 
 
 def standing(context: Context, journal: Journal) -> Standing:
@@ -92,7 +100,13 @@ def _known(context: Context, journal: Journal) -> _Known:
     until = past.probation.since + probation if past.probation is not None and probation is not None else now
     due = decide(past, seen, triggers, now, Asked(serving.made_at if serving is not None else None, probation))
     compared, holder = next(journal.latest_judgements(), None), lock.holder(context.config.state)
-    return _Known(now, past, last, compared, serving, holder, seen, due, past.probation if now < until else None, until)
+    followed = None
+    if context.config.registry is not None:
+        from retrain import mirror
+
+        followed = mirror.standing(context.config.registry, journal)
+    new = past.probation if now < until else None
+    return _Known(now, past, last, compared, serving, holder, seen, due, new, until, followed)
 
 
 def _screen(config: Config, known: _Known) -> dict[str, str]:
@@ -111,6 +125,7 @@ def _screen(config: Config, known: _Known) -> dict[str, str]:
         "holdout": _stale(config.promotion.holdout, known.compared, past),
         "evidence": evidence.text(past.evidence, triggers) if triggers.evidence is not None else "",
         "probation": _probation(known.new, past, triggers, known.until) if known.new is not None else "",
+        "registry": str(known.followed or ""),
         "last check": _last_check(known.last, known.now),
         "next check": _next(known, triggers),
     }
@@ -133,6 +148,7 @@ def _numbers(config: Config, known: _Known) -> dict[str, object]:
         "paused": pause
         and {"reason": pause.reason, "since": iso(pause.since), "until": pause.until and iso(pause.until)}
         | {"by": pause.by and to_builtins(pause.by)},
+        "registry": known.followed and to_builtins(known.followed) | {"since": known.followed.began},
         "unpromoted": past.unpromoted,
         "unpromoted_because": in_vain and in_vain.message,
         "failures": past.failures,

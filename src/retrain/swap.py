@@ -48,7 +48,7 @@ def journal_of(context: Context, *, writable: bool = True) -> Iterator[Journal]:
     """The journal of this project, opened as by `open_journal`; what it says at the end stands in the textfile."""
     config, scrub = context.config, context.secrets.scrub
     with open_journal(config.state, writable=writable, scrub=scrub, champion=config.models.champion) as journal:
-        if writable and not config.notifications.are_sent:
+        if writable and not config.is_followed:
             journal.keep_cursors(())
         try:
             yield journal

@@ -1,6 +1,7 @@
 """config.yaml → Config, or a ConfigError that says all that is wrong with it, where, and no secret."""
 
 import os
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -568,6 +569,10 @@ monitoring:
     X-Key: ${TOKEN}
 training:
   environment: {PASSWORD: s3cr3t-4}
+registry:
+  url: http://user:s3cr3t-7@h/mlflow
+  model: churn
+  headers: {Authorization: Bearer s3cr3t-8}
 notifications:
   heartbeat: https://hc.example/s3cr3t-5
 """
@@ -610,12 +615,43 @@ BROKEN = [
     'training: {environment: {s3cr3t: 5}, command: "x \'s3cr3t"}'.replace("s3cr3t: 5", "A: !!binary czNjcjN0"),
     "training: [environment, {A: s3cr3t}]",
     "notifications: s3cr3t",
+    "registry: s3cr3t",
+    "registry: {url: s3cr3t, model: m}",
+    "registry: {url: 'http://h', model: m, headers: {A: [s3cr3t]}}",
+    "registry: {url:http://user:s3cr3t@h, model: m}",
     "notifications: {heartbeat: s3cr3t}",
     "notifications: {heartbeat:https://hc.example/s3cr3t}",
     "notifications: {heartbeat: file:///s3cr3t, repeat_after: s3cr3t}",
     "[s3cr3t]",
     "s3cr3t",
 ]
+
+
+def test_the_secrets_of_a_registry_are_those_of_the_monitor(home: Path) -> None:
+    """No training inherits them; a variable that is the address, with no credentials in it, is none."""
+    content = SMALLEST + "registry: {url: '${PLACE}', model: m, headers: {Authorization: 'Bearer ${TOKEN}'}}"
+    sent = "s3cr3t-sent-9"
+    secrets = secrets_of(home, content, PLACE="http://mlflow.example:5000", TOKEN=sent)
+    assert secrets.variables == {"TOKEN"}
+    assert secrets.scrub(f"http://mlflow.example:5000 took {sent}") == "http://mlflow.example:5000 took ***"
+    content = content.replace("${PLACE}", "http://me:${TOKEN}@h")
+    assert secrets_of(home, content, TOKEN=sent).variables == {"TOKEN"}
+
+
+@pytest.mark.parametrize(
+    ("registry", "complaint"),
+    [
+        ("{model: m}", "registry.url: is required"),
+        ("{url: 'http://h'}", "registry.model: is required"),
+        ("{url: 'file:///h', model: m}", "registry.url: is a file URL"),
+        ("{url: 'http://h', model: a/b}", "registry.model: a/b is not a name without / : or quotes"),
+        ("{url: 'http://h', model: m, type: wandb}", "registry.type: wandb is not one of mlflow"),
+    ],
+)
+def test_a_registry_is_an_address_and_a_model(home: Path, registry: str, complaint: str) -> None:
+    """What no registry of MLflow takes is found before it is asked."""
+    with pytest.raises(ConfigError, match=re.escape(complaint)):
+        load(written(home, f"{SMALLEST}registry: {registry}"), {})
 
 
 @pytest.mark.parametrize("broken", BROKEN)

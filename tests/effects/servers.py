@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
+from typing import IO
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,11 @@ def _converse(connection: socket.socket, respond: Respond, gone: Event, tls: ssl
 
 
 @contextmanager
-def child(*command: str | Path, cwd: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def child(
+    *command: str | Path, cwd: Path | None = None, output: IO[bytes] | int = subprocess.PIPE
+) -> Iterator[subprocess.Popen[bytes]]:
     """A running child process, its output in `stdout`; it is gone afterwards, even when it was stopped."""
-    process = subprocess.Popen(list(map(str, command)), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(list(map(str, command)), cwd=cwd, stdout=output, stderr=subprocess.STDOUT)
     try:
         yield process
     finally:

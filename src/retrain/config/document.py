@@ -26,11 +26,9 @@ class Problem(NamedTuple):
 
 _LONGEST = 1024**2
 _DEEPEST = 20
-_SECRET = (
-    *(("monitoring", key) for key in ("url", "headers", "environment")),
-    ("training", "environment"),
-    ("notifications",),
-)
+_URLS = (("monitoring", "url"), ("registry", "url"))
+_HEADERS = (("monitoring", "headers"), ("registry", "headers"))
+_SECRET = (*_URLS, *_HEADERS, ("monitoring", "environment"), ("training", "environment"), ("notifications",))
 """Values at, above and below these paths are never shown."""
 _VARIABLE = r"(\\)?\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\})?"
 """Also a bare `${`, which would otherwise be taken as it stands where a typing error was made."""
@@ -137,8 +135,8 @@ def fill(document: Document, environ: Mapping[str, str], *, lenient: bool = Fals
 
 
 def _filled(document: Document, text: str, keys: Keys, environ: Mapping[str, str]) -> str:
-    is_url = keys == ("monitoring", "url") or keys[:2] == ("notifications", "heartbeat")
-    is_sent = is_url or keys[:2] in (("monitoring", "headers"), ("notifications", "urls"))
+    is_url = keys in _URLS or keys[:2] == ("notifications", "heartbeat")
+    is_sent = is_url or keys[:2] in (*_HEADERS, ("notifications", "urls"))
 
     def problem(why: str, remedy: str = "") -> str:
         document.problems.append(Problem(keys, why, remedy))
@@ -182,7 +180,7 @@ def _filled(document: Document, text: str, keys: Keys, environ: Mapping[str, str
 
 def _is_secret(text: str, value: str, at: int, keys: Keys) -> bool:
     """Whether what the environment adds to this text here may be a secret: a host, a port and a path are none."""
-    if keys == ("monitoring", "url"):
+    if keys in _URLS:
         part = _part_of_url(text, at)
         holds = part == "start" and re.search(r"[@?#]", value) is not None
         return holds or (part in ("userinfo", "query") and not text.startswith("file:"))
@@ -190,7 +188,7 @@ def _is_secret(text: str, value: str, at: int, keys: Keys) -> bool:
         return _part_of_url(text, at) != "host"  # a ping is addressed by its path
     if keys[:2] == ("monitoring", "environment"):
         return not value.startswith("/")  # a path, which messages need, and which the training may need, too
-    return keys[:2] == ("monitoring", "headers") or keys[0] == "notifications"
+    return keys[:2] in _HEADERS or keys[0] == "notifications"
 
 
 def _part_of_url(text: str, at: int) -> str:

@@ -30,6 +30,9 @@ Title = Annotated[str, Meta(pattern=r"^[^\0-\x1f\x7f-\x9f\ud800-\udfff]{0,100}$"
 Kinds = Annotated[tuple[Kind, ...], Meta(description=f"a list of kinds: {', '.join(Kind)}")]
 Urls = Annotated[tuple[AppriseUrl, ...], Meta(description="a list of Apprise URLs, such as ntfy://topic")]
 Url = Annotated[str, "an http, https or file URL"]
+Registered = Annotated[
+    str, Meta(pattern=r"^[^'\"/:\0-\x1f\x7f-\x9f\ud800-\udfff]+$", description="a name without / : or quotes")
+]
 Scale = Annotated[float, Meta(gt=0, le=1e6, description="a number above 0, up to 1,000,000")]
 Minority = Annotated[float, Meta(gt=0, le=0.5, description="a number above 0, up to 0.5: most rows are for training")]
 
@@ -224,6 +227,23 @@ class Notifications(Struct, frozen=True):
         return self.heartbeat is not None or self.command is not None or bool(self.urls)
 
 
+class RegistryType(StrEnum):
+    """Whose API a registry has."""
+
+    MLFLOW = "mlflow"
+
+
+class Registry(Struct, frozen=True):
+    """A model registry of others that follows what is served and what waits."""
+
+    url: Url
+    model: Registered
+    type: RegistryType = RegistryType.MLFLOW
+    headers: Mapping[str, str] = field(default_factory=dict)
+    ca_file: Path | None = None
+    timeout: Span = timedelta(seconds=30)
+
+
 class Monitor(Struct, frozen=True):
     """The embedded monitoring endpoint, `retrain monitor`."""
 
@@ -250,8 +270,14 @@ class Config(Struct, frozen=True):
     models: Models = field(default_factory=Models)
     promotion: Promotion = field(default_factory=Promotion)
     notifications: Notifications = field(default_factory=Notifications)
+    registry: Registry | None = None
     state: Path = Path("state")
     monitor: Monitor = field(default_factory=Monitor)
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether anything follows a command: a ping, a notification, an entry of a registry."""
+        return self.notifications.are_sent or self.registry is not None
 
     @property
     def gate(self) -> Gate:
@@ -296,6 +322,8 @@ def conflicts(config: Config) -> Iterator[Problem]:
     yield from _of_the_endpoint(monitoring)
     if (heartbeat := config.notifications.heartbeat) is not None:
         yield from _not_http(("notifications", "heartbeat"), heartbeat.url)
+    if config.registry is not None:
+        yield from _not_http(("registry", "url"), config.registry.url)
     textfile = config.notifications.textfile
     if textfile is not None and textfile.suffix != ".prom":
         yield Problem(

@@ -72,16 +72,19 @@ def secret_values(
     they hold may be anything, so the same is a secret there as in training.environment. `public` are values that are
     no secrets wherever they stand.
     """
-    monitoring = config.monitoring or Monitoring()
-    url = monitoring.address  # a variable may hold it, host and path too
-    found = {text for name, text in withheld.items() if _is_secret(name, text) and not url.startswith(text)}
+    monitoring, registry = config.monitoring or Monitoring(), config.registry
+    asked = [(monitoring.address, monitoring.headers)]
+    asked += [(registry.url, registry.headers)] if registry is not None else []
+    is_url = {text for text in withheld.values() if any(url.startswith(text) for url, _ in asked)}  # host and path, too
+    found = {text for name, text in withheld.items() if _is_secret(name, text)} - is_url
     found |= {*_of_commands({**passed, **config.training.environment})}
     if config.notifications.heartbeat is not None:
         found |= _of_heartbeat(config.notifications.heartbeat.url)
     for each in config.notifications.urls:
         found |= _of_apprise(each)
-    found |= {*_of_url(url), *_of_headers(monitoring.headers), *_of_commands(monitoring.environment)}
-    found |= _of_words(monitoring.command or ())
+    for url, headers in asked:
+        found |= {*_of_url(url), *_of_headers(headers)}
+    found |= {*_of_commands(monitoring.environment), *_of_words(monitoring.command or ())}
     found -= {*public}
     plain = found | set(map(unquote, found))
     # A file in a variable (a private key) is quoted line by line.

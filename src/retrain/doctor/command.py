@@ -7,7 +7,7 @@ from retrain.context import Context, open_context
 from retrain.core.events import HistoryLost
 from retrain.core.text import counted, duration, short
 from retrain.doctor import Finding, Severity, endpoint, fail, gate, host, settings, state
-from retrain.doctor.notifications import notifications
+from retrain.doctor.notifications import followed, notifications
 from retrain.effects import lock, registry
 from retrain.effects.journal import open_journal
 from retrain.effects.journal.repair import damage, name_aside, start_new
@@ -38,6 +38,7 @@ def doctor(file: Path, output: Output, progress: Callable[[float], None], *, cro
         ("textfile", lambda: settings.textfile(context)),
         ("metrics", lambda: endpoint.metrics(context, known.past)),
         ("notifications", lambda: notifications(context)),
+        ("registry", lambda: followed(context)),
         ("training", lambda: settings.commands(context)),
         ("training data", lambda: gate.data(context)),
         ("gate", lambda: gate.gate(context, known, progress)),

@@ -1,4 +1,4 @@
-"""Notifications: does the heartbeat take a ping, and can the command and the services be used?"""
+"""Notifications and the registry: does the heartbeat take a ping, can the services be used, is the model there?"""
 
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -6,8 +6,10 @@ from importlib.util import find_spec
 from msgspec.structs import replace
 
 from retrain.context import Context
-from retrain.doctor import Finding, fail, ok
-from retrain.effects import heartbeat, training
+from retrain.core.mirror import Found
+from retrain.core.text import counted
+from retrain.doctor import Finding, fail, ok, warn
+from retrain.effects import heartbeat, http, training
 
 
 def notifications(context: Context) -> Iterator[Finding]:
@@ -24,6 +26,24 @@ def notifications(context: Context) -> Iterator[Finding]:
         yield found or ok("notifications", f"{key} can be started")
     if wanted.urls:
         yield _services(wanted.urls)
+
+
+def followed(context: Context) -> Iterator[Finding]:
+    """Whether the registry of others answers, and knows the model."""
+    asked = context.config.registry
+    if asked is None:
+        return
+    from retrain.effects import mlflow
+
+    found, where = mlflow.look(asked), http.shown(asked.url)
+    if not isinstance(found, Found):
+        yield fail("registry", f"{where} {found}", "check registry.url and registry.headers")
+    elif not found.known:
+        yield warn("registry", f"{where} answers, and has no model {asked.model}; the next command creates it")
+    else:
+        aliases = ", ".join(f"{alias} is {number}" for alias, number in sorted(found.aliases.items())) or "no alias"
+        known = f"model {asked.model} with {counted(len(found.entries), 'version')}"
+        yield ok("registry", f"{where} answers, and has {known}", numbers=aliases)
 
 
 def _services(urls: tuple[str, ...]) -> Finding:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 from msgspec.structs import replace
@@ -84,16 +84,18 @@ def exchange(asked: Monitoring, work: Callable[["Client"], object], *, also_syst
 class Client:
     """Reads what URLs answer. In an Unknown the cause is what is said of the URL: `answered 404: no such page`.
 
-    `headers` are those of the latest answer, `written_at` is when it was made, as far as it says so.
+    `headers` and `status` are those of the latest answer, `written_at` is when it was made, as far as it says so.
     """
 
     def __init__(self, asked: Monitoring, deadline: float, *, also_system: bool) -> None:
         self._asked, self._deadline, self._also_system = asked, deadline, also_system
         self._pools: dict[tuple[str | None, str], PoolManager] = {}
-        self._posted: bytes | None = None
+        self._method = "GET"
+        self._sends: bytes | BinaryIO | None = None
         self._way = ""
         """Redirects and the proxy, as the beginning of a cause."""
         self.headers: Mapping[str, str] = {}
+        self.status = 0
         self.written_at: datetime | None = None
 
     def close(self) -> None:
@@ -101,12 +103,13 @@ class Client:
         for pool in self._pools.values():
             pool.clear()
 
-    def get(self, url: str, body: bytes | None = None) -> bytes | Unknown:
+    def get(self, url: str, body: bytes | BinaryIO | None = None, method: str = "") -> bytes | Unknown:
         """The decoded body that the URL answers with, after as many attempts as it may take.
 
-        A `body` is posted; where that is redirected, it is not sent on.
+        A `body` is posted, unless another `method` is named; where that is redirected, it is not sent on. A file is
+        sent once.
         """
-        self._posted = body
+        self._sends, self._method = body, method or ("GET" if body is None else "POST")
         attempt = self._file if urlsplit(url).scheme == "file" else self._attempt
         repeated = 0
         while True:
@@ -140,7 +143,7 @@ class Client:
             stripped = ""
             if own and _origin(answer) != _origin(place):
                 own, stripped = {}, " without the configured headers"
-            self._posted = None
+            self._sends, self._method = None, "GET"
             place, self._way = answer, f"redirects to {shown(answer)}{stripped}, which "
         self._way = ""
         raise _FailedError(Trouble.STATUS, f"redirects more than {_REDIRECTS} times", "check monitoring.url")
@@ -152,6 +155,7 @@ class Client:
         try:
             with self._sent(place, own) as response:
                 self.headers, self.written_at = response.headers, _written_at(response.headers)
+                self.status = response.status
                 if location := response.get_redirect_location():
                     target = urljoin(place, location.encode("latin-1").decode())
                     _origin(target)  # whose port may be none
@@ -175,6 +179,8 @@ class Client:
         self._way += _through(proxy)
         headers = urllib3.HTTPHeaderDict(_HEADERS)
         headers.update(own)
+        if self._sends is not None and not isinstance(self._sends, bytes):
+            headers["Content-Length"] = str(os.fstat(self._sends.fileno()).st_size)
         parts = urlsplit(place)
         bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
         key = proxy, parts.scheme
@@ -183,8 +189,9 @@ class Client:
             self._pools[key] = _pool(proxy, context)
         timeout = min(max(self._deadline - time.monotonic(), 0), _LONGEST_WAIT) + _SLACK
         return self._pools[key].request(
-            *("GET" if self._posted is None else "POST", bare),
-            body=self._posted,
+            self._method,
+            bare,
+            body=self._sends,
             headers=headers,
             timeout=timeout,
             retries=False,

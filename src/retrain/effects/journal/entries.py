@@ -186,10 +186,8 @@ class Journal:
         A row that is overwritten, beside the events: an event for each that was sent would double the journal, and
         would be sent itself.
         """
-        self._db.execute("CREATE TABLE IF NOT EXISTS sent (channel TEXT PRIMARY KEY, upto INTEGER NOT NULL)")
-        row = self._db.execute("SELECT upto FROM sent WHERE channel = ?", (channel,)).fetchone()
-        if row is not None:
-            return int(row[0])
+        if (known := self.arrived(channel)) is not None:
+            return known
         before = "SELECT id FROM events WHERE at < ? ORDER BY id DESC LIMIT 1"
         (upto,) = self._db.execute(before, (begun.isoformat(),)).fetchone() or (0,)
         self.sent(channel, upto)
@@ -203,7 +201,17 @@ class Journal:
 
     def sent(self, channel: str, upto: int) -> None:
         """Remember that this channel needs no event up to this number any more."""
+        self._db.execute("CREATE TABLE IF NOT EXISTS sent (channel TEXT PRIMARY KEY, upto INTEGER NOT NULL)")
         self._db.execute("INSERT OR REPLACE INTO sent VALUES (?, ?)", (channel, upto))
+
+    def arrived(self, channel: str) -> int | None:
+        """The number of the last event that this channel needs no more; None where it never had one."""
+        row = self._has("sent") and self._db.execute("SELECT upto FROM sent WHERE channel = ?", (channel,)).fetchone()
+        return int(row[0]) if row else None
+
+    def turning_points_after(self, last: int) -> Iterator[Entry]:
+        """The turning points after this event, oldest first."""
+        yield from self._entries(f"WHERE id > ? AND {_TURNING_POINT} ORDER BY id", last)
 
     def turning_points(self, limit: int) -> list[Entry]:
         """The latest events other than checks and intents to swap, newest first."""
