@@ -158,13 +158,14 @@ def test_the_weights_are_kept_with_their_version(models: Models) -> None:
 
 
 def test_a_leftover_of_a_crash_is_no_obstacle(models: Models, tmp_path: Path) -> None:
-    """In a container the process id is the same every time, and the leftover may be read-only or anything."""
+    """It may be read-only, or another name of anything: that is not written to, and the leftover goes in time."""
     precious = tmp_path / "precious"
     precious.write_bytes(b"precious")
     precious.chmod(0o444)
     versions(models).mkdir()
     (versions(models) / f".incoming-{os.getpid()}.joblib").hardlink_to(precious)
     version = kept(models, b"model")
+    registry.forget(models, set())
     assert names(versions(models)) == [f"{version}.joblib"]
     assert precious.read_bytes() == b"precious"
 
@@ -382,12 +383,16 @@ def test_there_may_be_nothing_to_forget(models: Models) -> None:
     assert names(models.champion.parent) == []
 
 
-def test_another_projects_copy_at_work_is_left_alone(models: Models) -> None:
-    """Projects may share a directory, and copy at the same time."""
-    kept(models, b"one")
-    (versions(models) / ".incoming-1").write_bytes(b"half")
-    registry.forget(models, set())
-    assert (versions(models) / ".incoming-1").exists()
+def test_a_copy_at_work_is_left_alone_whoever_makes_it(models: Models, tmp_path: Path) -> None:
+    """Two containers that share the directory are both process 1; neither takes the other's copy, nor writes to it."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    for each in (one, two):
+        each.write_bytes(each.name.encode())
+    with registry.copied(models, one) as (version, copy), registry.copied(models, two) as (_, other):
+        registry.forget(models, set())
+        assert (copy.read_bytes(), other.read_bytes()) == (b"one", b"two")
+        assert registry.admit(models, one) == version
+    assert names(versions(models)) == [f"{version}.joblib"]
 
 
 def history(*events: Event) -> Past:

@@ -36,7 +36,7 @@ class Call:
         paths = re.findall(r'["<](/[^">]*)[">]', self.shown)
         path = Path(paths[-1]) if paths else Path(self.shown.partition(",")[0])
         name = re.sub(r"[0-9a-f]{64}", "SHA256", path.name)
-        return re.sub(r"\d{8}T\d{6}Z-\w+|(?<=incoming-)\d+|(?<=retrain-)\w+", "…", name)
+        return re.sub(r"\d{8}T\d{6}Z-\w+|(?<=incoming-)[0-9a-f]{16}|(?<=retrain-)\w+", "…", name)
 
     def __str__(self) -> str:
         return f"{self.name} {self.nth} ({self.file})"

@@ -3,6 +3,7 @@
 Where a command predicts (`promotion.predict`), a directory may stand for the file of a model.
 """
 
+import fcntl
 import hashlib
 import os
 import re
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, BinaryIO
 
 from msgspec import MsgspecError, Struct, json
@@ -19,7 +21,7 @@ from retrain.config.schema import HoldoutKind, Models, Remote
 from retrain.core.past import Past
 from retrain.core.records import Cause
 from retrain.core.text import short, size
-from retrain.effects import files, process
+from retrain.effects import files
 from retrain.effects.files import Stamp, make_directory, opened, remove, share_all, stamp, sync_directory
 from retrain.errors import RetrainError, file_errors
 
@@ -278,13 +280,14 @@ def forget(models: Models, versions: set[str]) -> None:
     And what crashes left.
     """
     directory = _directory(models)
-    with file_errors(directory):
+    with file_errors(directory), ExitStack() as stack:
+        is_alone = directory.is_dir() and _locked(stack, directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
         linked = {path.readlink().name.partition(".")[0] for path in _links(models)}
         for path in directory.iterdir() if directory.is_dir() else ():
             if _version_in(path.name) in versions - linked and not _is_in_use(path):
                 # A directory is not removed at one moment, and no half of a version may have its name.
-                remove(path.rename(path.with_name(f"{_INCOMING}{os.getpid()}.{path.name}")) if path.is_dir() else path)
-            elif _is_leftover(path):
+                remove(path.rename(_incoming(directory, f".{path.name}")) if path.is_dir() else path)
+            elif path.name.startswith(_INCOMING) and is_alone:
                 remove(path)
 
 
@@ -336,7 +339,7 @@ def copied(models: Models, source: Path, kind: str | None = None) -> Iterator[tu
     A file that belongs to a version has a `kind`.
     """
     directory = _directory(models)
-    fresh = directory / f"{_INCOMING}{os.getpid()}{_ending(models, kind)}"
+    fresh = _incoming(directory, _ending(models, kind))
     with ExitStack() as stack:
         with file_errors(source):
             is_tree = kind is None and models.are_any and source.is_dir()
@@ -345,8 +348,7 @@ def copied(models: Models, source: Path, kind: str | None = None) -> Iterator[tu
                 # Service and group must get in as they do beside it, whatever our umask is.
                 make_directory(directory)
                 directory.chmod(directory.parent.stat().st_mode & 0o2775)
-            # A crash may have left one with this very process id, and read-only.
-            remove(fresh)
+            _locked(stack, directory, fcntl.LOCK_SH)
             stack.callback(remove, fresh)
             digest = _write_out(file, fresh) if file is not None else _write_tree(source, fresh)
         yield digest, fresh
@@ -410,12 +412,22 @@ def _is_in_use(path: Path) -> bool:
     return abs(time.time() - path.stat().st_atime) < _MOMENT
 
 
-def _is_leftover(path: Path) -> bool:
-    """Whether this is the half copy of a process that has gone."""
-    number = path.name.removeprefix(_INCOMING).partition(".")[0]
-    if not path.name.startswith(_INCOMING) or not number.isdecimal():
-        return False
-    return int(number) == os.getpid() or not process.lives(int(number))
+def _incoming(directory: Path, ending: str) -> Path:
+    """A path for what is no version yet, or none any more: no other process has it, on whatever machine."""
+    return directory / f"{_INCOMING}{token_hex(8)}{ending}"
+
+
+def _locked(stack: ExitStack, directory: Path, how: int) -> bool:
+    """Whether the directory could be locked until the end of the stack: who copies shares it, who clears has it alone.
+
+    Not by process ids: two containers that share the directory have the same ones.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    stack.callback(os.close, descriptor)
+    with suppress(OSError):  # another has it; or the file system has no locks, and nothing is ever cleared
+        fcntl.flock(descriptor, how)
+        return True
+    return False
 
 
 def _version_in(name: str) -> str | None:
