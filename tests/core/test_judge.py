@@ -495,6 +495,30 @@ def test_an_inconclusive_verdict_says_how_many_rows_would_tell() -> None:
 
 
 @pytest.mark.parametrize(
+    ("rows_by", "more", "larger"),
+    [
+        ("", "take more rows as holdout", "take a fresh holdout of about "),
+        (
+            "promotion.fresh",
+            "raise share, windows or min_rows of promotion.fresh",
+            "raise promotion.fresh.min_rows to ",
+        ),
+        ("promotion.live", "raise min_rows of promotion.live", "raise promotion.live.min_rows to about "),
+    ],
+)
+def test_a_remedy_names_the_key_that_says_which_rows_judge(rows_by: str, more: str, larger: str) -> None:
+    """Of a file, the file; else the section of the rows that are taken from the log, and what to do then."""
+    gate = Gate(rows_by=rows_by, unopposed_floor=0.5)
+    _, remedy = explain.because(judge(binary(won=40, lost=28), gate, 1), gate)
+    assert remedy.startswith(larger)
+    first = judge(tally([(1, None, 1, 10), (0, None, 0, 500)]), gate, 1)
+    assert first.reason is VerdictReason.FEW_ROWS
+    _, remedy = explain.because(first, gate)
+    assert remedy.startswith(more)
+    assert ("check --force --reason TEXT" in remedy) is (rows_by != "")
+
+
+@pytest.mark.parametrize(
     ("gate", "number", "row", "text"),
     [
         (Gate(), 1, "holdout comparison", "1 of 10"),

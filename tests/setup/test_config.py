@@ -39,6 +39,13 @@ def test_a_valid_file_is_said_to_be_valid_without_its_secrets(tmp_path: Path) ->
     ]
 
 
+def test_a_key_without_effect_is_named(tmp_path: Path) -> None:
+    """It is valid, for a file of before must go on working, and it is said that it does nothing."""
+    (tmp_path / "config.yaml").write_text(f"{SMALLEST}promotion: {{jobs: 2}}\n")
+    done = config("check", directory=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "config.yaml is valid; without effect, so delete: promotion.jobs\n")
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

@@ -36,6 +36,7 @@ from retrain.config.schema import (
     Url,
     conflicts,
     contradictions,
+    idle,
 )
 from retrain.config.secrets import Secrets, secret_values
 from retrain.core.records import Label
@@ -72,10 +73,13 @@ def load(path: Path, environ: Mapping[str, str]) -> tuple[Config, Secrets]:
     return config, Secrets(secrets, frozenset(document.withheld), frozenset(document.used))
 
 
-def unset(path: Path, environ: Mapping[str, str]) -> list[str]:
-    """The variables that the file takes and the environment lacks. Raises ConfigError for all else that is wrong."""
-    _, document = _read(path, environ, lenient=True)
-    return sorted(document.unset)
+def offline(path: Path, environ: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """The variables that the file takes and the environment lacks, and the keys that have no effect.
+
+    Raises ConfigError for all else that is wrong.
+    """
+    config, document = _read(path, environ, lenient=True)
+    return sorted(document.unset), idle(config)
 
 
 def _read(path: Path, environ: Mapping[str, str], *, lenient: bool = False) -> tuple[Any, Document]:

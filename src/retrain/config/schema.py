@@ -288,6 +288,7 @@ class Config(Struct, frozen=True):
             **{name: getattr(rules, name) for name in Criteria.__struct_fields__},
             guarantee=rules.guarantee or usual,
             unopposed_floor=self.triggers.performance_threshold if rules.floor is None else rules.floor,
+            rows_by=f"promotion.{rules.holdout}" if rules.rows is None else "",
         )
 
     @property
@@ -331,6 +332,11 @@ def conflicts(config: Config) -> Iterator[Problem]:
         )
     yield from _formats(config.models)
     yield from _of_promotion(config)
+
+
+def idle(config: Config) -> list[str]:
+    """The keys that are set and have no effect."""
+    return ["promotion.jobs"] if config.promotion.jobs != 1 else []
 
 
 def _of_promotion(config: Config) -> Iterator[Problem]:

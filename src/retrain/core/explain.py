@@ -216,11 +216,11 @@ def _of_the_floor(verdict: Verdict, gate: Gate) -> tuple[str, str] | None:
         case VerdictReason.REACHES_FLOOR | VerdictReason.BELOW_FLOOR:
             return _beside_the_floor(verdict, gate), ""
         case VerdictReason.FLOOR_UNDECIDED:
-            return f"{_beside_the_floor(verdict, gate)}, but its lower confidence bound does not", _MORE_ROWS
+            return f"{_beside_the_floor(verdict, gate)}, but its lower confidence bound does not", _first(gate)
         case VerdictReason.FEW_ROWS:
             of_class = ", ".join(f"{counted(rows, 'row')} of class {label!r}" for label, rows in verdict.few)
             few = f"the holdout has only {of_class or 'a few rows'}, and a first model needs {FEWEST_ROWS}"
-            return f"there is no champion to beat, and {few}", _MORE_ROWS
+            return f"there is no champion to beat, and {few}", _first(gate)
         case VerdictReason.NO_FLOOR:
             what = "set promotion.floor or triggers.performance_threshold"
             return "there is no champion to beat, and no floor is set", what
@@ -229,7 +229,7 @@ def _of_the_floor(verdict: Verdict, gate: Gate) -> tuple[str, str] | None:
 
 def _undefined(verdict: Verdict, gate: Gate) -> tuple[str, str] | None:
     """The reason where the metric has no value on this holdout; None for another one."""
-    every = "give promotion.holdout rows of every class, at least a few dozen each"
+    every = f"{more_rows(gate)}, with at least a few dozen of every class"
     classes = ", ".join(map(repr, verdict.labels[:_SHOWN]))
     match verdict.reason:
         case VerdictReason.NO_POSITIVE:
@@ -245,6 +245,19 @@ def _undefined(verdict: Verdict, gate: Gate) -> tuple[str, str] | None:
         case _:
             return None
     return f"{name_of(gate)} cannot be computed: {why}", what
+
+
+def more_rows(gate: Gate) -> str:
+    """What to do where too few rows judge a challenger."""
+    if not gate.rows_by:
+        return "take more rows as holdout"
+    keys = "share, windows or min_rows" if gate.rows_by.endswith("fresh") else "min_rows"
+    return f"raise {keys} of {gate.rows_by} and train again (retrain check --force --reason TEXT)"
+
+
+def _first(gate: Gate) -> str:
+    """What to do where they cannot admit a first model."""
+    return f"{more_rows(gate)}; promotion.floor_as: point takes the score as it is"
 
 
 def _beside_the_floor(verdict: Verdict, gate: Gate) -> str:
@@ -270,8 +283,12 @@ def _larger(verdict: Verdict, gate: Gate) -> str:
     seen = (verdict.effective_rows if copies else None) or verdict.rows
     needed = max(seen, seen * (z * verdict.standard_error / above) ** 2 * FRESH_MARGIN)
     unit = 10 ** max(0, floor(log10(needed)) - 1)  # two significant digits, upwards
-    rows = f"about {int(-(-needed // unit) * unit):,} rows, none of these among them"
-    return f"take a fresh holdout of {rows}, to show this gain" if needed <= MOST_ROWS else ""
+    rows = f"about {int(-(-needed // unit) * unit):,}"
+    if needed > MOST_ROWS:
+        return ""
+    if gate.rows_by:
+        return f"raise {gate.rows_by}.min_rows to {rows}, to show this gain"
+    return f"take a fresh holdout of {rows} rows, none of these among them, to show this gain"
 
 
 def _table(verdict: Verdict, gate: Gate) -> Iterator[Row]:
@@ -390,7 +407,6 @@ def _age(leaked: Leaked, rows: int, column: str) -> str:
 
 
 RENEW = "renew promotion.holdout, or set it to fresh"
-_MORE_ROWS = "take more rows as holdout; promotion.floor_as: point takes the score as it is"
 
 
 def stale(shown: float, live: float) -> str:

@@ -168,10 +168,15 @@ class Criteria(Struct, frozen=True):
 
 
 class Gate(Criteria, frozen=True):
-    """The criteria, and what follows from other settings. `unopposed_floor` is for a challenger without a champion."""
+    """The criteria, and what follows from other settings.
+
+    `unopposed_floor` is for a challenger without a champion, `rows_by` the section that says how many rows of the log
+    judge a challenger: empty where a file does.
+    """
 
     guarantee: Guarantee = Guarantee.LIFETIME
     unopposed_floor: Share | None = None
+    rows_by: str = ""
 
     @property
     def question(self) -> str:

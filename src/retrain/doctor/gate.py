@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from retrain.config.schema import Remote
 from retrain.context import Context
 from retrain.core.evidence import latest
-from retrain.core.explain import RENEW, because, contradiction, name_of
+from retrain.core.explain import RENEW, because, contradiction, more_rows, name_of
 from retrain.core.judge import is_live_f1, judge, next_comparison
 from retrain.core.rules import Gate
 from retrain.core.score import counts_of
@@ -120,7 +120,7 @@ def _perfect(tally: Tally, gate: Gate) -> Finding:
         why, remedy = because(verdict, gate)
         return fail("gate", none, remedy, why)
     errors = f"this champion makes {counted(verdict.discordant or 0, 'error')} on it"
-    return warn("gate", none, "take more rows as holdout", errors)
+    return warn("gate", none, more_rows(gate), errors)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from subprocess import DEVNULL, SubprocessError, run
 
 from msgspec.structs import replace
 
-from retrain.config.schema import HoldoutKind, Training
+from retrain.config.schema import HoldoutKind, Training, idle
 from retrain.context import Context
 from retrain.core.text import counted, duration, one_line
 from retrain.doctor import Finding, fail, host, ok, warn
@@ -88,6 +88,8 @@ def configuration(context: Context) -> Iterator[Finding]:
     """Who may write the configuration: it names commands that are run."""
     files.refuse_writable_by_others(context.file, "any user can change the commands that it names")
     yield ok("configuration", f"{context.file} can be read, and every key and value in it is known")
+    for key in idle(context.config):
+        yield warn("configuration", f"{key} has no effect any more", "delete it")
     promotion, wait = context.config.promotion, context.config.triggers.challenger_ttl
     needed = context.config.monitor.window * (promotion.live.windows + 1)  # the first whole one begins within a window
     if promotion.holdout is HoldoutKind.LIVE and wait < needed:

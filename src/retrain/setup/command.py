@@ -15,7 +15,7 @@ from msgspec import NODEFAULT, Struct, to_builtins
 from msgspec.json import schema as schema_of
 from msgspec.structs import FieldInfo, fields
 
-from retrain.config.load import ONE_FOR_BOTH, load, unset
+from retrain.config.load import ONE_FOR_BOTH, load, offline
 from retrain.config.schema import Command, Config, Heartbeat, HoldoutKind, Remote, Rows, Size, Span, Table, Text, Url
 from retrain.core.records import Label
 from retrain.core.text import STORES
@@ -25,8 +25,9 @@ from retrain.output import Output
 
 def check(file: Path) -> Report:
     """Say that the file is valid. Raises ConfigError, exit code 2, that lists every problem."""
-    missing = unset(file, os.environ)
+    missing, idle = offline(file, os.environ)
     more = f"; not set here: {', '.join(missing)}" if missing else ""
+    more += f"; without effect, so delete: {', '.join(idle)}" if idle else ""
     return Report(f"{file} is valid{more}", {"message": f"{file} is valid{more}", "unset": missing})
 
 
