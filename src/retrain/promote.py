@@ -289,7 +289,7 @@ def _recorded(context: Context, journal: Journal, contest: Contest) -> Judged | 
     known = journal.recorded_for_file(stamp, contest.champion, contest.challenger, context.config.question)
     if known is None or known.known_rows != files.stamps(*contest.rows):
         return None
-    return replace(known, repeated=True, sketch=(), sketches=())
+    return replace(known, repeated=True, sketches=())
 
 
 def _compare(context: Context, journal: Journal, contest: Contest, options: Options) -> Judged | NotJudged:
@@ -308,7 +308,7 @@ def _compare(context: Context, journal: Journal, contest: Contest, options: Opti
     champion = None if any(cell.champion is None for cell in tally.cells) else contest.champion
     known = journal.recorded(tally.holdout, champion, contest.challenger, config.question)
     if known is not None:
-        return replace(known, file=stamp, leaked=tally.leaked, known_rows=rows, repeated=True, sketch=(), sketches=())
+        return replace(known, file=stamp, leaked=tally.leaked, known_rows=rows, repeated=True, sketches=())
     number = next_comparison(tally, ledger, config.gate.holdout_uses)
     seen = {each.holdout for each in ledger if isinstance(each, Judged) and each.sketches}
     shown = tally.cells if len(tally.cells) <= _SHOWN_CELLS else ()

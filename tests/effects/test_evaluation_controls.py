@@ -57,7 +57,7 @@ def test_controls_against_a_champion(here: Path) -> None:
     assert all(pairs(tally) == pairs(against) for tally in made.values())
     assert {tally.holdout for tally in made.values()} == {against.holdout}
     assert {cell.challenger for cell in made["always 0"].cells} == {0}
-    assert {tally.sketch for tally in made.values()} == {()}
+    assert {tally.sketches for tally in made.values()} == {()}
 
 
 @pytest.mark.own_process

@@ -28,4 +28,4 @@ def test_the_tally_does_not_depend_on_the_chunk_size(tmp_path: Path, suffix: str
     assert answers[0] == answers[1] == answers[2]
     assert answers[0]["cells"] == [[0, None, 1, 6], [1, None, 1, 6]]
     assert answers[0]["holdout"] == "db9c1606c263d92f64486c7ce75350bc"
-    assert len(answers[0]["sketch"]) == 4, "each of the different rows once"
+    assert len(answers[0]["sketches"][0]["hashes"]) == 4, "each of the different rows once"

@@ -18,12 +18,12 @@ from msgspec import convert
 from msgspec.structs import replace
 
 from retrain.core.events import Judged
-from retrain.core.judge import judge, next_comparison, row_keys
+from retrain.core.judge import SKETCH, judge, next_comparison, row_keys
 from retrain.core.rules import Gate, Guarantee
 from retrain.core.verdicts import Cell, Ruling, Sketch, Tally, Verdict
 from retrain.scoring import sketches
 from retrain.scoring.plan import Comparison
-from retrain.tables.hashing import Content
+from retrain.tables.hashing import Content, of_table, smallest
 from retrain.tables.read import Table as File
 from tests.simulations.delta import scores, tally
 from tests.simulations.promotions import ALPHA, CHALLENGERS, PROMOTED, challengers
@@ -77,20 +77,20 @@ def counted(spelt: Spelt, ledger: list[Judged]) -> Tally:
     return Tally(
         tuple(Cell(label, 0, 0, rows) for label, rows in enumerate(np.bincount(chunk["label"]).tolist())),
         content.fingerprint(chunk.columns, plan.target),
-        tuple(content.sketch.tolist()),
-        convert(found, tuple[Sketch, ...]),
+        (*convert(found, tuple[Sketch, ...]), Sketch((), None, tuple(smallest(of_table(chunk), SKETCH).tolist()))),
     )
 
 
 def judged(found: Tally, number: int) -> Judged:
     """What the ledger keeps of a comparison that promoted nothing."""
     verdict = Verdict(Ruling.INCONCLUSIVE, "f1", found.rows, 0.8, 0.8, 0.05, number)
-    return Judged("b", "a", found.holdout, "question", "file", verdict, sketch=found.sketch, sketches=found.sketches)
+    return Judged("b", "a", found.holdout, "question", "file", verdict, sketches=found.sketches)
 
 
 def known(found: Tally, rule: str) -> Tally:
     """The tally with the rows known by this rule."""
-    return found if rule == PROMOTE else replace(found, sketches=())
+    by_all_as_it_is = found.sketches[-1:]
+    return replace(found, sketches=found.sketches[:-1] if rule == PROMOTE else by_all_as_it_is)
 
 
 def once(effort: float = 1.0) -> Table:
@@ -100,7 +100,7 @@ def once(effort: float = 1.0) -> Table:
     first = counted(Spelt(frame), [])
     figures: Table = {}
     for name, anew in ANEW.items():
-        other = counted(anew(frame, 0), [judged(first, USES)])
+        other = counted(anew(frame, 0), [judged(known(first, PROMOTE), USES)])
         figures[name] = {
             rule: Figure(next_comparison(known(other, rule), [judged(known(first, rule), USES)], USES), 0)
             for rule in (WHOLE, PROMOTE)

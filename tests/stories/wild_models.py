@@ -80,7 +80,6 @@ def answers(cells: list[Any]) -> None:
     answer: dict[str, Any] = {
         "cells": cells,
         "holdout": "made up",
-        "sketch": [],
         "sketches": [],
         "slices": [],
         "leaked": {},

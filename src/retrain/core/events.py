@@ -96,8 +96,7 @@ class Judged(Attributed, frozen=True):
 
     `question` is what was asked besides champion, challenger and holdout (metric, average, margin, level); `file` is
     the holdout file's inode, size and times, so that an unchanged file need not be read again. `classes` counts its
-    rows by their label, `sketches` are those of the rows, at their first comparison
-    (`sketch`: where an earlier release recorded it, over all columns as they are). `leaked` is about the data of both
+    rows by their label, `sketches` are those of the rows, at their first comparison. `leaked` is about the data of both
     trainings, `known_rows` what changes when more or others of their rows become known.
     """
 
@@ -110,7 +109,6 @@ class Judged(Attributed, frozen=True):
     repeated: bool = False
     dry_run: bool = False
     source: str = ""
-    sketch: tuple[int, ...] = ()
     sketches: tuple[Sketch, ...] = ()
     classes: tuple[tuple[str, int], ...] = ()
     leaked: Leaked = field(default_factory=Leaked)

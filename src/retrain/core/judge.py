@@ -290,7 +290,6 @@ def _shares_rows(tally: Tally, judged: Judged) -> bool:
     """Whether the rows of this holdout are among those of an earlier one, known by any columns that both have."""
     own = {(each.columns, each.decimals): each.hashes for each in tally.sketches}
     pairs = [(own.get((its.columns, its.decimals), ()), its.hashes) for its in judged.sketches]
-    pairs += [(tally.sketch, judged.sketch)] if judged.sketch else []
     rows = judged.verdict.rows
     return any(shared(mine, tally.rows, its, rows) >= SHARED for mine, its in pairs)
 

@@ -79,7 +79,7 @@ def record(entry: Entry, gate: Gate) -> dict[str, Any]:
 
 def _fields(event: Event, gate: Gate) -> dict[str, Any]:
     known: dict[str, Any] = to_builtins(event)
-    for bulky in ("sketch", "sketches", "past"):
+    for bulky in ("sketches", "past"):
         known.pop(bulky, None)
     return known | (compared(event, gate) if isinstance(event, events.Judged) else {})
 

@@ -78,14 +78,13 @@ class Tally(Struct, frozen=True):
     """The holdout, counted: all that any metric of a confusion matrix needs.
 
     `champion` of every cell is None where there is no champion. `holdout` is the fingerprint of the rows'
-    content, `sketch` the smallest of their hashes in order, `sketches` those by fewer columns and decimals, `slices`
+    content, `sketches` the smallest of their hashes by all and by fewer columns and decimals, `slices`
     the same rows by the columns that were asked for, `groups` which of them belong together (None: each row stands
     alone).
     """
 
     cells: tuple[Cell, ...]
     holdout: str
-    sketch: tuple[int, ...] = ()
     sketches: tuple[Sketch, ...] = ()
     slices: tuple[Slice, ...] = ()
     leaked: Leaked = Leaked()

@@ -8,7 +8,7 @@ count, have the descriptor for their `result` in the plan, and send JSON lines t
 ended, or the answer:
 
 - "compare" scores two models on a holdout: {"cells": [[truth, champion, challenger, rows], …],
-  "holdout": fingerprint, "sketch": [hash, …], "sketches": [{"columns", "decimals", "hashes"}, …],
+  "holdout": fingerprint, "sketches": [{"columns", "decimals", "hashes"}, …],
   "slices": [[column, value or null, cells, groups], …], "groups": groups,
   "leaked": {"challenger": rows or null, "champion": rows or null, "older": rows or null},
   "models": [[side, clause on the libraries that it was saved with, whether it names no columns], …]};

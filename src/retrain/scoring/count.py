@@ -56,7 +56,6 @@ def answer(plan: Comparison, total: Part) -> dict[str, Any]:
     return {
         "cells": cells,
         "holdout": total.fingerprint,
-        "sketch": total.content.sketch.tolist(),
         "sketches": sketches.listed(plan, total.sketched),
         "slices": [[*each, groups.together(groups.of_slice(together, *each[:2]), each[2], most)] for each in slices],
         "leaked": rows.listed(plan, total.leaked),

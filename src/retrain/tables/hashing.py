@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from msgspec import Struct, field
+from msgspec import Struct
 from pandas.api.types import is_numeric_dtype, is_object_dtype, is_string_dtype
 
-from retrain.core.judge import SKETCH
 from retrain.tables.values import Floats, content, distinct, is_nested, key, round_all
 
 Hashes = npt.NDArray[np.uint64]
@@ -33,25 +32,22 @@ class Content(Struct, frozen=True):
     """Some rows of a table, by their hashes; the same whatever their order, chunks, dtypes and file format.
 
     The hashes of all rows are added modulo 2⁶⁴, so that their order does not matter and a row that occurs twice does
-    (an XOR would drop it). Two independent lanes make it 128 bits. `sketch` has the smallest hashes of the first
-    lane, each once, in order.
+    (an XOR would drop it). Two independent lanes make it 128 bits.
     """
 
     rows: int = 0
     sums: tuple[int, int] = (0, 0)
-    sketch: Hashes = field(default_factory=lambda: np.array([], np.uint64))
 
     @classmethod
     def of(cls, frame: pd.DataFrame, hashes: Hashes | None = None) -> "Content":
         """The content of a table, whose rows have these hashes in the first lane where they are known."""
         one, other = of_table(frame) if hashes is None else hashes, of_table(frame, lane=1)
         sums = int(one.sum(dtype=np.uint64)), int(other.sum(dtype=np.uint64))
-        return cls(len(frame), sums, smallest(one, SKETCH))
+        return cls(len(frame), sums)
 
     def __add__(self, other: "Content") -> "Content":
         one, two = ((mine + its) % 2**64 for mine, its in zip(self.sums, other.sums, strict=True))
-        sketch = smallest(np.concatenate([self.sketch, other.sketch]), SKETCH)
-        return Content(self.rows + other.rows, (one, two), sketch)
+        return Content(self.rows + other.rows, (one, two))
 
     def fingerprint(self, columns: Iterable[str], target: str) -> str:
         """The content, the names of its columns and that of the label as 32 hexadecimal characters."""

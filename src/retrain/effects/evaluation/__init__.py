@@ -204,7 +204,6 @@ def tally_of(message: Mapping[str, Any], column: str | None, *, compared: bool) 
     return Tally(
         cells=cells,
         holdout=str(message["holdout"]),
-        sketch=tuple(map(int, message["sketch"])),
         sketches=convert(message["sketches"], tuple[Sketch, ...]),
         slices=tuple(_slice(each, compared, column) for each in message["slices"]),
         leaked=Leaked(**message["leaked"]),
