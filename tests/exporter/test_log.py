@@ -144,13 +144,20 @@ def test_while_the_new_log_is_not_there_the_last_numbers_stay(tmp_path: Path) ->
     assert samples(gauge) == 4
 
 
-@pytest.mark.parametrize("name", ["log.csv.1", "log.csv-20231117", "log.csv.2023-11-17_03", "log.csv.1.gz"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("log.csv.1", "log.csv-20231117", "log.csv.2023-11-17_03", "log.csv.1.gz"),
+        *("log.1.csv", "log-20231117.csv", "log-20231117.csv.gz"),
+    ],
+)
 def test_a_monitor_that_starts_reads_the_rotated_files_too(tmp_path: Path, name: str) -> None:
     """Requirement: numbered, dated and compressed files belong to the log; the newest window is not half."""
     before = csv(rows(2, [TP]) + rows(1, [TP] * 2)).encode()
     (tmp_path / name).write_bytes(gzip.compress(before) if name.endswith("gz") else before)
     os.utime(tmp_path / name, ns=(1, 1))
-    (tmp_path / "log.csv.bak").write_text("of somebody else")
+    for other in ("log.csv.bak", "log2.csv", "log-old.csv", "log.1.csv.bak"):
+        (tmp_path / other).write_text("of somebody else")
     (tmp_path / "log.csv").write_text(csv(rows(1, [FN]), header=False))
     assert samples(Gauge(config(tmp_path))) == 3
 

@@ -87,11 +87,12 @@ class Log:
 
 
 def rotated_from(log: Path, file: BinaryIO) -> list[Path]:
-    """The files that a log was renamed or copied to, oldest first: predictions.csv.1, or a date for the number.
+    """The files that a log was renamed or copied to, oldest first: predictions.csv.1, or predictions.1.csv, or a date.
 
     Without one that begins as the log does, which is a copy that is being made: the log is cut after that.
     """
-    name = re.compile(re.escape(log.name) + r"[.-]\d[\dT:_.-]*(\.gz)?")
+    mark, (stem, suffix) = r"[.-]\d[\dT:_.-]*", map(re.escape, (log.stem, log.suffix))
+    name = re.compile(rf"{stem}({suffix}{mark}|{mark}{suffix})(\.gz)?")
     found = {path for path in log.parent.iterdir() if name.fullmatch(path.name) and path.is_file()}
     found -= {path for path in found if path.suffix == ".gz" and path.with_suffix("") in found}  # not compressed yet
     return sorted((path for path in found if not _is_copy(path, log, file)), key=lambda path: path.stat().st_mtime_ns)
