@@ -5,8 +5,9 @@ from collections import Counter
 import pytest
 
 from retrain.core.records import Counts
-from retrain.core.rules import Average
-from retrain.core.score import Confusion, newest_labelled, quality
+from retrain.core.rules import Average, Gate
+from retrain.core.score import Confusion, newest_labelled, quality, score_of
+from retrain.core.verdicts import Cell
 
 ROWS: Confusion = Counter({(1, 1): 8, (0, 1): 2, (1, 0): 4, (0, 0): 86})
 
@@ -20,6 +21,14 @@ def test_f1_of_a_window_has_counts_where_it_is_binary(average: Average, f1: floa
     found = quality(ROWS, average, 1, 60.0)
     assert found.f1 == pytest.approx(f1)
     assert (found.end, found.samples, found.counts) == (60.0, 100, counts)
+
+
+def test_the_macro_f1_of_a_window_is_that_of_promote() -> None:
+    """A class that is only predicted is a wrong prediction and no class of its own, in both."""
+    confusion = Counter({(0, 0): 40, (1, 1): 30, (1, 0): 5, (0, 2): 10})
+    cells = [Cell(truth, None, guess, rows) for (truth, guess), rows in confusion.items()]
+    judged = score_of(cells, Gate(average=Average.MACRO), "challenger").value
+    assert quality(confusion, Average.MACRO, 1, 60.0).f1 == judged == pytest.approx((80 / 95 + 60 / 65) / 2)
 
 
 def test_a_window_without_anything_positive_has_no_f1() -> None:
