@@ -430,12 +430,13 @@ def rehearse(
 
 @_command("doctor --cron-env", configured=False)
 @click.option("--cron-env", is_flag=True, help="Use the environment that cron gives to the job.")
-@click.option("--repair", is_flag=True, help="Settle a journal that is damaged, lost, or an old copy.")
+@click.option("--repair", is_flag=True, help="Repair a journal that is damaged, lost, or an old copy.")
 def doctor(config: Path, output: Output, cron_env: bool, repair: bool) -> Report:
-    """Test the whole set-up; change nothing.
+    """Test the whole set-up, or repair the journal.
 
-    It tests the configuration and its secrets, every metric and its age, the training command, the holdout, the gate,
-    the champion and the directories, the journal, the lock and the clocks. Exit code 1 where something fails.
+    Without --repair nothing is changed. It tests the configuration and its secrets, every metric and its age, the
+    training command, the holdout, the gate, the champion and the directories, the journal, the lock and the clocks.
+    Exit code 1 where something fails.
     """
     if repair:
         from retrain.doctor.command import repair as repaired

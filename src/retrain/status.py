@@ -302,7 +302,9 @@ def _next(known: _Known, triggers: Triggers) -> str:
     past, due, holder, now = known.past, known.due, known.holder, known.now
     if past.run is not None or past.swap is not None:
         what = f"training {past.run.id}" if past.run is not None else "a swap"
-        return f"finds {what} under way, by {holder}" if holder else f"settles {what}, which was interrupted"
+        if holder is not None:
+            return f"finds {what} under way, by {holder}"
+        return f"completes or records {what}, which was interrupted"
     if due.action is not Action.HOLD:
         act = "trains" if due.action is Action.TRAIN else "rolls back"
         return f"{act}, if this still stands: {due.why}"

@@ -25,7 +25,7 @@ def test_f1_of_a_window_has_counts_where_it_is_binary(average: Average, f1: floa
 
 def test_the_macro_f1_of_a_window_is_that_of_promote() -> None:
     """A class that is only predicted is a wrong prediction and no class of its own, in both."""
-    confusion = Counter({(0, 0): 40, (1, 1): 30, (1, 0): 5, (0, 2): 10})
+    confusion: Confusion = Counter({(0, 0): 40, (1, 1): 30, (1, 0): 5, (0, 2): 10})
     cells = [Cell(truth, None, guess, rows) for (truth, guess), rows in confusion.items()]
     judged = score_of(cells, Gate(average=Average.MACRO), "challenger").value
     assert quality(confusion, Average.MACRO, 1, 60.0).f1 == judged == pytest.approx((80 / 95 + 60 / 65) / 2)

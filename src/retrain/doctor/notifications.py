@@ -52,7 +52,7 @@ def _services(urls: tuple[str, ...]) -> Finding:
 
     if find_spec("apprise") is None:
         why = "notifications.urls cannot be used: Apprise is not installed"
-        return fail("notifications", why, "install the extra: pip install 'PATH_OF_THE_CLONE[notify]'")
+        return fail("notifications", why, "pip install 'retrain-controller[notify]'")
     unknown = [str(number) for number, url in enumerate(urls, 1) if not notify.is_known(url)]
     if unknown:
         why = f"notifications.urls: Apprise does not know URL {', '.join(unknown)} of the list"
