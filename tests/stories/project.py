@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -162,6 +163,19 @@ class Project:
         """Every file with its time and content, to see that nothing was written."""
         found = (path for path in sorted(self.root.rglob("*")) if path.is_file())
         return {str(path.relative_to(self.root)): (path.stat().st_mtime_ns, path.read_bytes()) for path in found}
+
+
+def followed(project: Project, recipe: str, file: str) -> str:
+    """Do what the first lines of a recipe for metrics say: write this file, and the keys; return the recipe."""
+    text = project.run("recipe", recipe).stdout
+    assert f"retrain recipe {recipe} >{file}" in text
+    (project.root / file).write_text(text)
+    (block,) = (each for each in re.findall(r"(?:#     .*\n)+", text) if "#     monitoring:\n" in each)
+    keys = yaml.safe_load(block.replace("#     ", ""))
+    project.settings["triggers"] |= keys.get("triggers", {})
+    project.settings["monitoring"] = keys["monitoring"]
+    project.configure()
+    return text
 
 
 def run_here(root: Path, words: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:

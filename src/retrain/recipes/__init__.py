@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 
-from retrain.config.schema import HoldoutKind
+from retrain.config.schema import Config, HoldoutKind
 from retrain.context import Context
 from retrain.errors import ConfigError, Report
 
@@ -85,7 +85,7 @@ def facts(context: Context) -> dict[str, str]:
         "promotions": f"retrain {config.name}: promotions",
         "scripts": os.path.dirname(paths["retrain"]),  # noqa: PTH120
         "user": _user(),
-        "listen": config.monitor.listen,
+        **_of_monitor(config),
         "unpromoted": str(config.triggers.max_unpromoted),
         "minutes": str(longest // timedelta(minutes=1) + 10),
         "longest": f"{longest // timedelta(seconds=1)}s",
@@ -98,6 +98,22 @@ def facts(context: Context) -> dict[str, str]:
 def _inside(path: Path, directory: Path, home: Path) -> str:
     """Where a path of the project in this directory is in a container; outside of the project, it is the same."""
     return str(home / path.relative_to(directory) if path.is_relative_to(directory) else path)
+
+
+def _of_monitor(config: Config) -> dict[str, str]:
+    """Where the predictions are logged, the names of its columns, and the positive label; the last two as Python."""
+    monitor = config.monitor
+    return {
+        "listen": monitor.listen,
+        "log": str(monitor.log),
+        "reference": str(monitor.reference or monitor.log.with_name("reference.csv")),
+        "timestamp": monitor.timestamp,
+        "prediction": monitor.prediction,
+        "label": monitor.label,
+        "score": monitor.score or "score",
+        "features": repr(list(monitor.features)) if monitor.features else "None",
+        "positive": repr(config.promotion.positive),
+    }
 
 
 def _user() -> str:
