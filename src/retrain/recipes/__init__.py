@@ -6,6 +6,7 @@ which the first line is its title (of JSON, which has no comments, its `descript
 """
 
 import json
+import math
 import os
 import pwd
 import re
@@ -67,6 +68,8 @@ def facts(context: Context) -> dict[str, str]:
     paths = {
         "config": str(context.file),
         "directory": str(context.file.parent),
+        "champion": str(config.models.champion),
+        "python": sys.executable,
         "retrain": str(called if is_called else Path(sysconfig.get_path("scripts"), "retrain")),
     }
     for path in paths.values():
@@ -88,6 +91,7 @@ def facts(context: Context) -> dict[str, str]:
         **_of_monitor(config),
         "unpromoted": str(config.triggers.max_unpromoted),
         "minutes": str(longest // timedelta(minutes=1) + 10),
+        "limit": str(math.ceil(config.training.timeout.total_seconds())),
         "longest": f"{longest // timedelta(seconds=1)}s",
         "patience": f"{patience // timedelta(seconds=1)}s",
         "repeat": f"{max(1, config.notifications.repeat_after // timedelta(seconds=1))}s",
