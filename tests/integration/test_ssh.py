@@ -60,7 +60,7 @@ def remote(tmp_path: Path) -> Iterator[Path]:
     for directory in (here, far, here / "bin"):
         directory.mkdir()
     for name in ("host", "key"):
-        words = [real("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", here / name]
+        words: list[str | Path] = [real("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", here / name]
         subprocess.run(words, check=True)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
