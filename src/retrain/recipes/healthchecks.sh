@@ -1,4 +1,4 @@
-# Healthchecks, a dead man's switch: make its check, with the schedule and the grace that fit this project
+# Healthchecks, a dead man's switch: make a check that fits
 #
 #     retrain recipe healthchecks >healthchecks.sh
 #     HEALTHCHECKS_API_KEY=... sh healthchecks.sh        # a key with write access, of the settings of your project there

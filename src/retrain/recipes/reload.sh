@@ -1,4 +1,4 @@
-# Reload: how gunicorn, FastAPI, MLServer or Triton serves the new champion
+# Reload: let gunicorn, FastAPI, MLServer or Triton serve a champion
 #
 #     retrain recipe reload >reload.sh
 #

@@ -1,4 +1,4 @@
-# ssh: a training on another machine, where nothing lives on when retrain ends it here
+# SSH: train on another machine, where no training is left behind
 #
 #     retrain recipe ssh >ssh.sh
 #
