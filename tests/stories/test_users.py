@@ -1,5 +1,6 @@
 """cron's user and an engineer who work in one project, as `retrain guide operations` sets it up."""
 
+import json
 import os
 import pwd
 import re
@@ -14,6 +15,7 @@ import pytest
 
 import retrain
 from tests.conftest import IN_CI, real
+from tests.stories import predicting
 from tests.stories.project import CHALLENGER, CHAMPION, RETRAIN, Models, Project, end, until
 
 pytestmark = pytest.mark.own_process
@@ -161,6 +163,32 @@ def test_both_users_go_on_where_the_other_was(shared: Shared, umask: str) -> Non
     assert shared.run("check", "--force", "--reason", "by root").returncode == 0
     usable(shared)
     assert shared.by(STRANGER, "022", "status").returncode == 1
+
+
+def test_a_directory_that_one_kept_is_removed_by_the_other(shared: Shared) -> None:
+    """A version that is a directory belongs to the group, too, which may remove it when it is outlived."""
+    shutil.copy(predicting.__file__, shared.root / "predict.py")
+    names = {name: f"models/{name}" for name in ("champion", "challenger")}
+    command = f"{sys.executable} predict.py"
+    shared.configure(models={**names, "keep": 1}, promotion={"predict": command})
+    shared.train("rm -rf $(RETRAIN_CHALLENGER)", "cp -r strong $(RETRAIN_CHALLENGER)")
+    for name, reach in (("models/champion", 0.0), ("strong", 0.5), ("third", 0.4)):
+        (shared.root / name / "parts").mkdir(parents=True)
+        (shared.root / name / "weights.json").write_text(json.dumps({"reach": reach}))
+        (shared.root / name / "parts/one").touch()
+    shared.set_up()
+    shared.metrics(f1=0.7)
+    trained = shared.by(CRON, "077", "check")
+    assert (trained.returncode, "trained in" in trained.stdout) == (0, True), trained
+    promoted = shared.by(CRON, "077", "promote")
+    assert (promoted.returncode, promoted.stdout[:8]) == (0, "promoted"), promoted
+    usable(shared)
+    for path in shared.root.glob("models/versions/*"):
+        os.utime(path, (0, 0))  # not in use
+    done = shared.by(ENGINEER, "022", "promote", "third", "--force", "--reason", "by hand")
+    assert done.returncode == 0, done
+    assert len([path for path in shared.root.glob("models/versions/*") if path.is_dir()]) == 2
+    assert not list(shared.root.glob("models/versions/.incoming*"))
 
 
 @pytest.mark.parametrize(("first", "second"), [(CRON, ENGINEER), (ENGINEER, CRON)])

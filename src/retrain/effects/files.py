@@ -114,7 +114,7 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
         return
     for each in within(path):
-        if _is_directory(each):
+        if _is_directory(each) and not os.access(each, os.W_OK | os.X_OK):
             each.chmod(0o700)
     shutil.rmtree(path)
 
@@ -196,6 +196,8 @@ def share(path: Path, made_in: Path | None = None) -> None:
             if os.geteuid() != 0 and found.st_gid != above.st_gid:
                 os.chown(path, -1, above.st_gid)
             mode = modes.S_IMODE(path.stat().st_mode)
+            if modes.S_ISDIR(found.st_mode):  # else only its owner could remove it
+                mode |= modes.S_IWUSR
             if (shared := mode | (mode & modes.S_IRWXU) >> 3) != mode:
                 path.chmod(shared)
 
