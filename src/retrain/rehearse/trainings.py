@@ -162,10 +162,11 @@ class Trainings:
         return environment_of(context, run_id="rehearsal", reason="rehearsal") | given
 
     def _fixed(self) -> bytes:
-        """What a model depends on besides the rows of its training, as far as known: the command and its files."""
+        """What predictions depend on besides the rows of a training, as far as known: the commands and their files."""
         settings, digest = self._context.config.training, hashlib.sha256(self._rows.read_bytes())
-        digest.update(json.dumps([settings.command, str(settings.directory), dict(settings.environment)]).encode())
-        for word in (*settings.command, "Makefile"):
+        words = (*settings.command, *(self._context.config.promotion.predict or ()))
+        digest.update(json.dumps([words, str(settings.directory), dict(settings.environment)]).encode())
+        for word in (*words, "Makefile"):
             file = settings.directory / word
             if file.is_file():
                 digest.update(file.read_bytes())
