@@ -191,6 +191,19 @@ def test_skops_files_and_the_types_they_may_have(home: Path) -> None:
     assert config.models.trusted == ("sklearn.tree._tree.Tree",)
 
 
+def test_artifacts_that_a_command_reads_may_end_in_anything(home: Path) -> None:
+    """Where both names end alike, also in nothing; the command is split into words, and a part of the question."""
+    questions = set()
+    for ending, command in ((".onnx", "python 'a b.py'"), ("", "python c.py")):
+        names = f"models: {{champion: m/a{ending}, challenger: m/b{ending}}}\n"
+        config = loaded(home, f'{SMALLEST}{names}promotion: {{predict: "{command}"}}')
+        assert config.models.are_any
+        assert not config.models.are_skops
+        questions.add(config.question)
+    assert len(questions) == 2
+    assert not loaded(home, SMALLEST).models.are_any
+
+
 def test_one_champion_path_in_two_spellings_is_one_path(home: Path) -> None:
     """Training must not overwrite what the service loads, however the path is written."""
     for challenger in ("models/champion.joblib", "./models/../models//champion.joblib"):
@@ -503,6 +516,18 @@ def test_one_min_age_is_for_both_signals_or_each_has_its_own(text: str, expected
         (
             SMALLEST + "models: {trusted: [a.B]}",
             ["2: models.trusted: is for skops files, but models.champion and models.challenger are not"],
+        ),
+        (
+            SMALLEST + "promotion: {predict: p}\nmodels: {champion: m/c.md, challenger: m/c.onnx, trusted: [a.B]}",
+            [
+                "3: models.challenger: m/c.onnx must end in .md, as models.champion does",
+                "3: models.champion: m/c.md must not end in .md, as the model cards do",
+                "3: models.trusted: has no effect with promotion.predict",
+            ],
+        ),
+        (
+            SMALLEST + "promotion: {predict: p}\nmodels: {champion: m/c}",
+            ["3: models.challenger: must have no extension, as models.champion does"],
         ),
     ],
 )
