@@ -9,7 +9,7 @@ SHRINKING = {
     "lines: scoring and tables": 3_103,
     "lines: wing: doctor": 985,
     "lines: wing: exporter": 1_044,
-    "lines in all": 22_168,
+    "lines in all": 22_169,
     "Python files": 127,
     "rooms (files and folders at the top)": 30,
     "floors (layers of the imports)": 8,
