@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from uv import find_uv_bin
 
 from tests.stories.project import Models, make_models
 
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "retrain-integration")
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "retrain-integration")
 
 
 def environment(*requirements: str, overrides: Sequence[str] = ()) -> Path:
@@ -23,18 +23,26 @@ def environment(*requirements: str, overrides: Sequence[str] = ()) -> Path:
     It is made by the first test that asks, and kept for as long as the requirements stay the same. `overrides` are
     requirements that win over what a package says of its dependencies.
     """
-    asked = "\n".join([sys.version, *requirements, "overrides", *overrides])
-    place = _CACHE / hashlib.sha256(asked.encode()).hexdigest()[:16]
+
+    def make(place: Path) -> None:
+        extra = Path(f"{place}.overrides")
+        extra.write_text("\n".join(overrides))
+        install(place, *requirements, "--override", str(extra))
+
+    return made("\n".join([sys.version, *requirements, "overrides", *overrides]), make) / "bin"
+
+
+def made(asked: str, make: Callable[[Path], None]) -> Path:
+    """The directory in the cache of what was asked; `make` makes it, unless it is there already."""
+    place = CACHE / hashlib.sha256(asked.encode()).hexdigest()[:16]
     place.parent.mkdir(parents=True, exist_ok=True)
     with Path(f"{place}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (place / ".ready").exists():
             shutil.rmtree(place, ignore_errors=True)
-            extra = Path(f"{place}.overrides")
-            extra.write_text("\n".join(overrides))
-            install(place, *requirements, "--override", str(extra))
+            make(place)
             (place / ".ready").touch()
-    return place / "bin"
+    return place
 
 
 def install(place: Path, *words: str) -> Path:
