@@ -1,6 +1,7 @@
 """`monitoring.type: command`: what cron sees of a command that prints the metrics."""
 
 import json
+import signal
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -10,8 +11,9 @@ import pytest
 
 from tests.conftest import real
 from tests.effects.servers import Request, page, serving
+from tests.effects.test_process import runs
 from tests.stories import rules
-from tests.stories.project import Project, followed
+from tests.stories.project import Project, end, followed, until
 
 
 @pytest.fixture
@@ -42,6 +44,19 @@ def test_check_decides_on_what_a_command_prints(asking: Project) -> None:
     done = asking.run("check")
     assert (done.returncode, done.stdout) == (4, "")
     assert "the command ./metrics.sh exited 5: the database is locked" in done.stderr
+
+
+@pytest.mark.own_process
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_check_that_is_stopped_leaves_no_command_behind(asking: Project, number: int) -> None:
+    """The whole process group of the command ends, and the check dies of the signal."""
+    (asking.root / "work/metrics.sh").write_text("#!/bin/sh\nsleep 300 & echo $! > ../child\nwait\n")
+    asking.configure(monitoring={"timeout": "5m"})
+    started, child = asking.start("check"), asking.root / "child"
+    until(lambda: child.exists() and child.read_text().endswith("\n"))
+    code, out, _ = end(started, number)
+    assert (code, out) == (128 + number, "") or code == -number
+    assert not runs(child.read_text().strip())
 
 
 def test_doctor_runs_the_command_and_says_what_it_gave(asking: Project) -> None:

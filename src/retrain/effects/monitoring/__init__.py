@@ -6,7 +6,6 @@ The cause in an Unknown is what is said of the query (`is null`), or of the endp
 
 import json
 import math
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from datetime import UTC, datetime
 from functools import partial
@@ -73,6 +72,8 @@ def fetch(
 def place(monitoring: Monitoring) -> str:
     """Where the metrics come from, as a person may see it once secrets are taken out."""
     if monitoring.type is MonitorType.COMMAND:
+        import shlex
+
         return f"the command {shlex.join(monitoring.command or ())}"
     return http.shown(monitoring.address)
 
