@@ -195,7 +195,8 @@ def admit(context: Context, past: Past, options: Options) -> Contest:
 def _waiting(context: Context, waiting: Challenger) -> Contest:
     """The challenger that the last training left, without a champion yet."""
     models, version, run = context.config.models, waiting.version, waiting.run
-    if models.challenger.exists() and (found := registry.identify(models.challenger)) != version:
+    left = registry.model_file(models, models.challenger)
+    if left.exists() and (found := registry.identify(left)) != version:
         why = f"{models.challenger} is not what training {run} left: it is {short(found)} and was {short(version)}"
         raise RetrainError(why, f"name the file or {short(version)} to judge one of them")
     return Contest(version, registry.verify(models, version), holdout_of(context, version), f"training {run}")
@@ -220,10 +221,11 @@ def _named(context: Context, name: str) -> Contest:
     """The challenger that a person named: a file, or the prefix of a kept version."""
     models, path = context.config.models, Path(name)
     if files.is_there(path):
-        registry.check_format(models, path)
-        version, beside = registry.identify(path), registry.beside(path, registry.HOLDOUT)
+        file, beside = registry.model_file(models, path), registry.beside(path, registry.HOLDOUT)
+        registry.check_format(models, file)
+        version = registry.identify(file)
         rows = holdout_of(context, version, beside if beside.is_file() else None)
-        return Contest(version, path, rows, str(path.absolute()), path.name)
+        return Contest(version, file, rows, str(path.absolute()), path.name)
     try:
         version = registry.find(models, name)
     except RetrainError as error:
@@ -339,7 +341,7 @@ def _score(
             registry.verify(models, contest.champion)  # an ordinary file is what it is
         tally = evaluation.compare(
             *(context.config, contest.champion_file, contest.challenger_file, contest.holdout, options.progress),
-            named=Path(contest.source) if contest.given else contest.challenger_file,
+            named=registry.model_file(models, Path(contest.source)) if contest.given else contest.challenger_file,
             known_challenger=contest.rows[0],
             known_champion=contest.rows[1],
             keys=keys,

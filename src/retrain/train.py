@@ -181,7 +181,8 @@ def _version(config: Config, ended: training.Ended, no_rows: str, before: files.
         last = ended.tail[-1] if ended.exit_code and ended.tail else failure
         by_signal = "by a signal " if (ended.exit_code or 0) < 0 else ""
         raise _NoChallengerError(failure, ended.outcome, f"{by_signal}{last}")
-    artifact, holdout = config.models.challenger, registry.beside(config.models.challenger, registry.HOLDOUT)
+    holdout = registry.beside(config.models.challenger, registry.HOLDOUT)
+    artifact = registry.model_file(config.models, config.models.challenger)
     if files.stamp(artifact) in (None, before):
         raise _NoChallengerError(f"exited 0 but left no new {artifact}")
     if config.promotion.holdout is HoldoutKind.FRESH and not holdout.is_file():
@@ -199,8 +200,8 @@ def _try_out(context: Context) -> int | None:
 
     Raises _NoChallengerError where it cannot. What else is wrong, such as with the holdout, `promote` says.
     """
-    config, artifact = context.config, context.config.models.challenger
-    own = registry.beside(artifact, registry.HOLDOUT)
+    config, models = context.config, context.config.models
+    artifact, own = registry.model_file(models, models.challenger), registry.beside(models.challenger, registry.HOLDOUT)
     try:
         rows = config.promotion.rows or (own if own.exists() else None)
         evaluation.try_out(config, artifact, rows, scrub=context.secrets.scrub)

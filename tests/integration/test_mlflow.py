@@ -351,3 +351,40 @@ def test_doctor_asks_for_the_server_and_the_model(registry: Registry, project: P
     registry.relay.refuses = True
     assert found()[0] == "fail"
     assert "cannot be reached" in found()[1]
+
+
+# ---------------------------------------------------------------- models of MLflow
+
+
+@pytest.fixture
+def safe(registry: Registry, project: Project) -> Project:  # noqa: F811
+    """A project of skops files that has no champion yet, and trains with the recipe, which logs to the server."""
+    names = {"champion": "models/champion.skops", "challenger": "models/challenger.skops"}
+    (project.root / CHAMPION).unlink()
+    project.link(project.models.training, "data/training.csv")
+    project.configure(models=names, training={"data": "data/training.csv"}, promotion={"max_memory": "1GiB"})
+    text = str(project.json("recipe", "mlflow")["text"])
+    (project.root / "train_mlflow.py").write_text(text)
+    project.train(f"{environment(*REQUIRED)}/python train_mlflow.py")
+    return project
+
+
+def test_the_recipe_trains_logs_and_is_promoted_with_the_bytes_of_mlflow(registry: Registry, safe: Project) -> None:
+    """The version of the model is of the run of its training; what serves is the file in MLflow's directory."""
+    for _ in range(2):  # the directory of the training before is no obstacle
+        done = safe.json("check", "--force", "--reason", "first model")
+        assert done["run"]["outcome"] in ("succeeded", "nothing_new"), done
+    version = safe.json("status")["challenger"]["version"]
+    assert safe.json("promote", "--force", "--reason", "first model")["promoted"]
+    assert registry.aliases() == {"champion": version}
+    tags = registry.tags()
+    (entry,) = (each for each in registry.entries() if tags[each["version"]]["retrain.version"] == version)
+    assert (
+        entry["run_id"]
+        == json.loads((safe.root / f"models/versions/{version}.notes.json").read_text())["mlflow_run_id"]
+    )
+    logged = registry.call("GET", f"logged-models/{entry['source'].removeprefix('models:/')}")["model"]["info"]
+    path = logged["artifact_uri"].removeprefix("mlflow-artifacts:/")
+    url = f"{registry.address}/api/2.0/mlflow-artifacts/artifacts/{path}/model.skops"
+    assert requests.get(url, timeout=60).content == (safe.root / "models/champion.skops").read_bytes()
+    assert (safe.root / "models/challenger.skops/MLmodel").is_file()

@@ -143,3 +143,39 @@ def test_without_skops_the_extra_is_named(safe: Project) -> None:
     done = safe.run("promote", "strong.skops", PYTHONPATH=str(safe.root / "absent"))
     assert done.returncode == 1
     assert "pip install 'retrain-controller[skops]'" in done.stderr
+
+
+# ---------------------------------------------------------------- a directory of MLflow
+
+
+def test_a_training_may_leave_a_directory_of_mlflow(safe: Project) -> None:
+    """The one model file in it is kept and served as it is; the next training finds no directory in its way."""
+    into = "$(RETRAIN_CHALLENGER)"
+    save = f"mkdir {into} && touch {into}/MLmodel {into}/conda.yaml && cp strong.skops {into}/model.skops"
+    safe.train(save, "cp data/holdout.csv $(RETRAIN_REFERENCE)")
+    runs = [safe.json("check", "--force", "--reason", "test")["run"]["outcome"] for _ in range(2)]
+    assert runs == ["succeeded", "succeeded"]
+    said = safe.json("promote")
+    assert said["promoted"], said
+    assert (safe.root / SERVED).read_bytes() == (safe.root / "strong.skops").read_bytes()
+    version = said["challenger"]["version"]
+    assert {path.name.removeprefix(version) for path in (safe.root / "models/versions").glob(f"{version}*")} == {
+        ".skops",
+        ".md",
+        ".reference.parquet",
+    }
+
+
+def test_a_person_may_name_a_directory_of_mlflow(safe: Project) -> None:
+    """Its model file is in the format of the project, and the only one; another directory is none."""
+    saved = safe.root / "saved"
+    saved.mkdir()
+    (saved / "model.pkl").write_bytes(b"a pickle")
+    assert "is a directory" in safe.run("promote", "saved").stderr
+    (saved / "MLmodel").touch()
+    assert "takes only skops files" in safe.run("promote", "saved").stderr
+    (saved / "model.skops").write_bytes((safe.root / "strong.skops").read_bytes())
+    assert "is a directory" in safe.run("promote", "saved").stderr
+    (saved / "model.pkl").unlink()
+    assert safe.json("promote", "saved")["promoted"]
+    assert (safe.root / SERVED).read_bytes() == (saved / "model.skops").read_bytes()

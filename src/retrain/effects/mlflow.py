@@ -130,7 +130,8 @@ class _Api:
         else:
             source = f"{place}/retrain-{short(wanted.version)}"
             if urlsplit(place).scheme == _PROXIED:
-                self._upload(file, f"{source}/{file.name}")
+                for each in [file] if file.is_file() else filter(Path.is_file, sorted(file.rglob("*"))):
+                    self._upload(each, f"{source}/{each.relative_to(file.parent)}")
             else:
                 about = {"description": f"The file is {file}: this server takes no artifacts."}
         given = [{"key": key, "value": value} for key, value in wanted.tags.items() if value]

@@ -37,6 +37,8 @@ NOTES = "notes.json"
 """What a training says of itself, as a JSON object: beside the challenger, then with the version."""
 _MOST_NOTES = 16 * 1024
 _VERSION_FILE = r"([0-9a-f]{64})(\.notes\.json|\.weights\.csv|\.(?:reference|rows|holdout)\.parquet|\.[^.]+)?"
+_OF_MLFLOW = (".skops", ".pkl")
+"""How the file of a scikit-learn model ends in a directory of MLflow; a pickle is loaded as a joblib file is."""
 _INCOMING = ".incoming-"
 _CHUNK = 1 << 20
 _MOMENT = 1.0
@@ -179,9 +181,24 @@ def check_format(models: Models, artifact: Path) -> None:
     )
 
 
+def model_file(models: Models, artifact: Path) -> Path:
+    """The file of the model: of a directory as MLflow writes it the one with the model, else the artifact itself.
+
+    Where a command predicts, the directory is the model.
+    """
+    if models.are_any or not _is_of_mlflow(artifact):
+        return artifact
+    found = [each for each in artifact.iterdir() if each.suffix in _OF_MLFLOW]
+    return found[0] if len(found) == 1 else artifact
+
+
+def _is_of_mlflow(artifact: Path) -> bool:
+    return (artifact / "MLmodel").is_file()
+
+
 def admit(models: Models, artifact: Path) -> str:
     """The version of this artifact; its bytes are now kept, and with them what lies beside it."""
-    with copied(models, artifact) as (version, copy):
+    with copied(models, model_file(models, artifact)) as (version, copy):
         keep(models, artifact, version, copy)
     return version
 
@@ -305,6 +322,8 @@ def prepare(models: Models) -> None:
     with file_errors(challenger.parent):
         make_directory(challenger.parent)
         _part_from_versions(models, challenger)
+        if _is_of_mlflow(challenger):
+            remove(challenger)  # MLflow writes into no directory that has files
         for kind in (REFERENCE, WEIGHTS, NOTES):
             beside(challenger, kind).unlink(missing_ok=True)
 

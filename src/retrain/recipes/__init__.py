@@ -19,6 +19,7 @@ from pathlib import Path
 
 from retrain.config.schema import Config, HoldoutKind
 from retrain.context import Context
+from retrain.effects import http
 from retrain.errors import ConfigError, Report
 
 _FACT = re.compile(r"@([a-z]+)(?::([a-z]+))?@")
@@ -89,6 +90,7 @@ def facts(context: Context) -> dict[str, str]:
         "scripts": os.path.dirname(paths["retrain"]),  # noqa: PTH120
         "user": _user(),
         **_of_monitor(config),
+        **_of_mlflow(context),
         "unpromoted": str(config.triggers.max_unpromoted),
         "minutes": str(longest // timedelta(minutes=1) + 10),
         "limit": str(math.ceil(config.training.timeout.total_seconds())),
@@ -102,6 +104,17 @@ def facts(context: Context) -> dict[str, str]:
 def _inside(path: Path, directory: Path, home: Path) -> str:
     """Where a path of the project in this directory is in a container; outside of the project, it is the same."""
     return str(home / path.relative_to(directory) if path.is_relative_to(directory) else path)
+
+
+def _of_mlflow(context: Context) -> dict[str, str]:
+    """What a training script is filled in with."""
+    config, registry = context.config, context.config.registry
+    return {
+        "target": config.promotion.target,
+        "data": str(config.training.data or context.file.parent / "data/training.csv"),
+        "model": registry.model if registry is not None else config.name,
+        "registry": http.shown(registry.url) if registry is not None else "http://127.0.0.1:5000",
+    }
 
 
 def _of_monitor(config: Config) -> dict[str, str]:

@@ -133,7 +133,7 @@ class Trainings:
         if ended.signal is not None:
             log.unlink(missing_ok=True)
             raise Stopped(ended.signal)
-        why = ended.failure(config.training.timeout)
+        why, artifact = ended.failure(config.training.timeout), registry.model_file(config.models, artifact)
         if not why and not (artifact.is_file() or (config.models.are_any and artifact.is_dir())):
             why = "exited 0 and left no model: it must write its model to $RETRAIN_CHALLENGER"
         if why:
