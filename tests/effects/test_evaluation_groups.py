@@ -89,6 +89,17 @@ def test_chunks_do_not_matter(here: Path) -> None:
     assert others == [one, one]
 
 
+def test_many_rows_are_kept_on_disk(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond what is kept in memory, groups are counted shard by shard, to the same numbers."""
+    table(2000, 70).to_parquet(here / "holdout.parquet")
+    plan: dict[str, Any] = {"job": "compare", "dtypes": {}, "target": "label", "group": "customer"}
+    plan |= {name: str(here / name) for name in ("champion", "challenger")} | {"holdout": str(here / "holdout.parquet")}
+    in_memory = scored({**plan, "slices": ["kind", "customer"], "chunk": 170})
+    monkeypatch.setattr(groups, "MOST_IN_MEMORY", 500)
+    assert scored({**plan, "slices": ["kind", "customer"], "chunk": 170}) == in_memory
+    assert in_memory["groups"]["number"] > 70
+
+
 def test_copies_of_a_row_are_a_group(here: Path) -> None:
     """Without a column, rows that are equal in all columns, the label among them, belong together."""
     frame = pd.DataFrame({"a": [1.0, -1.0, 2.0], "label": [1, 1, 0]})

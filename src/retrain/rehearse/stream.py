@@ -17,7 +17,7 @@ from retrain.effects.evaluation import tally_of
 from retrain.errors import RetrainError
 from retrain.scoring.count import answer, part_of
 from retrain.scoring.cut import hashes_of, left_out
-from retrain.scoring.groups import Coded
+from retrain.scoring.groups import Coded, Kept
 from retrain.scoring.plan import Comparison
 from retrain.tables import FileError
 from retrain.tables.read import Table, columns
@@ -62,10 +62,12 @@ class Stream:
     def tally(self, champion: Labels, challenger: Labels, rows: Mask) -> Tally:
         """The tally of two models on some rows, by their predictions of all rows."""
         triples = list(zip(self.truth[rows].tolist(), champion[rows].tolist(), challenger[rows].tolist(), strict=True))
-        part = part_of(self._counted, self.rows[rows], Coded.of(triples))
+        part, its = part_of(self._counted, self.rows[rows], Coded.of(triples))
         fingerprint = part.content.fingerprint(map(str, self.rows.columns), self._promotion.target)
         total = replace(part, fingerprint=fingerprint)
-        return tally_of(answer(self._counted, total), self._promotion.group, compared=True)
+        with Kept() as kept:
+            kept.add(its)
+            return tally_of(answer(self._counted, total, kept.tied), self._promotion.group, compared=True)
 
     def left_out(self, window: int, known: Mask, fresh: FreshRows) -> Mask:
         """The rows that are left out of a training after this window; none of those that are `known` already."""

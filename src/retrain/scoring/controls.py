@@ -8,7 +8,6 @@ import numpy as np
 
 from retrain.core.records import Label
 from retrain.scoring.count import counted, listed
-from retrain.scoring.groups import Rows
 from retrain.scoring.plan import Comparison, Send, Triple
 from retrain.scoring.predict import connected
 
@@ -27,7 +26,7 @@ def made(plan: Comparison, send: Send) -> dict[str, Any]:
         total = counted(plan, models, send)
     pairs: Counter[tuple[Label, Label | None]] = Counter()
     often: Counter[Label] = Counter()
-    for (truth, champion, _), rows in Rows.joined(total.rows).triples.counts.items():
+    for (truth, champion, _), rows in total.cells.items():
         pairs[truth, champion] += rows
         often[truth] += rows
     controls: dict[str, Counter[Triple]] = {}

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from retrain.scoring import groups, rows, sketches
 from retrain.scoring.groups import Coded
-from retrain.scoring.plan import Comparison, Plan, Send, Side, Triple, blamed
+from retrain.scoring.plan import Comparison, Plan, Send, Side, Triple, UnusableError, blamed
 from retrain.scoring.predict import RemoteModel, connected, has_fractions, predicted
 from retrain.tables import FileError
 from retrain.tables.hashing import Content, of_table
@@ -23,77 +23,110 @@ MOST_VALUES = 100
 
 
 class Part(Struct, frozen=True):
-    """Some rows of the holdout: what the models made of each, and what is known of their content."""
+    """Some rows of the holdout: how many of them the models made what of, and what is known of their content.
 
-    rows: tuple[groups.Rows, ...]
+    `slices` are, of each column, the rows by value and triple.
+    """
+
+    cells: Counter[Triple]
+    slices: Mapping[str, Counter[tuple[Any, Triple]]]
     content: Content
     leaked: Counter[Side]
     sketched: sketches.Sketches
     fingerprint: str = ""
-    noted: Sequence[tuple[str, str, bool]] = ()
+    noted: tuple[tuple[str, str, bool], ...] = ()
 
     def __add__(self, other: "Part") -> "Part":
         return Part(
-            self.rows + other.rows,
+            self.cells + other.cells,
+            {column: its + other.slices[column] for column, its in self.slices.items()},
             self.content + other.content,
             self.leaked + other.leaked,
             sketches.joined(self.sketched, other.sketched),
+            noted=tuple(dict.fromkeys((*self.noted, *other.noted))),
         )
 
 
 def compared(plan: Comparison, send: Send) -> dict[str, Any]:
     """The answer to "compare"."""
-    with connected(send, plan.champion, plan.challenger) as models:
+    with connected(send, plan.champion, plan.challenger) as models, groups.Kept() as kept:
         plan = rows.checked(plan)
-        return answer(plan, counted(plan, models, send))
+        total = counted(plan, models, send, kept.add)
+        return answer(plan, total, kept.tied)
 
 
-def answer(plan: Comparison, total: Part) -> dict[str, Any]:
-    """What is said of rows that were counted."""
-    counted = groups.Rows.joined(total.rows)
-    cells, slices = listed(counted.triples.counts), _listed_slices(counted)
-    together, most = groups.repeated(counted), groups.MOST_PAIRS // (1 + len(slices))
+def answer(plan: Comparison, total: Part, tied: groups.Tie) -> dict[str, Any]:
+    """What is said of rows that were counted; `tied` says how those of cells and slices fall into groups."""
+    cells, slices = listed(total.cells), _listed_slices(total.slices)
+    whole, *of_slices = tied(cells, slices)
+    most = groups.MOST_PAIRS // (1 + len(slices))
     return {
         "cells": cells,
         "holdout": total.fingerprint,
         "sketches": sketches.listed(plan, total.sketched),
-        "slices": [[*each, groups.together(groups.of_slice(together, *each[:2]), each[2], most)] for each in slices],
+        "slices": [[*each, groups.together(its, each[2], most)] for each, its in zip(slices, of_slices, strict=True)],
         "leaked": rows.listed(plan, total.leaked),
-        "groups": groups.together(together, cells, most),
+        "groups": groups.together(whole, cells, most),
         "models": total.noted,
     }
 
 
-def counted(plan: Comparison, models: Sequence[RemoteModel], send: Send) -> Part:
+def counted(
+    plan: Comparison,
+    models: Sequence[RemoteModel],
+    send: Send,
+    keep: Callable[[groups.Rows], None] = lambda _rows: None,
+) -> Part:
     """The whole holdout, counted, and what these models predict of it; the same for any chunk size.
 
-    `send` is given which side is at work and the share of rows done. UnusableError where a side cannot be used.
+    `keep` is given the rows, where their groups are to be counted, and `send` which side is at work and the share of
+    rows done. UnusableError where a side cannot be used.
     """
     send({"at": "holdout"})
     with blamed("holdout", plan.holdout):
-        table = _table(plan)
+        table = table_of(plan)
         fractional = has_fractions(plan, table)
         if plan.challenger is not None:  # no ledger knows controls
             plan = replace(plan, keys=sketches.keys(plan, table))
-        total: Part | None = None
-        seen: dict[str, set[Any]] = {column: set() for column in plan.slices}
-        for chunk, found in predicted(plan, table, models, fractional, send):
-            labels = {model.side: each for model, each in zip(models, found, strict=True)}
-            part = part_of(plan, chunk, _triples(plan, chunk[plan.target], labels))
-            total = part if total is None else total + part
-            _check_few(seen, part.rows[0].slices)
-            send({"progress": total.content.rows / table.rows})
-        assert total is not None  # noqa: S101  (there are rows, or there would be no fractions)
-        triples = {triple for part in total.rows for triple in part.triples.values}
-        truths, *predictions = map(set[Any], zip(*triples, strict=True))
-        for model in models:
-            _check_vocabulary(model, predictions[model.side == "challenger"], truths, plan)
-        fingerprint = total.content.fingerprint(table.columns, plan.target)
-        noted = [(each.side, *each.notes) for each in models if each.notes is not None and any(each.notes)]
-        return replace(total, fingerprint=fingerprint, noted=noted)
+        total = summed(plan, table, models, fractional=fractional, send=send, keep=keep)
+    return finished(plan, total, table.columns, {model.side: model.path for model in models})
 
 
-def _table(plan: Comparison) -> Table:
+def summed(  # noqa: PLR0913  (the rows, the models, and who hears of them)
+    plan: Comparison,
+    table: Table,
+    models: Sequence[RemoteModel],
+    *,
+    fractional: bool,
+    send: Send,
+    keep: Callable[[groups.Rows], None],
+) -> Part:
+    """The rows of a table, counted; `fractional` says that labels of the holdout have decimals."""
+    total: Part | None = None
+    for chunk, found in predicted(plan, table, models, fractional, send):
+        labels = {model.side: each for model, each in zip(models, found, strict=True)}
+        part, its = part_of(plan, chunk, _triples(plan, chunk[plan.target], labels))
+        total = part if total is None else total + part
+        keep(its)
+        check_few(total)
+        send({"progress": total.content.rows / table.rows})
+    assert total is not None  # noqa: S101  (there are rows, or there would be no fractions)
+    noted = tuple((each.side, *each.notes) for each in models if each.notes is not None and any(each.notes))
+    return replace(total, noted=noted)
+
+
+def finished(plan: Comparison, total: Part, columns: Sequence[str], models: Mapping[Side, str]) -> Part:
+    """The whole holdout with its fingerprint. UnusableError where one of the `models`, files by side, cannot be used.
+
+    That is one whose predictions are not in the vocabulary of the labels.
+    """
+    truths, *predictions = map(set[Any], zip(*total.cells, strict=True))
+    for side, path in models.items():
+        _check_vocabulary(side, path, predictions[side == "challenger"], truths, plan)
+    return replace(total, fingerprint=total.content.fingerprint(columns, plan.target))
+
+
+def table_of(plan: Comparison) -> Table:
     """The holdout. FileError where it cannot be read, or lacks a column that the configuration names."""
     if plan.target == plan.group:
         raise FileError(
@@ -122,26 +155,29 @@ def _triples(plan: Comparison, target: "pd.Series[Any]", labels: Mapping[Side, C
     return Coded.joint(Coded.of(known, codes), *sides)
 
 
-def part_of(plan: Comparison, chunk: pd.DataFrame, triples: Coded) -> Part:
-    """The rows, of each of which this is what the models made."""
+def part_of(plan: Comparison, chunk: pd.DataFrame, triples: Coded) -> tuple[Part, groups.Rows]:
+    """The rows, of each of which this is what the models made, counted; and what their groups are counted by."""
     hashes = of_table(chunk)
     by_slice = {column: Coded.of(names(chunk[column])) for column in plan.slices}
-    return Part(
-        (groups.Rows(groups.keys(chunk, plan.group, hashes), triples, by_slice),),
+    part = Part(
+        Counter(triples.counts),
+        {column: Counter(Coded.joint(coded, triples).counts) for column, coded in by_slice.items()},
         Content.of(chunk, hashes),
         rows.leaked(plan, chunk),
         sketches.of_chunk(plan.keys, chunk),
     )
+    return part, groups.Rows(groups.keys(chunk, plan.group, hashes), triples, by_slice)
 
 
-def _check_vocabulary(model: RemoteModel, predicted: set[Any], truths: set[Any], plan: Plan) -> None:
+def _check_vocabulary(side: Side, path: str, predicted: set[Any], truths: set[Any], plan: Plan) -> None:
     """UnusableError where a model's predictions are not in the vocabulary of the holdout's labels."""
     if differ := vocabularies_differ(predicted, truths):
         meant = sorted(truths & MISSING)
         missing = f" ({quoted(meant)} is a class: leave the field empty where a label is missing)" if meant else ""
-        model.refuse(
+        raise UnusableError(
+            *(side, path),
             f"predicts {differ[0]}, but column {plan.target!r} of {plan.holdout} has {differ[1]}: "
-            f"train it on the holdout's labels, or read those as another type with promotion.dtypes{missing}"
+            f"train it on the holdout's labels, or read those as another type with promotion.dtypes{missing}",
         )
 
 
@@ -150,11 +186,10 @@ def listed(cells: Mapping[Triple, int]) -> list[list[Any]]:
     return sorted(([*labels, count] for labels, count in cells.items()), key=json.dumps)
 
 
-def _check_few(seen: Mapping[str, set[Any]], slices: Mapping[str, Coded]) -> None:
-    """FileError where a slice column has too many values, those that were `seen` before counted."""
-    for column, coded in slices.items():
-        seen[column].update(value for value in coded.values if value is not None)
-        if (number := len(seen[column])) > MOST_VALUES:
+def check_few(total: Part) -> None:
+    """FileError where a slice column has too many values."""
+    for column, counts in total.slices.items():
+        if (number := len({value for value, _ in counts if value is not None})) > MOST_VALUES:
             raise FileError(
                 f"has at least {number} different values in column {column!r}, and a slice column needs few "
                 f"({MOST_VALUES} at most): name a coarser one in promotion.slices, such as an age group instead of "
@@ -162,12 +197,12 @@ def _check_few(seen: Mapping[str, set[Any]], slices: Mapping[str, Coded]) -> Non
             )
 
 
-def _listed_slices(rows: groups.Rows) -> list[list[Any]]:
+def _listed_slices(slices: Mapping[str, Counter[tuple[Any, Triple]]]) -> list[list[Any]]:
     """[column, value, cells] of every slice: columns as configured, numbers before texts before the missing value."""
     found: list[list[Any]] = []
-    for column, coded in rows.slices.items():
+    for column, counts in slices.items():
         cells: dict[Any, dict[Triple, int]] = {}
-        for (value, triple), count in Coded.joint(coded, rows.triples).counts.items():
+        for (value, triple), count in counts.items():
             cells.setdefault(value, {})[triple] = count
         order = sorted(cells, key=lambda value: (value is None, isinstance(value, str), value))
         found += [[column, value, listed(cells[value])] for value in order]
