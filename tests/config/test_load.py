@@ -21,6 +21,8 @@ from retrain.core.rules import Auto, Average, Guarantee, MaxAge, Metric, MinAge,
 from retrain.errors import ConfigError
 
 SMALLEST = "triggers: {max_model_age: 90d}\n"
+DASK_NEEDS = "needs a promotion.holdout of Parquet files that the workers can read"
+DASK_LACKS = "lets workers load the models, where promotion.{} does not reach"
 WATCHED = """\
 triggers:
   performance_threshold: 0.85
@@ -478,6 +480,19 @@ def test_one_min_age_is_for_both_signals_or_each_has_its_own(text: str, expected
         (
             SMALLEST + "notifications: {heartbeat: file:///x}",
             ["2: notifications.heartbeat: is a file URL; it must be an http or https URL here"],
+        ),
+        *(
+            (f"{SMALLEST}promotion: {{holdout: {holdout}, dask: 'tcp://h:1'{more}}}", [f"2: promotion.dask: {problem}"])
+            for holdout, more, problem in (
+                ("fresh", "", f"{DASK_NEEDS} (fresh and live rows and a CSV are scored here: set it to null)"),
+                ("h.csv", "", f"{DASK_NEEDS} (fresh and live rows and a CSV are scored here: set it to null)"),
+                ("d/", ", sandbox: bwrap", f"{DASK_LACKS.format('sandbox')} (set one of both to null)"),
+                ("s3://b/d", ", predict: p", f"{DASK_LACKS.format('predict')} (set one of both to null)"),
+            )
+        ),
+        (
+            SMALLEST + "promotion: {holdout: d/, dask: scheduler}",
+            ["2: promotion.dask: scheduler is not an address such as tcp://scheduler:8786"],
         ),
         *(
             (f"{SMALLEST}promotion: {{holdout: {holdout!r}}}", [f"2: promotion.holdout: {problem}"])

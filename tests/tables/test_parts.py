@@ -1,6 +1,7 @@
 """Rows in several Parquet files: which files are read, and what is made of files that differ."""
 
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -196,3 +197,16 @@ def test_a_pattern_is_that_of_a_shell(tmp_path: Path, pattern: str, found: str) 
     rows = pd.concat(Table(str(here / pattern), {}).chunks())
     assert sorted(rows["name"]) == found.split()
     assert len(Table(str(here / "a1.parquet"), {}).columns) == 1
+
+
+def test_pieces_are_all_rows_once(tmp_path: Path) -> None:
+    """Row groups of small files go together, those of a large one apart; another process reads them without looking."""
+    path = split(ROWS, tmp_path / "rows", [f"{number}.parquet" for number in range(6)])
+    ROWS.to_parquet(path / "large.parquet", row_group_size=100)
+    for rows in (path, path / "large.parquet"):
+        table = Table(str(rows), {})
+        pieces = [pickle.loads(pickle.dumps(each)) for each in table.pieces(300)]  # noqa: S301 (our own)
+        assert [piece.rows for piece in pieces][-3:] in ([300, 300, 100], [300, 300, 300])
+        assert sum(piece.rows for piece in pieces) == table.rows
+        found = pd.concat(chunk for piece in pieces for chunk in piece.chunks(70))
+        assert Content.of(found).fingerprint(table.columns, "label") == fingerprint(rows)

@@ -13,6 +13,7 @@ ended, or the answer:
   "leaked": {"challenger": rows or null, "champion": rows or null, "older": rows or null},
   "models": [[side, clause on the libraries that it was saved with, whether it names no columns], …]};
   groups are null or {"number", "discordant", "together": [[cell, cell, count], …]}, cells being numbers from 0
+- "scattered" is the same by the workers of a Dask cluster
 - "trial" lets a challenger predict a few rows: {"rows": number}
 - "rows" records the rows of training data in a file: {"rows": number read}
 - "cut" writes rows of a log into two files: {"rows": left out, "training": rows, "labelled": rows}
@@ -20,6 +21,6 @@ ended, or the answer:
 - "controls" counts a champion against controls made from its predictions: {"controls": {name: cells}, …}
 - "predict" records what one model predicts of each row, as codes of labels, in a file: {"rows": number predicted}
 
-A CSV is read whole, so its memory grows with its rows; Parquet is read in chunks, and takes a few bytes a row by which
-copies are found.
+A CSV is read whole, so its memory grows with its rows; Parquet is read in chunks, and what copies are found by is kept
+in a file where the rows are many.
 """

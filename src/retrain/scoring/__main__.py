@@ -22,6 +22,7 @@ from retrain.scoring.plan import (
     Model,
     Plan,
     Predictions,
+    Scattered,
     Send,
     TrainingRows,
     Trial,
@@ -86,7 +87,7 @@ def _count(request: dict[str, Any]) -> None:
 def done(request: dict[str, Any], send: Send) -> dict[str, Any]:
     """The answer to the job that `request` names; its other keys are the fields of a plan."""
     # Here, and not above: these imports take a second, in which the controller may already have ended.
-    from retrain.scoring import controls, count, cut, predict, rows
+    from retrain.scoring import cluster, controls, count, cut, predict, rows
 
     settle()
     jobs: dict[str, tuple[type[Plan], Callable[[Any, Send], dict[str, Any]]]] = {
@@ -97,6 +98,7 @@ def done(request: dict[str, Any], send: Send) -> dict[str, Any]:
         "controls": (Comparison, controls.made),
         "predict": (Predictions, predict.written),
         "compare": (Comparison, count.compared),
+        "scattered": (Scattered, cluster.compared),
     }
     plan, act = jobs[request.pop("job")]
     return act(convert(request, plan), send)

@@ -30,6 +30,7 @@ _SHARDS = 64
 
 Codes = npt.NDArray[np.uint32]
 Counts = npt.NDArray[np.int64]
+Cells = Sequence[Sequence[Any]]
 
 
 class Coded(Struct, frozen=True):
@@ -90,6 +91,11 @@ class Rows(Struct, frozen=True):
             {name: Coded.joined([part.slices[name] for part in parts]) for name in parts[0].slices},
         )
 
+    def shards(self, number: int) -> list["Rows"]:
+        """These rows in so many shards."""
+        shard = _of_shard(self, number)
+        return [self.where(shard == each) for each in range(number)]
+
     def where(self, mask: npt.NDArray[np.bool_]) -> "Rows":
         """These rows of them."""
         return Rows(
@@ -97,6 +103,11 @@ class Rows(Struct, frozen=True):
             self.triples.where(mask),
             {name: coded.where(mask) for name, coded in self.slices.items()},
         )
+
+
+def _of_shard(rows: Rows, number: int) -> npt.NDArray[np.intp]:
+    """The shard of each row, of so many."""
+    return (rows.groups % np.uint64(number)).astype(np.intp)
 
 
 def keys(chunk: pd.DataFrame, column: str | None, rows: Hashes) -> Hashes:
@@ -133,11 +144,11 @@ class Tied(Struct, frozen=True):
         return Tied(*(getattr(self, name) + getattr(other, name) for name in fields))
 
 
-Tie = Callable[[Sequence[Sequence[Any]], Sequence[Sequence[Any]]], list[Tied]]
+Tie = Callable[[Cells, Cells], list[Tied]]
 """Says of cells, and of slices [column, value, cells], how their rows fall into groups: of all, and of each slice."""
 
 
-def tie(rows: Rows, cells: Sequence[Sequence[Any]], slices: Sequence[Sequence[Any]]) -> list[Tied]:
+def tie(rows: Rows, cells: Cells, slices: Cells) -> list[Tied]:
     """How the rows of a shard fall into groups: all of them, and those of each slice [column, value, cells]."""
     found = repeated(rows)
     parts = ((of_slice(found, column, value), its) for column, value, its in slices)
@@ -149,7 +160,7 @@ def total(shards: Iterable[list[Tied]]) -> list[Tied]:
     return [reduce(add, each) for each in zip(*shards, strict=True)]
 
 
-def _tied(rows: Rows, cells: Sequence[Sequence[Any]]) -> Tied:
+def _tied(rows: Rows, cells: Cells) -> Tied:
     """How these rows, being in repeated groups, fall into them by cell: [truth, champion, challenger, rows] each."""
     if not len(rows.groups):
         return Tied(0, 0, np.zeros(len(cells), np.int64), np.zeros(len(cells), np.int64))
@@ -172,7 +183,7 @@ def _tied(rows: Rows, cells: Sequence[Sequence[Any]]) -> Tied:
     )
 
 
-def together(tied: Tied, cells: Sequence[Sequence[Any]], most: int) -> dict[str, Any] | None:
+def together(tied: Tied, cells: Cells, most: int) -> dict[str, Any] | None:
     """How the rows of these cells, [truth, champion, challenger, rows] each, fall into groups; None: all stand alone.
 
     There are `number` groups, in `discordant` of which is a row on which the models differ, and `together` has
@@ -248,7 +259,7 @@ class Kept:
             known = self._known.setdefault(place, {})
             own = [known.setdefault(value, len(known)) for value in coded.values]
             block[str(place)] = np.array(own, np.uint32)[coded.codes]
-        shard = (rows.groups % np.uint64(_SHARDS)).astype(np.intp)
+        shard = _of_shard(rows, _SHARDS)
         try:
             file.write(block[np.argsort(shard, kind="stable")].tobytes())
         except OSError as error:
@@ -257,7 +268,7 @@ class Kept:
         self._blocks.append(np.bincount(shard, minlength=_SHARDS))
         self._names, self._type = list(rows.slices), block.dtype
 
-    def tied(self, cells: Sequence[Sequence[Any]], slices: Sequence[Sequence[Any]]) -> list[Tied]:
+    def tied(self, cells: Cells, slices: Cells) -> list[Tied]:
         """How all rows fall into groups, and those of each slice."""
         return total(tie(shard, cells, slices) for shard in self.shards())
 

@@ -21,7 +21,7 @@ _PR_SET_DUMPABLE = 4
 Answer = TypeVar("Answer")
 Send = Callable[[dict[str, Any]], None]
 """Sends a message to the controller."""
-Side = Literal["champion", "challenger", "holdout", "training data", "training rows", "log"]
+Side = Literal["champion", "challenger", "holdout", "training data", "training rows", "log", "scheduler"]
 Triple = tuple[Label, Label | None, Label | None]
 """Truth, the champion's prediction, the challenger's; None without such a model."""
 Key = tuple[Sequence[str], int | None]
@@ -86,6 +86,29 @@ class Comparison(Plan, frozen=True, kw_only=True):
     dated: tuple[str, float] | None = None
 
 
+class Artifact(Struct, frozen=True):
+    """A model's file, as messages name it (`path`) and where its bytes are, and what else its process is asked."""
+
+    path: str
+    file: str
+    trusted: tuple[str, ...] | None
+    aside: Sequence[str]
+
+
+class Scattered(Comparison, frozen=True, kw_only=True):
+    """A comparison by the workers of the Dask cluster with this scheduler.
+
+    Each process of a model gets `most` bytes of memory there, and is ended after `timeout` seconds. A task counts about
+    as many rows as a `piece`, or those of a shard, as many.
+    """
+
+    scheduler: str
+    artifacts: Mapping[Side, Artifact]
+    most: int | None = None
+    timeout: float
+    piece: int = 1_000_000
+
+
 class Trial(Plan, frozen=True, kw_only=True):
     """A challenger that is to predict a few rows; without a holdout it is only loaded."""
 
@@ -148,9 +171,12 @@ class UnusableError(Exception):
     """One side cannot be used, in a sentence for a person."""
 
     def __init__(self, side: Side, path: str, problem: str) -> None:
-        super().__init__(f"the {side} {path} {problem}")
+        super().__init__(side, path, problem)  # with which it is made again in another process
         self.side = side
-        self.message = str(self)
+        self.message = f"the {side} {path} {problem}"
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class EndedError(Exception):

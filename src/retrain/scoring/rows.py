@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,8 @@ from retrain.tables.read import Table, brief, columns, shown
 from retrain.tables.values import seconds
 
 Mask = npt.NDArray[np.bool_]
+
+Compared = TypeVar("Compared", bound=Comparison)
 
 HASHING = b"2"
 """Raised when the same row gets another hash: the rows of older files would be found nowhere."""
@@ -54,7 +56,7 @@ def recorded(plan: TrainingRows, send: Send) -> dict[str, Any]:
     return {"rows": table.rows}
 
 
-def checked(plan: Comparison) -> Comparison:
+def checked(plan: Compared) -> Compared:
     """The plan, without the rows of a champion that cannot be used: no training renews those, so they are unknown.
 
     UnusableError where the challenger's cannot be read, or were recorded by a column the holdout lacks.
@@ -74,7 +76,7 @@ def leaked(plan: Comparison, chunk: pd.DataFrame) -> Counter[Side]:
     """How many rows of a chunk each side was trained on; a row that occurs twice counts twice."""
     hashes: dict[tuple[str, ...], Hashes] = {}
     found: Counter[Side] = Counter()
-    for side, path in _files(plan).items():
+    for side, path in files(plan).items():
         with blamed("training rows", path):
             names, known = _known(side, path)
         if names not in hashes:
@@ -86,7 +88,7 @@ def leaked(plan: Comparison, chunk: pd.DataFrame) -> Counter[Side]:
 def listed(plan: Comparison, total: Counter[Side]) -> dict[str, int | None]:
     """The rows that each side has seen, and those `older` than the champion's training; None where not known."""
     sides: tuple[Side, ...] = ("challenger", "champion")
-    return {**{side: total[side] if side in _files(plan) else None for side in sides}, "older": _older(plan)}
+    return {**{side: total[side] if side in files(plan) else None for side in sides}, "older": _older(plan)}
 
 
 def _older(plan: Comparison) -> int | None:
@@ -114,9 +116,10 @@ def known(path: str | None, frame: pd.DataFrame) -> Mask:
     return np.zeros(len(frame), bool)
 
 
-def _files(plan: Comparison) -> dict[Side, str]:
-    files: dict[Side, str | None] = {"challenger": plan.known_challenger, "champion": plan.known_champion}
-    return {side: path for side, path in files.items() if path is not None}
+def files(plan: Comparison) -> dict[Side, str]:
+    """The files of the rows that each side was trained on, where they are known."""
+    known: dict[Side, str | None] = {"challenger": plan.known_challenger, "champion": plan.known_champion}
+    return {side: path for side, path in known.items() if path is not None}
 
 
 def _shared(plan: TrainingRows, of_data: Sequence[str], of_holdout: Sequence[str]) -> list[str]:

@@ -5,6 +5,7 @@ import re
 import stat as modes
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
@@ -32,10 +33,23 @@ class File(Struct, frozen=True):
 
 
 class Listing(Struct, frozen=True):
-    """Files in the order of their paths; the file system of Arrow that they are in, None where it is this machine's."""
+    """Files in the order of their paths; the address of the store that they are in, None: of this machine."""
 
     files: tuple[File, ...]
-    filesystem: Any = None
+    address: str | None = None
+
+    @property
+    def filesystem(self) -> Any:
+        """The file system of Arrow; None for this machine's."""
+        return filesystem(self.address) if self.address is not None else None
+
+
+@cache
+def filesystem(address: str) -> Any:
+    """The file system of an address, which is made where it is needed: its credentials go to no other process."""
+    from pyarrow import fs
+
+    return fs.FileSystem.from_uri(address)[0]
 
 
 def is_one(rows: str) -> bool:
@@ -51,9 +65,9 @@ def listed(rows: str) -> Listing:
     base, wanted = _split(rows)
     if rows.startswith(STORES):
         with stored():
-            filesystem, base, found = _stored(base)
+            address, (base, found) = base, _stored(base)
     else:
-        filesystem, found = None, list(_local(base))
+        address, found = None, list(_local(base))
     files = []
     for path, stamp in sorted(found):
         parts = PurePosixPath(path).relative_to(base).parts or (PurePosixPath(path).name,)
@@ -62,7 +76,7 @@ def listed(rows: str) -> Listing:
             files.append(File(path, stamp, _keys(parts[:-1])))
     if not files:
         raise FileError(f"has no file {'of that name' if wanted is not None else 'in it'} (it needs Parquet files)")
-    return Listing(tuple(files), filesystem)
+    return Listing(tuple(files), address)
 
 
 @contextmanager
@@ -123,22 +137,22 @@ def _local(base: str) -> Iterator[tuple[str, tuple[int, ...]]]:
             yield str(path), (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-def _stored(address: str) -> tuple[Any, str, list[tuple[str, tuple[int, ...]]]]:
-    """The file system of an address, the path there, and the files below that."""
+def _stored(address: str) -> tuple[str, list[tuple[str, tuple[int, ...]]]]:
+    """The path of an address in its file system, and the files below that."""
     from pyarrow import fs
 
     at: tuple[Any, str] = fs.FileSystem.from_uri(address)
-    filesystem, base = at
-    found = filesystem.get_file_info(base)
+    store, base = at
+    found = store.get_file_info(base)
     bucket = base.partition("/")[0]
     if found.type == fs.FileType.NotFound:
-        is_there = filesystem.get_file_info(bucket).type != fs.FileType.NotFound
+        is_there = store.get_file_info(bucket).type != fs.FileType.NotFound
         raise FileError("is not there" if is_there else f"is not there: no bucket {bucket!r} can be seen")
     is_file = found.type == fs.FileType.File
-    inside = [found] if is_file else filesystem.get_file_info(fs.FileSelector(base, recursive=True))
+    inside = [found] if is_file else store.get_file_info(fs.FileSelector(base, recursive=True))
     files: list[tuple[str, tuple[int, ...]]] = []
     files += [(each.path, (each.size, each.mtime_ns)) for each in inside if each.type == fs.FileType.File]
-    return filesystem, base, files
+    return base, files
 
 
 def _keys(directories: tuple[str, ...]) -> dict[str, str | None]:

@@ -3,12 +3,14 @@
 import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
+from msgspec.structs import replace
 
 from retrain.tables import FileError
 from retrain.tables.listing import File, Listing, is_one, listed, stored
@@ -32,6 +34,8 @@ class Parts:
         self.schema: Any = None
         self.rows = 0
         self.with_nulls: set[str] = set()
+        self._row_groups: list[list[int]] = []
+        self._only: list[list[int]] | None = None
 
     @property
     def names(self) -> list[str]:
@@ -50,6 +54,8 @@ class Parts:
             with self._opened(file) as opened:
                 schema = opened.schema_arrow
                 self.rows += opened.metadata.num_rows
+                groups = range(opened.metadata.num_row_groups)
+                self._row_groups.append([opened.metadata.row_group(number).num_rows for number in groups])
                 self.with_nulls |= _with_nulls(opened.metadata) | set(file.keys)
             if self._is_one:
                 self.schema = schema
@@ -64,10 +70,11 @@ class Parts:
         `sparing` reads no more of a row group at a time than it must.
         """
         few: list[Any] = []
-        for file in self._listing.files:
+        for place, file in enumerate(self._listing.files):
+            only = None if self._only is None else self._only[place]
             with self._opened(file, sparing=sparing) as opened:
                 own = [name for name in names if name not in file.keys]
-                for batch in opened.iter_batches(batch_size=size, columns=own):
+                for batch in opened.iter_batches(batch_size=size, row_groups=only, columns=own):
                     rows = pa.Table.from_batches([batch])
                     if self._is_one:
                         yield rows
@@ -75,6 +82,21 @@ class Parts:
                         few = yield from self._filled([*few, self._unified(rows, file, names)], size)
         if few:
             yield pa.concat_tables(few).combine_chunks()  # a chunk would be sent as a message of its own
+
+    def pieces(self, most: int) -> Iterator["Parts"]:
+        """These rows in runs of row groups, `most` rows each where that is possible."""
+        blocks = [
+            (place, number, size) for place, sizes in enumerate(self._row_groups) for number, size in enumerate(sizes)
+        ]
+        for first, last in _runs([size for *_, size in blocks], most):
+            only: dict[int, list[int]] = {}
+            for place, number, _ in blocks[first:last]:
+                only.setdefault(place, []).append(number)
+            piece = copy(self)
+            piece._listing = replace(self._listing, files=tuple(self._listing.files[place] for place in only))
+            piece._only, piece._row_groups = list(only.values()), []
+            piece.rows = sum(size for *_, size in blocks[first:last])
+            yield piece
 
     @staticmethod
     def _filled(few: list[Any], size: int) -> Generator[Any, None, list[Any]]:
@@ -140,6 +162,18 @@ class Parts:
                     " name begins with _ or a dot, of a pattern, such as DIRECTORY/*.parquet, those that match"
                 ) from error
             yield opened
+
+
+def _runs(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+    """Where runs of these sizes begin and end, the sum of each being at most so much, or one that is larger."""
+    first, total = 0, 0
+    for number, size in enumerate(sizes):
+        if total and total + size > most:
+            yield first, number
+            first, total = number, 0
+        total += size
+    if total:
+        yield first, len(sizes)
 
 
 def visible(schema: Any) -> list[str]:

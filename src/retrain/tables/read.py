@@ -4,6 +4,7 @@ import csv
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,15 @@ class Table:
             self.rows, schema = self._parts.rows, self._parts.schema
             self.flat = [name for name in self.columns if not pa.types.is_nested(schema.field(name).type)]
             self.dtypes = _dtypes(self._parts, self.columns, self.dtypes)
+
+    def pieces(self, most: int) -> Iterator["Table"]:
+        """Parts of the rows, of `most` where that is possible, which another process can read. FileError for a CSV."""
+        if self._csv is not None:
+            raise FileError("is a CSV, which is read whole: only Parquet files are read in pieces")
+        for parts in self._parts.pieces(most):
+            piece = copy(self)
+            piece._parts, piece.rows = parts, parts.rows
+            yield piece
 
     def chunks(self, size: int = CHUNK, only: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
         """The rows in file order, at most `size` at a time, with all columns or `only` some.

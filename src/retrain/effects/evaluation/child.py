@@ -28,7 +28,7 @@ from retrain.effects.evaluation import sandbox
 from retrain.effects.process import Process, end, exit_code, start, until
 from retrain.errors import RetrainError
 
-Side = Literal["champion", "challenger", "holdout", "training data", "training rows", "log"]
+Side = Literal["champion", "challenger", "holdout", "training data", "training rows", "log", "scheduler"]
 Plan = Mapping[str, Any]
 Progress = Callable[[float], None]
 Scrub = Callable[[str], str]
@@ -157,6 +157,13 @@ def _running(plan: dict[str, Any], config: Config) -> Iterator[tuple[_Child, dic
         models, kept, given, copy = {}, [], plan.pop("model", {}), plan.pop("copy", None)
         if given and config.promotion.predict is not None:
             plan["apart"] = given["aside"]
+        if plan["job"] == "scattered":  # the workers load them
+            files = {side: path for side in _MODELS if (path := plan.get(side))}
+            plan["artifacts"] = {
+                side: {"path": path, "file": copy if copy and side == "challenger" else path, **given}
+                for side, path in files.items()
+            }
+            plan |= dict.fromkeys(_MODELS)
         for side in _MODELS:
             if path := plan.get(side):
                 (features, there), (back, predictions) = pipe(), pipe()
