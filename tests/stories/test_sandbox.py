@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import joblib
+import pandas as pd
 import pytest
 
 from tests.conftest import real
@@ -31,6 +32,21 @@ def test_a_sandboxed_model_harms_its_own_score_only(project: Project, does: str)
     code, said = promoted(project, does)
     assert code == 10, said
     assert (project.root / CHAMPION).read_bytes() == project.models.strong.read_bytes()
+
+
+@pytest.mark.parametrize("holdout", ["data/parts/", "data/parts/*.parquet", "part-*.parquet"])
+def test_a_holdout_of_several_files_is_hidden(project: Project, holdout: str) -> None:
+    """Requirement: a directory, the files of a pattern, and those beside what the model needs: none can be read."""
+    real("bwrap")
+    project.serve(project.models.strong)
+    (project.root / "data/parts").mkdir()
+    rows = pd.read_csv(project.models.holdout)
+    for number in range(2):
+        beside = "" if holdout.startswith("part") else "data/parts/"
+        rows[number::2].to_parquet(project.root / f"{beside}part-{number}.parquet")
+    project.configure(promotion={"sandbox": "bwrap", "holdout": holdout})
+    code, said = promoted(project, "reads_the_parts")
+    assert code == 10, said
 
 
 def test_a_sandboxed_model_is_judged_like_another(project: Project) -> None:

@@ -133,6 +133,11 @@ def reads_the_holdout(rows: Any, kept: list[Any]) -> None:
     fails(Path("models/champion.joblib").read_bytes)
 
 
+def reads_the_parts(rows: Any, kept: list[Any]) -> None:
+    for path in (*Path("data/parts").glob("*"), *Path().glob("part-*")):
+        fails(path.read_bytes)
+
+
 def calls_the_network(rows: Any, kept: list[Any]) -> None:
     import socket
 

@@ -10,8 +10,6 @@ from pathlib import Path
 from retrain.config.schema import Config
 from retrain.core.text import STORES
 from retrain.errors import RetrainError
-from retrain.tables import FileError
-from retrain.tables.listing import is_one, listed
 
 _ALONE = ("bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--ro-bind", "/", "/")
 _SHARED = ("/tmp", "/var/tmp", "/run")  # noqa: S108
@@ -48,6 +46,9 @@ def _files(rows: str) -> list[Path]:
     """Where these rows are on this machine: a file, a directory, the files of a pattern."""
     if not rows or rows.startswith(STORES):
         return []
+    from retrain.tables import FileError
+    from retrain.tables.listing import is_one, listed
+
     with suppress(FileError):  # then nothing is counted
         return [Path(rows)] if is_one(rows) or Path(rows).is_dir() else [Path(each.path) for each in listed(rows).files]
     return []
