@@ -108,7 +108,8 @@ def _give_rows(context: Context) -> str:
     log, challenger, kind = config.monitor.log, config.models.challenger, config.promotion.holdout
     if isinstance(kind, Path):
         return ""
-    rows, left_out = (registry.beside(challenger, each) for each in (registry.TRAINING, registry.HOLDOUT))
+    kinds = (registry.TRAINING, registry.HOLDOUT, registry.REFERENCE)
+    rows, left_out, sample = (registry.beside(challenger, each) for each in kinds)
     with file_errors(challenger.parent):
         rows.unlink(missing_ok=True)
         left_out.unlink(missing_ok=True)
@@ -121,10 +122,11 @@ def _give_rows(context: Context) -> str:
         now,
         training=rows,
         holdout=left_out if kind is HoldoutKind.FRESH else None,
+        sample=sample if config.training.data is None else None,
         known_champion=known,
         scrub=context.secrets.scrub,
     )
-    for taken_from_log in filter(Path.is_file, (rows, left_out)):
+    for taken_from_log in filter(Path.is_file, (rows, left_out, sample)):
         taken_from_log.chmod(log.stat().st_mode & 0o644 | 0o600)  # no more open than the log
     if rows.is_file():
         return ""

@@ -68,8 +68,9 @@ def test_the_steps_are_commands_that_exist(tmp_path: Path) -> None:
     """Each line can be copied: the files are named where the directory is another one."""
     done = init("churn model", directory=tmp_path)
     steps = [line for line in done.stdout.splitlines() if line.startswith("retrain ")]
-    assert steps[1] == "retrain doctor -c 'churn model/config.yaml'"
-    assert [line.split()[1] for line in steps] == ["monitor", "doctor", "check", "promote"]
+    assert steps[2] == "retrain promote -c 'churn model/config.yaml'"
+    assert [line.split()[1] for line in steps] == ["monitor", "check", "promote", "check"]
+    assert "`retrain doctor -c 'churn model/config.yaml'` tests the set-up" in done.stdout
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("*/5")]
     command = line.removeprefix("*/5 * * * * ").replace(r"\%", "%")
     shell = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, cwd="/", check=False, timeout=60)

@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import signal
+import socket
 import sqlite3
 import subprocess
 import tempfile
@@ -19,7 +20,7 @@ import pandas as pd
 import pytest
 
 from tests.conftest import IN_CI, real
-from tests.effects.servers import page, serving
+from tests.effects.servers import Request, page, serving
 from tests.stories.project import CHALLENGER, RETRAIN, Project, until
 
 MARKER = "marker-of-a-secret-0451"
@@ -118,6 +119,33 @@ def test_everything_is_tested_and_nothing_is_changed(project: Project) -> None:
     assert len(found["clock"]) == 2
 
 
+def test_until_a_first_champion_serves_the_next_command_is_said(project: Project) -> None:
+    """The monitor, the training, the promotion; drift without a champion is a warning, and not later."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    served = "model_f1_score 0.9\nmodel_end 1\n# no model_drift_psi yet\n"
+
+    def respond(_request: Request) -> list[bytes]:
+        return page(served.replace("model_end 1", f"model_end {time.time()}"), content_type="text/plain; version=0.0.4")
+
+    queries = {"type": "metrics", "f1": "model_f1_score", "drift": "model_drift_psi", "observed_at": "model_end"}
+    project.configure(monitoring={**queries, "url": f"http://{address}/metrics"}, monitor={"listen": address})
+    assert project.run("doctor").stdout.endswith("next: retrain monitor &\n")
+    with serving(respond) as url:
+        project.configure(monitoring={"url": f"{url}/metrics"})
+        done = project.run("doctor")
+        assert done.returncode == 0, done
+        assert "WARN  metrics        monitoring.drift: model_drift_psi" in done.stdout
+        assert done.stdout.endswith('next: retrain check --force --reason "first model"\n')
+        assert project.run("check", "--force", "--reason", "first model").returncode == 0
+        assert project.run("doctor").stdout.endswith("next: retrain promote\n")
+        assert project.run("promote").returncode == 0
+        done = project.run("doctor")
+        assert "FAIL  metrics        monitoring.drift: model_drift_psi" in done.stdout
+        assert "next:" not in done.stdout
+
+
 def test_on_the_first_day_nothing_is_there_and_nothing_fails(project: Project) -> None:
     """No champion, no history, no end of windows: warnings, exit 0, and no directory is made for the tests."""
     project.settings["monitoring"].pop("observed_at")
@@ -129,7 +157,8 @@ def test_on_the_first_day_nothing_is_there_and_nothing_fails(project: Project) -
         assert (done.returncode, project.files()) == (0, before)
         verbose = project.run("doctor", "-v")
     assert not (project.root / "state").exists()
-    *warnings, summary = done.stdout.splitlines()
+    *warnings, summary, following = done.stdout.splitlines()
+    assert following == 'next: retrain check --force --reason "first model"'
     for start, line in zip(
         (
             "secrets        ${TOKEN} is not set, so the default",
@@ -144,7 +173,7 @@ def test_on_the_first_day_nothing_is_there_and_nothing_fails(project: Project) -
         assert line.startswith(f"WARN  {start}")
     passed = sum(line.startswith("ok ") for line in verbose.stdout.splitlines())
     assert summary == f"{passed} ok, 5 warnings: retrain can do its work (-v shows all)"
-    assert verbose.stdout.splitlines()[:-1] == [*verbose.stdout.splitlines()[:passed], *warnings]
+    assert verbose.stdout.splitlines()[:-2] == [*verbose.stdout.splitlines()[:passed], *warnings]
     assert f"ok    state          {project.root}/state will be made, writable by us" in verbose.stdout
 
 
@@ -223,9 +252,9 @@ def test_the_report_goes_to_standard_output_with_the_failures_last(project: Proj
     heads = {flag: [line[:5].strip() for line in done.stdout.splitlines()] for flag, done in shown.items()}
     passed = heads["-v"].count("ok")
     assert heads["-q"] == ["FAIL"]
-    assert heads[""] == ["WARN", "FAIL", f"{passed} ok"[:5]]
+    assert heads[""] == ["WARN", "FAIL", f"{passed} ok"[:5], "next:"]
     assert heads["-v"] == [*["ok"] * passed, *heads[""]]
-    assert shown[""].stdout.splitlines()[-1] == f"{passed} ok, 1 warning, 1 failed (-v shows all)"
+    assert shown[""].stdout.splitlines()[-2] == f"{passed} ok, 1 warning, 1 failed (-v shows all)"
     project.link(project.models.holdout, "data/holdout.csv")
     assert (project.run("doctor", "-q").stdout, project.run("doctor", "-q").returncode) == ("", 0)
 

@@ -83,6 +83,26 @@ def test_rows_of_a_log_are_no_more_open_than_the_log(fresh: Project, mode: int) 
         assert (fresh.root / name).stat().st_mode & 0o777 == mode, name
 
 
+def test_drift_is_measured_against_the_given_rows_where_a_training_leaves_no_sample(fresh: Project) -> None:
+    """A sample of them is kept with the version, unless the training leaves its own, or training.data is set."""
+    assert fresh.run("check").returncode == 0
+    (kept,) = (fresh.root / "models/versions").glob("*.reference.parquet")
+    sample, rows = pd.read_parquet(kept), columns_of(fresh, TRAINING)
+    assert set(sample) == {"a", "b", "c", "timestamp", "y"}
+    assert len(sample) == len(rows) == 5600
+    assert fresh.run("promote", "--reject", "--reason", "test").returncode == 0
+
+    fresh.train(f"cp {fresh.models.fair} $$RETRAIN_CHALLENGER", "echo own >$$RETRAIN_REFERENCE")
+    assert fresh.run("check", "--force", "--reason", "test").returncode == 0
+    assert "own\n" in {file.read_bytes().decode(errors="replace") for file in kept.parent.glob("*.reference.parquet")}
+
+    fresh.link(fresh.models.training, "data/training.csv")
+    fresh.configure(training={"data": "data/training.csv"})
+    fresh.train(f"cp {fresh.models.twin} $$RETRAIN_CHALLENGER")
+    assert fresh.run("check", "--force", "--reason", "test").returncode == 0
+    assert not (fresh.root / "models/challenger.reference.parquet").exists()
+
+
 def test_the_rows_left_out_are_the_same_each_time(fresh: Project) -> None:
     """The choice is made by a hash: two trainings on one log leave out the same rows, and count as two comparisons."""
     fresh.run("check", "--force", "--reason", "one")

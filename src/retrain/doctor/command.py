@@ -1,5 +1,6 @@
 """`retrain doctor`: test the whole set-up, so that nothing is found out at night; with --repair, settle the journal."""
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -51,6 +52,8 @@ def doctor(file: Path, output: Output, progress: Callable[[float], None], *, cro
     )
     findings = [finding for what, test in tests for finding in _found(what, test)]
     text = _text(findings, verbose=output.verbose, quiet=output.quiet)
+    if not output.quiet and (command := _next(context, known, findings)):
+        text += f"\nnext: {command}"
     found = [
         {"what": each.what, "ok": not each.failed, "verdict": each.severity, "message": each.message}
         for each in findings
@@ -90,6 +93,22 @@ def _summary(findings: Sequence[Finding], *, verbose: bool) -> str:
     counts = f"{passed} ok" + (f", {counted(warned, 'warning')}" if warned else "")
     counts += f", {failed} failed" if failed else ": retrain can do its work"
     return counts if verbose else f"{counts} (-v shows all)"
+
+
+def _next(context: Context, known: state.History, findings: Sequence[Finding]) -> str:
+    """The command that comes next while no champion has served yet; empty later."""
+    config, failed = context.config, [each.what for each in findings if each.failed]
+    if known.past.served is not None or registry.served(config.models) is not None:
+        return ""
+    flag = "" if context.file == Path("config.yaml").absolute() else f" -c {shlex.quote(str(context.file))}"
+    is_own = config.monitoring is not None and config.monitoring.url == f"http://{config.monitor.listen}/metrics"
+    if failed == ["endpoint"] and is_own:
+        return f"retrain monitor{flag} &"
+    if failed:
+        return f"correct what failed, then retrain doctor{flag}"
+    if known.past.challenger is not None:
+        return f"retrain promote{flag}"
+    return f'retrain check{flag} --force --reason "first model"'
 
 
 # ---------------------------------------------------------------- --repair

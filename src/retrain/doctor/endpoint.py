@@ -14,7 +14,7 @@ from retrain.core.past import Past
 from retrain.core.records import NAMES, OF_THE_ANSWER, Assessment, Counts, Snapshot, Trouble, Unknown
 from retrain.core.text import duration, moment
 from retrain.doctor import Finding, fail, ok, warn
-from retrain.effects import http, monitoring
+from retrain.effects import http, monitoring, registry
 
 Value = float | str | datetime | Unknown
 
@@ -32,7 +32,8 @@ def metrics(context: Context, past: Past) -> Iterator[Finding]:
     snapshot = monitoring.fetch(asked, context.secrets, context.clock(), directory, log)
     values = _values(context, asked, snapshot)
     unknown = {path: value for path, value in values.items() if isinstance(value, Unknown)}
-    yield from _queries(asked, values, unknown)
+    is_first = past.served is None and registry.served(context.config.models) is None
+    yield from _queries(asked, values, unknown, is_first=is_first)
     kinds = {each.kind for each in unknown.values()}
     for each in assess(snapshot, context.config.triggers, past):
         if each.unknown is None:
@@ -59,8 +60,13 @@ def clock(context: Context) -> Iterator[Finding]:
     yield fail("clock", seen, "either may be wrong; see the time synchronisation (NTP) of both machines")
 
 
-def _queries(asked: Monitoring, values: Mapping[str, Value], unknown: Mapping[str, Unknown]) -> Iterator[Finding]:
-    """Whether the endpoint answers, and which queries give no value, those with the same cause together."""
+def _queries(
+    asked: Monitoring, values: Mapping[str, Value], unknown: Mapping[str, Unknown], *, is_first: bool
+) -> Iterator[Finding]:
+    """Whether the endpoint answers, and which queries give no value, those with the same cause together.
+
+    Before the first champion (`is_first`) `retrain monitor` has nothing to measure drift against.
+    """
     paths: dict[Unknown, list[str]] = {}
     for path, each in unknown.items():
         paths.setdefault(each, []).append(f"monitoring.{path}")
@@ -69,8 +75,10 @@ def _queries(asked: Monitoring, values: Mapping[str, Value], unknown: Mapping[st
         yield fail("endpoint", first.why, first.remedy)
         return
     yield ok("endpoint", f"{monitoring.place(asked)} answers")
+    is_early = is_first and asked.type is MonitorType.METRICS
     for each, those in paths.items():
-        yield fail("metrics", f"{' and '.join(those)}: {each.why}", each.remedy)
+        severe = warn if is_early and those == ["monitoring.drift"] and each.kind is Trouble.MISSING else fail
+        yield severe("metrics", f"{' and '.join(those)}: {each.why}", each.remedy)
     if not unknown:
         found = ", ".join(f"{path} {_shown(value)}" for path, value in values.items())
         yield ok("metrics", "every query gives one value", numbers=found)

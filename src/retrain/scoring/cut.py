@@ -23,6 +23,8 @@ Index = npt.NDArray[np.float64]
 
 MOST = 0.5
 """The largest share of a window that is left out of the training."""
+SAMPLE = 20_000
+"""Rows of the sample by which drift is measured."""
 
 
 class Labelled:
@@ -98,8 +100,18 @@ def fresh(plan: Cut, send: Send) -> dict[str, Any]:
             "labelled": int(seen.complete.sum()),
         }
         if taken.any() or (not plan.share and found["training"]):
-            _write(plan, log, {plan.training: training & ~taken} | ({plan.holdout: taken} if plan.share else {}))
+            given = training & ~taken
+            files = {plan.training: given} | ({plan.holdout: taken} if plan.share else {})
+            _write(plan, log, files | ({plan.sample: _sampled(given)} if plan.sample is not None else {}))
         return found
+
+
+def _sampled(rows: Mask) -> Mask:
+    """Up to SAMPLE of these rows."""
+    known = np.flatnonzero(rows)
+    chosen = np.zeros(len(rows), bool)
+    chosen[np.random.default_rng(0).choice(known, min(SAMPLE, len(known)), replace=False)] = True
+    return chosen
 
 
 def arrived(plan: Arrival, send: Send) -> dict[str, Any]:

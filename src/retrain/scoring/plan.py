@@ -142,10 +142,12 @@ class LogRows(Plan, frozen=True, kw_only=True):
 class Cut(LogRows, frozen=True, kw_only=True):
     """Rows for a training, since a time (epoch seconds), and those that are left out of it.
 
-    `known_champion` is the file of the rows that the champion was trained on: none of these is left out.
+    `known_champion` is the file of the rows that the champion was trained on: none of these is left out. `sample` is
+    where a sample of the rows for the training goes.
     """
 
     training: str
+    sample: str | None = None
     share: float
     since: float
     group: str | None = None

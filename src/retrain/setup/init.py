@@ -174,8 +174,9 @@ def _steps(path: Path, asked: Asked) -> Iterator[str]:
     yield "\nthen type:"
     if asked.prometheus is None:
         yield f"retrain monitor{flag} &"
-    yield f"retrain doctor{flag}"
     yield f'retrain check{flag} --force --reason "first model"'
     yield f"retrain promote{flag}"
+    yield f"retrain check{flag} -v"
+    yield f"\n`retrain doctor{flag}` tests the set-up at any time, and says what comes next"
     yield "\nand add to `crontab -e` (retrain recipe cron has more):"
     yield f"*/5 * * * * {command}".replace("%", r"\%")

@@ -101,14 +101,15 @@ def cut(  # noqa: PLR0913  (the log, what is cut from it, and where that goes)
     *,
     training: Path,
     holdout: Path | Remote | None,
+    sample: Path | None = None,
     known_champion: Path | None = None,
     scrub: Scrub = str,
 ) -> Taken:
     """What was taken from the log: the rows for a training, now in one file, and those left out of it in another.
 
-    Without `holdout` nothing is left out. Where the log has too few rows, no file is written. `known_champion` is the
-    file from `remember_rows` about the champion, none of whose rows is left out. Raises Unscorable where the log
-    cannot be used, and RetrainError as `compare` does.
+    Without `holdout` nothing is left out. `sample` is where a sample of the rows for the training goes. Where the log
+    has too few rows, no file is written. `known_champion` is the file from `remember_rows` about the champion, none of
+    whose rows is left out. Raises Unscorable where the log cannot be used, and RetrainError as `compare` does.
     """
     fresh, history = config.promotion.fresh, config.training.history
     plan = _of_log(
@@ -116,6 +117,7 @@ def cut(  # noqa: PLR0913  (the log, what is cut from it, and where that goes)
         windows=fresh.windows,
         min_rows=fresh.min_rows,
         training=training,
+        sample=sample,
         share=fresh.share if holdout is not None else 0.0,
         since=(now - history).timestamp() if history is not None else 0.0,
         known_champion=known_champion,
