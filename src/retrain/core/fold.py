@@ -64,11 +64,7 @@ def _step(past: Past, event: Event, at: datetime) -> Past:  # noqa: PLR0912  (a 
         case Judged():
             return _judged(past, event)
         case events.NotJudged():
-            # A refusal settles the challenger, and makes nothing that comes later old news.
-            if event.refused:
-                return _of(past, event.version, refused=event.refused, ruling=None)
-            unscored = _of(past, event.version, unscored=True)
-            return _reported(unscored, incident_of(PROMOTION, event.message), at)
+            return _not_judged(past, event, at)
         case events.Rejected():
             gone, end = _without(past, event.version), End.GIVEN_UP if event.given_up else End.REJECTED
             return gone if gone is past else replace(gone, ends=_appended(past.ends, end))
@@ -77,19 +73,9 @@ def _step(past: Past, event: Event, at: datetime) -> Past:  # noqa: PLR0912  (a 
         case events.SwapUndone():
             return _of(replace(past, swap=None), event.version, undone=event.failed)
         case Promoted():
-            past = as_of(past, event.previous, at)
-            probation = Probation(event.previous, past.f1.value, at, old=past.f1.counts) if event.previous else None
-            past = _serves(replace(past, swap=None), event.version, at, disarm=True)
-            ended = [each for each in past.reported if kind_of(each) not in PASSING and not lasts(each)]
-            past = _without_incidents(past, ended)
-            return replace(_without(past, event.version), unpromoted=0, ends=(), probation=probation)
+            return _promoted(past, event, at)
         case events.RolledBack():
-            past = as_of(past, event.previous, at)
-            before = past.lineage[: past.lineage.index(event.version)] if event.version in past.lineage else None
-            past = _serves(replace(past, swap=None), event.version, at, disarm=False)
-            # Only who is stepped back from; --to may also name a later one.
-            banned = past.banned if before is None or not event.previous else appended(past.banned, event.previous)
-            return replace(past, banned=banned, lineage=past.lineage if before is None else before)
+            return _rolled_back(past, event, at)
         case events.Adopted():
             return as_of(past, event.version, at)
         case events.Paused():
@@ -134,6 +120,31 @@ def scored(past: Past, found: SameRows | None) -> Past:
     if found is None or past.probation is None:
         return past
     return replace(past, probation=replace(past.probation, same_rows=found))
+
+
+def _not_judged(past: Past, event: events.NotJudged, at: datetime) -> Past:
+    # A refusal settles the challenger, and makes nothing that comes later old news.
+    if event.refused:
+        return _of(past, event.version, refused=event.refused, ruling=None)
+    return _reported(_of(past, event.version, unscored=True), incident_of(PROMOTION, event.message), at)
+
+
+def _promoted(past: Past, event: Promoted, at: datetime) -> Past:
+    past = as_of(past, event.previous, at)
+    probation = Probation(event.previous, past.f1.value, at, old=past.f1.counts) if event.previous else None
+    past = _serves(replace(past, swap=None), event.version, at, disarm=True)
+    ended = [each for each in past.reported if kind_of(each) not in PASSING and not lasts(each)]
+    past = _without_incidents(past, ended)
+    return replace(_without(past, event.version), unpromoted=0, ends=(), probation=probation)
+
+
+def _rolled_back(past: Past, event: events.RolledBack, at: datetime) -> Past:
+    past = as_of(past, event.previous, at)
+    before = past.lineage[: past.lineage.index(event.version)] if event.version in past.lineage else None
+    past = _serves(replace(past, swap=None), event.version, at, disarm=False)
+    # Only who is stepped back from; --to may also name a later one.
+    banned = past.banned if before is None or not event.previous else appended(past.banned, event.previous)
+    return replace(past, banned=banned, lineage=past.lineage if before is None else before)
 
 
 def _judged(past: Past, event: Judged) -> Past:
