@@ -39,12 +39,7 @@ def compare(  # noqa: PLR0913  (keywords, each with a default)
     Raises ValueError where the lengths differ, a value is missing or no label, or an argument is none of those above.
     """
     truths, old, new = (_labels(each) for each in (y_true, champion, challenger))
-    if not len(truths) == len(old) == len(new):
-        raise ValueError(f"{len(truths)} labels, {len(old)} and {len(new)} predictions: one of each a row is needed")
-    known = set(truths)
-    for name, predicted in (("champion", old), ("challenger", new)):
-        if predicted and not known & set(predicted):
-            raise ValueError(f"the {name} predicts none of the labels: {set(predicted)!r:.60} beside {known!r:.60}")
+    _refuse_unlike(truths, old, new)
     if not 0 < alpha < 0.5:
         raise ValueError(f"alpha {alpha} is not above 0 and below 0.5")
     gate = Gate(
@@ -58,6 +53,16 @@ def compare(  # noqa: PLR0913  (keywords, each with a default)
     )
     cells = Counter(zip(truths, old, new, strict=True)).items()
     return judge(Tally(tuple(Cell(*labels, rows) for labels, rows in cells), holdout=""), gate, 1)
+
+
+def _refuse_unlike(truths: list[Label], old: list[Label], new: list[Label]) -> None:
+    """Raise ValueError where these are not labels and predictions of the same rows."""
+    if not len(truths) == len(old) == len(new):
+        raise ValueError(f"{len(truths)} labels, {len(old)} and {len(new)} predictions: one of each a row is needed")
+    known = set(truths)
+    for name, predicted in (("champion", old), ("challenger", new)):
+        if predicted and not known & set(predicted):
+            raise ValueError(f"the {name} predicts none of the labels: {set(predicted)!r:.60} beside {known!r:.60}")
 
 
 def explain(verdict: Verdict, min_improvement: float = 0.0, positive: Label = 1) -> str:
