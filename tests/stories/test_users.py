@@ -203,7 +203,7 @@ def test_what_a_killed_command_leaves_is_the_others_too(shared: Shared, first: s
     until((shared.root / "marks/started").exists)
     end(process, 9)
     left = {path.name for path in (shared.root / "state").iterdir()}
-    assert left == {"journal.db", "journal.db-wal", "journal.db-shm", "lock", "swap.lock", "runs"}
+    assert left == {"journal.db", "journal.db-wal", "journal.db-shm", "lock", "runs"}
     usable(shared)
     said = shared.by(second, "077", "status")
     assert "under way" in said.stdout, said
