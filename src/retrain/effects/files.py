@@ -228,10 +228,11 @@ def refuse_writable_by_others(path: Path, danger: str) -> None:
     may anything. Those who may write to the path by its group could do no more.
     """
     above = dict.fromkeys((path, *path.absolute().parents, *path.resolve().parents))  # of a link, too
-    for each in above if path.exists() else ():
+    is_directory = path.is_dir()
+    for each in above if is_directory or path.exists() else ():
         with file_errors(each):
             found = each.stat()
-            strangers = [] if each == path or not path.is_dir() else _strangers(each, path)
+            strangers = _strangers(each, path) if is_directory and each != path else []
             is_open = found.st_mode & modes.S_IWOTH and (each == path or not found.st_mode & modes.S_ISVTX)
             is_fixed = bool(is_open or strangers) and os.statvfs(each).f_flag & os.ST_RDONLY
         if is_open and not is_fixed:
