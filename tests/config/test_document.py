@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from retrain.config import document
+from retrain.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 TEXTS = {
@@ -26,7 +27,7 @@ def test_libyaml_and_pyyaml_read_the_same(text: str, monkeypatch: pytest.MonkeyP
     def read() -> object:
         try:
             found = document.parse(Path("c.yaml"), text, "sections")
-        except document.ConfigError as error:
+        except ConfigError as error:
             return str(error)
         return found.values, found.lines, found.texts, found.problems
 

@@ -7,17 +7,21 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
 from retrain.context import open_context
 from retrain.core.events import Rejected, TrainingStarted
+from retrain.core.kinds import Kind
 from retrain.core.records import Reason
 from retrain.effects.journal import open_journal
+from retrain.effects.notify import by_url
 from retrain.notify import notify
 from tests.effects.servers import Request, page, serving
 from tests.stories.project import Project, end, until
@@ -135,6 +139,28 @@ def test_a_url_that_cannot_be_used_keeps_no_other_from_getting_the_events(projec
     assert "s3cr3t-1" not in done.stderr
     assert [each["type"] for each in sent_to(project.root / "events")] == ["retrain.unknown"]
     assert [each["title"].partition(": ")[2] for each in taken] == ["unknown", "undelivered"]
+
+
+def test_services_that_fail_at_once_are_told_apart() -> None:
+    """Projects in one process: what one service says, perhaps with a secret, is in no other project's report."""
+    pytest.importorskip("apprise")
+    asked, both = Event(), Event()
+
+    def slow(_request: Request) -> list[bytes]:
+        asked.set()
+        both.wait(2)  # which is never, where one is sent after the other
+        return page("no", "404 Not Found")
+
+    def soon(_request: Request) -> list[bytes]:
+        both.set()
+        return page("no", "503 Service Unavailable")
+
+    with serving(slow) as first, serving(soon) as second, ThreadPoolExecutor(2) as pool:
+        sent = [pool.submit(by_url, first.replace("http", "json"), "t", "m", Kind.UNKNOWN, 30)]
+        assert asked.wait(30)
+        sent.append(pool.submit(by_url, second.replace("http", "json"), "t", "m", Kind.UNKNOWN, 30))
+        said = [each.result() for each in sent]
+    assert [("404" in each, "503" in each) for each in said] == [(True, False), (False, True)], said
 
 
 def send(root: str) -> None:

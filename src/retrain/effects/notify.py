@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
 from retrain.core.kinds import Kind
@@ -12,6 +12,8 @@ from retrain.core.text import one_line
 from retrain.effects import process
 
 LATE = "did not end within notifications.timeout"
+_capturing = Lock()
+"""Apprise's capture has the words of all its services, those of other projects too, so one sends at a time."""
 _MOST = 50 * 1024**2
 """Bytes that a command may print: nobody reads more than the last line, and the disk is not its own."""
 _TONES = {
@@ -51,12 +53,16 @@ def by_url(url: str, title: str, message: str, kind: Kind, seconds: float) -> st
 
     def send() -> None:
         service = apprise.Apprise()
+        if not _capturing.acquire(timeout=seconds):
+            return
         try:
             with apprise.LogCapture(level=logging.WARNING, fmt="%(message)s") as log:
                 arrived = service.add(url) and service.notify(message, title, apprise.NotifyType(tone))
                 problems[:] = [] if arrived else [one_line(log.getvalue()) or "is no URL that Apprise knows"]
         except Exception as error:  # a service's own bug; where it is not caught here, its traceback is printed
             problems[:] = [one_line(f"failed: {type(error).__name__}: {error}")]
+        finally:
+            _capturing.release()
 
     # Late work is left behind: the limits of a service are those of each step of its protocol.
     thread = Thread(target=send, name="apprise", daemon=True)
