@@ -552,13 +552,18 @@ def test_an_ignored_signal_stays_ignored(place: Place, controller: Callable[...,
     assert (result["signal"], result["exit_code"], result["restored"]) == (None, 0, True)
 
 
+FREED = "until [ $(stat -c %b $LOG) -lt 256 ]; do sleep 0.01; done"
+"""Waits until the log takes less than 128 KiB of the disk, before the training ends."""
+
+
 def test_a_log_without_end_keeps_its_head_and_its_tail(place: Place) -> None:
     """It does not fill the disk; what went wrong stands at the end."""
-    command = ("sh", "-c", "echo first; seq 400000; echo last >&2; exit 1")
+    command = ("sh", "-c", f"echo first; seq 400000; {FREED}; echo last >&2; exit 1")
     configured = Training(command=command, directory=place.root, max_log=65536)
     descriptor = os.open(place.lock, os.O_RDWR | os.O_CREAT)
     try:
-        ended = training.run(configured, place.environment, place.log, descriptor, None)
+        environment = {**place.environment, "LOG": str(place.log)}
+        ended = training.run(configured, environment, place.log, descriptor, None)
     finally:
         os.close(descriptor)
     text = place.log.read_text()

@@ -154,6 +154,18 @@ def _exchanged(one: Path, other: Path) -> bool:
     return not failed
 
 
+def freed(descriptor: int, begin: int, length: int) -> bool:
+    """Whether these bytes of the file take no room any more: a hole of Linux, if the file system has it; they are 0."""
+    import ctypes  # which only this needs
+
+    hole, begins, has = 3, ctypes.c_int64(begin), ctypes.c_int64(length)  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
+    try:
+        failed = ctypes.CDLL(None).fallocate64(descriptor, hole, begins, has)
+    except (OSError, AttributeError):
+        return False
+    return not failed
+
+
 @contextmanager
 def opened(path: Path | str) -> Iterator[BufferedReader]:
     """The regular file, to be read. Raises OSError where there is none; a pipe or a device may never end."""

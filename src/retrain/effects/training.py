@@ -21,7 +21,7 @@ from retrain.config.schema import KeepLogs, Training
 from retrain.core.records import Outcome
 from retrain.core.text import duration, last_lines
 from retrain.effects import process
-from retrain.effects.files import free, is_full, share
+from retrain.effects.files import free, freed, is_full, share
 from retrain.effects.process import Process
 from retrain.errors import RetrainError, file_errors
 
@@ -29,8 +29,6 @@ _TAIL_BYTES = 8 * 1024
 _READ_BYTES = 64 * 1024
 """So much is read for the tail that what is cut off at its beginning is not in the tail."""
 _ECHO_BYTES = 1024**2
-_CATCHING_UP = 8
-"""How often a log is read on to its end before it is cut: each time less has come, until it is nothing."""
 _OF_MAKE = r"(?m)^make(\[\d+\])?: \*\*\* \[.*\] Error \d+\n?"
 """What make adds to the message of a command that failed; the exit code says it."""
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -119,7 +117,7 @@ def run(  # noqa: PLR0913, PLR0917  (what runs, where its output goes, and what 
 
             def follow() -> None:
                 follower.more()
-                _cut(output, start, most)
+                _thin(output, start, most)
 
             try:
                 timed_out = _wait(started, training, received, follow)
@@ -225,15 +223,22 @@ class _Follower:
         return bool(new)
 
 
+def _thin(log: int, start: int, most: int) -> None:
+    """Free the middle of a log of more than `most` bytes since `start`, to which the training goes on to write.
+
+    A hole loses no line that is written at this moment, as cutting does where there are no holes.
+    """
+    end = os.fstat(log).st_size
+    if end - start > most and not freed(log, start + most // 2, end - most // 4 - (start + most // 2)):
+        _cut(log, start, most)
+
+
 def _cut(log: int, start: int, most: int) -> None:
     """Leave the middle out of a log of more than `most` bytes since `start`: what comes next is appended as before."""
     end = os.fstat(log).st_size
     if end - start <= most:
         return
     tail = os.pread(log, most // 4, end - most // 4)
-    for _ in range(_CATCHING_UP):
-        new = os.pread(log, most // 4, end)  # what was written meanwhile would be cut off
-        end, tail = end + len(new), (tail + new)[-(most // 4) :]
     os.ftruncate(log, start + most // 2)
     left_out = end - start - most // 2 - len(tail)
     note = f"\n[{left_out:,} bytes were left out here, for training.max_log or the room on the disk]\n"
