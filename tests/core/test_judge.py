@@ -494,6 +494,16 @@ def test_an_inconclusive_verdict_says_how_many_rows_would_tell() -> None:
     assert (z + 0.84) * error == pytest.approx(verdict.difference, rel=0.05)
 
 
+def test_no_holdout_is_asked_for_that_nobody_has() -> None:
+    """Where the gain is barely above what is needed, a billion rows would not show it."""
+    gain = judge(binary(won=40, lost=28), Gate(), 1).difference
+    assert gain is not None
+    gate = Gate(min_improvement=gain - 1e-7)
+    verdict = judge(binary(won=40, lost=28), gate, 1)
+    assert verdict.ruling is Ruling.INCONCLUSIVE
+    assert "to show this gain" not in explain.screen("", verdict, gate)
+
+
 @pytest.mark.parametrize(
     ("rows_by", "more", "larger"),
     [
