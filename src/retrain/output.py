@@ -32,7 +32,7 @@ class Output:
         self.name = ""
         """The configured name of the project, which a line in a log or mail begins with."""
         self.about: dict[str, str] = {}
-        """What every object of --json begins with: the name, whether it was configured or is that of its directory."""
+        """The name in each object of --json but a failure: the configured one, or that of the directory."""
         self._is_one = False
         """Whether it is that of one of several projects, whose lines and objects are told apart."""
         self.said = ""
@@ -94,7 +94,8 @@ class Output:
                 self._write(self._safe(f"retrain: {self._named(message)}"), sys.stderr)
 
     def _object(self, found: Mapping[str, Any]) -> None:
-        self._write(json.dumps(self._clean({**self.about, **found})), sys.stdout)
+        about = self.about if self._is_one or "error" not in found else {}
+        self._write(json.dumps(self._clean({**found, **about})), sys.stdout)
 
     def _write(self, text: str, stream: TextIO) -> None:
         if self._kept is not None:

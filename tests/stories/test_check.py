@@ -79,7 +79,7 @@ def test_json_is_the_contracts_object(project: Project) -> None:
     """One object on standard output, with exactly the contract's keys."""
     project.metrics(f1=0.78, drift=0.5)
     said = project.json("check")
-    assert set(said) == {"action", "reason", "message", "dry_run", "metrics", "breaches", "run"}
+    assert set(said) == {"action", "reason", "message", "dry_run", "metrics", "breaches", "run", "name"}
     assert (said["action"], said["reason"], said["dry_run"]) == ("train", "breach", False)
     assert set(said["metrics"]) == {"f1", "drift", "samples", "f1_at_usual_share", "usual_share", "observed_at"}
     assert said["breaches"] == [

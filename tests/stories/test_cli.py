@@ -120,7 +120,7 @@ def test_the_json_of_the_guide_is_what_the_commands_say(project: Project) -> Non
     project.metrics(f1=0.5, drift=0.9)
     for command in ("check", "promote"):
         (shown,) = blocks(section(GUIDE["json"], command), "json")
-        assert shape(project.json(command)) == shape(json.loads(shown))
+        assert shape(project.json(command)) == shape(json.loads(shown) | {"name": project.root.name})
     (failure,) = blocks(section(GUIDE["json"], "The objects that --json prints"), "json")
     assert shape(project.json("promote", "nosuch")) == shape(json.loads(failure))
 

@@ -60,4 +60,4 @@ def test_each_object_has_the_keys_that_the_guide_shows(project: Project) -> None
     found = project.json("backtest", "state/journal.db")
     assert keys(found) == replayed.keys()
     assert found["rules"][0].keys() == replayed["rules"][0].keys()
-    assert keys(project.json("promote", "nosuch.joblib")) == {"error", "exit_code"}
+    assert project.json("promote", "nosuch.joblib").keys() == {"error", "exit_code"}

@@ -76,6 +76,7 @@ def test_json_is_the_contracts_object(project: Project) -> None:
         *("verdict", "message", "promoted", "dry_run", "forced", "metric", "rows", "discordant", "champion"),
         *("challenger", "difference", "standard_error", "interval", "alpha", "look", "detectable", "slices"),
         *("groups", "effective_rows", "expected_gain", "expected_loss", "worse_later", "lower_bound", "few_discordant"),
+        *("reason", "name"),
     }
     assert (said["verdict"], said["promoted"], said["rows"], said["look"]) == ("promote", True, 3000, 1)
     assert said["alpha"] == pytest.approx(0.0025)
