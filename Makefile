@@ -60,8 +60,9 @@ budgets: setup ## Lines, files and imports of the source beside what they may be
 changelog: setup ## Print the changes since the last release, from the fragments in .changes
 	$(PYTHON) -m towncrier build --draft --version "$$($(PYTHON) -m hatchling version)"
 
-benchmark: setup ## What scoring costs beside a script that a person would write (minutes)
+benchmark: setup ## What it costs beside the least that the same work can cost, and peers (an hour)
 	$(PYTHON) -m tests.benchmark
+	$(PYTHON) -m tests.benchmark_many
 
 simulations: setup ## Print the figures of `retrain guide statistics`, seeded
 	$(PYTHON) -m tests.simulations
