@@ -82,15 +82,13 @@ def facts(context: Context) -> dict[str, str]:
     found |= {
         "home": str(home),
         "file": context.file.name,
-        "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+        "version": f"{sys.version_info.major}.{sys.version_info.minor}",
         "grace": str(config.training.grace // timedelta(seconds=1) + 30),
         "name": config.name,
         "group": f"retrain {config.name}",
         "promotions": f"retrain {config.name}: promotions",
         "scripts": os.path.dirname(paths["retrain"]),  # noqa: PTH120
         "user": _user(),
-        **_of_monitor(config),
-        **_of_mlflow(context),
         "unpromoted": str(config.triggers.max_unpromoted),
         "minutes": str(longest // timedelta(minutes=1) + 10),
         "limit": str(math.ceil(config.training.timeout.total_seconds())),
@@ -98,7 +96,7 @@ def facts(context: Context) -> dict[str, str]:
         "patience": f"{patience // timedelta(seconds=1)}s",
         "repeat": f"{max(1, config.notifications.repeat_after // timedelta(seconds=1))}s",
     }
-    return paths | found
+    return dict(**paths, **found, **_of_monitor(config), **_of_mlflow(context))  # TypeError for one name of two facts
 
 
 def _inside(path: Path, directory: Path, home: Path) -> str:
@@ -111,7 +109,7 @@ def _of_mlflow(context: Context) -> dict[str, str]:
     config, registry = context.config, context.config.registry
     return {
         "target": config.promotion.target,
-        "data": str(config.training.data or context.file.parent / "data/training.csv"),
+        "learned": str(config.training.data or context.file.parent / "data/training.csv"),
         "model": registry.model if registry is not None else config.name,
         "registry": http.shown(registry.url) if registry is not None else "http://127.0.0.1:5000",
     }

@@ -14,7 +14,7 @@
 # address of your monitor write `url: ${MONITORING_URL}` into @file@, and pass it with `--env`; 127.0.0.1 is the
 # container itself, unless you add `--network host`. Secrets are passed with `--env-file`, and are never in the image.
 # The service reads the volume of the models. The tests of retrain build and run this with Podman.
-FROM docker.io/library/python:@python@-slim
+FROM docker.io/library/python:@version@-slim
 
 RUN apt-get update && apt-get install --yes --no-install-recommends make && rm -rf /var/lib/apt/lists/*
 COPY requirements.txt /tmp/
