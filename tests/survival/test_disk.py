@@ -101,7 +101,6 @@ def test_a_training_that_fills_the_disk_has_an_outcome(project: Project) -> None
         done = mounted.run("check")
         assert (done.returncode, "/runs is full" in done.stderr) == (1, True), done
         assert "training failed" in mounted.run("status").stdout
-        assert mounted.run("check").returncode == 1, "nothing can be recorded"
         (mounted.root / "models/filler").unlink()
         assert mounted.run("check").returncode == 0
         assert "interrupted" not in mounted.run("status").stdout

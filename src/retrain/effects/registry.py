@@ -368,9 +368,15 @@ def copied(models: Models, source: Path, kind: str | None = None) -> Iterator[tu
                 make_directory(directory)
                 directory.chmod(directory.parent.stat().st_mode & 0o2775)
             _locked(stack, directory, fcntl.LOCK_SH)
-            stack.callback(remove, fresh)
+            stack.callback(_discard, fresh)
             digest = _write_out(file, fresh) if file is not None else _write_tree(source, fresh)
         yield digest, fresh
+
+
+def _discard(copy: Path) -> None:
+    """Remove what became no version; where that cannot be, as on a read-only disk, a later copy clears it."""
+    with suppress(OSError):
+        remove(copy)
 
 
 def _put(copy: Path, target: Path) -> None:
