@@ -319,7 +319,9 @@ def test_what_a_crash_left_open_is_no_fault(project: Project) -> None:
     project.metrics(f1=0.5)
     with project.start("check") as running:
         until(lambda: (project.root / "state/runs").exists() and any((project.root / "state/runs").iterdir()))
-        (training,) = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+        children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
+        until(lambda: children.read_text() != "")  # its log is there a moment before it
+        (training,) = children.read_text().split()
         running.kill()
         running.communicate()
     os.killpg(int(training), signal.SIGKILL)  # its own group: a training has a session of its own
