@@ -21,6 +21,8 @@ from retrain.core.rules import Auto, Average, Guarantee, MaxAge, Metric, MinAge,
 from retrain.errors import ConfigError
 
 SMALLEST = "triggers: {max_model_age: 90d}\n"
+ON_DASK = "backend: dask, scheduler: 'tcp://h:1'"
+DASK_NEEDS_BOTH = "is required: promotion.backend and promotion.scheduler go together"
 DASK_NEEDS = "needs a promotion.holdout of Parquet files that the workers can read"
 DASK_LACKS = "lets workers load the models, where promotion.{} does not reach"
 WATCHED = """\
@@ -482,7 +484,7 @@ def test_one_min_age_is_for_both_signals_or_each_has_its_own(text: str, expected
             ["2: notifications.heartbeat: is a file URL; it must be an http or https URL here"],
         ),
         *(
-            (f"{SMALLEST}promotion: {{holdout: {holdout}, dask: 'tcp://h:1'{more}}}", [f"2: promotion.dask: {problem}"])
+            (f"{SMALLEST}promotion: {{holdout: {holdout}, {ON_DASK}{more}}}", [f"2: promotion.backend: {problem}"])
             for holdout, more, problem in (
                 ("fresh", "", f"{DASK_NEEDS} (fresh and live rows and a CSV are scored here: set it to null)"),
                 ("h.csv", "", f"{DASK_NEEDS} (fresh and live rows and a CSV are scored here: set it to null)"),
@@ -491,8 +493,16 @@ def test_one_min_age_is_for_both_signals_or_each_has_its_own(text: str, expected
             )
         ),
         (
-            SMALLEST + "promotion: {holdout: d/, dask: scheduler}",
-            ["2: promotion.dask: scheduler is not an address such as tcp://scheduler:8786"],
+            SMALLEST + "promotion: {holdout: d/, backend: dask}",
+            [f"2: promotion.scheduler: {DASK_NEEDS_BOTH}"],
+        ),
+        (
+            SMALLEST + "promotion: {holdout: d/, scheduler: 'tcp://h:1'}",
+            [f"2: promotion.backend: {DASK_NEEDS_BOTH}"],
+        ),
+        (
+            SMALLEST + "promotion: {holdout: d/, backend: dask, scheduler: scheduler}",
+            ["2: promotion.scheduler: scheduler is not an address such as tcp://scheduler:8786"],
         ),
         *(
             (f"{SMALLEST}promotion: {{holdout: {holdout!r}}}", [f"2: promotion.holdout: {problem}"])

@@ -83,7 +83,7 @@ def project(tmp_path: Path, models: Models, cluster: str) -> Project:
     (root / "data/holdout").mkdir()
     for number, places in enumerate(np.array_split(np.arange(len(rows)), 7)):
         rows.iloc[places].to_parquet(root / f"data/holdout/{number}.parquet")
-    project.configure(promotion={"holdout": "data/holdout/", "dask": cluster})
+    project.configure(promotion={"holdout": "data/holdout/", "backend": "dask", "scheduler": cluster})
     for name, strength in ((CHAMPION, 5), (CHALLENGER, 2500)):
         some = pd.read_csv(models.training)[:strength]
         crossed = some.assign(bc=some["b"] * some["c"])[["a", "b", "c"]]
@@ -197,9 +197,9 @@ def test_a_worker_without_the_library_of_a_model(python: Path, project: Project,
 
 def test_a_scheduler_that_is_not_there(python: Path, project: Project) -> None:
     """There is no verdict. Without the extra the sentence says how to install it."""
-    project.configure(promotion={"dask": "tcp://127.0.0.1:1"})
+    project.configure(promotion={"scheduler": "tcp://127.0.0.1:1"})
     done = run(python, project, "promote", CHALLENGER)
     assert done.returncode == 1
     assert "the scheduler tcp://127.0.0.1:1 cannot be reached: " in done.stderr, done
     lacks = project.run("promote", CHALLENGER)
-    assert "promotion.dask needs distributed: pip install 'retrain-controller[dask]'" in lacks.stderr
+    assert "promotion.backend: dask needs distributed: pip install 'retrain-controller[dask]'" in lacks.stderr

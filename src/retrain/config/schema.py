@@ -33,6 +33,7 @@ Url = Annotated[str, "an http, https or file URL"]
 Registered = Annotated[
     str, Meta(pattern=r"^[^'\"/:\0-\x1f\x7f-\x9f\ud800-\udfff]+$", description="a name without / : or quotes")
 ]
+Backend = Annotated[str, Meta(pattern="^dask$", description="dask")]
 Scheduler = Annotated[
     str, Meta(pattern=r"^(tcp|tls)://[^\s/@]+:[0-9]+$", description="an address such as tcp://scheduler:8786")
 ]
@@ -189,7 +190,8 @@ class Promotion(Criteria, frozen=True):
     jobs: Positive = 1
     sandbox: Sandbox | None = None
     predict: Command | None = None
-    dask: Scheduler | None = None
+    backend: Backend | None = None
+    scheduler: Scheduler | None = None
     after: Command | None = None
     probation: timedelta | None = None
 
@@ -350,13 +352,16 @@ def _of_promotion(config: Config) -> Iterator[Problem]:
         yield Problem(key, "needs F1", "set triggers.performance_threshold or triggers.max_drop")
     if promotion.probation is not None and promotion.probation <= config.triggers.settle:
         yield Problem(key, "is not longer than triggers.settle, so no window would ever count", quotes=True)
+    if (promotion.backend is None) != (promotion.scheduler is None):
+        lacks = "scheduler" if promotion.scheduler is None else "backend"
+        yield Problem(("promotion", lacks), "is required: promotion.backend and promotion.scheduler go together")
     for other in ("sandbox", "predict"):
-        if promotion.dask is not None and getattr(promotion, other) is not None:
+        if promotion.backend is not None and getattr(promotion, other) is not None:
             why = f"lets workers load the models, where promotion.{other} does not reach"
-            yield Problem(("promotion", "dask"), why, "set one of both to null")
-    if promotion.dask is not None and (promotion.rows is None or str(promotion.rows).endswith(".csv")):
+            yield Problem(("promotion", "backend"), why, "set one of both to null")
+    if promotion.backend is not None and (promotion.rows is None or str(promotion.rows).endswith(".csv")):
         why = "needs a promotion.holdout of Parquet files that the workers can read"
-        yield Problem(("promotion", "dask"), why, "fresh and live rows and a CSV are scored here: set it to null")
+        yield Problem(("promotion", "backend"), why, "fresh and live rows and a CSV are scored here: set it to null")
     if promotion.max_memory is not None and promotion.max_memory < LEAST_MEMORY:
         why = "is less than 512MiB, which scikit-learn, pandas and pyarrow alone may take"
         yield Problem(("promotion", "max_memory"), why)

@@ -3,7 +3,7 @@
 import json
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
@@ -84,7 +84,8 @@ def secret_values(
         found |= _of_apprise(each)
     for url, headers in asked:
         found |= {*_of_url(url), *_of_headers(headers)}
-    found |= {*_of_commands(monitoring.environment), *_of_words(monitoring.command or ())}
+    found |= {*_of_commands(monitoring.environment)}
+    found |= {secret for word in monitoring.command or () if "://" in word for secret in _of_url(word)}
     found -= {*public}
     plain = found | set(map(unquote, found))
     # A file in a variable (a private key) is quoted line by line.
@@ -128,17 +129,7 @@ def _of_commands(environment: Mapping[str, str]) -> Iterator[str]:
     for name, text in environment.items():
         if re.search(_TELLING, name) or not text.startswith(("/", "./", "../", "~")):
             yield from (text,) if _is_secret(name, text) else ()
-            with suppress(ValueError):
-                yield from _of_url(text) if "://" in text else ()
-
-
-def _of_words(command: Iterable[str]) -> set[str]:
-    """The secrets in the URLs among the words of a command."""
-    found = set()
-    for word in command:
-        with suppress(ValueError):
-            found |= _of_url(word) if "://" in word else set()
-    return found
+            yield from _of_url(text) if "://" in text else ()
 
 
 def _of_headers(headers: Mapping[str, str]) -> Iterator[str]:
@@ -168,7 +159,10 @@ def _of_apprise(url: str) -> set[str]:
 
 def _of_url(url: str) -> set[str]:
     """The password of a URL (or the token that stands alone before the @), its query and the secrets in it."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # a text that only looks like one
+        return set()
     as_written = [(name, value) for name, _, value in (each.partition("=") for each in parts.query.split("&"))]
     return {
         parts.username or "" if parts.password is None else parts.password,

@@ -74,7 +74,7 @@ def _cluster(plan: Scattered) -> Iterator[Any]:
     try:
         from distributed import Client
     except ImportError as error:
-        problem = "cannot be asked: promotion.dask needs distributed: pip install 'retrain-controller[dask]'"
+        problem = "cannot be asked: promotion.backend: dask needs distributed: pip install 'retrain-controller[dask]'"
         raise UnusableError("scheduler", plan.scheduler, problem) from error
     try:
         client = Client(plan.scheduler, timeout=_PATIENCE)

@@ -58,10 +58,10 @@ def compare(  # noqa: PLR0913  (the files of training rows belong to the version
     champion, the challenger, the holdout or such a file cannot be used, and RetrainError where the scoring
     cannot start or does not end in `promotion.timeout`.
     """
-    scheduler, scattered = config.promotion.dask, dict[str, Any]()
-    if scheduler is not None and holdout == config.promotion.rows:  # other rows are a file of this machine
-        timeout = config.promotion.timeout.total_seconds()
-        scattered = {"scheduler": scheduler, "most": config.promotion.max_memory, "timeout": timeout}
+    rules, scattered = config.promotion, dict[str, Any]()
+    if rules.backend is not None and holdout == rules.rows:  # other rows are a file of this machine
+        timeout = rules.timeout.total_seconds()
+        scattered = {"scheduler": rules.scheduler, "most": rules.max_memory, "timeout": timeout}
     plan = _counted(
         *(config, "scattered" if scattered else "compare", holdout),
         **scattered,
