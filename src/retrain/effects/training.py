@@ -102,35 +102,27 @@ def run(  # noqa: PLR0913, PLR0917  (what runs, where its output goes, and what 
     Raises RetrainError if the log cannot be written.
     """
     began = time.monotonic()
-    with _opened(log) as output:
-        start = os.fstat(output).st_size
+    with _opened(log) as descriptor:
+        output = _Output(descriptor, min(training.max_log, free(log) // 2), echo)
         with _recorded_signals() as received:
             try:
                 started = process.start(
-                    training.command, training.directory, environment, output=output, inherited=[lock_fd]
+                    training.command, training.directory, environment, output=descriptor, inherited=[lock_fd]
                 )
             except (OSError, ValueError) as error:
                 why = str(_why_not_started(training, environment, error, key))
                 return Ended(None, time.monotonic() - began, False, received.first, (), why)
-            follower = _Follower(output, start, echo)
-            most = min(training.max_log, free(log) // 2)
-
-            def follow() -> None:
-                follower.more()
-                _thin(output, start, most)
-
             try:
-                timed_out = _wait(started, training, received, follow)
+                timed_out = _wait(started, training, received, output.follow)
             finally:
                 exit_code = process.end(started)
-                _cut(output, start, most)  # before anything is recorded: the disk may be full of it
-            while follower.more():
+                output.cut()  # before anything is recorded: the disk may be full of it
+            while output.show():
                 pass
-        seconds = time.monotonic() - began
-        tail = _tail(output, start, scrub)
-        for disk in (log.parent, training.directory) if exit_code else ():
-            if is_full(disk):  # so that its own last words may be lost
-                tail = (*tail, f"the disk of {disk} is full")
+        seconds, tail = time.monotonic() - began, output.tail(scrub)
+        # Where a disk is full, the last words of the command may be lost.
+        full = [disk for disk in (log.parent, training.directory) if exit_code and is_full(disk)]
+        tail += tuple(f"the disk of {disk} is full" for disk in full)
         return Ended(exit_code, seconds, timed_out, received.first, tuple(dict.fromkeys(tail)), None)
 
 
@@ -202,19 +194,30 @@ def _opened(log: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-class _Follower:
-    """Shows what is new in the log."""
+class _Output:
+    """What a command adds to a log: shown as it comes, `most` bytes of it kept."""
 
-    def __init__(self, log: int, position: int, echo: Callable[[bytes], None] | None) -> None:
-        self.log, self.position, self.echo = log, position, echo
+    def __init__(self, log: int, most: int, echo: Callable[[bytes], None] | None) -> None:
+        self.log, self.most, self.echo = log, most, echo
+        self.start = self.shown = os.fstat(log).st_size
 
-    def more(self) -> bool:
+    def follow(self) -> None:
+        """Show what is new. Of too much free the middle, while the command goes on to write.
+
+        A hole loses no line that is written at this moment, as cutting does where there are no holes.
+        """
+        self.show()
+        end, begin = os.fstat(self.log).st_size, self.start + self.most // 2
+        if end - self.start > self.most and not freed(self.log, begin, end - self.most // 4 - begin):
+            self.cut()
+
+    def show(self) -> bool:
         """Whether there was anything new to show."""
         if self.echo is None:
             return False
-        self.position = min(self.position, os.fstat(self.log).st_size)  # it may have been cut
-        new = os.pread(self.log, _ECHO_BYTES, self.position)
-        self.position += len(new)
+        self.shown = min(self.shown, os.fstat(self.log).st_size)  # it may have been cut
+        new = os.pread(self.log, _ECHO_BYTES, self.shown)
+        self.shown += len(new)
         try:
             if new:
                 self.echo(new)
@@ -222,35 +225,23 @@ class _Follower:
             self.echo = None
         return bool(new)
 
+    def cut(self) -> None:
+        """Leave the middle out, if it is too much: what comes next is appended as before."""
+        end = os.fstat(self.log).st_size
+        if end - self.start <= self.most:
+            return
+        tail = os.pread(self.log, self.most // 4, end - self.most // 4)
+        os.ftruncate(self.log, self.start + self.most // 2)
+        left_out = end - self.start - self.most // 2 - len(tail)
+        note = f"\n[{left_out:,} bytes were left out here, for training.max_log or the room on the disk]\n"
+        with suppress(OSError):  # another program has filled what was freed
+            os.write(self.log, note.encode() + tail)
 
-def _thin(log: int, start: int, most: int) -> None:
-    """Free the middle of a log of more than `most` bytes since `start`, to which the training goes on to write.
-
-    A hole loses no line that is written at this moment, as cutting does where there are no holes.
-    """
-    end = os.fstat(log).st_size
-    if end - start > most and not freed(log, start + most // 2, end - most // 4 - (start + most // 2)):
-        _cut(log, start, most)
-
-
-def _cut(log: int, start: int, most: int) -> None:
-    """Leave the middle out of a log of more than `most` bytes since `start`: what comes next is appended as before."""
-    end = os.fstat(log).st_size
-    if end - start <= most:
-        return
-    tail = os.pread(log, most // 4, end - most // 4)
-    os.ftruncate(log, start + most // 2)
-    left_out = end - start - most // 2 - len(tail)
-    note = f"\n[{left_out:,} bytes were left out here, for training.max_log or the room on the disk]\n"
-    with suppress(OSError):  # another program has filled what was freed
-        os.write(log, note.encode() + tail)
-
-
-def _tail(log: int, start: int, scrub: Callable[[str], str]) -> tuple[str, ...]:
-    """The last lines of the log. Secrets go before anything is cut: half a secret is not recognised."""
-    begin = max(start, os.fstat(log).st_size - _READ_BYTES)
-    output = scrub(os.pread(log, _READ_BYTES, begin).decode(errors="replace"))[-_TAIL_BYTES:]
-    return last_lines(re.sub(_OF_MAKE, "", output) or output)
+    def tail(self, scrub: Callable[[str], str]) -> tuple[str, ...]:
+        """The last lines. Secrets go before anything is cut: half a secret is not recognised."""
+        begin = max(self.start, os.fstat(self.log).st_size - _READ_BYTES)
+        output = scrub(os.pread(self.log, _READ_BYTES, begin).decode(errors="replace"))[-_TAIL_BYTES:]
+        return last_lines(re.sub(_OF_MAKE, "", output) or output)
 
 
 def tidy(logs: Path, keep: KeepLogs, now: datetime) -> int:
