@@ -1,4 +1,4 @@
-"""Files: what changes when one is touched, how one is opened to be read, and what puts a directory on disk.
+"""Files: what changes when one is touched, how one is read, digested and copied, and what puts a directory on disk.
 
 A directory may stand for a file: then all that is in it is meant.
 """
@@ -11,17 +11,19 @@ import shlex
 import shutil
 import stat as modes
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from io import BufferedReader
 from pathlib import Path
+from typing import BinaryIO
 
 from retrain.core.text import WILD
 from retrain.errors import RetrainError, file_errors
 
 Stamp = tuple[int, int, int, int]
 _RECORDED = 128 * 1024
+_CHUNK = 1 << 20
 
 
 def stamp(file: Path | int) -> Stamp | None:
@@ -143,24 +145,25 @@ def _is_directory(path: Path) -> bool:
 
 
 def _exchanged(one: Path, other: Path) -> bool:
-    """Whether each of the two has the other's name now: renameat2 of Linux, if the file system has it."""
-    import ctypes  # which only this needs
-
-    here, exchange = -100, 2
-    try:
-        failed = ctypes.CDLL(None).renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange)
-    except (OSError, AttributeError):
-        return False
-    return not failed
+    """Whether each of the two has the other's name now."""
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return _by_kernel("renameat2", here, os.fsencode(one), here, os.fsencode(other), exchange)
 
 
 def freed(descriptor: int, begin: int, length: int) -> bool:
-    """Whether these bytes of the file take no room any more: a hole of Linux, if the file system has it; they are 0."""
+    """Whether these bytes of the file take no room any more, and are 0: a hole."""
+    from ctypes import c_int64  # a plain number would be passed with 32 bits
+
+    hole = 3  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
+    return _by_kernel("fallocate64", descriptor, hole, c_int64(begin), c_int64(length))
+
+
+def _by_kernel(call: str, *arguments: object) -> bool:
+    """Whether this call of Linux, which Python does not have, succeeded: no other system has it, nor every disk."""
     import ctypes  # which only this needs
 
-    hole, begins, has = 3, ctypes.c_int64(begin), ctypes.c_int64(length)  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
     try:
-        failed = ctypes.CDLL(None).fallocate64(descriptor, hole, begins, has)
+        failed = getattr(ctypes.CDLL(None), call)(*arguments)
     except (OSError, AttributeError):
         return False
     return not failed
@@ -178,6 +181,62 @@ def opened(path: Path | str) -> Iterator[BufferedReader]:
 def _at_once(path: str, flags: int) -> int:
     """A descriptor of the file; nobody waits for a writer to open the other end of a pipe."""
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def digest_of_tree(directory: Path, of_file: Callable[[Path], str]) -> str:
+    """The digest of a directory, with that of each file. RetrainError where it holds what is no file.
+
+    It is the SHA-256 of a record for each file and directory, in the order of their relative paths: the SHA-256 of the
+    file (of a directory the word "directory"), a blank, the path, and a zero byte.
+    """
+    whole = hashlib.sha256()
+    for path in tree(directory):
+        if path.is_symlink() or not (path.is_dir() or path.is_file()):
+            what = "a symbolic link" if path.is_symlink() else "no regular file"
+            remedy = "put the file itself there"
+            raise RetrainError(f"{path}: is {what}, and the directory of a model may hold only files", remedy)
+        what = "directory" if path.is_dir() else of_file(path)
+        whole.update(what.encode() + b" " + os.fsencode(path.relative_to(directory)) + b"\0")
+    return whole.hexdigest()
+
+
+def copy_file(file: BinaryIO, fresh: Path) -> str:
+    """The digest of the file, whose bytes and times are now in `fresh`, read-only and on disk. Raises RetrainError."""
+    whole = hashlib.sha256()
+
+    def read() -> bytes:
+        with file_errors(Path(file.name)):
+            return file.read(_CHUNK)
+
+    with file_errors(fresh.parent), fresh.open("xb") as copy:
+        for chunk in iter(read, b""):
+            whole.update(chunk)
+            copy.write(chunk)
+        copy.flush()
+        os.utime(copy.fileno(), ns=(0, os.fstat(file.fileno()).st_mtime_ns))  # never read; made when it was made
+        os.fchmod(copy.fileno(), 0o400 | os.fstat(file.fileno()).st_mode & 0o444)  # no more open than its source
+        os.fsync(copy.fileno())
+    return whole.hexdigest()
+
+
+def copy_tree(source: Path, fresh: Path) -> str:
+    """The digest of the directory, all of which is now in `fresh`, read-only and on disk. Raises RetrainError."""
+
+    def write(path: Path) -> str:
+        with opened(path) as file:
+            return copy_file(file, fresh / path.relative_to(source))
+
+    everything = within(source)
+    directories = [(each, fresh / each.relative_to(source)) for each in everything if each.is_dir()]
+    for _, copy in directories:
+        copy.mkdir(mode=0o700)
+    whole, made_at = digest_of_tree(source, write), max(each.stat().st_mtime_ns for each in everything)
+    for original, copy in reversed(directories):
+        found = original.stat()
+        os.utime(copy, ns=(0, made_at if copy == fresh else found.st_mtime_ns))
+        copy.chmod(0o500 | found.st_mode & 0o555)
+        sync_directory(copy)
+    return whole
 
 
 def make_directory(path: Path, mode: int = 0o755) -> None:

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, BinaryIO
+from typing import Any
 
 from msgspec import MsgspecError, Struct, json
 
@@ -40,7 +40,6 @@ _VERSION_FILE = r"([0-9a-f]{64})(\.notes\.json|\.weights\.csv|\.(?:reference|row
 _OF_MLFLOW = (".skops", ".pkl")
 """How the file of a scikit-learn model ends in a directory of MLflow; a pickle is loaded as a joblib file is."""
 _INCOMING = ".incoming-"
-_CHUNK = 1 << 20
 _MOMENT = 1.0
 """Seconds. Far longer than any kernel takes from a link to its file."""
 
@@ -129,26 +128,9 @@ def identify(path: Path) -> str:
     """The version of these bytes; of a directory, that of all names and bytes in it."""
     with file_errors(path):
         if path.is_dir():
-            return _of_tree(path, identify)
+            return files.digest_of_tree(path, identify)
         with opened(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _of_tree(directory: Path, of_file: Callable[[Path], str]) -> str:
-    """The version of a directory, with this digest of each file. RetrainError where it holds what is no file.
-
-    It is the SHA-256 of a record for each file and directory, in the order of their relative paths: the SHA-256 of the
-    file (of a directory the word "directory"), a blank, the path, and a zero byte.
-    """
-    digest = hashlib.sha256()
-    for path in files.tree(directory):
-        if path.is_symlink() or not (path.is_dir() or path.is_file()):
-            what = "a symbolic link" if path.is_symlink() else "no regular file"
-            remedy = "put the file itself there"
-            raise RetrainError(f"{path}: is {what}, and the directory of a model may hold only files", remedy)
-        what = "directory" if path.is_dir() else of_file(path)
-        digest.update(what.encode() + b" " + os.fsencode(path.relative_to(directory)) + b"\0")
-    return digest.hexdigest()
 
 
 def refuse_unsafe(models: Models) -> None:
@@ -369,7 +351,7 @@ def copied(models: Models, source: Path, kind: str | None = None) -> Iterator[tu
                 directory.chmod(directory.parent.stat().st_mode & 0o2775)
             _locked(stack, directory, fcntl.LOCK_SH)
             stack.callback(_discard, fresh)
-            digest = _write_out(file, fresh) if file is not None else _write_tree(source, fresh)
+            digest = files.copy_file(file, fresh) if file is not None else files.copy_tree(source, fresh)
         yield digest, fresh
 
 
@@ -385,45 +367,6 @@ def _put(copy: Path, target: Path) -> None:
         files.supplant(copy, target)
         share_all(target)
         sync_directory(target.parent)
-
-
-def _write_out(file: BinaryIO, fresh: Path) -> str:
-    """The digest of the file, whose bytes and times are now in `fresh`, read-only and on disk."""
-    digest = hashlib.sha256()
-
-    def read() -> bytes:
-        with file_errors(Path(file.name)):
-            return file.read(_CHUNK)
-
-    with file_errors(fresh.parent), fresh.open("xb") as copy:
-        for chunk in iter(read, b""):
-            digest.update(chunk)
-            copy.write(chunk)
-        copy.flush()
-        os.utime(copy.fileno(), ns=(0, os.fstat(file.fileno()).st_mtime_ns))  # never read; made when it was made
-        os.fchmod(copy.fileno(), 0o400 | os.fstat(file.fileno()).st_mode & 0o444)  # no more open than its source
-        os.fsync(copy.fileno())
-    return digest.hexdigest()
-
-
-def _write_tree(source: Path, fresh: Path) -> str:
-    """The version of the directory, all of which is now in `fresh`, read-only and on disk."""
-
-    def write(path: Path) -> str:
-        with opened(path) as file:
-            return _write_out(file, fresh / path.relative_to(source))
-
-    everything = files.within(source)
-    directories = [(each, fresh / each.relative_to(source)) for each in everything if each.is_dir()]
-    for _, copy in directories:
-        copy.mkdir(mode=0o700)
-    version, made_at = _of_tree(source, write), max(each.stat().st_mtime_ns for each in everything)
-    for original, copy in reversed(directories):
-        found = original.stat()
-        os.utime(copy, ns=(0, made_at if copy == fresh else found.st_mtime_ns))
-        copy.chmod(0o500 | found.st_mode & 0o555)
-        sync_directory(copy)
-    return version
 
 
 def _note_use(path: Path) -> None:
