@@ -62,7 +62,6 @@ changelog: setup ## Print the changes since the last release, from the fragments
 
 benchmark: setup ## What it costs beside the least that the same work can cost, and peers (an hour)
 	$(PYTHON) -m tests.benchmark
-	$(PYTHON) -m tests.benchmark_many
 
 simulations: setup ## Print the figures of `retrain guide statistics`, seeded
 	$(PYTHON) -m tests.simulations

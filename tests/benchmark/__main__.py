@@ -14,6 +14,7 @@ from tests.benchmark.peers import peers
 
 PARTS: Mapping[str, Callable[[Path, int], Iterator[Work]]] = {
     "check": commands.check,
+    "projects": commands.projects,
     "history": commands.history,
     "backtest": commands.backtest,
     "monitor": commands.monitor,

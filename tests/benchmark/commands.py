@@ -20,6 +20,7 @@ from tests.benchmark.measure import (
     clock,
     mebibytes,
     memory,
+    milliseconds,
     own,
     processor,
     retrain,
@@ -30,6 +31,8 @@ from tests.effects.servers import Request, page, serving
 from tests.survival.million import challenges, lived, stretch
 from tests.survival.year import models_beside
 
+FEW, MANY = 100, 1000
+"""Projects."""
 EVENTS, FEW_DAYS = 1_000_000, 7
 YEAR = 365 * 24 * 12
 """Readings, one in five minutes."""
@@ -38,6 +41,12 @@ ASKING = """
 import sys, click, yaml, requests
 yaml.safe_load(open(sys.argv[1]))
 print(requests.get(sys.argv[2], timeout=10).text)
+"""
+GETS = """
+import sys, urllib3
+pool = urllib3.PoolManager()
+for _ in range(int(sys.argv[2])):
+    assert pool.request("GET", sys.argv[1]).data
 """
 READING = "import sys, json; print(len([json.loads(line) for line in open(sys.argv[1])]))"
 FIRST_LOOK = """
@@ -89,6 +98,23 @@ def _project(root: Path, monitoring: dict[str, str]) -> Path:
     triggers = {"performance_threshold": 0.85, "drift_threshold": 0.2}
     (root / "config.yaml").write_text(yaml.safe_dump({"triggers": triggers, "monitoring": monitoring}))
     return root
+
+
+def projects(here: Path, _rows: int) -> Iterator[Work]:
+    """A check of many healthy projects, beside as many requests in one process, and beside fewer projects."""
+    with serving(_answer) as url:
+        ours = {number: _many(here / f"many-{number}", number, url) for number in (FEW, MANY)}
+        gets = script(GETS, here, url, str(MANY))
+        yield Work(f"check -c DIR, {MANY:,} projects", f"{MANY:,} GETs", ours[MANY], gets, [milliseconds(MANY, 5)])
+        name, linear = f"check -c DIR, {MANY:,} projects", [processor(1.05 * MANY / FEW)]
+        yield Work(name, f"{FEW:,} projects", ours[MANY], ours[FEW], linear)
+
+
+def _many(root: Path, number: int, url: str) -> Callable[[], Cost]:
+    root.mkdir()
+    for each in range(number):
+        _project(root / f"project-{each:04}", {"type": "metrics", "url": url, "f1": "f1", "drift": "drift"})
+    return retrain(root.parent, "check", "-c", root)
 
 
 def history(here: Path, _rows: int) -> Iterator[Work]:

@@ -77,11 +77,14 @@ def mebibytes(most: float | None) -> Goal:
     return Goal("MiB", lambda ours, _: ours.memory, most)
 
 
-def own(most: float | None, projects: int = 1) -> Goal:
-    """The seconds of processor time that we take beyond the other, or the milliseconds for each of many projects."""
-    if projects > 1:
-        return Goal("ms each", lambda ours, _: ours.processor / projects * 1000, most)
+def own(most: float | None) -> Goal:
+    """The seconds of processor time that we take beyond the other."""
     return Goal("s beyond", lambda ours, other: ours.processor - other.processor, most)
+
+
+def milliseconds(each: int, most: float | None) -> Goal:
+    """Our milliseconds of processor time for each of so many."""
+    return Goal("ms each", lambda ours, _: 1000 * ours.processor / each, most)
 
 
 def faster(least: float | None) -> Goal:
