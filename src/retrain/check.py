@@ -161,9 +161,8 @@ def _on_same_rows(  # noqa: PLR0913, PLR0917  (what is asked, and the world that
         with tempfile.TemporaryDirectory(prefix="retrain-") as directory:
             rows = Path(directory) / "rows.parquet"
             if not evaluation.arrived(config, new.since, now, rows, every=True).complete:
-                raise RetrainError(
-                    f"no labelled row in a whole window of {config.monitor.log} came since the promotion"
-                )
+                why = f"no labelled row in a whole window of {config.monitor.log} came since the promotion"
+                raise RetrainError(why)
             old, served = (registry.verify(config.models, each) for each in (new.before, past.served))
             whole = replace(config, promotion=replace(config.promotion, slices=()))
             tally = evaluation.compare(whole, old, served, rows, scrub=context.secrets.scrub)

@@ -242,10 +242,8 @@ def holdout_of(context: Context, challenger: str, beside: Path | None = None) ->
     own = beside if isinstance(holdout, HoldoutKind) else None
     if (rows := own or registry.holdout_of(context.config.models, holdout, challenger)) is not None:
         return rows
-    raise RetrainError(
-        f"{short(challenger)} has no rows to be judged on: no training under promotion.holdout: {holdout} left it",
-        "train anew: retrain check --force --reason TEXT",
-    )
+    why = f"{short(challenger)} has no rows to be judged on: no training under promotion.holdout: {holdout} left it"
+    raise RetrainError(why, "train anew: retrain check --force --reason TEXT")
 
 
 def _await(context: Context, journal: Journal, options: Options, now: datetime) -> Report | None:

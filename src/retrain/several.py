@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 
 from msgspec import Struct
@@ -30,6 +30,8 @@ from retrain.output import Output, boundary
 
 _AT_ONCE = 32
 """So many projects are looked at at once: most of a look is waiting for an endpoint, and for the disk."""
+_TURN = 0.01
+"""Seconds. Where no look has ended and the processor was idle, one more thread helps; where it was busy, it costs."""
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _SAME_REQUEST = 0.2
 """Seconds. timeout(1), systemd and a closing terminal send two signals at once and mean one."""
@@ -167,14 +169,22 @@ class _Crew:
             raise Stopped(self._signal)
 
     def each(self, *groups: tuple[_Work, Sequence[_Project], int]) -> Iterator[_Ended]:
-        """What came of each project, printed as soon as it is known; of each group so many are worked on at once."""
+        """What came of each project, printed as soon as it is known; of each group at most so many are worked on."""
         self._todo = [deque(projects if not self._signal else ()) for _, projects, _ in groups]
+        hands = [
+            Thread(target=self._run, args=(work, todo), daemon=True)
+            for (work, _, at_once), todo in zip(groups, self._todo, strict=True)
+            for _ in range(min(at_once, len(todo)))
+        ]
         left = sum(map(len, self._todo))
-        for (work, _, at_once), todo in zip(groups, self._todo, strict=True):
-            for _ in range(min(at_once, len(todo))):
-                Thread(target=self._run, args=(work, todo), daemon=True).start()
         while left:
-            found = self._inbox.get()
+            used = time.process_time()
+            try:
+                found = self._inbox.get(timeout=_TURN if hands else None)
+            except Empty:
+                if time.process_time() - used < _TURN / 10:
+                    hands.pop().start()
+                continue
             if isinstance(found, Stopped):
                 left -= self._stop(found)
             elif isinstance(found, BaseException):

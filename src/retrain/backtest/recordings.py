@@ -148,9 +148,8 @@ def _lines(path: Path) -> list[Line]:
     formats = {".csv": _of_csv, ".jsonl": _of_json, ".ndjson": _of_json, ".json": _of_json}
     parse = formats.get(path.suffix.lower())
     if parse is None:
-        raise RetrainError(
-            f"{path}: recorded metrics are a .csv (with a header), or a .jsonl, .ndjson or .json (an object a line)"
-        )
+        why = f"{path}: recorded metrics are a .csv (with a header), or a .jsonl, .ndjson or .json (an object a line)"
+        raise RetrainError(why)
     try:
         with opened(path) as file, TextIOWrapper(file, "utf-8-sig", newline="") as text:
             return list(parse(text, str(path)))

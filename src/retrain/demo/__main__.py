@@ -133,9 +133,8 @@ def run(*command: str) -> None:
             pause()
     if process.returncode != 0:
         pause()  # Ctrl-C ends the command and the tour alike; that is no failure of the command
-        raise RetrainError(
-            f"The tour ends here: `{shlex.join(command)}` ended with exit code {process.returncode}, not with 0."
-        )
+        why = f"The tour ends here: `{shlex.join(command)}` ended with exit code {process.returncode}, not with 0."
+        raise RetrainError(why)
 
 
 def pause() -> None:

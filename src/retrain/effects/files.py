@@ -311,9 +311,8 @@ def refuse_writable_by_others(path: Path, danger: str) -> None:
             raise RetrainError(why, f"chmod o-w {each}, and see that nobody changed what is in it")
         if strangers and not is_fixed:
             why = f"{each}: belongs to user {strangers[0]}, who may put another directory in the place of {path}"
-            raise RetrainError(
-                f"{why}, so {danger}", f"chown it to root or to the owner of {path}, or move the project elsewhere"
-            )
+            remedy = f"chown it to root or to the owner of {path}, or move the project elsewhere"
+            raise RetrainError(f"{why}, so {danger}", remedy)
 
 
 def _strangers(above: Path, path: Path) -> list[str]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from threading import Thread
@@ -41,6 +42,7 @@ _LONGEST_COMPLAINT = 65536
 _LONGEST_WAIT = 86400.0
 _SLACK = 0.1
 """A socket gives up this much after the deadline, so that giving up is always reported as the deadline."""
+_PROXIES = [name for scheme in ("http", "https", "all") for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper())]
 _REMEDIES = {401: "check monitoring.headers", 403: "check monitoring.headers", 404: "check monitoring.url"}
 
 
@@ -302,7 +304,7 @@ def _proxy(url: str) -> str | None:
 
     A loopback address is that of this machine; a proxy would ask its own.
     """
-    if not any(name.lower().endswith("_proxy") for name in os.environ):
+    if not any(name in os.environ for name in _PROXIES):
         return None
     from ipaddress import ip_address, ip_network
     from urllib.request import getproxies, proxy_bypass
@@ -345,6 +347,12 @@ def _context(asked: Monitoring, *, also_system: bool) -> ssl.SSLContext:
             why = f"cannot be reached: TLS: there is no file {path}"
             raise _FailedError(Trouble.UNREACHABLE, why, f"check monitoring.{key}")
     bundle = asked.ca_file or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE")
+    return _trust(bundle, asked.cert_file, asked.key_file, also_system=also_system and asked.ca_file is not None)
+
+
+@cache
+def _trust(bundle: Path | str | None, cert: Path | None, key: Path | None, *, also_system: bool) -> ssl.SSLContext:
+    """The context of these files, read once for all projects of a command: the system's authorities are hundreds."""
     paths = ssl.get_default_verify_paths()
     if not bundle and not (paths.cafile or paths.capath):
         import certifi
@@ -352,18 +360,15 @@ def _context(asked: Monitoring, *, also_system: bool) -> ssl.SSLContext:
         bundle = certifi.where()
     file, directory = (None, bundle) if bundle and Path(bundle).is_dir() else (bundle or None, None)
     context = ssl.create_default_context(cafile=file, capath=directory)
-    if asked.ca_file is not None and also_system:
+    if also_system:
         context.load_default_certs()
-    if asked.cert_file is not None:
+    if cert is not None:
         try:
-            context.load_cert_chain(asked.cert_file, asked.key_file, password="")  # else it would be asked for
+            context.load_cert_chain(cert, key, password="")  # else it would be asked for
         except ssl.SSLError as error:
-            why = (
-                "cannot be reached: TLS: the client certificate and its key do not fit, or are not PEM without password"
-            )
-            raise _FailedError(
-                Trouble.UNREACHABLE, why, "check monitoring.cert_file and monitoring.key_file"
-            ) from error
+            why = "TLS: the client certificate and its key do not fit, or are not PEM without password"
+            remedy = "check monitoring.cert_file and monitoring.key_file"
+            raise _FailedError(Trouble.UNREACHABLE, f"cannot be reached: {why}", remedy) from error
     return context
 
 

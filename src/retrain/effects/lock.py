@@ -190,10 +190,8 @@ def stuck(config: Config, found: Holder | None, now: datetime) -> BusyError | No
     longest, taken = longest_hold(config, found.command), now - found.since
     if taken <= longest + min(SLACK, longest / 10) or not is_held_still(config.state, found):
         return None
-    return BusyError(
-        f"stuck: {found} has held the lock for {duration(taken)} and may take {duration(longest)}",
-        "look at that process; the lock is free when it and its training have ended",
-    )
+    why = f"stuck: {found} has held the lock for {duration(taken)} and may take {duration(longest)}"
+    return BusyError(why, "look at that process; the lock is free when it and its training have ended")
 
 
 def is_held_still(state: Path, before: Holder | None) -> bool:

@@ -146,21 +146,16 @@ def refuse_unsafe(models: Models) -> None:
 def check_format(models: Models, artifact: Path) -> None:
     """Raise RetrainError where the file's name says that it is in another format than the project's artifacts."""
     if artifact.is_dir() and not models.are_any:
-        raise RetrainError(
-            f"{artifact}: is a directory, and a model is one file", "promotion.predict takes directories"
-        )
+        why = f"{artifact}: is a directory, and a model is one file"
+        raise RetrainError(why, "promotion.predict takes directories")
     if models.are_any or (artifact.suffix == _SKOPS) == models.are_skops:
         return
     if models.are_skops:
-        raise RetrainError(
-            f"{artifact}: does not end in .skops, and this project takes only skops files, since any other artifact is"
-            " a program",
-            "save the model with skops.io.dump, or change models.champion and models.challenger",
-        )
-    raise RetrainError(
-        f"{artifact}: is a skops file, and models.champion does not end in .skops",
-        "let models.champion and models.challenger end so",
-    )
+        why = "does not end in .skops, and this project takes only skops files, since any other artifact is a program"
+        remedy = "save the model with skops.io.dump, or change models.champion and models.challenger"
+        raise RetrainError(f"{artifact}: {why}", remedy)
+    why = f"{artifact}: is a skops file, and models.champion does not end in .skops"
+    raise RetrainError(why, "let models.champion and models.challenger end so")
 
 
 def model_file(models: Models, artifact: Path) -> Path:

@@ -205,9 +205,8 @@ def has_fractions(plan: Plan, table: Table) -> bool:
         known |= set(target.dropna().unique())
         fractional |= target.dtype.kind == "f" and bool((target.dropna() % 1 != 0).any())
     if unlabelled:
-        raise FileError(
-            f"has no label (column {plan.target!r}) in {unlabelled} of {table.rows} rows: label or drop them"
-        )
+        why = f"has no label (column {plan.target!r}) in {unlabelled} of {table.rows} rows: label or drop them"
+        raise FileError(why)
     if len(known) > MANY_LABELS and table.rows < ROWS_PER_LABEL * len(known):
         raise FileError(
             f"has {len(known):,} different labels (column {plan.target!r}) in {table.rows:,} rows: is this a"

@@ -120,9 +120,8 @@ class Parts:
         """The schema of one file with the columns of its keys, and without what pandas keeps as an index."""
         names = visible(schema)
         if twice := set(names) & file.keys.keys():
-            raise FileError(
-                f"has the column {min(twice)!r} twice: in {self._name(file)} and in the names of its directories"
-            )
+            why = f"has the column {min(twice)!r} twice: in {self._name(file)} and in the names of its directories"
+            raise FileError(why)
         keys = [pa.field(name, kind) for name, kind in self._keys.items() if name in file.keys]
         return pa.schema([*(schema.field(name) for name in names), *keys], schema.metadata)
 

@@ -189,10 +189,8 @@ def _command(config: Config, artifact: str) -> Plan:
     environment = {**os.environ, **config.training.environment, "RETRAIN_MODEL": artifact}
     program = str(config.training.directory / command[0]) if "/" in command[0] else command[0]
     if shutil.which(program, path=environment.get("PATH")) is None:
-        why = f"the command {program} was not found, or may not be executed"
-        raise RetrainError(
-            f"promotion.predict: {why}", "retrain doctor says more; PATH may be set in training.environment"
-        )
+        why = f"promotion.predict: the command {program} was not found, or may not be executed"
+        raise RetrainError(why, "retrain doctor says more; PATH may be set in training.environment")
     return {"command": command, "environment": environment}
 
 
