@@ -20,6 +20,7 @@ PARTS: Mapping[str, Callable[[Path, int], Iterator[Work]]] = {
     "monitor": commands.monitor,
     "scripts": scoring.scripts,
     "shapes": scoring.shapes,
+    "growth": scoring.growth,
     "peers": peers,
 }
 LIBRARIES = ("scikit-learn", "pandas", "pyarrow", "numpy")

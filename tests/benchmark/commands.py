@@ -18,6 +18,7 @@ from tests.benchmark.measure import (
     Cost,
     Work,
     clock,
+    exponent,
     mebibytes,
     memory,
     milliseconds,
@@ -106,7 +107,7 @@ def projects(here: Path, _rows: int) -> Iterator[Work]:
         ours = {number: _many(here / f"many-{number}", number, url) for number in (FEW, MANY)}
         gets = script(GETS, here, url, str(MANY))
         yield Work(f"check -c DIR, {MANY:,} projects", f"{MANY:,} GETs", ours[MANY], gets, [milliseconds(MANY, 5)])
-        name, linear = f"check -c DIR, {MANY:,} projects", [processor(1.05 * MANY / FEW)]
+        name, linear = f"check -c DIR, {MANY:,} projects", [processor(1.05 * MANY / FEW), exponent(MANY / FEW)]
         yield Work(name, f"{FEW:,} projects", ours[MANY], ours[FEW], linear)
 
 

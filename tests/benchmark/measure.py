@@ -1,6 +1,7 @@
 """One process → what it cost; two that do the same work, in turn → ratios."""
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -75,6 +76,11 @@ def memory(most: float | None) -> Goal:
 def mebibytes(most: float | None) -> Goal:
     """The MiB of our largest process."""
     return Goal("MiB", lambda ours, _: ours.memory, most)
+
+
+def exponent(times: float) -> Goal:
+    """The power of the number with which our processor time grows, where the other has so many times less of it."""
+    return Goal("exponent", lambda ours, less: math.log(ours.processor / less.processor, times), None)
 
 
 def own(most: float | None) -> Goal:

@@ -15,7 +15,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
-from tests.benchmark.measure import Cost, Work, clock, faster, memory, processor, retrain, script, sooner
+from tests.benchmark.measure import Cost, Work, clock, exponent, faster, memory, processor, retrain, script, sooner
 
 COLUMNS, SLICED = 20, 10
 CLASSES, VALUES, GROUPS = 100, 100, 100_000
@@ -55,7 +55,7 @@ def scripts(here: Path, rows: int) -> Iterator[Work]:
     yield Work(f"promote, {size}, Parquet", "a script", parquet, _script(here, "holdout.parquet"), goals)
     goals = [processor(1.25), clock(None), memory(None)]
     yield Work(f"promote, {size}, CSV", "a script", csv, _script(here, "holdout.csv"), goals)
-    many, goals = promotion(here, "tenfold.parquet"), [processor(10.5), memory(1.1)]
+    many, goals = promotion(here, "tenfold.parquet"), [processor(10.5), memory(1.1), exponent(10)]
     yield Work(f"promote, {10 * rows:,} rows, Parquet", f"{rows:,} rows", many, parquet, goals)
     yield Work("promote, with its bounds", "1,000 resamples of the rows", parquet, _resampling(here), [faster(20)])
     slow = ("forest", "bushes")
@@ -74,6 +74,21 @@ def shapes(here: Path, rows: int) -> Iterator[Work]:
     yield Work(f"promote, {SLICED * VALUES:,} slices", "none", sliced, plain, goals)
     grouped = promotion(here, file, trees, group="g")
     yield Work(f"promote, {GROUPS:,} groups", "none", grouped, plain, goals)
+
+
+def growth(here: Path, rows: int) -> Iterator[Work]:
+    """Ten times as many features, classes, slices and groups: each beside the tenth, with as many rows."""
+    make_elsewhere(here, rows)
+    trees, file = ("tree", "bush"), "plain.parquet"
+    wide, narrow = promotion(here, "wide.parquet", ("broad", "flat")), promotion(here, "tenth.parquet", trees)
+    yield Work(f"promote, {10 * COLUMNS} features", f"{COLUMNS}", wide, narrow, [exponent(10)])
+    many = promotion(here, "classes.parquet", ("sorter", "sifter"), average="macro")
+    few = promotion(here, "tens.parquet", ("binner", "boxer"), average="macro")
+    yield Work(f"promote, {CLASSES} classes", f"{CLASSES // 10}", many, few, [exponent(10)])
+    many, few = (promotion(here, file, trees, slices=[f"{name}{n}" for n in range(SLICED)]) for name in "st")
+    yield Work(f"promote, {SLICED * VALUES:,} slices", f"{SLICED * VALUES // 10}", many, few, [exponent(10)])
+    many, few = promotion(here, file, trees, group="g"), promotion(here, file, trees, group="h")
+    yield Work(f"promote, {GROUPS:,} groups", f"{GROUPS // 10:,}", many, few, [exponent(10)])
 
 
 def make_elsewhere(here: Path, rows: int) -> None:
@@ -140,10 +155,16 @@ def make(here: Path, rows: int) -> None:
     pd.concat([holdout[: rows // 10]]).to_parquet(here / "tenth.parquet")
     _write_tenfold(here / "tenfold.parquet", holdout, random)
     drawn_aside = {f"s{n}": random.integers(VALUES, size=rows) for n in range(SLICED)}
-    plain = holdout.assign(**drawn_aside, g=random.integers(GROUPS, size=rows))
+    drawn_aside |= {f"t{n}": random.integers(VALUES // 10, size=rows) for n in range(SLICED)}
+    drawn_aside |= {"g": random.integers(GROUPS, size=rows), "h": random.integers(GROUPS // 10, size=rows)}
+    plain = holdout.assign(**drawn_aside)
     plain.to_parquet(here / "plain.parquet")
     ranks = pd.qcut(plain["f0"] + random.normal(size=rows) / 20, CLASSES, labels=False)
     plain.assign(label=ranks).to_parquet(here / "classes.parquet")
+    plain.assign(label=ranks // 10).to_parquet(here / "tens.parquet")
+    wide = pd.DataFrame(random.normal(size=(rows // 10, 10 * COLUMNS)), columns=[f"f{n}" for n in range(10 * COLUMNS)])
+    wide[holdout.columns] = holdout[: rows // 10]
+    wide.to_parquet(here / "wide.parquet")
     features, label = training.drop(columns="label"), training["label"]
     classes = pd.qcut(features["f0"], CLASSES, labels=False)
     for name, model, labels in (
@@ -153,11 +174,17 @@ def make(here: Path, rows: int) -> None:
         ("bush", DecisionTreeClassifier(max_depth=8), label),
         ("sorter", DecisionTreeClassifier(max_depth=12), classes),
         ("sifter", DecisionTreeClassifier(max_depth=8), classes),
+        ("binner", DecisionTreeClassifier(max_depth=12), classes // 10),
+        ("boxer", DecisionTreeClassifier(max_depth=8), classes // 10),
         ("forest", RandomForestClassifier(200, max_depth=12, random_state=0), label),
         ("bushes", RandomForestClassifier(200, max_depth=12, random_state=1), label),
     ):
         few = 5_000 if name in ("forest", "bushes") else len(training)  # slow to predict, not to make
         joblib.dump(model.fit(features[:few], labels[:few]), here / f"{name}.joblib")
+    for name, depth in (("broad", 12), ("flat", 8)):
+        some = wide[:5_000]
+        model = DecisionTreeClassifier(max_depth=depth).fit(some.drop(columns="label"), some["label"])
+        joblib.dump(model, here / f"{name}.joblib")
 
 
 def _write_tenfold(file: Path, holdout: pd.DataFrame, random: np.random.Generator) -> None:
