@@ -127,6 +127,20 @@ class Client(Thread):
         self.stopped.set()
         self.join()
 
+    def during(self, project: Project, command: str) -> int:
+        """Run the command amid twenty answers before and twenty after it; how many there were when it ended."""
+        self.wait()
+        done = project.run(command)
+        assert done.returncode == 0, done
+        known = len(self.answers)
+        self.wait()
+        return known
+
+    def wait(self) -> None:
+        """Wait for twenty answers more."""
+        known = len(self.answers)
+        until(lambda: len(self.answers) > known + 20)
+
 
 def test_gunicorn_serves_the_new_champion_and_no_request_fails(project: Project) -> None:
     """After a SIGHUP to two workers that load the model when they start."""
@@ -137,15 +151,7 @@ def test_gunicorn_serves_the_new_champion_and_no_request_fails(project: Project)
     with service(project, programs / "gunicorn", *words, "service:app"):
         until(lambda: answers(f"{url}/version"), 60)
         with Client(url) as client:
-            until(lambda: len(client.answers) > 20)
-            promoted = project.run("promote")
-            assert promoted.returncode == 0, promoted
-            known = len(client.answers)
-            until(lambda: len(client.answers) > known + 20)
-            back = project.run("rollback")
-            assert back.returncode == 0, back
-            last = len(client.answers)
-            until(lambda: len(client.answers) > last + 20)
+            known, last = client.during(project, "promote"), client.during(project, "rollback")
     assert set(client.answers) == {"0", "1"}, "no answer but those of both models"
     assert set(client.answers[known + 1 : known + 20]) == {"0"}, "the challenger answers when promote ends"
     assert set(client.answers[last + 1 : last + 20]) == {"1"}, "the champion before answers when rollback ends"
@@ -162,11 +168,7 @@ def test_a_service_that_watches_the_link_needs_no_signal(project: Project) -> No
     with service(project, programs / "uvicorn", "--port", str(port), "--workers", "2", "service:app"):
         until(lambda: answers(f"{url}/version"), 60)
         with Client(url) as client:
-            until(lambda: len(client.answers) > 20)
-            promoted = project.run("promote")
-            assert promoted.returncode == 0, promoted
-            known = len(client.answers)
-            until(lambda: len(client.answers) > known + 20)
+            known = client.during(project, "promote")
     assert set(client.answers[:20]) == {"1"}
     assert set(client.answers) == {"0", "1"}, "no answer but those of both models"
     assert set(client.answers[known + 1 :]) == {"0"}
