@@ -254,12 +254,7 @@ def _roll_back(context: Context, journal: Journal, seen: _Seen, held: lock.Attem
 
 
 def _failure(  # noqa: PLR0913, PLR0917  (what failed, and what was seen before)
-    context: Context,
-    journal: Journal,
-    error: RetrainError,
-    kind: str,
-    now: datetime,
-    seen: tuple[Assessment, ...] = (),
+    context: Context, journal: Journal, error: RetrainError, kind: str, now: datetime, seen: tuple[Assessment, ...] = ()
 ) -> Report:
     """Record a check that could not do what it should; news where this cause was not reported lately."""
     message = str(error)

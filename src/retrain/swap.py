@@ -10,16 +10,7 @@ from typing import NoReturn
 from msgspec.structs import replace
 
 from retrain.context import Context
-from retrain.core.events import (
-    Adopted,
-    Event,
-    Promoted,
-    RolledBack,
-    Swap,
-    SwapStarted,
-    SwapUndone,
-    TrainingFinished,
-)
+from retrain.core.events import Adopted, Event, Promoted, RolledBack, Swap, SwapStarted, SwapUndone, TrainingFinished
 from retrain.core.past import UNREPAIRED, Past
 from retrain.core.records import Outcome
 from retrain.core.text import moment, shell_text, short

@@ -222,6 +222,21 @@ def test_a_dry_run_says_that_the_champion_knows_the_rows_beside_a_file(fresh: Pr
     assert "refused: the champion was trained on 400 of the 400 holdout rows" in done.stderr
 
 
+def test_a_rotated_log_gives_the_rows_that_history_asks_for(fresh: Project) -> None:
+    """Copied and cut, so that the new file has no header; without training.history the log alone counts."""
+    lines = (fresh.root / LOG).read_text().splitlines(keepends=True)
+    (fresh.root / f"{LOG}.1").write_text("".join(lines[:4001]))
+    (fresh.root / LOG).write_text("".join(lines[4001:]))
+    fresh.run("check")
+    assert len(columns_of(fresh, HOLDOUT)) == 400
+    assert len(columns_of(fresh, TRAINING)) == 1600
+    fresh.configure(training={"history": "30d"})
+    fresh.metrics(f1=0.5)
+    assert fresh.run("check", "--force", "--reason", "again").returncode == 0
+    assert len(columns_of(fresh, HOLDOUT)) == 400
+    assert len(columns_of(fresh, TRAINING)) == 5600
+
+
 def test_history_limits_the_rows_of_the_training(fresh: Project) -> None:
     """training.history counts back from now; the rows left out are of complete windows all the same."""
     fresh.configure(training={"history": "2d"})

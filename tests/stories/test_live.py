@@ -65,6 +65,16 @@ def test_it_is_judged_once_on_the_first_rows_after_the_training(live: Project) -
     assert (live.root / CHAMPION).read_bytes() == live.models.strong.read_bytes()
 
 
+def test_rows_are_not_lost_when_the_log_is_rotated(live: Project) -> None:
+    """Those of a file that was written to after the training count as those of the log."""
+    arrive(live, 700)
+    (live.root / LOG).rename(live.root / f"{LOG}.1")
+    arrive(live, 500)
+    done = live.run("promote", "--if-pending")
+    assert done.returncode == 0, done
+    assert "holdout rows 1,200" in done.stdout
+
+
 def test_it_is_given_up_in_a_sentence(live: Project) -> None:
     """After give_up too few rows will not come: it is said once, and holds no training back any more."""
     live.configure(promotion={"live": {"min_rows": 1000, "windows": 1, "give_up": "1s"}})

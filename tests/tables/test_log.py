@@ -1,5 +1,7 @@
 """The log of predictions as a table, from which trainings are fed."""
 
+import os
+from math import inf
 from pathlib import Path
 
 import pandas as pd
@@ -51,3 +53,52 @@ def test_a_log_with_a_column_twice_is_refused(tmp_path: Path) -> None:
     """Requirement: which one is meant cannot be known; the column is named."""
     with pytest.raises(FileError, match="more than one column 'x'"):
         frame(tmp_path / "log.csv", "timestamp,x,x,label\n1,2,3,1\n")
+
+
+def parts(log: Path, *texts: str) -> None:
+    """Write the log and its rotated files, oldest first; a text is what a day, the next from one to the next, wrote."""
+    for number, text in enumerate(texts, 1):
+        path = log if number == len(texts) else log.with_name(f"{log.name}.{len(texts) - number}")
+        path.write_text(text)
+        os.utime(path, (number * 86400, number * 86400))
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        (HEADER + "1,2.5,1\n", HEADER + "2,3.5,0\n", HEADER + "3,4.5,1\n"),
+        (HEADER + "1,2.5,1\n", "2,3.5,0\n", "3,4.5,1\n"),
+        (HEADER + "1,2.5,1\n", "label,timestamp,x\n0,2,3.5\n", "1,3,4.5\n"),
+        (HEADER + "1,2.5,1\n", HEADER + "2,3.5,0", HEADER + "3,4.5,1\n"),
+    ],
+)
+def test_rotated_files_come_first_as_far_back_as_is_asked(tmp_path: Path, texts: tuple[str, ...]) -> None:
+    """Requirement: renamed, or copied and cut, so that the files after the first have no header."""
+    log = tmp_path / "log.csv"
+    parts(log, *texts)
+
+    def times(since: float) -> list[int]:
+        found = [piece.to_pandas() for piece in Log(str(log), {}, "label", {"timestamp"}, since).pieces(["timestamp"])]
+        return list(pd.concat(found)["timestamp"])
+
+    assert times(inf) == [3]
+    assert times(1.5 * 86400) == [2, 3]
+    assert times(0.5 * 86400) == [1, 2, 3]
+
+
+def test_a_rotated_file_that_is_not_asked_for_may_be_broken(tmp_path: Path) -> None:
+    """Requirement: one that is asked for is named, for rows would be missing without a word."""
+    log, old = tmp_path / "log.csv", tmp_path / "log.csv.2.gz"
+    parts(log, HEADER + "2,3.5,0\n", HEADER + "3,4.5,1\n")
+    old.write_bytes(b"no gzip")
+    os.utime(old, (86400, 86400))
+    assert len(pd.concat([piece.to_pandas() for piece in Log(str(log), {}, "label", {"timestamp"}).pieces()])) == 1
+    with pytest.raises(FileError, match=r"log\.csv\.2\.gz: Not a gzipped file"):
+        Log(str(log), {}, "label", {"timestamp"}, since=0)
+
+
+def test_a_log_that_was_just_rotated_is_not_yet_whole(tmp_path: Path) -> None:
+    """Requirement: until the new file has a line, the service may still write the last one of the old."""
+    log = tmp_path / "log.csv"
+    parts(log, HEADER + "1,2.5,1\n2,3.5,0", "")
+    assert len(pd.concat([piece.to_pandas() for piece in Log(str(log), {}, "label", {"timestamp"}, 0).pieces()])) == 1

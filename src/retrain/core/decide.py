@@ -173,13 +173,7 @@ def _unknown_clauses(unknown: Sequence[Assessment]) -> list[str]:
     ]
 
 
-_ORDER = (
-    Reason.NOT_REARMED,
-    Reason.SETTLING,
-    Reason.CONFIRMING,
-    Reason.GATHERING_EVIDENCE,
-    Reason.SAME_WINDOW,
-)
+_ORDER = (Reason.NOT_REARMED, Reason.SETTLING, Reason.CONFIRMING, Reason.GATHERING_EVIDENCE, Reason.SAME_WINDOW)
 
 
 def _why_not_yet(past: Past, breach: Assessment, triggers: Triggers) -> tuple[Reason, str, str]:

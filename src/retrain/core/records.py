@@ -305,11 +305,7 @@ class Reason(StrEnum):
     UNKNOWN = "unknown"
 
 
-_HEADS = {
-    Reason.HEALTHY: "healthy",
-    Reason.UNKNOWN: "no decision",
-    Reason.NOT_REARMED: "needs a person",
-}
+_HEADS = {Reason.HEALTHY: "healthy", Reason.UNKNOWN: "no decision", Reason.NOT_REARMED: "needs a person"}
 
 
 class Decision(Struct, frozen=True):

@@ -1,12 +1,7 @@
 """The log of predictions, followed while it grows or is replaced."""
 
-import gzip
-import re
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -16,11 +11,8 @@ from retrain.core.records import Label
 from retrain.effects.files import Stamp, opened, stamp
 from retrain.errors import RetrainError
 from retrain.exporter.windows import Windows
-from retrain.tables.pieces import Piece, Position, appended
+from retrain.tables.pieces import Piece, Position, appended, opened_part, rotated_from
 from retrain.tables.values import seconds
-
-_HEAD = 64 * 1024
-"""Bytes by which a copy of the log is known."""
 
 
 class Log:
@@ -69,7 +61,7 @@ class Log:
         files = [*rotated_from(log, file), log]
         windows, position = Windows(self._settings, self._positive), Position()
         for number in reversed(range(len(files))) if not self.windows.wants_reread(now) else ():
-            with _opened(files[number], log, file) as each:
+            with opened_part(files[number], log, file) as each:
                 if (grown or files[number] != log) and self._position.continues_in(each):
                     files, windows, position = files[number:], self.windows, self._position
                     break
@@ -78,44 +70,12 @@ class Log:
                 seen = None  # until the new log has a line, the old one may get more
                 break
             position = position if path == files[0] else Position(columns=position.columns)
-            with _opened(path, log, file) as each:
+            with opened_part(path, log, file) as each:
                 for piece in appended(each, position, {self._settings.timestamp}, ended=path != log and size > 0):
                     windows.add(piece.rows, now, piece.lost)
                     position = piece.position
         self.windows, self._position = windows, position
         return seen
-
-
-def rotated_from(log: Path, file: BinaryIO) -> list[Path]:
-    """The files that a log was renamed or copied to, oldest first: predictions.csv.1, or predictions.1.csv, or a date.
-
-    Without one that begins as the log does, which is a copy that is being made: the log is cut after that.
-    """
-    mark, (stem, suffix) = r"[.-]\d[\dT:_.-]*", map(re.escape, (log.stem, log.suffix))
-    name = re.compile(rf"{stem}({suffix}{mark}|{mark}{suffix})(\.gz)?")
-    found = {path for path in log.parent.iterdir() if name.fullmatch(path.name) and path.is_file()}
-    found -= {path for path in found if path.suffix == ".gz" and path.with_suffix("") in found}  # not compressed yet
-    return sorted((path for path in found if not _is_copy(path, log, file)), key=lambda path: path.stat().st_mtime_ns)
-
-
-def _is_copy(path: Path, log: Path, file: BinaryIO) -> bool:
-    with _opened(path, log, file) as other:
-        begins = other.read(_HEAD)
-    file.seek(0)
-    return file.read(len(begins)) == begins
-
-
-@contextmanager
-def _opened(path: Path, log: Path, file: BinaryIO) -> Iterator[BinaryIO]:
-    """A rotated file, opened, or the log, which is open already: another file may have its name by now."""
-    if path == log:
-        yield file
-        return
-    try:
-        with opened(path) as each:
-            yield cast(BinaryIO, gzip.GzipFile(fileobj=each)) if path.suffix == ".gz" else each
-    except (OSError, EOFError, zlib.error) as error:
-        raise RetrainError(f"{path.name}: {error}") from error
 
 
 def newest_first(file: BinaryIO, timestamp: str, since: Callable[[], float]) -> Iterator[Piece]:

@@ -1,6 +1,6 @@
 """The log of predictions → the rows that a training gets, and those that its challenger is judged on."""
 
-from math import floor
+from math import floor, inf
 from typing import Any, Protocol
 
 import numpy as np
@@ -85,7 +85,7 @@ def fresh(plan: Cut, send: Send) -> dict[str, Any]:
     """
     send({"at": "log"})
     with blamed("log", plan.log):
-        log = _log(plan)
+        log = _log(plan, plan.since or inf)
         seen = Labelled(plan, log)
         training = seen.labelled & (seen.times >= plan.since)
         taken = np.zeros(len(training), bool)
@@ -123,7 +123,7 @@ def arrived(plan: Arrival, send: Send) -> dict[str, Any]:
     """
     send({"at": "log"})
     with blamed("log", plan.log):
-        log = _log(plan)
+        log = _log(plan, plan.after)
         seen = Labelled(plan, log)
         since = seen.complete & (seen.times > plan.after)
         known, whole = np.unique(seen.window[since]), 0
@@ -137,10 +137,10 @@ def arrived(plan: Arrival, send: Send) -> dict[str, Any]:
         return {"rows": int(since.sum()), "windows": whole, "complete": False}
 
 
-def _log(plan: LogRows) -> Log:
-    """The log, with the columns that the configuration names."""
+def _log(plan: LogRows, since: float) -> Log:
+    """The log, with the columns that the configuration names, and its rotated files as far back as this."""
     dtypes = {plan.label if name == plan.target else name: text for name, text in plan.dtypes.items()}
-    log = Log(plan.log, dtypes, plan.label, {plan.timestamp})
+    log = Log(plan.log, dtypes, plan.label, {plan.timestamp}, since)
     log.needs({plan.timestamp: "monitor.timestamp", plan.label: "monitor.label"})
     if plan.target != plan.label and plan.target in log.schema.names:
         raise FileError(f"has a column {plan.target!r}, the name that promotion.target gives to {plan.label!r}")

@@ -57,6 +57,19 @@ def is_one(rows: str) -> bool:
     return not rows.startswith(STORES) and not Path(rows).is_dir() and (not WILD.search(rows) or Path(rows).exists())
 
 
+def rotated(log: Path) -> list[Path]:
+    """The files that a CSV log was renamed or copied to, oldest first; one that is being compressed counts once.
+
+    Their names have a number or a date: predictions.csv.1, predictions.1.csv, predictions.csv-20261128.gz.
+    """
+    mark, (stem, suffix) = r"[.-]\d[\dT:_.-]*", map(re.escape, (log.stem, log.suffix))
+    name = re.compile(rf"{stem}({suffix}{mark}|{mark}{suffix})(\.gz)?")
+    beside = log.parent.iterdir() if log.parent.is_dir() else ()
+    found = {path for path in beside if name.fullmatch(path.name) and path.is_file()}
+    found -= {path for path in found if path.suffix == ".gz" and path.with_suffix("") in found}
+    return sorted(found, key=lambda path: path.stat().st_mtime_ns)
+
+
 def listed(rows: str) -> Listing:
     """The Parquet files of a directory, of a pattern, or at an address. FileError where there are none.
 

@@ -1,6 +1,9 @@
 """The log of predictions as a table: read as the monitor reads it, typed as pandas types a whole file."""
 
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ import pyarrow.parquet
 from pandas.api.types import pandas_dtype
 
 from retrain.tables import CHUNK, FileError
-from retrain.tables.pieces import Position, appended
+from retrain.tables.pieces import Position, appended, opened_part, rotated_from
 from retrain.tables.read import brief, check_columns
 from retrain.tables.values import MISSING
 
@@ -19,17 +22,21 @@ from retrain.tables.values import MISSING
 class Log:
     """A CSV or Parquet log. A CSV is read whole; a record that is not yet whole, or is no row, is left out."""
 
-    def __init__(self, path: str, dtypes: Mapping[str, str], label: str, names: Collection[str] = ()) -> None:
+    def __init__(
+        self, path: str, dtypes: Mapping[str, str], label: str, names: Collection[str] = (), since: float = inf
+    ) -> None:
         """Read it, those columns in `dtypes` as what their text says. FileError where that cannot be.
 
         In the column `label` of a CSV only the empty field is missing: a class may be called None. A line with all
-        these `names` is a header.
+        these `names` is a header. Rotated files of a CSV that were written to `since` (epoch seconds) come before it.
         """
         self._path = path
         self._table: Any = None
         try:
             if path.endswith(".csv"):
-                self._table = pa.Table.from_pandas(_frame(path, dtypes, label, names), preserve_index=False)
+                self._table = pa.Table.from_pandas(
+                    _frame(Path(path), dtypes, label, names, since), preserve_index=False
+                )
             self.schema = self._table.schema if self._table is not None else pa.parquet.read_schema(path)
         except Exception as error:
             raise FileError(f"cannot be read: {error if isinstance(error, FileError) else brief(error)}") from error
@@ -53,10 +60,19 @@ class Log:
             raise FileError(f"cannot be read: {brief(error)}") from error
 
 
-def _frame(path: str, dtypes: Mapping[str, str], label: str, names: Collection[str]) -> pd.DataFrame:
+def _frame(log: Path, dtypes: Mapping[str, str], label: str, names: Collection[str], since: float) -> pd.DataFrame:
     """The rows of a CSV, whose texts get their types once all headers and quotes are understood."""
-    with Path(path).open("rb") as file:
-        pieces = [piece.rows for piece in appended(file, Position(), names)]
+    pieces, position = [], Position()
+    with log.open("rb") as file:
+        files, is_empty = [*rotated_from(log, file), log], not os.fstat(file.fileno()).st_size
+        for path in files:
+            is_older = path != log and path.stat().st_mtime < since
+            with suppress(FileError) if is_older else nullcontext(), opened_part(path, log, file) as part:
+                for piece in appended(part, position, names, ended=path != log and not is_empty):
+                    position = Position(columns=piece.position.columns)
+                    if is_older:  # only its header is needed, for the next file may have none
+                        break
+                    pieces.append(piece.rows)
     for piece in pieces:
         check_columns(piece.schema.names, {})
     whole = pa.concat_tables(pieces, promote_options="default")

@@ -1,19 +1,26 @@
 """A CSV that grows, read piece by piece; every value is a text, so that no piece depends on another."""
 
 import csv
+import gzip
+import zlib
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, BinaryIO
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.csv
 from msgspec import Struct
 
 from retrain.tables import FileError
+from retrain.tables.listing import rotated
 
 _PIECE = 4 * 1024**2
 _LONGEST_LINE = 16 * _PIECE
 _LONGEST_QUOTED = 64 * 1024
 _REMEMBERED = 4096
+_HEAD = 64 * 1024
+"""Bytes by which a copy of the log is known."""
 csv.field_size_limit(_LONGEST_LINE)
 
 
@@ -40,6 +47,31 @@ class Piece(Struct, frozen=True):
     rows: Any
     position: Position = Position()
     lost: tuple[int, ...] = ()
+
+
+def rotated_from(log: Path, file: BinaryIO) -> list[Path]:
+    """The rotated files of this log, oldest first, without a copy that is being made: the log is cut after that."""
+    return [path for path in rotated(log) if path.suffix == ".gz" or not _is_copy(path, log, file)]
+
+
+def _is_copy(path: Path, log: Path, file: BinaryIO) -> bool:
+    with opened_part(path, log, file) as other:
+        begins = other.read(_HEAD)
+    file.seek(0)
+    return file.read(len(begins)) == begins
+
+
+@contextmanager
+def opened_part(path: Path, log: Path, file: BinaryIO) -> Iterator[BinaryIO]:
+    """A rotated file, opened, or the log, which is open already: another file may have its name by now."""
+    if path == log:
+        yield file
+        return
+    try:
+        with path.open("rb") as each:
+            yield cast(BinaryIO, gzip.GzipFile(fileobj=each)) if path.suffix == ".gz" else each
+    except (OSError, EOFError, zlib.error) as error:
+        raise FileError(f"{path.name}: {error}") from error
 
 
 def appended(

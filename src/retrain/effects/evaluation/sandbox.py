@@ -43,14 +43,16 @@ def command(config: Config, artifact: Path, holdout: str) -> list[str]:
 
 
 def _files(rows: str) -> list[Path]:
-    """Where these rows are on this machine: a file, a directory, the files of a pattern."""
+    """Where these rows are on this machine: a file and those rotated from it, a directory, files of a pattern."""
     if not rows or rows.startswith(STORES):
         return []
     from retrain.tables import FileError
-    from retrain.tables.listing import is_one, listed
+    from retrain.tables.listing import is_one, listed, rotated
 
     with suppress(FileError):  # then nothing is counted
-        return [Path(rows)] if is_one(rows) or Path(rows).is_dir() else [Path(each.path) for each in listed(rows).files]
+        if is_one(rows) or Path(rows).is_dir():
+            return [Path(rows), *rotated(Path(rows))]
+        return [Path(each.path) for each in listed(rows).files]
     return []
 
 
