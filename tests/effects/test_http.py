@@ -1,11 +1,14 @@
 """What stands between retrain and a URL: proxies, as the environment names them."""
 
 import base64
+import socket
 import ssl
+import struct
 import subprocess
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from msgspec.structs import replace
@@ -211,3 +214,22 @@ def test_a_client_certificate_that_cannot_be_used(tmp_path: Path, key: str | Non
     assert isinstance(answer, Unknown)
     assert "the client certificate and its key do not fit" in answer.why
     assert answer.remedy == "check monitoring.cert_file and monitoring.key_file"
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_connection_that_is_ended_is_one_cause(reads: bool) -> None:
+    """Whether the server had read the question decides what the kernel says: it is no other incident."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def end() -> None:
+            connection = listener.accept()[0]
+            if reads:
+                connection.recv(65536)
+            else:  # sends a reset
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+
+        Thread(target=end).start()
+        answer = get(f"http://127.0.0.1:{listener.getsockname()[1]}/m")
+    assert isinstance(answer, Unknown)
+    assert answer.why == "cannot be reached: it ended the connection without an answer"

@@ -404,6 +404,8 @@ def _cause(error: BaseException) -> tuple[str, str]:
             return f"TLS: {said}", "check monitoring.url and monitoring.ca_file"
         remedy = "set monitoring.cert_file and monitoring.key_file to one that it accepts"
         return f"TLS: the server asks for a client certificate, or for another one ({said})", remedy
+    if isinstance(error, ConnectionResetError | BrokenPipeError):  # in which of three ways is a matter of chance
+        return "it ended the connection without an answer", "is it running, and is monitoring.url right?"
     if isinstance(error, OSError):
         return error.strerror or str(error) or type(error).__name__, "is it running, and is monitoring.url right?"
     return f"the answer breaks off or is no HTTP: {error or type(error).__name__}", "check monitoring.url"
