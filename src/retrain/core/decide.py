@@ -85,12 +85,13 @@ def _decision(
     if failed is not None:
         return Decision(Action.ROLLBACK, Reason.PROBATION, (failed,))
     causes = tuple(_cause(past, each, triggers) for each in assessments if stands(past, each, triggers))
-    held, reason = barrier(past, triggers, now), Reason.BREACH
-    if not causes:
-        age = overdue(past, asked.made_at, triggers, now)
-        if age is None or (held is not None and any(each.state is State.UNKNOWN for each in assessments)):
-            return _nothing_due(past, assessments, triggers)
-        causes, reason = (age,), Reason.MODEL_AGE
+    age = overdue(past, asked.made_at, triggers, now) if not causes else None
+    if not causes and age is None:
+        return _nothing_due(past, assessments, triggers)
+    held = barrier(past, triggers, now)
+    if not causes and held is not None and any(each.state is State.UNKNOWN for each in assessments):
+        return _nothing_due(past, assessments, triggers)
+    causes, reason = (causes, Reason.BREACH) if age is None else ((age,), Reason.MODEL_AGE)
     if held is not None:
         return Decision(Action.HOLD, held.kind, causes, held.why, held.remedy)
     return Decision(Action.TRAIN, reason, causes)
