@@ -64,7 +64,7 @@ def notify(  # noqa: PLR0913, PLR0917  (the command, how it ended, and who is to
             journal.keep_cursors({*channels, *follow})
             for channel in channels:
                 journal.cursor(channel, begun)  # also where another command sends
-            # Who has sent a signal wants the command to end.
+            # After a signal the command is to end at once.
             if (channels or follow) and exit_code < _SIGNALS:
                 with lock.attempt(context.config.state, command, begun, lock.NOTIFY) as held:
                     if held.descriptor is not None:  # else another command sends

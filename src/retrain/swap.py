@@ -115,7 +115,7 @@ def settle(context: Context, journal: Journal, lock_fd: int, now: datetime) -> t
         journal.append(TrainingFinished(past.run.id, Outcome.INTERRUPTED, message), now)
         done.append(message)
     with lock.attempt(context.config.state, "settling", now, lock.SWAP) as held:
-        # Who has it swaps at this moment, so that nothing is left over.
+        # Where another process has it, that one swaps at this moment, and leaves nothing over.
         return (*done, *(_settle_swap(context, journal, lock_fd, now) if held.descriptor is not None else ()))
 
 

@@ -142,7 +142,7 @@ def _rolled_back(past: Past, event: events.RolledBack, at: datetime) -> Past:
     past = as_of(past, event.previous, at)
     before = past.lineage[: past.lineage.index(event.version)] if event.version in past.lineage else None
     past = _serves(replace(past, swap=None), event.version, at, disarm=False)
-    # Only who is stepped back from; --to may also name a later one.
+    # Only the version that is left; --to may also name a later one.
     banned = past.banned if before is None or not event.previous else appended(past.banned, event.previous)
     return replace(past, banned=banned, lineage=past.lineage if before is None else before)
 

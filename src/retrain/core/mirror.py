@@ -81,8 +81,8 @@ Step = Create | Register | Point | Tag
 def steps(wanted: Sequence[Wanted], found: Found) -> list[Step]:
     """What is to do next; nothing where the registry is in step.
 
-    Each step may be done twice. What is registered gets its alias when the registry is looked at again, so that who is
-    killed in between leaves nothing that a later look does not find. Aliases come first: they are what is served.
+    Each step may be done twice. What is registered gets its alias when the registry is looked at again, so that a kill
+    in between leaves nothing that a later look does not find. Aliases come first: they are what is served.
     """
     entries = {each.version: entry_of(each, found.entries) for each in wanted}
     aliases = {each.alias: entries[each.version] for each in wanted if each.alias}

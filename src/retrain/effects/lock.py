@@ -224,7 +224,7 @@ def _read(descriptor: int) -> Holder | None:
 def _present(descriptor: int) -> Holder:
     """Who holds the lock on this file: who is named in it, unless the kernel says that another process took it."""
     named, locker = None, None
-    for pause in (0.01, 0.1):  # who has only just taken it is about to write its name over that of the one before
+    for pause in (0.01, 0.1):  # a process that has just taken it is about to write its name over the last one
         time.sleep(pause)
         named, locker = _read(descriptor), _locker(descriptor)
         if named is not None and locker in (None, named.pid):

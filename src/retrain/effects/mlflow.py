@@ -1,7 +1,7 @@
 """An MLflow registry by its REST API: what it says of a model, and the steps that change that.
 
-See https://mlflow.org/docs/latest/api_reference/rest-api.html. Each request can be made again: who is killed between
-two of them leaves nothing that the next look does not find.
+See https://mlflow.org/docs/latest/api_reference/rest-api.html. Each request can be made again: a kill between two
+of them leaves nothing that the next look does not find.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -154,7 +154,7 @@ def lives(number: int) -> bool:
 
 
 def ask(process: Process, number: int) -> None:
-    """Send the signal to the whole group, and wake who is stopped: a stopped process acts on no signal before that."""
+    """Send the signal to the whole group, and continue what is stopped: before that it acts on no signal."""
     for each in (number, signal.SIGCONT):
         with suppress(ProcessLookupError, PermissionError):  # the latter on macOS, for a group of zombies
             os.killpg(process.pid, each)

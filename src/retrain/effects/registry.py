@@ -371,7 +371,7 @@ def _note_use(path: Path) -> None:
 
 
 def _is_in_use(path: Path) -> bool:
-    """Whether the file was in use a moment ago: who has read the link to it may be about to open it."""
+    """Whether the file was in use a moment ago: a service that has read the link to it may be about to open it."""
     return abs(time.time() - path.stat().st_atime) < _MOMENT
 
 
@@ -381,7 +381,7 @@ def _incoming(directory: Path, ending: str) -> Path:
 
 
 def _locked(stack: ExitStack, directory: Path, how: int) -> bool:
-    """Whether the directory could be locked until the end of the stack: who copies shares it, who clears has it alone.
+    """Whether the directory could be locked until the end of the stack: shared to copy into it, alone to clear it.
 
     Not by process ids: two containers that share the directory have the same ones.
     """

@@ -87,13 +87,13 @@ def _cluster(plan: Scattered) -> Iterator[Any]:
             raise UnusableError("scheduler", plan.scheduler, f"has had no worker for {_PATIENCE} s") from error
         wanted = _release()
         try:
-            others = {worker: its for worker, its in client.run(_release).items() if its != wanted}
+            others = {worker: has for worker, has in client.run(_release).items() if has != wanted}
         except Exception as error:
             why = f"has a worker without retrain {wanted}, which each needs with the libraries of the models"
             raise UnusableError("scheduler", plan.scheduler, f"{why}: {brief(error)}") from error
         if others:
-            worker, its = next(iter(others.items()))
-            why = f"has worker {worker} with retrain {its}, and this is {wanted}: they must be the same"
+            worker, has = next(iter(others.items()))
+            why = f"has worker {worker} with retrain {has}, and this is {wanted}: they must be the same"
             raise UnusableError("scheduler", plan.scheduler, why)
         yield client
 

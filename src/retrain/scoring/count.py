@@ -105,9 +105,9 @@ def summed(  # noqa: PLR0913  (the rows, the models, and who hears of them)
     total: Part | None = None
     for chunk, found in predicted(plan, table, models, fractional, send):
         labels = {model.side: each for model, each in zip(models, found, strict=True)}
-        part, its = part_of(plan, chunk, _triples(plan, chunk[plan.target], labels))
+        part, of_groups = part_of(plan, chunk, _triples(plan, chunk[plan.target], labels))
         total = part if total is None else total + part
-        keep(its)
+        keep(of_groups)
         check_few(total)
         send({"progress": total.content.rows / table.rows})
     assert total is not None  # noqa: S101  (there are rows, or there would be no fractions)
