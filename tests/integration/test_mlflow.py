@@ -149,6 +149,23 @@ def test_the_bytes_that_serve_can_be_had_from_the_server(registry: Registry, pro
     assert requests.get(url, timeout=60).content == project.models.weak.read_bytes()
 
 
+def test_a_directory_is_given_with_all_its_files(registry: Registry, project: Project) -> None:  # noqa: F811
+    """Under promotion.predict a version may be a directory; each of its files keeps its place."""
+    files = {"weights.json": b"{}", "parts/one.bin": b"1", "parts/two three.bin": b"\0\xff"}
+    for name, content in files.items():
+        (project.root / "models/champion" / name).parent.mkdir(parents=True, exist_ok=True)
+        (project.root / "models/champion" / name).write_bytes(content)
+    names = {"champion": "models/champion", "challenger": "models/challenger"}
+    project.configure(models=names, promotion={"predict": "cat"})
+    assert project.run("check").returncode == 0
+    version = project.json("status")["champion"]["version"]
+    assert registry.aliases() == {"champion": version}
+    place = registry.entries()[0]["source"].removeprefix("mlflow-artifacts:/")
+    url = f"{registry.address}/api/2.0/mlflow-artifacts/artifacts/{place}/{version}"
+    assert {name: requests.get(f"{url}/{name}", timeout=60).content for name in files} == files
+    assert standing(project)["in_step"]
+
+
 def test_a_server_without_artifacts_gets_the_place_of_the_file(registry: Registry, project: Project) -> None:  # noqa: F811
     """Where the experiment lies in a store that only clients write to, the entry says where the file is."""
     registry.call("POST", "experiments/create", name=registry.model, artifact_location="s3://bucket/of/others")
