@@ -145,10 +145,7 @@ def backtest(here: Path, _rows: int) -> Iterator[Work]:
             at = (began + timedelta(minutes=5 * number)).timestamp()
             f1, drift = round(random.normal(0.9, 0.01), 4), round(random.gamma(2, 0.02), 4)
             print(json.dumps({"at": at, "f1": f1, "drift": drift, "observed_at": at}), file=out)
-    ours, other = (
-        retrain(root, "backtest", "year.jsonl", "--rule", "consecutive: 1"),
-        script(READING, root, "year.jsonl"),
-    )
+    ours, other = retrain(root, "backtest", "year.jsonl"), script(READING, root, "year.jsonl")
     yield Work(f"backtest, {YEAR:,} readings", "reading the file", ours, other, [own(1.5)])
 
 

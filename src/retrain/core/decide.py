@@ -154,13 +154,11 @@ def _nothing_due(past: Past, assessments: Sequence[Assessment], triggers: Trigge
         holds = {hold for _, _, hold, _ in waits}
         remedy = next((remedy for *_, remedy in waits if remedy), "")
         both = holds.pop() if len(holds) == 1 else ""
-        causes = tuple(each.sentence if both else f"{each.sentence}, but {hold}" for each, _, hold, _ in waits)
+        causes = tuple(each if both else f"{each.sentence}, but {hold}" for each, _, hold, _ in waits)
         return Decision(Action.HOLD, reason, causes, both, remedy)
     if early or too_few:
-        causes = tuple(each.sentence for each in early + too_few)
-        return Decision(Action.HOLD, Reason.TOO_EARLY if early else Reason.TOO_FEW_SAMPLES, causes)
-    causes = tuple(each.sentence for each in healthy) or ("the champion is not too old",)
-    return Decision(Action.HOLD, Reason.HEALTHY, causes)
+        return Decision(Action.HOLD, Reason.TOO_EARLY if early else Reason.TOO_FEW_SAMPLES, (*early, *too_few))
+    return Decision(Action.HOLD, Reason.HEALTHY, tuple(healthy) or ("the champion is not too old",))
 
 
 def _unknown_clauses(unknown: Sequence[Assessment]) -> list[str]:

@@ -311,13 +311,13 @@ _HEADS = {Reason.HEALTHY: "healthy", Reason.UNKNOWN: "no decision", Reason.NOT_R
 class Decision(Struct, frozen=True):
     """What to do and why, in parts.
 
-    `causes` are clauses, one for each thing that was found; `hold` is what keeps a check from acting on them; `remedy`
-    is what a person can do about that, `breaches` are the readings that are in breach.
+    `causes` are clauses, one for each thing that was found, or readings that say it themselves; `hold` is what keeps a
+    check from acting on them; `remedy` is what a person can do about that, `breaches` are the readings in breach.
     """
 
     action: Action
     reason: Reason
-    causes: tuple[str, ...]
+    causes: tuple[str | Assessment, ...]
     hold: str = ""
     remedy: str = ""
     breaches: tuple[Assessment, ...] = ()
@@ -325,7 +325,7 @@ class Decision(Struct, frozen=True):
     @property
     def why(self) -> str:
         """The causes in one clause."""
-        return "; ".join(self.causes)
+        return "; ".join(each.sentence if isinstance(each, Assessment) else each for each in self.causes)
 
     @property
     def sentence(self) -> str:
