@@ -131,9 +131,10 @@ def history(here: Path, _rows: int) -> Iterator[Work]:
         return lambda: run([RETRAIN, *next(several)], root, exits=(0, 10, 11))
 
     yield Work(f"promote, {name}", beside, promoted(old.root), promoted(new.root), [processor(1.1)])
-    html = retrain(old.root, "status", "--html", old.root / "page.html")
-    nothing = script("pass", old.root)
-    yield Work(f"status --html, {name}", "python that does nothing", html, nothing, [own(1.5), memory(None)])
+    year = lived(here, "year", FEW_DAYS, models)
+    stretch(year, YEAR)
+    html, nothing = retrain(year.root, "status", "--html", year.root / "page.html"), script("pass", year.root)
+    yield Work(f"status --html, {YEAR:,} events", "python that does nothing", html, nothing, [own(1.5), memory(None)])
 
 
 def backtest(here: Path, _rows: int) -> Iterator[Work]:
