@@ -1,5 +1,6 @@
 """The log of predictions as a table, from which trainings are fed."""
 
+import gzip
 import os
 from math import inf
 from pathlib import Path
@@ -56,7 +57,7 @@ def test_a_log_with_a_column_twice_is_refused(tmp_path: Path) -> None:
 
 
 def parts(log: Path, *texts: str) -> None:
-    """Write the log and its rotated files, oldest first; a text is what a day, the next from one to the next, wrote."""
+    """Write the rotated files, oldest first, and the log last; text N was last written on day N."""
     for number, text in enumerate(texts, 1):
         path = log if number == len(texts) else log.with_name(f"{log.name}.{len(texts) - number}")
         path.write_text(text)
@@ -70,6 +71,8 @@ def parts(log: Path, *texts: str) -> None:
         (HEADER + "1,2.5,1\n", "2,3.5,0\n", "3,4.5,1\n"),
         (HEADER + "1,2.5,1\n", "label,timestamp,x\n0,2,3.5\n", "1,3,4.5\n"),
         (HEADER + "1,2.5,1\n", HEADER + "2,3.5,0", HEADER + "3,4.5,1\n"),
+        ("label,x,timestamp\n1,2.5,1\n" + HEADER, "2,3.5,0\n", "3,4.5,1\n"),
+        (HEADER + "1,2.5,1\n", "", "2,3.5,0\n", "3,4.5,1\n"),
     ],
 )
 def test_rotated_files_come_first_as_far_back_as_is_asked(tmp_path: Path, texts: tuple[str, ...]) -> None:
@@ -82,7 +85,7 @@ def test_rotated_files_come_first_as_far_back_as_is_asked(tmp_path: Path, texts:
         return list(pd.concat(found)["timestamp"])
 
     assert times(inf) == [3]
-    assert times(1.5 * 86400) == [2, 3]
+    assert times((len(texts) - 1.5) * 86400) == [2, 3]
     assert times(0.5 * 86400) == [1, 2, 3]
 
 
@@ -90,6 +93,8 @@ def test_a_rotated_file_that_is_not_asked_for_may_be_broken(tmp_path: Path) -> N
     """Requirement: one that is asked for is named, for rows would be missing without a word."""
     log, old = tmp_path / "log.csv", tmp_path / "log.csv.2.gz"
     parts(log, HEADER + "2,3.5,0\n", HEADER + "3,4.5,1\n")
+    with gzip.open(tmp_path / "log.csv.3.gz", "wb"):
+        pass  # as logrotate leaves it, where nothing was logged
     old.write_bytes(b"no gzip")
     os.utime(old, (86400, 86400))
     assert len(pd.concat([piece.to_pandas() for piece in Log(str(log), {}, "label", {"timestamp"}).pieces()])) == 1
@@ -102,3 +107,5 @@ def test_a_log_that_was_just_rotated_is_not_yet_whole(tmp_path: Path) -> None:
     log = tmp_path / "log.csv"
     parts(log, HEADER + "1,2.5,1\n2,3.5,0", "")
     assert len(pd.concat([piece.to_pandas() for piece in Log(str(log), {}, "label", {"timestamp"}, 0).pieces()])) == 1
+    with pytest.raises(FileError, match="it has no row yet"):
+        Log(str(log), {}, "label", {"timestamp"})

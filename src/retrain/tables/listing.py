@@ -4,7 +4,7 @@ import os
 import re
 import stat as modes
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -64,10 +64,13 @@ def rotated(log: Path) -> list[Path]:
     """
     mark, (stem, suffix) = r"[.-]\d[\dT:_.-]*", map(re.escape, (log.stem, log.suffix))
     name = re.compile(rf"{stem}({suffix}{mark}|{mark}{suffix})(\.gz)?")
-    beside = log.parent.iterdir() if log.parent.is_dir() else ()
-    found = {path for path in beside if name.fullmatch(path.name) and path.is_file()}
-    found -= {path for path in found if path.suffix == ".gz" and path.with_suffix("") in found}
-    return sorted(found, key=lambda path: path.stat().st_mtime_ns)
+    found: dict[Path, int] = {}
+    for path in log.parent.iterdir() if log.parent.is_dir() else ():
+        with suppress(FileNotFoundError):  # it is being compressed
+            if name.fullmatch(path.name) and path.is_file():
+                found[path] = path.stat().st_mtime_ns
+    both = {path for path in found if path.suffix == ".gz" and path.with_suffix("") in found}
+    return sorted(found.keys() - both, key=found.__getitem__)
 
 
 def listed(rows: str) -> Listing:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pyarrow.parquet
 from pandas.api.types import pandas_dtype
 
 from retrain.tables import CHUNK, FileError
-from retrain.tables.pieces import Position, appended, opened_part, rotated_from
+from retrain.tables.pieces import Position, appended, begins_with_header, opened_part, rotated_from
 from retrain.tables.read import brief, check_columns
 from retrain.tables.values import MISSING
 
@@ -28,7 +27,7 @@ class Log:
         """Read it, those columns in `dtypes` as what their text says. FileError where that cannot be.
 
         In the column `label` of a CSV only the empty field is missing: a class may be called None. A line with all
-        these `names` is a header. Rotated files of a CSV that were written to `since` (epoch seconds) come before it.
+        these `names` is a header. Rotated files of a CSV, last written at or after `since` (epoch seconds), come first.
         """
         self._path = path
         self._table: Any = None
@@ -62,17 +61,9 @@ class Log:
 
 def _frame(log: Path, dtypes: Mapping[str, str], label: str, names: Collection[str], since: float) -> pd.DataFrame:
     """The rows of a CSV, whose texts get their types once all headers and quotes are understood."""
-    pieces, position = [], Position()
-    with log.open("rb") as file:
-        files, is_empty = [*rotated_from(log, file), log], not os.fstat(file.fileno()).st_size
-        for path in files:
-            is_older = path != log and path.stat().st_mtime < since
-            with suppress(FileError) if is_older else nullcontext(), opened_part(path, log, file) as part:
-                for piece in appended(part, position, names, ended=path != log and not is_empty):
-                    position = Position(columns=piece.position.columns)
-                    if is_older:  # only its header is needed, for the next file may have none
-                        break
-                    pieces.append(piece.rows)
+    pieces = _pieces(log, names, since)
+    if not pieces:
+        raise FileError("it has no row yet")
     for piece in pieces:
         check_columns(piece.schema.names, {})
     whole = pa.concat_tables(pieces, promote_options="default")
@@ -86,3 +77,25 @@ def _frame(log: Path, dtypes: Mapping[str, str], label: str, names: Collection[s
         keep_default_na=False,
         index_col=False,
     )
+
+
+def _pieces(log: Path, names: Collection[str], since: float) -> list[Any]:
+    """The rows of the log and of the rotated files that were last written at or after `since`, oldest first."""
+    pieces, position = [], Position()
+    with log.open("rb") as file:
+        files, is_empty = [*rotated_from(log, file), log], not os.fstat(file.fileno()).st_size
+        wanted = next(n for n, path in enumerate(files) if path == log or path.stat().st_mtime >= since)
+        first = wanted
+        while first:  # back to the file whose header says what the columns are
+            with opened_part(files[first], log, file) as part:
+                if begins_with_header(part, names):
+                    break
+            first -= 1
+        for number, path in enumerate(files[first:], first):
+            with opened_part(path, log, file) as part:
+                for piece in appended(part, position, names, ended=path != log and not is_empty):
+                    position = Position(columns=piece.position.columns)
+                    pieces += [piece.rows] if number >= wanted else []
+        if log.stat().st_ino == os.fstat(file.fileno()).st_ino:
+            return pieces
+    return _pieces(log, names, since)  # it was rotated meanwhile

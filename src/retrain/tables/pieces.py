@@ -4,7 +4,7 @@ import csv
 import gzip
 import zlib
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -51,14 +51,21 @@ class Piece(Struct, frozen=True):
 
 def rotated_from(log: Path, file: BinaryIO) -> list[Path]:
     """The rotated files of this log, oldest first, without a copy that is being made: the log is cut after that."""
-    return [path for path in rotated(log) if path.suffix == ".gz" or not _is_copy(path, log, file)]
+    return [path for path in rotated(log) if not _is_copy(path, log, file)]
 
 
 def _is_copy(path: Path, log: Path, file: BinaryIO) -> bool:
-    with opened_part(path, log, file) as other:
+    with suppress(FileError), opened_part(path, log, file) as other:  # what is wrong with it, is said when it is read
         begins = other.read(_HEAD)
+        file.seek(0)
+        return file.read(len(begins)) == begins
+    return False
+
+
+def begins_with_header(file: BinaryIO, names: Collection[str]) -> bool:
+    """Whether the first line has all these names, so that no file before this one says what its columns are."""
     file.seek(0)
-    return file.read(len(begins)) == begins
+    return set(_values(file.readline().rstrip(b"\n")) or ()) >= set(names)
 
 
 @contextmanager
