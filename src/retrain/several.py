@@ -29,9 +29,9 @@ from retrain.notify import following
 from retrain.output import Output, boundary
 
 _AT_ONCE = 32
-"""So many projects are looked at at once: most of a look is waiting for an endpoint, and for the disk."""
-_TURN = 0.01
-"""Seconds. Where no look has ended and the processor was idle, one more thread helps; where it was busy, it costs."""
+"""At most so many projects are looked at at once: a look may wait for its endpoint, and for the disk."""
+_TURN = 0.05
+"""Seconds. Where this process has used less than half of them, one more thread helps; where it was busy, it costs."""
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _SAME_REQUEST = 0.2
 """Seconds. timeout(1), systemd and a closing terminal send two signals at once and mean one."""
@@ -171,19 +171,21 @@ class _Crew:
     def each(self, *groups: tuple[_Work, Sequence[_Project], int]) -> Iterator[_Ended]:
         """What came of each project, printed as soon as it is known; of each group at most so many are worked on."""
         self._todo = [deque(projects if not self._signal else ()) for _, projects, _ in groups]
-        hands = [
+        idle = [
             Thread(target=self._run, args=(work, todo), daemon=True)
             for (work, _, at_once), todo in zip(groups, self._todo, strict=True)
             for _ in range(min(at_once, len(todo)))
         ]
-        left = sum(map(len, self._todo))
+        left, since, used = sum(map(len, self._todo)), -_TURN, 0.0
         while left:
-            used = time.process_time()
+            passed = time.monotonic() - since
+            if idle and passed >= _TURN:
+                if time.process_time() - used < passed / 2:
+                    idle.pop().start()
+                since, used = time.monotonic(), time.process_time()
             try:
-                found = self._inbox.get(timeout=_TURN if hands else None)
+                found = self._inbox.get(timeout=_TURN if idle else None)
             except Empty:
-                if time.process_time() - used < _TURN / 10:
-                    hands.pop().start()
                 continue
             if isinstance(found, Stopped):
                 left -= self._stop(found)

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -18,8 +19,11 @@ CALLS_EACH = 380
 """The most system calls of one project more in `retrain check -c DIR`."""
 ROWS, FOOTERS = 200_000, 500_000
 """Rows of a holdout, and bytes: the end of a Parquet file is read for each question about its columns."""
-_WAITS = ("futex", "poll", "epoll_wait", "sched_yield", "wait4", "select", "restart_syscall", "clock_nanosleep")
-"""Calls whose number is a matter of time."""
+_TIMED = (
+    *("futex", "poll", "epoll_wait", "sched_yield", "wait4", "select", "restart_syscall", "clock_nanosleep"),
+    *("clock_gettime", "clone3", "mmap", "munmap", "mprotect", "madvise", "set_robust_list", "rseq", "gettid"),
+)
+"""Calls whose number is a matter of time: those that wait, ask for the time, or make threads."""
 _READS = ("read", "pread64", "readv")
 _CALL = re.compile(r"^\d+ +(?:<\.\.\. )?(\w+)(\(| resumed>)(.*)$", re.MULTILINE)
 _TRACED = """
@@ -49,7 +53,7 @@ def counted(root: Path, *words: str | Path, of: Path | None = None) -> tuple[int
         if name in _READS and (found := re.search(r"= (\d+)$", rest)):
             total += int(found[1])
     log.unlink()
-    return sum(number for name, number in calls.items() if name not in _WAITS), total
+    return sum(number for name, number in calls.items() if name not in _TIMED), total
 
 
 def test_a_healthy_check_asks_little_of_the_machine(project: Project) -> None:
@@ -70,28 +74,28 @@ def test_a_healthy_check_asks_little_of_the_machine(project: Project) -> None:
 
 
 def test_one_project_more_costs_a_known_number_of_calls(tmp_path: Path, models: Models) -> None:
-    """However many there are."""
+    """More of them is a cost that each tick pays a thousand times."""
     numbers = []
-    for many in (2, 8, 14):
+    for many in (2, 14):
         root = tmp_path / str(many)
         for number in range(many):
             (root / str(number)).mkdir(parents=True)
             Project(root / str(number), models)
         subprocess.run([RETRAIN, "check", "-c", root], cwd=root, check=True, capture_output=True)
         numbers.append(counted(root, RETRAIN, "check", "-c", root)[0])
-    few, some, many = numbers
-    assert 0 < (many - few) / 12 <= CALLS_EACH
-    assert many - some <= 1.1 * (some - few)
+    assert 0 < (numbers[1] - numbers[0]) / 12 <= CALLS_EACH
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_promote_reads_the_holdout_once(project: Project, kind: str) -> None:
     """Both models are given the same bytes, and what has been read is not read again."""
     file = project.root / f"data/many.{kind}"
-    rows = pd.concat([pd.read_csv(project.models.holdout)] * (ROWS // 3000))
+    dice = np.random.default_rng(0)
+    rows = pd.DataFrame(dice.normal(size=(ROWS, 3)), columns=list("abc"))
+    rows["y"] = (rows["a"] + rows["b"] * rows["c"] > 0).astype(int)
     rows.to_csv(file, index=False) if kind == "csv" else rows.to_parquet(file, index=False)
     project.configure(promotion={"holdout": f"data/many.{kind}"})
     project.serve(project.models.weak)
     project.run("check", "--force", "--reason", "test")
     read = counted(project.root, RETRAIN, "promote", of=file)[1]
-    assert file.stat().st_size <= read <= file.stat().st_size + FOOTERS
+    assert 5 * FOOTERS < file.stat().st_size <= read <= file.stat().st_size + FOOTERS
