@@ -229,7 +229,7 @@ def test_a_connection_that_is_ended_is_one_cause(reads: bool) -> None:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             connection.close()
 
-        Thread(target=end).start()
+        Thread(target=end, daemon=True).start()
         answer = get(f"http://127.0.0.1:{listener.getsockname()[1]}/m")
     assert isinstance(answer, Unknown)
-    assert answer.why == "cannot be reached: it ended the connection without an answer"
+    assert answer.why == "cannot be reached: it ended the connection before its answer was complete"

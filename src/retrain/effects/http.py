@@ -9,10 +9,10 @@ import os
 import re
 import ssl
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from threading import Thread
@@ -43,6 +43,9 @@ _LONGEST_WAIT = 86400.0
 _SLACK = 0.1
 """A socket gives up this much after the deadline, so that giving up is always reported as the deadline."""
 _PROXIES = [name for scheme in ("http", "https", "all") for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper())]
+_BUNDLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
+_unused: dict[tuple[Path | str | bool | None, ...], list[ssl.SSLContext]] = defaultdict(list)
+"""TLS contexts that were made for a question, by what they trust."""
 _REMEDIES = {401: "check monitoring.headers", 403: "check monitoring.headers", 404: "check monitoring.url"}
 
 
@@ -92,6 +95,8 @@ class Client:
     def __init__(self, asked: Monitoring, deadline: float, *, also_system: bool) -> None:
         self._asked, self._deadline, self._also_system = asked, deadline, also_system
         self._pools: dict[tuple[str | None, str], PoolManager] = {}
+        self._contexts: list[ssl.SSLContext] = []
+        self._trust = (*map(os.environ.get, _BUNDLES), asked.ca_file, asked.cert_file, asked.key_file, also_system)
         self._method = "GET"
         self._sends: bytes | BinaryIO | None = None
         self._way = ""
@@ -104,6 +109,15 @@ class Client:
         """Close the connections that were kept for the next question."""
         for pool in self._pools.values():
             pool.clear()
+        _unused[self._trust] += self._contexts
+
+    def _tls(self) -> ssl.SSLContext:
+        """A context that no other thread uses: urllib3 changes it, and a new one reads hundreds of authorities."""
+        kept = None
+        with suppress(IndexError):
+            kept = _unused[self._trust].pop()
+        self._contexts.append(kept or _context(self._asked, also_system=self._also_system))
+        return self._contexts[-1]
 
     def get(self, url: str, body: bytes | BinaryIO | None = None, method: str = "") -> bytes | Unknown:
         """The decoded body that the URL answers with, after as many attempts as it may take.
@@ -187,8 +201,7 @@ class Client:
         bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
         key = proxy, parts.scheme
         if key not in self._pools:
-            context = _context(self._asked, also_system=self._also_system) if parts.scheme == "https" else None
-            self._pools[key] = _pool(proxy, context)
+            self._pools[key] = _pool(proxy, self._tls() if parts.scheme == "https" else None)
         timeout = min(max(self._deadline - time.monotonic(), 0), _LONGEST_WAIT) + _SLACK
         return self._pools[key].request(
             self._method,
@@ -346,13 +359,7 @@ def _context(asked: Monitoring, *, also_system: bool) -> ssl.SSLContext:
         if path is not None and not path.is_file():
             why = f"cannot be reached: TLS: there is no file {path}"
             raise _FailedError(Trouble.UNREACHABLE, why, f"check monitoring.{key}")
-    bundle = asked.ca_file or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE")
-    return _trust(bundle, asked.cert_file, asked.key_file, also_system=also_system and asked.ca_file is not None)
-
-
-@cache
-def _trust(bundle: Path | str | None, cert: Path | None, key: Path | None, *, also_system: bool) -> ssl.SSLContext:
-    """The context of these files, read once for all projects of a command: the system's authorities are hundreds."""
+    bundle = asked.ca_file or next(filter(None, map(os.environ.get, _BUNDLES)), None)
     paths = ssl.get_default_verify_paths()
     if not bundle and not (paths.cafile or paths.capath):
         import certifi
@@ -360,11 +367,11 @@ def _trust(bundle: Path | str | None, cert: Path | None, key: Path | None, *, al
         bundle = certifi.where()
     file, directory = (None, bundle) if bundle and Path(bundle).is_dir() else (bundle or None, None)
     context = ssl.create_default_context(cafile=file, capath=directory)
-    if also_system:
+    if asked.ca_file is not None and also_system:
         context.load_default_certs()
-    if cert is not None:
+    if asked.cert_file is not None:
         try:
-            context.load_cert_chain(cert, key, password="")  # else it would be asked for
+            context.load_cert_chain(asked.cert_file, asked.key_file, password="")  # else it would be asked for
         except ssl.SSLError as error:
             why = "TLS: the client certificate and its key do not fit, or are not PEM without password"
             remedy = "check monitoring.cert_file and monitoring.key_file"
@@ -405,7 +412,7 @@ def _cause(error: BaseException) -> tuple[str, str]:
         remedy = "set monitoring.cert_file and monitoring.key_file to one that it accepts"
         return f"TLS: the server asks for a client certificate, or for another one ({said})", remedy
     if isinstance(error, ConnectionResetError | BrokenPipeError):  # in which of three ways is a matter of chance
-        return "it ended the connection without an answer", "is it running, and is monitoring.url right?"
+        return "it ended the connection before its answer was complete", "is it running, and is monitoring.url right?"
     if isinstance(error, OSError):
         return error.strerror or str(error) or type(error).__name__, "is it running, and is monitoring.url right?"
     return f"the answer breaks off or is no HTTP: {error or type(error).__name__}", "check monitoring.url"
