@@ -79,7 +79,7 @@ def _frame(log: Path, dtypes: Mapping[str, str], label: str, names: Collection[s
     )
 
 
-def _pieces(log: Path, names: Collection[str], since: float) -> list[Any]:
+def _pieces(log: Path, names: Collection[str], since: float, *, again: bool = False) -> list[Any]:
     """The rows of the log and of the rotated files that were last written at or after `since`, oldest first."""
     pieces, position = [], Position()
     with log.open("rb") as file:
@@ -96,6 +96,5 @@ def _pieces(log: Path, names: Collection[str], since: float) -> list[Any]:
                 for piece in appended(part, position, names, ended=path != log and not is_empty):
                     position = Position(columns=piece.position.columns)
                     pieces += [piece.rows] if number >= wanted else []
-        if log.stat().st_ino == os.fstat(file.fileno()).st_ino:
-            return pieces
-    return _pieces(log, names, since)  # it was rotated meanwhile
+        was_rotated = not os.path.samestat(log.stat(), os.fstat(file.fileno()))
+    return _pieces(log, names, since, again=True) if was_rotated and not again else pieces

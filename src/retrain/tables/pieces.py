@@ -65,7 +65,7 @@ def _is_copy(path: Path, log: Path, file: BinaryIO) -> bool:
 def begins_with_header(file: BinaryIO, names: Collection[str]) -> bool:
     """Whether the first line has all these names, so that no file before this one says what its columns are."""
     file.seek(0)
-    return set(_values(file.readline().rstrip(b"\n")) or ()) >= set(names)
+    return set(_values(file.readline(_LONGEST_LINE).rstrip(b"\n")) or ()) >= set(names)
 
 
 @contextmanager
