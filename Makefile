@@ -60,7 +60,7 @@ budgets: setup ## Lines, files and imports of the source beside what they may be
 changelog: setup ## Print the changes since the last release, from the fragments in .changes
 	$(PYTHON) -m towncrier build --draft --version "$$($(PYTHON) -m hatchling version)"
 
-benchmark: setup ## What it costs beside the least that the same work can cost, and peers (an hour)
+benchmark: setup ## What it costs beside the least that the same work can cost, and peers (hours)
 	$(PYTHON) -m tests.benchmark
 
 simulations: setup ## Print the figures of `retrain guide statistics`, seeded
