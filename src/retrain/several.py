@@ -125,17 +125,19 @@ def _ended(project: _Project, *, command: str, story: _Story) -> _Ended:
 
 
 class _Places:
-    """The trainings that may begin now: fewer than `most` where some of these projects are training already."""
+    """The trainings that may begin: fewer than `most` where some of these projects are training already."""
 
     def __init__(self, projects: Sequence[_Project], most: int) -> None:
-        states = (each.context.config.state for each in projects if isinstance(each.context, Context))
-        self._most, self._free, self._lock = most, most - sum(map(lock.is_training, states)), Lock()
+        self._states = [each.context.config.state for each in projects if isinstance(each.context, Context)]
+        self._most, self._taken, self._is_full, self._lock = most, 0, False, Lock()
 
     def taken(self) -> str:
-        """Take a place; return why there is none, empty where there was one."""
+        """Take a place; return why there is none, empty where there was one. What is taken begins later."""
         with self._lock:
-            self._free -= 1
-            if self._free >= 0:
+            # Once it is full no place is looked for again: all of a thousand projects may ask for one.
+            self._is_full = self._is_full or self._taken + sum(map(lock.is_training, self._states)) >= self._most
+            if not self._is_full:
+                self._taken += 1
                 return ""
         return f"{counted(self._most, 'training')} may run at once (--trainings), and no place is free"
 
