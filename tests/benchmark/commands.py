@@ -133,6 +133,7 @@ def history(here: Path, _rows: int) -> Iterator[Work]:
     yield Work(f"promote, {name}", beside, promoted(old.root), promoted(new.root), [processor(1.1)])
     year = lived(here, "year", FEW_DAYS, models)
     stretch(year, YEAR)
+    retrain(year.root, "check")()  # which records what the events add up to
     html, nothing = retrain(year.root, "status", "--html", year.root / "page.html"), script("pass", year.root)
     yield Work(f"status --html, {YEAR:,} events", "python that does nothing", html, nothing, [own(1.5), memory(None)])
 

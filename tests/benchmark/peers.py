@@ -46,7 +46,7 @@ print(Report([ClassificationPreset()]).run(data[1], data[0]).json()[:100])
 """
 PEERS = (
     ("MLflow: evaluate twice, validate", MLFLOW, ("mlflow==3.*",), 5.0),
-    ("Evidently: report of both", EVIDENTLY, ("evidently==0.7.*",), 8.0),
+    ("Evidently: report of both", EVIDENTLY, ("evidently==0.7.*", "pandas<3"), 8.0),
 )
 
 
