@@ -24,9 +24,6 @@ from retrain.core.past import Past
 from retrain.errors import RetrainError, file_errors
 
 _TURNING_POINT = "kind NOT IN ('Checked', 'SwapStarted')"
-_LATEST = f"{_TURNING_POINT} AND +kind = 'Judged' ORDER BY id DESC LIMIT 1000"
-_NAMES = "instr(body, ?)"
-"""With a version, most comparisons need not be decoded, each of which has the hashes of some thousand rows."""
 _MOVED_BY_HAND = "+kind = 'Checked' AND json_extract(body, '$.served') <> json_extract(body, '$.known')"
 """A check that saw another version in service than the journal knew."""
 TABLES = (
@@ -146,21 +143,18 @@ class Journal:
 
     def recorded(self, holdout: str, champion: str | None, challenger: str, question: str) -> Judged | None:
         """The comparison that already answered this question about these three."""
-        which = f"kind = 'Judged' AND subject = ? AND {_NAMES} ORDER BY id"
-        known: Iterator[Judged] = self._events(which, holdout, challenger)
+        known: Iterator[Judged] = self._events("kind = 'Judged' AND subject = ? ORDER BY id", holdout)
         asked = champion, challenger, question
         return next((each for each in known if (each.champion, each.challenger, each.question) == asked), None)
 
     def recorded_for_file(self, file: str, champion: str | None, challenger: str, question: str) -> Judged | None:
         """The comparison that already answered this question, on a holdout file that was not touched since."""
-        which = f"id IN (SELECT id FROM events WHERE {_LATEST}) AND {_NAMES} ORDER BY id DESC"  # noqa: S608
-        known: Iterator[Judged] = self._events(which, challenger)
-        asked = file, champion, challenger, question
-        return next((it for it in known if (it.file, it.champion, it.challenger, it.question) == asked), None)
+        asked, latest = (file, champion, challenger, question), self.latest_judgements()
+        return next((it for it in latest if (it.file, it.champion, it.challenger, it.question) == asked), None)
 
     def latest_judgements(self) -> Iterator[Judged]:
         """The latest comparisons and repetitions of one, newest first, a thousand at most."""
-        return self._events(_LATEST)
+        return self._events(f"{_TURNING_POINT} AND +kind = 'Judged' ORDER BY id DESC LIMIT 1000")
 
     def last_check(self) -> Entry | None:
         """The latest check."""
