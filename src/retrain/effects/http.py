@@ -42,7 +42,6 @@ _LONGEST_COMPLAINT = 65536
 _LONGEST_WAIT = 86400.0
 _SLACK = 0.1
 """A socket gives up this much after the deadline, so that giving up is always reported as the deadline."""
-_PROXIES = [name for scheme in ("http", "https", "all") for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper())]
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 _unused: dict[tuple[Path | str | bool | None, ...], list[ssl.SSLContext]] = defaultdict(list)
 """TLS contexts that were made for a question, by what they trust."""
@@ -317,7 +316,7 @@ def _proxy(url: str) -> str | None:
 
     A loopback address is that of this machine; a proxy would ask its own.
     """
-    if not any(name in os.environ for name in _PROXIES):
+    if not any(name.lower().endswith("_proxy") for name in os.environ):
         return None
     from ipaddress import ip_address, ip_network
     from urllib.request import getproxies, proxy_bypass
