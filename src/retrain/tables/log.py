@@ -83,9 +83,9 @@ def _pieces(log: Path, names: Collection[str], since: float, *, again: bool = Fa
     """The rows of the log and of the rotated files that were last written at or after `since`, oldest first."""
     pieces, position = [], Position()
     with log.open("rb") as file:
-        files, is_empty = [*rotated_from(log, file), log], not os.fstat(file.fileno()).st_size
-        wanted = next(n for n, path in enumerate(files) if path == log or path.stat().st_mtime >= since)
-        first = wanted
+        is_alone = since == inf and begins_with_header(file, names)
+        files, is_empty = [*(rotated_from(log, file) if not is_alone else ()), log], not os.fstat(file.fileno()).st_size
+        first = wanted = next(n for n, path in enumerate(files) if path == log or path.stat().st_mtime >= since)
         while first:  # back to the file whose header says what the columns are
             with opened_part(files[first], log, file) as part:
                 if begins_with_header(part, names):
