@@ -51,7 +51,8 @@ def _files(rows: str) -> list[Path]:
 
     with suppress(FileError):  # then nothing is counted
         if is_one(rows) or Path(rows).is_dir():
-            return [Path(rows), *rotated(Path(rows))]
+            is_listed = os.access(Path(rows).parent, os.R_OK)
+            return [Path(rows), *(rotated(Path(rows)) if is_listed else ())]
         return [Path(each.path) for each in listed(rows).files]
     return []
 
