@@ -171,14 +171,14 @@ class _Crew:
             raise Stopped(self._signal)
 
     def each(self, *groups: tuple[_Work, Sequence[_Project], int]) -> Iterator[_Ended]:
-        """What came of each project, printed as soon as it is known; of each group at most so many are worked on."""
+        """What came of each project, printed as soon as it is known; of each group at most so many at once."""
         self._todo = [deque(projects if not self._signal else ()) for _, projects, _ in groups]
         idle = [
             Thread(target=self._run, args=(work, todo), daemon=True)
             for (work, _, at_once), todo in zip(groups, self._todo, strict=True)
             for _ in range(min(at_once, len(todo)))
         ]
-        left, since, used = sum(map(len, self._todo)), -_TURN, 0.0
+        left, since, used = sum(map(len, self._todo)), time.monotonic() - _TURN, time.process_time()
         while left:
             passed = time.monotonic() - since
             if idle and passed >= _TURN:
