@@ -295,8 +295,8 @@ def _recorded(context: Context, journal: Journal, contest: Contest) -> Judged | 
 def _compare(context: Context, journal: Journal, contest: Contest, options: Options) -> Judged | NotJudged:
     """The verdict of a comparison, or why there is none. A recorded verdict on the same rows costs no comparison."""
     config = context.config
-    stamp, ledger = files.stamp_of_rows(contest.holdout), list(journal.ledger())
-    scored = _score(context, contest, options, row_keys(ledger))
+    stamp = files.stamp_of_rows(contest.holdout)
+    scored = _score(context, contest, options, row_keys(journal.ledger()))
     if isinstance(scored, NotJudged):
         return scored
     tally, rows = scored
@@ -309,8 +309,8 @@ def _compare(context: Context, journal: Journal, contest: Contest, options: Opti
     known = journal.recorded(tally.holdout, champion, contest.challenger, config.question)
     if known is not None:
         return replace(known, file=stamp, leaked=tally.leaked, known_rows=rows, repeated=True, sketches=())
-    number = next_comparison(tally, ledger, config.gate.holdout_uses)
-    seen = {each.holdout for each in ledger if isinstance(each, Judged) and each.sketches}
+    number = next_comparison(tally, journal.ledger(), config.gate.holdout_uses)
+    is_sketched = any(each.sketches for each in journal.comparisons_on(tally.holdout))
     shown = tally.cells if len(tally.cells) <= _SHOWN_CELLS else ()
     return Judged(
         challenger=contest.challenger,
@@ -319,7 +319,7 @@ def _compare(context: Context, journal: Journal, contest: Contest, options: Opti
         question=config.question,
         file=stamp,
         verdict=replace(judge(tally, config.gate, number), models=tally.models, cells=shown),
-        sketches=() if tally.holdout in seen else tally.sketches,
+        sketches=() if is_sketched else tally.sketches,
         classes=tally.classes,
         leaked=tally.leaked,
         known_rows=rows,

@@ -29,7 +29,7 @@ from tests.benchmark.measure import (
     script,
 )
 from tests.effects.servers import Request, page, serving
-from tests.survival.million import challenges, lived, stretch
+from tests.survival.million import challenges, ledger, lived, stretch
 from tests.survival.year import models_beside
 
 FEW, MANY = 100, 1000
@@ -131,6 +131,10 @@ def history(here: Path, _rows: int) -> Iterator[Work]:
         return lambda: run([RETRAIN, *next(several)], root, exits=(0, 10, 11))
 
     yield Work(f"promote, {name}", beside, promoted(old.root), promoted(new.root), [processor(1.1)])
+    fresh = lived(here, "fresh", FEW_DAYS, models)
+    stretch(fresh, EVENTS, own_rows=True)
+    name = f"promote, {len(ledger(fresh)):,} holdouts before it"
+    yield Work(name, beside, promoted(fresh.root), promoted(new.root), [processor(None), memory(None)])
     year = lived(here, "year", FEW_DAYS, models)
     stretch(year, YEAR)
     retrain(year.root, "check")()  # which records what the events add up to

@@ -717,8 +717,8 @@ def test_positives_are_shown_where_the_metric_is_about_them() -> None:
 
 def test_a_holdout_without_rows_shares_none() -> None:
     """Its share is 0, not 0/0."""
-    assert shared((), 0, (1, 2), 2) == 0.0
-    assert shared((), 0, (), 0) == 0.0
+    assert shared(frozenset(), 0, (1, 2), 2) == 0.0
+    assert shared(frozenset(), 0, (), 0) == 0.0
 
 
 def test_a_class_that_is_never_predicted_scores_nothing_in_a_mean() -> None:

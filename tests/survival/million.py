@@ -29,6 +29,8 @@ LOOKS = 10_000
 COMMANDS = (("check",), ("check", "--dry-run"), ("status",), ("promote", "--if-pending"))
 _CHANGING = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?\+00:00|\d{8}T\d{6}Z-[0-9a-f]{4}|[0-9a-f]{64}")
 """What differs from one stretch of the history to the next: times, runs and versions."""
+_ODD = 0x9E3779B97F4A7C15
+"""Added to a hash of 64 bits so many times, it gives others."""
 _RUN = "%Y%m%dT%H%M%SZ"
 
 Row = tuple[str, str, str, str]
@@ -143,8 +145,11 @@ def lived(directory: Path, name: str, days: int, models: Models) -> Project:
     return project
 
 
-def stretch(project: Project, events: int) -> None:
-    """Let the history of this project be so many events long: its own, again and again, further and further back."""
+def stretch(project: Project, events: int, *, own_rows: bool = False) -> None:
+    """Let the history of this project be so many events long: its own, again and again, further and further back.
+
+    All comparisons are on the same rows, whose hashes are recorded once; with `own_rows` each time is on other rows.
+    """
     path = project.root / "state/journal.db"
     served = (project.root / CHAMPION).resolve().stem
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
@@ -154,11 +159,14 @@ def stretch(project: Project, events: int) -> None:
         db.execute("BEGIN IMMEDIATE")
         db.execute("DELETE FROM events")
         db.execute("DELETE FROM past")
+        bare = rows if own_rows else list(map(without_hashes, rows))
         first = -(-events // len(rows)) - 1
         skipped = (first + 1) * len(rows) - events
         insert = "INSERT INTO events (at, kind, subject, body) VALUES (?, ?, ?, ?)"
         for back in range(first, -1, -1):
-            block = rows[skipped:] if back == first else rows
+            block = rows if back == max(first - 1, 0) else bare  # the oldest that is whole
+            block = block[skipped:] if back == first else block
+            block = [on_other_rows(row, back) for row in block] if own_rows else block
             db.executemany(insert, rows_of(block, back, span, served) if back else block)
         db.execute("COMMIT")
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -183,6 +191,26 @@ def rows_of(rows: Iterable[Row], back: int, span: timedelta, served: str) -> Ite
 
     for at, kind, subject, body in rows:
         yield _CHANGING.sub(other, at), kind, _CHANGING.sub(other, subject), _CHANGING.sub(other, body)
+
+
+def without_hashes(row: Row) -> Row:
+    """A comparison on rows whose hashes are recorded already; another event as it is."""
+    at, kind, subject, body = row
+    if kind != "Judged":
+        return row
+    return at, kind, subject, msgspec.json.encode(replace(msgspec.json.decode(body, type=Judged), sketches=())).decode()
+
+
+def on_other_rows(row: Row, number: int) -> Row:
+    """A comparison on such other rows, of other hashes; another event as it is."""
+    at, kind, subject, body = row
+    if kind != "Judged" or number == 0:
+        return row
+    judged = msgspec.json.decode(body, type=Judged)
+    holdout = hashlib.sha256(f"{subject}{number}".encode()).hexdigest()[: len(subject)]
+    moved = [sorted((each + number * _ODD) % 2**64 for each in its.hashes) for its in judged.sketches]
+    sketches = tuple(replace(its, hashes=tuple(hashes)) for its, hashes in zip(judged.sketches, moved, strict=True))
+    return at, kind, holdout, msgspec.json.encode(replace(judged, holdout=holdout, sketches=sketches)).decode()
 
 
 def more_looks(project: Project, looks: int) -> None:

@@ -1,7 +1,7 @@
 """Is the challenger better? A pure function of the tally, the rules and the number of the comparison."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import ldexp
 from sys import float_info
 from typing import Any
@@ -245,7 +245,7 @@ def _undefined(cells: Sequence[Cell], gate: Gate) -> VerdictReason | None:
 
 SKETCH = 1024
 """How many of the smallest row hashes are kept of a holdout."""
-RowKey = tuple[Sequence[str], int | None]
+RowKey = tuple[tuple[str, ...], int | None]
 """By which columns a row is known, and how many decimals of its numbers; None: as they are."""
 MOST_KEYS = 64
 """Keys by which a holdout is compared with earlier ones; each one costs a hash of every row."""
@@ -262,12 +262,13 @@ def next_comparison(tally: Tally, ledger: Iterable[Judged | HistoryLost], uses: 
     """
     latest = 0
     related, aged = {tally.holdout}, are_old(tally.leaked, tally.rows)
+    own = {(each.columns, each.decimals): frozenset(each.hashes) for each in tally.sketches}
     for judged in ledger:
         if isinstance(judged, HistoryLost):
             latest += uses
             continue
         same_age = aged and are_old(judged.leaked, judged.verdict.rows)
-        if same_age or (judged.holdout not in related and _shares_rows(tally, judged)):
+        if same_age or (judged.holdout not in related and _shares_rows(own, tally.rows, judged)):
             related.add(judged.holdout)
         if judged.holdout in related:
             latest = max(latest, judged.verdict.look)
@@ -281,30 +282,32 @@ def are_old(leaked: Leaked, rows: int) -> bool:
 
 def row_keys(ledger: Iterable[Judged | HistoryLost]) -> tuple[RowKey, ...]:
     """How the rows of the holdouts in the ledger are known, the latest keys first."""
-    known = [each for each in ledger if isinstance(each, Judged)]
-    keys = ((each.columns, each.decimals) for judged in reversed(known) for each in judged.sketches)
-    return tuple(dict.fromkeys(keys))[:MOST_KEYS]
+    keys: dict[RowKey, None] = {}
+    for judged in ledger:
+        for each in reversed(judged.sketches if isinstance(judged, Judged) else ()):
+            key = each.columns, each.decimals
+            keys.pop(key, None)  # so that it moves to the end
+            keys[key] = None
+    return tuple(reversed(keys))[:MOST_KEYS]
 
 
-def _shares_rows(tally: Tally, judged: Judged) -> bool:
-    """Whether the rows of this holdout are among those of an earlier one, known by any columns that both have."""
-    own = {(each.columns, each.decimals): each.hashes for each in tally.sketches}
-    pairs = [(own.get((its.columns, its.decimals), ()), its.hashes) for its in judged.sketches]
-    rows = judged.verdict.rows
-    return any(shared(mine, tally.rows, its, rows) >= SHARED for mine, its in pairs)
+def _shares_rows(own: Mapping[RowKey, frozenset[int]], rows: int, judged: Judged) -> bool:
+    """Whether these rows, known by their own hashes, are among those of an earlier holdout, by any columns of both."""
+    pairs = [(own.get((its.columns, its.decimals), frozenset()), its.hashes) for its in judged.sketches]
+    return any(shared(mine, rows, its, judged.verdict.rows) >= SHARED for mine, its in pairs)
 
 
-def shared(sketch: Sequence[int], rows: int, other: Sequence[int], other_rows: int) -> float:
+def shared(sketch: frozenset[int], rows: int, other: Sequence[int], other_rows: int) -> float:
     """The share of these rows that are among the other rows too, from 0 to 1.
 
     Exact up to 1,024 rows on each side; above it the estimate of two bottom-k sketches (Broder 1997), whose
     standard error is about sqrt(share/1,024).
     """
+    if not rows or sketch.isdisjoint(other):  # as nearly all are in a long ledger
+        return 0.0
     union = sorted({*sketch, *other})
     if len(sketch) >= SKETCH or len(other) >= SKETCH:
         union = union[:SKETCH]
-    if not union or not rows:
-        return 0.0
-    both = set(sketch) & set(other)
+    both = sketch.intersection(other)
     jaccard = sum(each in both for each in union) / len(union)
     return min(1.0, jaccard / (1 + jaccard) * (rows + other_rows) / rows)

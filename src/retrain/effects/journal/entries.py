@@ -143,9 +143,12 @@ class Journal:
 
     def recorded(self, holdout: str, champion: str | None, challenger: str, question: str) -> Judged | None:
         """The comparison that already answered this question about these three."""
-        known: Iterator[Judged] = self._events("kind = 'Judged' AND subject = ? ORDER BY id", holdout)
-        asked = champion, challenger, question
+        known, asked = self.comparisons_on(holdout), (champion, challenger, question)
         return next((each for each in known if (each.champion, each.challenger, each.question) == asked), None)
+
+    def comparisons_on(self, holdout: str) -> Iterator[Judged]:
+        """Every comparison on these rows, and every repetition of one, oldest first."""
+        return self._events("kind = 'Judged' AND subject = ? ORDER BY id", holdout)
 
     def recorded_for_file(self, file: str, champion: str | None, challenger: str, question: str) -> Judged | None:
         """The comparison that already answered this question, on a holdout file that was not touched since."""
