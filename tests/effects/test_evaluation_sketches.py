@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 
 from retrain.core.events import Judged
-from retrain.core.judge import next_comparison, row_keys
+from retrain.core.judge import SKETCH, next_comparison, row_keys
 from retrain.core.verdicts import Ruling, Tally, Verdict
 from retrain.effects import evaluation
 from tests.effects.conftest import configured
 from tests.effects.toy_models import Says
+from tests.scoring import scored as asked_of_scoring
 
 pytestmark = pytest.mark.usefixtures("scored_here")
 
@@ -71,6 +72,20 @@ def test_fresh_rows_are_fresh(tmp_path: Path, columns: str) -> None:
     kept = list(columns) if columns == "abc" else columns.split()
     one, other = (frame[[*kept, "label"]] for frame in frames)
     assert counts(tmp_path, one, other) == [1, 1]
+
+
+def test_hashes_of_many_rows_do_not_depend_on_the_chunk_size(tmp_path: Path) -> None:
+    """More rows than hashes are kept of: what a chunk leaves out is what the whole would not keep."""
+    rows(200_000, 1).to_parquet(tmp_path / "holdout.parquet", index=False)
+    joblib.dump(Says(1), tmp_path / "model")
+    asked = {"job": "compare", "holdout": str(tmp_path / "holdout.parquet"), "target": "label", "dtypes": {}}
+    asked |= {"champion": None, "challenger": str(tmp_path / "model")}
+    whole, halves, pieces = (
+        asked_of_scoring({**asked, "chunk": chunk})["sketches"] for chunk in (200_000, 100_000, 9_000)
+    )
+    assert whole == halves == pieces
+    assert len(whole) > 1
+    assert all(len(each["hashes"]) == SKETCH for each in whole)
 
 
 def test_a_file_that_says_nothing_of_its_rows_is_known_by_all_it_has(tmp_path: Path) -> None:

@@ -105,7 +105,8 @@ def summed(  # noqa: PLR0913  (the rows, the models, and who hears of them)
     total: Part | None = None
     for chunk, found in predicted(plan, table, models, fractional, send):
         labels = {model.side: each for model, each in zip(models, found, strict=True)}
-        part, of_groups = part_of(plan, chunk, _triples(plan, chunk[plan.target], labels))
+        triples, before = _triples(plan, chunk[plan.target], labels), total.sketched if total is not None else {}
+        part, of_groups = part_of(plan, chunk, triples, before)
         total = part if total is None else total + part
         keep(of_groups)
         check_few(total)
@@ -155,8 +156,13 @@ def _triples(plan: Comparison, target: "pd.Series[Any]", labels: Mapping[Side, C
     return Coded.joint(Coded.of(known, codes), *sides)
 
 
-def part_of(plan: Comparison, chunk: pd.DataFrame, triples: Coded) -> tuple[Part, groups.Rows]:
-    """The rows, of each of which this is what the models made, counted; and what their groups are counted by."""
+def part_of(
+    plan: Comparison, chunk: pd.DataFrame, triples: Coded, before: sketches.Sketches
+) -> tuple[Part, groups.Rows]:
+    """The rows, of each of which this is what the models made, counted; and what their groups are counted by.
+
+    Their sketches lack what those `before` them show to be of no use.
+    """
     hashes = of_table(chunk)
     by_slice = {column: Coded.of(names(chunk[column])) for column in plan.slices}
     part = Part(
@@ -164,7 +170,7 @@ def part_of(plan: Comparison, chunk: pd.DataFrame, triples: Coded) -> tuple[Part
         {column: Counter(Coded.joint(coded, triples).counts) for column, coded in by_slice.items()},
         Content.of(chunk, hashes),
         rows.leaked(plan, chunk),
-        sketches.of_chunk(plan.keys, chunk),
+        sketches.of_chunk(plan.keys, chunk, before),
     )
     return part, groups.Rows(groups.keys(chunk, plan.group, hashes), triples, by_slice)
 

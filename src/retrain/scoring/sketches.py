@@ -40,13 +40,15 @@ def keys(plan: Comparison, table: Table) -> list[Key]:
     return list(dict.fromkeys([*own, *asked]))
 
 
-def of_chunk(keys: Sequence[Key], chunk: pd.DataFrame) -> Sketches:
-    """The sketches of one chunk."""
+def of_chunk(keys: Sequence[Key], chunk: pd.DataFrame, before: Sketches) -> Sketches:
+    """The sketches of one chunk, but for what none of the chunks would keep, as the sketches `before` it show."""
     at = {name: functools.cache(_hashes(chunk[name])) for name in {name for names, _ in keys for name in names}}
-    return {
-        (names, decimals): smallest(combined([at[name](decimals) for name in sorted(names)]), _COUNTED)
-        for names, decimals in keys
-    }
+    found = {key: combined([at[name](key[1]) for name in sorted(key[0])]) for key in keys}
+    return {key: smallest(_small_enough(hashes, before.get(key)), _COUNTED) for key, hashes in found.items()}
+
+
+def _small_enough(hashes: Hashes, before: Hashes | None) -> Hashes:
+    return hashes if before is None or len(before) < _COUNTED else hashes[hashes < before[-1]]
 
 
 def _hashes(column: "pd.Series[Any]") -> Callable[[int | None], Hashes]:

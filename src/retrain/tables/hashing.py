@@ -121,7 +121,7 @@ def of_floats(values: Floats, lane: int = 0) -> Hashes:
 
 def smallest(hashes: Hashes, most: int | None = None) -> Hashes:
     """The different hashes in order, or so many of them (numpy.unique would take fifty times as long)."""
-    ordered = np.sort(hashes)
+    ordered = np.sort(hashes, kind="stable")  # which merges what is in order already
     is_new: npt.NDArray[np.bool_] = np.diff(ordered, prepend=ordered[:1] - np.uint64(1)) != 0
     return ordered[is_new][:most]
 
