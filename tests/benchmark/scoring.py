@@ -19,6 +19,8 @@ from tests.benchmark.measure import Cost, Work, clock, exponent, faster, memory,
 
 COLUMNS, SLICED = 20, 10
 CLASSES, VALUES, GROUPS = 100, 100, 100_000
+ROW_GROUP = 100_000
+"""Rows of a Parquet file that are read at once: as many, whatever the size of the file."""
 RESAMPLED = 40
 """Resamples that are measured, of the thousand whose cost is reckoned from them."""
 SCRIPT = """
@@ -150,7 +152,7 @@ def make(here: Path, rows: int) -> None:
         return frame.assign(label=(frame["f0"] + frame["f1"] * frame["f2"] + random.normal(size=count) > 0).astype(int))
 
     training, holdout = drawn(50_000), drawn(rows)
-    holdout.to_parquet(here / "holdout.parquet")
+    holdout.to_parquet(here / "holdout.parquet", row_group_size=ROW_GROUP)
     holdout.to_csv(here / "holdout.csv", index=False)
     pd.concat([holdout[: rows // 10]]).to_parquet(here / "tenth.parquet")
     _write_tenfold(here / "tenfold.parquet", holdout, random)
@@ -195,7 +197,7 @@ def _write_tenfold(file: Path, holdout: pd.DataFrame, random: np.random.Generato
     with pa.parquet.ParquetWriter(file, pa.Table.from_pandas(holdout, preserve_index=False).schema) as out:
         for _ in range(10):
             moved = holdout.assign(f19=random.normal(size=len(holdout)))
-            out.write_table(pa.Table.from_pandas(moved, preserve_index=False), row_group_size=100_000)
+            out.write_table(pa.Table.from_pandas(moved, preserve_index=False), row_group_size=ROW_GROUP)
 
 
 _numbers = count()

@@ -213,6 +213,8 @@ def _child(plan: Plan, directory: Path, files: Sequence[IO[bytes]], before: Sequ
                     "ARROW_DEFAULT_MEMORY_POOL": "system",
                     "OMP_WAIT_POLICY": "PASSIVE",
                     "OPENBLAS_THREAD_TIMEOUT": "4",
+                    # Of more heaps each keeps memory for itself; a model may have many threads that take it.
+                    **({} if plan["job"] == "model" else {"MALLOC_ARENA_MAX": "2"}),
                     **os.environ,
                     "PYTHONSAFEPATH": "1",
                     "PYTHONDONTWRITEBYTECODE": "1",
