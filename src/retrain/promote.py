@@ -306,11 +306,12 @@ def _compare(context: Context, journal: Journal, contest: Contest, options: Opti
         raise RetrainError(f"{contest.challenger_file}: was changed while it was scored; try again")
     # A champion that could not be scored was not compared: this must never be taken for a win over it.
     champion = None if any(cell.champion is None for cell in tally.cells) else contest.champion
-    known = journal.recorded(tally.holdout, champion, contest.challenger, config.question)
+    asked, on_these = (champion, contest.challenger, config.question), list(journal.comparisons_on(tally.holdout))
+    known = next((it for it in on_these if (it.champion, it.challenger, it.question) == asked), None)
     if known is not None:
         return replace(known, file=stamp, leaked=tally.leaked, known_rows=rows, repeated=True, sketches=())
     number = next_comparison(tally, journal.ledger(), config.gate.holdout_uses)
-    is_sketched = any(each.sketches for each in journal.comparisons_on(tally.holdout))
+    is_sketched = any(each.sketches for each in on_these)
     shown = tally.cells if len(tally.cells) <= _SHOWN_CELLS else ()
     return Judged(
         challenger=contest.challenger,

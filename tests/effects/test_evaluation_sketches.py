@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -78,7 +79,12 @@ def test_hashes_of_many_rows_do_not_depend_on_the_chunk_size(tmp_path: Path) -> 
     """More rows than hashes are kept of: what a chunk leaves out is what the whole would not keep."""
     rows(200_000, 1).to_parquet(tmp_path / "holdout.parquet", index=False)
     joblib.dump(Says(1), tmp_path / "model")
-    asked = {"job": "compare", "holdout": str(tmp_path / "holdout.parquet"), "target": "label", "dtypes": {}}
+    asked: dict[str, Any] = {
+        "job": "compare",
+        "holdout": str(tmp_path / "holdout.parquet"),
+        "target": "label",
+        "dtypes": {},
+    }
     asked |= {"champion": None, "challenger": str(tmp_path / "model")}
     whole, halves, pieces = (
         asked_of_scoring({**asked, "chunk": chunk})["sketches"] for chunk in (200_000, 100_000, 9_000)

@@ -347,13 +347,11 @@ def test_a_question_has_one_answer(state: Path) -> None:
     first_ever = judged(B, champion=None)
     tell(state, first, judged(C), judged(B, question="mcc?"), judged(B, holdout="h2", file="7:7:7"), again, first_ever)
     with open_journal(state) as journal:
-        assert journal.recorded("h1", A, B, "f1?") == first
-        assert journal.recorded("h1", None, B, "f1?") == first_ever
+        assert list(journal.comparisons_on("h1")) == [first, judged(C), judged(B, question="mcc?"), again, first_ever]
+        assert list(journal.comparisons_on("h3")) == []
         assert journal.recorded_for_file("1:2:3", A, B, "f1?") == first
         assert journal.recorded_for_file("9:9:9", A, B, "f1?") == again
         assert journal.recorded_for_file("1:2:3", None, B, "f1?") == first_ever
-        for unknown in [("h3", A, B, "f1?"), ("h1", C, B, "f1?"), ("h1", A, A, "f1?"), ("h1", A, B, "recall?")]:
-            assert journal.recorded(*unknown) is None
         for unknown in [("1:2:4", A, B, "f1?"), ("7:7:7", A, C, "f1?"), ("9:9:9", A, B, "recall?")]:
             assert journal.recorded_for_file(*unknown) is None
 
@@ -380,7 +378,7 @@ def test_the_last_check_and_the_turning_points(state: Path) -> None:
         lambda journal: journal.turning_points(8),
         lambda journal: list(journal.ledger()),
         lambda journal: list(journal.latest_judgements()),
-        lambda journal: journal.recorded("h1", A, B, "f1?"),
+        lambda journal: list(journal.comparisons_on("h1")),
     ],
 )
 def test_nothing_that_is_read_is_sorted(state: Path, ask: Callable[[Journal], object]) -> None:

@@ -282,13 +282,9 @@ def are_old(leaked: Leaked, rows: int) -> bool:
 
 def row_keys(ledger: Iterable[Judged | HistoryLost]) -> tuple[RowKey, ...]:
     """How the rows of the holdouts in the ledger are known, the latest keys first."""
-    keys: dict[RowKey, None] = {}
-    for judged in ledger:
-        for each in reversed(judged.sketches if isinstance(judged, Judged) else ()):
-            key = each.columns, each.decimals
-            keys.pop(key, None)  # so that it moves to the end
-            keys[key] = None
-    return tuple(reversed(keys))[:MOST_KEYS]
+    known = enumerate(each.sketches for each in ledger if isinstance(each, Judged))
+    latest = {(it.columns, it.decimals): (when, -place) for when, its in known for place, it in enumerate(its)}
+    return tuple(sorted(latest, key=latest.__getitem__, reverse=True))[:MOST_KEYS]
 
 
 def _shares_rows(own: Mapping[RowKey, frozenset[int]], rows: int, judged: Judged) -> bool:

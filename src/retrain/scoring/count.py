@@ -13,6 +13,7 @@ from retrain.scoring import groups, rows, sketches
 from retrain.scoring.groups import Coded
 from retrain.scoring.plan import Comparison, Plan, Send, Side, Triple, UnusableError, blamed
 from retrain.scoring.predict import RemoteModel, connected, has_fractions, predicted
+from retrain.scoring.sketches import Sketches
 from retrain.tables import FileError
 from retrain.tables.hashing import Content, of_table
 from retrain.tables.read import Table, brief, columns
@@ -32,7 +33,7 @@ class Part(Struct, frozen=True):
     slices: Mapping[str, Counter[tuple[Any, Triple]]]
     content: Content
     leaked: Counter[Side]
-    sketched: sketches.Sketches
+    sketched: Sketches
     fingerprint: str = ""
     noted: tuple[tuple[str, str, bool], ...] = ()
 
@@ -104,9 +105,8 @@ def summed(  # noqa: PLR0913  (the rows, the models, and who hears of them)
     """The rows of a table, counted; `fractional` says that labels of the holdout have decimals."""
     total: Part | None = None
     for chunk, found in predicted(plan, table, models, fractional, send):
-        labels = {model.side: each for model, each in zip(models, found, strict=True)}
-        triples, before = _triples(plan, chunk[plan.target], labels), total.sketched if total is not None else {}
-        part, of_groups = part_of(plan, chunk, triples, before)
+        triples = _triples(plan, chunk[plan.target], dict(zip((it.side for it in models), found, strict=True)))
+        part, of_groups = part_of(plan, chunk, triples, total.sketched if total is not None else {})
         total = part if total is None else total + part
         keep(of_groups)
         check_few(total)
@@ -156,13 +156,8 @@ def _triples(plan: Comparison, target: "pd.Series[Any]", labels: Mapping[Side, C
     return Coded.joint(Coded.of(known, codes), *sides)
 
 
-def part_of(
-    plan: Comparison, chunk: pd.DataFrame, triples: Coded, before: sketches.Sketches
-) -> tuple[Part, groups.Rows]:
-    """The rows, of each of which this is what the models made, counted; and what their groups are counted by.
-
-    Their sketches lack what those `before` them show to be of no use.
-    """
+def part_of(plan: Comparison, chunk: pd.DataFrame, triples: Coded, before: Sketches) -> tuple[Part, groups.Rows]:
+    """The rows, of each of which this is what the models made, counted; and what their groups are counted by."""
     hashes = of_table(chunk)
     by_slice = {column: Coded.of(names(chunk[column])) for column in plan.slices}
     part = Part(

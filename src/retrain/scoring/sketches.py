@@ -43,12 +43,9 @@ def keys(plan: Comparison, table: Table) -> list[Key]:
 def of_chunk(keys: Sequence[Key], chunk: pd.DataFrame, before: Sketches) -> Sketches:
     """The sketches of one chunk, but for what none of the chunks would keep, as the sketches `before` it show."""
     at = {name: functools.cache(_hashes(chunk[name])) for name in {name for names, _ in keys for name in names}}
+    limits = {key: its[-1] for key, its in before.items() if len(its) == _COUNTED}
     found = {key: combined([at[name](key[1]) for name in sorted(key[0])]) for key in keys}
-    return {key: smallest(_small_enough(hashes, before.get(key)), _COUNTED) for key, hashes in found.items()}
-
-
-def _small_enough(hashes: Hashes, before: Hashes | None) -> Hashes:
-    return hashes if before is None or len(before) < _COUNTED else hashes[hashes < before[-1]]
+    return {key: smallest(its[its < limits.get(key, np.inf)], _COUNTED) for key, its in found.items()}
 
 
 def _hashes(column: "pd.Series[Any]") -> Callable[[int | None], Hashes]:

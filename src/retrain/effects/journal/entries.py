@@ -141,11 +141,6 @@ class Journal:
         """Every holdout comparison, every repetition of one, and every loss of the history, oldest first."""
         return self._events(f"{_TURNING_POINT} AND +kind IN ('Judged', 'HistoryLost') ORDER BY id")
 
-    def recorded(self, holdout: str, champion: str | None, challenger: str, question: str) -> Judged | None:
-        """The comparison that already answered this question about these three."""
-        known, asked = self.comparisons_on(holdout), (champion, challenger, question)
-        return next((each for each in known if (each.champion, each.challenger, each.question) == asked), None)
-
     def comparisons_on(self, holdout: str) -> Iterator[Judged]:
         """Every comparison on these rows, and every repetition of one, oldest first."""
         return self._events("kind = 'Judged' AND subject = ? ORDER BY id", holdout)
