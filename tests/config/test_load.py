@@ -514,6 +514,8 @@ def test_one_min_age_is_for_both_signals_or_each_has_its_own(text: str, expected
                 "s3://b/x.csv": "is a CSV; of a store only Parquet files are read",
                 "s3://KEY:SECRET@b/x": "has a user or a password: leave them to the environment (AWS_ACCESS_KEY_ID"
                 " and others)",
+                "s3://anonymous@b/x": "has a user or a password: leave them to the environment (AWS_ACCESS_KEY_ID"
+                " and others)",
             }.items()
         ),
         (SMALLEST + "monitor: {log: log.json}", ["2: monitor.log: must end in .csv or .parquet"]),

@@ -1,9 +1,10 @@
-"""A holdout in an object store: a real S3 server, and what is said where it refuses or does not answer."""
+"""A holdout in an object store: real servers of both kinds, and what is said where one refuses or does not answer."""
 
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -21,14 +22,29 @@ KEY, SECRET = "AKIDTESTKEY12345", "s3cr3tS3cr3t99/abcdef"
 @pytest.fixture(scope="module")
 def store() -> Iterator[str]:
     """The URL of an S3 server."""
+    with served("moto[server]==5.*", "moto_server", "-H", "127.0.0.1", "-p", "{port}") as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def google() -> Iterator[int]:
+    """The port of a server of Google's kind, with a bucket `teams`."""
+    options = ["start", "--host=127.0.0.1", "--port={port}", "--in-memory", "--default-bucket=teams"]
+    with served("gcp-storage-emulator==2026.*", "gcp-storage-emulator", *options) as port:
+        yield port
+
+
+@contextmanager
+def served(requirement: str, program: str, *options: str) -> Iterator[int]:
+    """The port at which this program answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [str(environment("moto[server]==5.*") / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
+        port: int = free.getsockname()[1]
+    command = [str(environment(requirement) / program), *(each.format(port=port) for each in options)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until(partial(answers, port))
-        yield f"http://127.0.0.1:{port}"
+        yield port
     finally:
         server.terminate()
         server.wait()
@@ -61,6 +77,11 @@ def put(store: str, models: Models, directory: str, files: int) -> None:
         access_key=KEY, secret_key=SECRET, endpoint_override=store, region="us-east-1", allow_bucket_creation=True
     )
     there.create_dir(directory)
+    write(there, models, directory, files)
+
+
+def write(there: pyarrow.fs.FileSystem, models: Models, directory: str, files: int) -> None:
+    """Write the rows of the holdout into so many objects."""
     rows = pd.read_csv(models.holdout)
     for number, places in enumerate(np.array_split(np.arange(len(rows)), files)):
         rows.iloc[places].to_parquet(f"{directory}/part={number}/rows.parquet", filesystem=there)
@@ -87,6 +108,23 @@ def test_objects_are_judged_as_the_same_rows_in_one_file(project: Project, model
     address = f"s3://teams/holdout/flat-0.parquet?scheme=http&endpoint_override={store.removeprefix('http://')}"
     del project.environment["AWS_ENDPOINT_URL"]
     assert judged(project, address).returncode in (0, 11), "one object, by an address that names the server"
+
+
+def test_objects_of_a_google_bucket_are_judged_as_the_same_rows(project: Project, models: Models, google: int) -> None:
+    """As those of the other kind: one verdict, and one comparison."""
+    where = f"127.0.0.1:{google}"
+    write(pyarrow.fs.GcsFileSystem(anonymous=True, scheme="http", endpoint_override=where), models, "teams/holdout", 3)
+    server = f"scheme=http&endpoint_override={where}&retry_limit_seconds=5"
+    first = judged(project, f"gs://anonymous@teams/holdout/flat-*.parquet?{server}")
+    assert first.returncode == 0, first
+    local = judged(project, "data/holdout.csv")
+    assert local.stdout[local.stdout.index("F1 ") :][:60] == first.stdout[first.stdout.index("F1 ") :][:60]
+    absent = judged(project, f"gs://anonymous@teams/nothing?{server}")
+    assert (absent.returncode, absent.stdout) == (1, "")
+    assert "is not there" in absent.stderr, absent
+    silent = judged(project, "gs://anonymous@teams/holdout?scheme=http&endpoint_override=127.0.0.1:1")
+    assert (silent.returncode, silent.stdout) == (1, "")
+    assert "Could not connect to server" in silent.stderr, silent
 
 
 def test_status_and_doctor_of_a_project_in_a_store(project: Project, models: Models, store: str) -> None:

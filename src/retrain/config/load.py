@@ -272,7 +272,7 @@ def _rows(value: object) -> Path | Remote | HoldoutKind:
 def _remote(text: str) -> Remote:
     if not text.startswith(STORES):
         raise ValueError("must be a path, or begin with s3:// or gs://")
-    if "@" in text.partition("?")[0].split("/")[2]:
+    if "@" in text.partition("?")[0].split("/")[2] and not text.startswith("gs://anonymous@"):
         raise ValueError("has a user or a password: leave them to the environment (AWS_ACCESS_KEY_ID and others)")
     if text.partition("?")[0].endswith(".csv"):
         raise ValueError("is a CSV; of a store only Parquet files are read")

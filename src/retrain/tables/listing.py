@@ -17,7 +17,7 @@ from retrain.tables import FileError
 
 _NONE = "__HIVE_DEFAULT_PARTITION__"
 _PART_OF_PATTERN = re.compile(r"\*\*/|\*|\?|\[[^]/]+\]|[^*?[]+|.")
-_REQUEST = re.compile(r" \(Request ID: [^)]*\)")
+_REQUEST = re.compile(r" \(Request ID: [^)]*\)| error_info=.*")
 
 
 class File(Struct, frozen=True):
@@ -41,15 +41,18 @@ class Listing(Struct, frozen=True):
     @property
     def filesystem(self) -> Any:
         """The file system of Arrow; None for this machine's."""
-        return filesystem(self.address) if self.address is not None else None
+        return _at(self.address)[0] if self.address is not None else None
 
 
 @cache
-def filesystem(address: str) -> Any:
-    """The file system of an address, which is made where it is needed: its credentials go to no other process."""
+def _at(address: str) -> tuple[Any, str]:
+    """The file system of an address and the path there, made where it is used: its credentials go nowhere else."""
     from pyarrow import fs
 
-    return fs.FileSystem.from_uri(address)[0]
+    if address.startswith("gs://") and "retry_limit_seconds=" not in address:  # Google's client would try for minutes
+        address += f"{'&' if '?' in address else '?'}retry_limit_seconds=10"
+    found: tuple[Any, str] = fs.FileSystem.from_uri(address)
+    return found
 
 
 def is_one(rows: str) -> bool:
@@ -157,8 +160,7 @@ def _stored(address: str) -> tuple[str, list[tuple[str, tuple[int, ...]]]]:
     """The path of an address in its file system, and the files below that."""
     from pyarrow import fs
 
-    at: tuple[Any, str] = fs.FileSystem.from_uri(address)
-    store, base = at
+    store, base = _at(address)
     found = store.get_file_info(base)
     bucket = base.partition("/")[0]
     if found.type == fs.FileType.NotFound:
@@ -166,9 +168,7 @@ def _stored(address: str) -> tuple[str, list[tuple[str, tuple[int, ...]]]]:
         raise FileError("is not there" if is_there else f"is not there: no bucket {bucket!r} can be seen")
     is_file = found.type == fs.FileType.File
     inside = [found] if is_file else store.get_file_info(fs.FileSelector(base, recursive=True))
-    files: list[tuple[str, tuple[int, ...]]] = []
-    files += [(each.path, (each.size, each.mtime_ns)) for each in inside if each.type == fs.FileType.File]
-    return base, files
+    return base, [(each.path, (each.size, each.mtime_ns)) for each in inside if each.type == fs.FileType.File]
 
 
 def _keys(directories: tuple[str, ...]) -> dict[str, str | None]:
