@@ -18,7 +18,7 @@ from retrain.core.text import duration, iso, moment, short
 from retrain.effects import lock, monitoring, registry
 from retrain.effects.journal import Journal
 from retrain.errors import Exit, Report, RetrainError, failure
-from retrain.swap import current, is_unsettled, journal_of, probation_of, settle, swap
+from retrain.swap import OvertakenError, current, is_unsettled, journal_of, probation_of, settle, swap
 
 TRAINS = Report("has to train", {})
 ACTS = Report("has to roll back, to compare, or to settle what a crash left open", {})
@@ -240,17 +240,15 @@ def _roll_back(context: Context, journal: Journal, seen: _Seen, held: lock.Attem
     new = seen.look.past.probation
     before, why = new.before if new is not None else "", seen.look.decision.why
     journal.append(seen.event, seen.at)
+    intent = SwapStarted(Swap.ROLLBACK, before, seen.event.served, why)
     try:
-        swap(
-            context, journal, SwapStarted(Swap.ROLLBACK, before, seen.event.served, why), held.descriptor or 0, seen.at
-        )
+        swap(context, journal, intent, held.descriptor or 0, seen.at)
+    except OvertakenError as error:
+        return failure(str(error), error.exit_code, news=False)
     except RetrainError as error:
         return _failure(context, journal, error, Reason.PROBATION, context.clock(), seen.look.assessments)
-    message = (
-        f"rolled back: {short(before)} serves again, {short(seen.event.served or '')} is out of service: {why}"
-        " (on the holdout it was better: do its rows still look like live traffic?)"
-    )
-    return _report(seen, message)
+    what = f"rolled back: {short(before)} serves again, {short(seen.event.served or '')} is out of service: {why}"
+    return _report(seen, f"{what} (on the holdout it was better: do its rows still look like live traffic?)")
 
 
 def _failure(  # noqa: PLR0913, PLR0917  (what failed, and what was seen before)

@@ -24,7 +24,7 @@ from retrain.effects import evaluation, files, lock, registry
 from retrain.effects.journal import Journal
 from retrain.errors import Exit, Report, RetrainError, failure
 from retrain.page import render
-from retrain.swap import PATIENCE, SwapUndoneError, current, journal_of, settle, swap
+from retrain.swap import PATIENCE, OvertakenError, SwapUndoneError, current, journal_of, settle, swap
 
 _SHOWN_CELLS = 64
 """More cells of a tally are not recorded: no person reads the confusion matrices of more than four classes."""
@@ -91,7 +91,7 @@ def promote(context: Context, options: Options) -> Report:
         except RetrainError as error:
             if not options.if_pending or isinstance(error, SwapUndoneError):
                 raise
-            if isinstance(error, lock.HeldError):
+            if isinstance(error, lock.HeldError | OvertakenError):
                 return failure(str(error), error.exit_code, news=False)
             waiting = journal.past().challenger
             event = NotJudged(waiting.version if waiting is not None else "", str(error))
@@ -161,10 +161,8 @@ def _is_pending(context: Context, journal: Journal) -> bool:
     if waiting.refused:
         is_unknown = waiting.refused == UNKNOWN_ROWS
         return rows[0] is not None if is_unknown else waiting.refused != _basis(context, holdout, rows)
-    return (
-        journal.recorded_for_file(files.stamp_of_rows(holdout), champion, waiting.version, context.config.question)
-        is None
-    )
+    stamp = files.stamp_of_rows(holdout)
+    return journal.recorded_for_file(stamp, champion, waiting.version, context.config.question) is None
 
 
 def admit(context: Context, past: Past, options: Options) -> Contest:

@@ -16,7 +16,7 @@ from retrain.core.records import Outcome
 from retrain.core.text import moment, shell_text, short
 from retrain.effects import lock, registry, training
 from retrain.effects.journal import Journal, open_journal
-from retrain.errors import ConfigError, Report, RetrainError, Stopped
+from retrain.errors import BusyError, ConfigError, Report, RetrainError, Stopped
 
 PATIENCE = timedelta(seconds=10)
 """How long a command that a person has typed waits for a run that trains and compares nothing."""
@@ -24,6 +24,10 @@ PATIENCE = timedelta(seconds=10)
 
 class SwapUndoneError(RetrainError):
     """The hook after a promotion failed, and the previous champion serves again."""
+
+
+class OvertakenError(BusyError):
+    """Another command changed the champion meanwhile: a rollback waits for no comparison, and for no check."""
 
 
 def probation_of(context: Context, past: Past) -> timedelta | None:
@@ -88,9 +92,9 @@ def _swap(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int,
     models = context.config.models
     registry.verify(models, intent.version)  # nothing is served whose bytes were changed
     served = (serving := registry.served(models)) and serving.version
-    if served != intent.previous:  # a rollback waits for no comparison, and for no check
+    if served != intent.previous:
         why = f"{short(served) if served else 'no champion'} was put in service meanwhile, so {short(intent.version)}"
-        raise RetrainError(f"{why} was not", "try again")
+        raise OvertakenError(f"busy: {why} was not", "try again")
     journal.append(intent, now)  # before the link moves, so that the next command can settle what a crash leaves open
     registry.point(models, intent.version)
     return _complete(context, journal, intent, lock_fd, now)

@@ -38,7 +38,7 @@ CODES = {
     "check --dry-run": {0},
     "status": {0},
     "promote --if-pending": {0, 10, 11, BUSY},
-    # 1: a rival has promoted or trained away what waited, or put back what was to be replaced.
+    # 1: a rival has promoted or trained away what waited. 75 also where one put another champion in service.
     "promote": {0, 1, 10, 11, BUSY},
     "promote --force": {0, 1, BUSY},
     "rollback": {0, 1, BUSY},
@@ -46,7 +46,7 @@ CODES = {
 """The exit codes that are right where others run at the same time."""
 SENTENCES = re.compile(
     r"no challenger waits|is what serves already|are the same file|there is no champion before this one"
-    r"|was in service and was rolled back|was put in service meanwhile"
+    r"|was in service and was rolled back"
 )
 """What an exit code of 1 may say here."""
 
