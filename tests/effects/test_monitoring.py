@@ -14,7 +14,7 @@ import pytest
 from retrain.config.schema import CountQueries, Monitoring, MonitorType, ObservedAt
 from retrain.config.secrets import Secrets
 from retrain.core.records import Counts, Snapshot, Unknown
-from retrain.effects.monitoring import fetch
+from retrain.effects.monitoring import fetch, unparseable
 from retrain.errors import ConfigError
 from tests.effects.servers import page, serving
 
@@ -483,6 +483,14 @@ def test_what_an_endpoint_says_is_one_short_line(tmp_path: Path) -> None:
         assert isinstance(told, str)
         assert told.isprintable()
         assert len(told) <= 600
+
+
+def test_a_long_answer_is_not_searched_for_secrets_to_its_end() -> None:
+    """Of what cannot be read the beginning is enough, for no more is shown; of megabytes it took seconds."""
+    for said in ("x" * 5_000_000, "\n" * 5_000_000 + "x"):
+        found = unparseable(said, "is no number")
+        assert "it begins: x" in found.why
+        assert len(found.why) < 5000
 
 
 def test_the_import_is_light() -> None:

@@ -358,9 +358,9 @@ def refusal(document: object) -> Unknown | None:
 def unparseable(text: str, why: str) -> Unknown:
     """Why a text could not be parsed; an HTML page, most often a login page, is called that."""
     if page := http.html_page(text):
-        remedy = "a login page? check monitoring.url and monitoring.headers"
-        return Unknown(Trouble.UNPARSEABLE, f"is {page}", remedy)
-    return Unknown(Trouble.UNPARSEABLE, f"{why}; it begins: {text.strip() or 'nothing'}", "is monitoring.type right?")
+        return Unknown(Trouble.UNPARSEABLE, f"is {page}", "a login page? check monitoring.url and monitoring.headers")
+    begins = text.strip()[:4096] or "nothing"  # all of it would be searched for secrets
+    return Unknown(Trouble.UNPARSEABLE, f"{why}; it begins: {begins}", "is monitoring.type right?")
 
 
 def _whole(digits: str) -> int | float:
