@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -124,7 +125,8 @@ def causes(kind: MonitorType, body: bytes) -> bool:
     """Whether the body really says that F1 is a number below 0.85, or drift one above 0.2."""
     text = body.decode("utf-8-sig")
     if kind is MonitorType.METRICS:
-        found = [match for line in text.split("\n") if (match := _LINE.fullmatch(line))]
+        lines = takewhile(lambda line: line.removesuffix("\r") != "# EOF", text.split("\n"))  # OpenMetrics ends there
+        found = [match for line in lines if (match := _LINE.fullmatch(line))]
         return any(_in_breach(name, [m[3] for m in found if m[1] == name]) for name in ("f1", "drift"))
     document = json.loads(text)
     if kind is MonitorType.PROMETHEUS:
