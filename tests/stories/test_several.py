@@ -15,6 +15,7 @@ import pytest
 from retrain.effects import lock
 from tests.effects.servers import Request, frozen_server, page, serving
 from tests.stories.project import CHAMPION, RETRAIN, Models, Project, end, until
+from tests.stories.test_guards import promoted
 
 pytestmark = pytest.mark.own_process
 
@@ -259,6 +260,19 @@ def test_what_a_crash_left_is_settled_and_a_champion_file_taken_over(make: Make,
     assert "adopted the champion file" in told["one"]
     assert "was interrupted: its controller had died" in told["two"]
     assert (one.root / CHAMPION).is_symlink()
+
+
+def test_a_champion_that_fails_its_probation_is_rolled_back(make: Make, tmp_path: Path) -> None:
+    """By a check of its own, which says it in a line; nothing is said of the other project."""
+    new, _ = map(make, ("new", "other"))
+    new.configure(promotion={"probation": "7d"})
+    promoted(new, new.models.strong)
+    new.metrics(f1=0.75)
+    done = check(tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert lines(done.stdout).keys() == {"new"}
+    assert lines(done.stdout)["new"].startswith("rolled back: ")
+    assert (new.root / CHAMPION).read_bytes() == new.models.weak.read_bytes()
 
 
 def test_each_project_has_its_own_notifications(make: Make, tmp_path: Path) -> None:
