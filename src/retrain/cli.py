@@ -17,7 +17,7 @@ from retrain.config.load import parse_span
 from retrain.context import Context, open_context
 from retrain.core.kinds import Kind
 from retrain.core.text import one_line, time_of
-from retrain.errors import ConfigError, Exit, Report, Stopped
+from retrain.errors import STOPPING, ConfigError, Exit, Report, Stopped
 from retrain.output import Output, boundary, repair_streams
 
 EXIT_CODES = """\b
@@ -573,7 +573,7 @@ def main() -> None:
     repair_streams()
     output = Output(as_json="--json" in sys.argv, quiet=False, verbose=False)
     with boundary(output):
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in STOPPING:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, _stop)
         try:

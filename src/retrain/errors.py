@@ -1,6 +1,8 @@
 """What can go wrong, and with which exit code."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
@@ -23,6 +25,7 @@ class Exit(IntEnum):
     BUSY = 75
 
 
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _GRAVEST_FIRST = (Exit.BUG, Exit.USAGE, Exit.FAILED, Exit.UNKNOWN, Exit.BUSY, Exit.DONE)
 
 
@@ -58,6 +61,26 @@ class BusyError(RetrainError):
     """Another run holds the lock."""
 
     exit_code = Exit.BUSY
+
+
+@contextmanager
+def handled(handler: Callable[[int, Any], object], *, reaps: bool = False) -> Iterator[None]:
+    """Let the handler have the signals that stop a command; only the main thread gets any.
+
+    With `reaps` SIGCHLD is not ignored meanwhile, for the kernel would throw exit codes away.
+    """
+    before: dict[signal.Signals, Any] = {}
+    try:
+        if threading.current_thread() is threading.main_thread():
+            for number in STOPPING:
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):  # ignored on purpose, by nohup for one
+                    before[number] = signal.signal(number, handler)
+            if reaps and signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+                before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)
 
 
 class Stopped(BaseException):

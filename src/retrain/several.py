@@ -6,7 +6,6 @@ signals nor memory with another. The main thread alone prints and gets signals.
 """
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -24,7 +23,7 @@ from retrain.check import ACTS, TRAINS, Options, check
 from retrain.context import Context, configurations, open_contexts
 from retrain.core.text import counted
 from retrain.effects import lock
-from retrain.errors import ConfigError, Exit, Report, Stopped, gravest
+from retrain.errors import ConfigError, Exit, Report, Stopped, gravest, handled
 from retrain.notify import following
 from retrain.output import Output, boundary
 
@@ -32,7 +31,6 @@ _AT_ONCE = 32
 """At most so many projects are looked at at once: a look may wait for its endpoint, and for the disk."""
 _TURN = 0.05
 """Seconds. Where this process has used less than half of them, one more thread helps; where it was busy, it costs."""
-_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _SAME_REQUEST = 0.2
 """Seconds. timeout(1), systemd and a closing terminal send two signals at once and mean one."""
 _WORDS = {
@@ -158,15 +156,8 @@ class _Crew:
     @contextmanager
     def signals(self) -> Iterator[None]:
         """Let signals stop the crew, and be raised as Stopped when all that had begun has ended."""
-        before = {}
-        for number in _STOPPING:
-            if signal.getsignal(number) not in (signal.SIG_IGN, None):  # ignored on purpose, by nohup for one
-                before[number] = signal.signal(number, lambda number, _frame: self._inbox.put(Stopped(number)))
-        try:
+        with handled(lambda number, _: self._inbox.put(Stopped(number)), reaps=True):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
         if self._signal:
             raise Stopped(self._signal)
 

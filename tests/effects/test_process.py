@@ -12,6 +12,7 @@ import pytest
 
 from retrain.effects import process
 from retrain.effects.process import Process
+from retrain.errors import Stopped
 
 FOR_EVER = "while :; do sleep 0.02; done"
 
@@ -50,6 +51,24 @@ def runs(number: str) -> bool:
     """Whether there is a process with this number that is more than a zombie which nobody reaps."""
     stat = Path(f"/proc/{number}/stat")
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] not in "ZX"
+
+
+def test_a_signal_that_comes_at_once_leaves_no_process_behind(tmp_path: Path) -> None:
+    """The command may be at work before it is known here that it was started: it ends all the same."""
+
+    def stop(number: int, _frame: object) -> None:
+        raise Stopped(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        for number in range(20):
+            left = tmp_path / f"{number}"
+            words = ["/bin/sh", "-c", f"echo $$ > {left}; kill -TERM $PPID; sleep 300"]
+            with pytest.raises(Stopped):
+                process.ran(words, tmp_path, {}, seconds=60, most=1000)
+            assert not left.exists() or not runs(left.read_text().strip())
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.parametrize(("script", "code"), [("exit 7", 7), (":", 0), ("kill -KILL $$", -9)])

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from retrain.core.text import last_lines
+from retrain.errors import handled
 
 Process = subprocess.Popen[bytes]
 
@@ -100,17 +101,19 @@ def start(  # noqa: PLR0913  (what a process is given)
     `output` is the descriptor that both its output streams are written to, unless `errors` is given; `inherited` are
     those that it keeps under the same numbers. Raises OSError or ValueError where it cannot be started.
     """
-    return subprocess.Popen(
-        command,
-        cwd=directory,
-        env=environment,
-        bufsize=0,
-        stdin=stdin,
-        stdout=output,
-        stderr=errors,
-        start_new_session=True,
-        pass_fds=inherited,
-    )
+    came: list[int] = []
+    streams: dict[str, Any] = {"stdin": stdin, "stdout": output, "stderr": errors}
+    with handled(lambda number, _: came.append(number)):
+        started: Process = subprocess.Popen(
+            command, cwd=directory, env=environment, bufsize=0, start_new_session=True, pass_fds=inherited, **streams
+        )
+    for number in came:  # handled now that it is known what has been started
+        try:
+            signal.raise_signal(number)
+        except BaseException:
+            end(started)
+            raise
+    return started
 
 
 def exit_code(process: Process) -> int | None:

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,7 +22,7 @@ from retrain.core.text import duration, last_lines
 from retrain.effects import process
 from retrain.effects.files import free, freed, is_full, share
 from retrain.effects.process import Process
-from retrain.errors import RetrainError, file_errors
+from retrain.errors import RetrainError, file_errors, handled
 
 _TAIL_BYTES = 8 * 1024
 _READ_BYTES = 64 * 1024
@@ -31,7 +30,6 @@ _READ_BYTES = 64 * 1024
 _ECHO_BYTES = 1024**2
 _OF_MAKE = r"(?m)^make(\[\d+\])?: \*\*\* \[.*\] Error \d+\n?"
 """What make adds to the message of a command that failed; the exit code says it."""
-_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _SAME_REQUEST = 0.2
 """Seconds. timeout(1), systemd and a closing terminal send two signals at once and mean one."""
 
@@ -103,8 +101,8 @@ def run(  # noqa: PLR0913, PLR0917  (what runs, where its output goes, and what 
     """
     began = time.monotonic()
     with _opened(log) as descriptor:
-        output = _Output(descriptor, min(training.max_log, free(log) // 2), echo)
-        with _recorded_signals() as received:
+        output, received = _Output(descriptor, min(training.max_log, free(log) // 2), echo), _Received()
+        with handled(received.record, reaps=True):
             try:
                 started = process.start(
                     training.command, training.directory, environment, output=descriptor, inherited=[lock_fd]
@@ -157,23 +155,6 @@ class _Received:
     def insistent(self) -> bool:
         """Whether a second signal came that is not part of the same request."""
         return bool(self.signals) and self.signals[-1][1] - self.signals[0][1] > _SAME_REQUEST
-
-
-@contextmanager
-def _recorded_signals() -> Iterator[_Received]:
-    """The signals sent from now on, recorded instead of handled. Only the main thread may do this."""
-    received, before = _Received(), {}
-    try:
-        if threading.current_thread() is threading.main_thread():
-            for number in _STOPPING:
-                if signal.getsignal(number) not in (signal.SIG_IGN, None):  # ignored on purpose, by nohup for one
-                    before[number] = signal.signal(number, received.record)
-            if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:  # the kernel would throw the exit code away
-                before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 # ---------------------------------------------------------------- the log
