@@ -4,7 +4,7 @@ from tests.budgets import table
 
 SHRINKING = {
     "lines: heart: stories, acts, core": 6_413,
-    "lines: effects": 4_510,
+    "lines: effects": 4_499,
     "lines: config": 1_281,
     "lines: scoring and tables": 3_696,
     "lines: wing: doctor": 1_012,

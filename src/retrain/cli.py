@@ -1,6 +1,5 @@
 """The command line: flags → command → text or JSON → exit code. The only module that ends the process."""
 
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +7,6 @@ from datetime import UTC, datetime
 from functools import partial, wraps
 from math import isfinite
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
@@ -17,7 +15,7 @@ from retrain.config.load import parse_span
 from retrain.context import Context, open_context
 from retrain.core.kinds import Kind
 from retrain.core.text import one_line, time_of
-from retrain.errors import STOPPING, ConfigError, Exit, Report, Stopped
+from retrain.errors import ConfigError, Exit, Report, Stopped, handled
 from retrain.output import Output, boundary, repair_streams
 
 EXIT_CODES = """\b
@@ -564,7 +562,7 @@ def _progress(output: Output, label: str = "scoring on the holdout") -> Iterator
         yield lambda share: bar.update(round(1000 * share) - bar.pos)
 
 
-def _stop(number: int, _frame: FrameType | None) -> None:
+def _stop(number: int, _frame: object) -> None:
     raise Stopped(number)
 
 
@@ -572,10 +570,7 @@ def main() -> None:
     """Run the `retrain` command."""
     repair_streams()
     output = Output(as_json="--json" in sys.argv, quiet=False, verbose=False)
-    with boundary(output):
-        for number in STOPPING:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, _stop)
+    with boundary(output), handled(_stop):
         try:
             retrain(standalone_mode=False)
         except click.exceptions.Exit as leaving:

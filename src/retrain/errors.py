@@ -1,4 +1,4 @@
-"""What can go wrong, and with which exit code."""
+"""What can go wrong, and with which exit code; and the signals that stop a command."""
 
 import signal
 import threading
@@ -25,7 +25,6 @@ class Exit(IntEnum):
     BUSY = 75
 
 
-STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _GRAVEST_FIRST = (Exit.BUG, Exit.USAGE, Exit.FAILED, Exit.UNKNOWN, Exit.BUSY, Exit.DONE)
 
 
@@ -58,29 +57,14 @@ class UnreachableError(RetrainError):
 
 
 class BusyError(RetrainError):
-    """Another run holds the lock."""
+    """Another run is in the way: it holds the lock, or has changed the champion meanwhile."""
 
     exit_code = Exit.BUSY
 
 
-@contextmanager
-def handled(handler: Callable[[int, Any], object], *, reaps: bool = False) -> Iterator[None]:
-    """Let the handler have the signals that stop a command; only the main thread gets any.
-
-    With `reaps` SIGCHLD is not ignored meanwhile, for the kernel would throw exit codes away.
-    """
-    before: dict[signal.Signals, Any] = {}
-    try:
-        if threading.current_thread() is threading.main_thread():
-            for number in STOPPING:
-                if signal.getsignal(number) not in (signal.SIG_IGN, None):  # ignored on purpose, by nohup for one
-                    before[number] = signal.signal(number, handler)
-            if reaps and signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
-                before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        yield
-    finally:
-        for number, former in before.items():
-            signal.signal(number, former)
+_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SAME_REQUEST = 0.2
+"""Seconds. timeout(1), systemd and a closing terminal send two signals at once and mean one."""
 
 
 class Stopped(BaseException):
@@ -94,6 +78,26 @@ class Stopped(BaseException):
     def exit_code(self) -> int:
         """128 + N, what a shell reports for a process that signal N ended."""
         return 128 + self.number
+
+
+@contextmanager
+def handled(handler: Callable[[int, Any], object], *, reaps: bool = False) -> Iterator[None]:
+    """Let the handler have the signals that stop a command; only the main thread gets any.
+
+    With `reaps` SIGCHLD is not ignored meanwhile, for the kernel would throw exit codes away.
+    """
+    before: dict[signal.Signals, Any] = {}
+    try:
+        if threading.current_thread() is threading.main_thread():
+            for number in _STOPPING:
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):  # ignored on purpose, by nohup for one
+                    before[number] = signal.signal(number, handler)
+            if reaps and signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+                before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from retrain.check import ACTS, TRAINS, Options, check
 from retrain.context import Context, configurations, open_contexts
 from retrain.core.text import counted
 from retrain.effects import lock
-from retrain.errors import ConfigError, Exit, Report, Stopped, gravest, handled
+from retrain.errors import SAME_REQUEST, ConfigError, Exit, Report, Stopped, gravest, handled
 from retrain.notify import following
 from retrain.output import Output, boundary
 
@@ -31,8 +31,6 @@ _AT_ONCE = 32
 """At most so many projects are looked at at once: a look may wait for its endpoint, and for the disk."""
 _TURN = 0.05
 """Seconds. Where this process has used less than half of them, one more thread helps; where it was busy, it costs."""
-_SAME_REQUEST = 0.2
-"""Seconds. timeout(1), systemd and a closing terminal send two signals at once and mean one."""
 _WORDS = {
     Exit.DONE: "done",
     Exit.UNKNOWN: "metrics unknown",
@@ -202,7 +200,7 @@ class _Crew:
 
         Raises Stopped where a person insists, and no process is waited for: an endpoint may take its time.
         """
-        insists = self._signal and time.monotonic() - self._since > _SAME_REQUEST
+        insists = self._signal and time.monotonic() - self._since > SAME_REQUEST
         if not self._signal:
             self._signal, self._since = stopped.number, time.monotonic()
         for process in tuple(self._processes):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from retrain.core.text import last_lines
 from retrain.errors import handled
@@ -102,10 +102,17 @@ def start(  # noqa: PLR0913  (what a process is given)
     those that it keeps under the same numbers. Raises OSError or ValueError where it cannot be started.
     """
     came: list[int] = []
-    streams: dict[str, Any] = {"stdin": stdin, "stdout": output, "stderr": errors}
     with handled(lambda number, _: came.append(number)):
-        started: Process = subprocess.Popen(
-            command, cwd=directory, env=environment, bufsize=0, start_new_session=True, pass_fds=inherited, **streams
+        started = subprocess.Popen(
+            command,
+            cwd=directory,
+            env=environment,
+            bufsize=0,
+            stdin=stdin,
+            stdout=output,
+            stderr=errors,
+            start_new_session=True,
+            pass_fds=inherited,
         )
     for number in came:  # handled now that it is known what has been started
         try:

@@ -22,7 +22,7 @@ from retrain.core.text import duration, last_lines
 from retrain.effects import process
 from retrain.effects.files import free, freed, is_full, share
 from retrain.effects.process import Process
-from retrain.errors import RetrainError, file_errors, handled
+from retrain.errors import SAME_REQUEST, RetrainError, file_errors, handled
 
 _TAIL_BYTES = 8 * 1024
 _READ_BYTES = 64 * 1024
@@ -30,8 +30,6 @@ _READ_BYTES = 64 * 1024
 _ECHO_BYTES = 1024**2
 _OF_MAKE = r"(?m)^make(\[\d+\])?: \*\*\* \[.*\] Error \d+\n?"
 """What make adds to the message of a command that failed; the exit code says it."""
-_SAME_REQUEST = 0.2
-"""Seconds. timeout(1), systemd and a closing terminal send two signals at once and mean one."""
 
 
 class Ended(Struct, frozen=True):
@@ -154,7 +152,7 @@ class _Received:
     @property
     def insistent(self) -> bool:
         """Whether a second signal came that is not part of the same request."""
-        return bool(self.signals) and self.signals[-1][1] - self.signals[0][1] > _SAME_REQUEST
+        return bool(self.signals) and self.signals[-1][1] - self.signals[0][1] > SAME_REQUEST
 
 
 # ---------------------------------------------------------------- the log
