@@ -208,8 +208,8 @@ def _child(plan: Plan, directory: Path, files: Sequence[IO[bytes]], before: Sequ
                 # What -P is to the child, the first is to its workers: no module of the directory shadows the
                 # library's. The second leaves nothing beside the modules there. The third keeps pyarrow from
                 # reserving a gibibyte, which counts as memory taken. The others let threads sleep that
-                # wait for work: those of the other model and of the counter need the processors. Of the heaps
-                # that the counter's threads would have, each keeps memory for itself.
+                # wait for work: those of the other model and of the counter need the processors. The
+                # counter's threads share two heaps: each heap keeps memory for itself.
                 {
                     "ARROW_DEFAULT_MEMORY_POOL": "system",
                     "OMP_WAIT_POLICY": "PASSIVE",
