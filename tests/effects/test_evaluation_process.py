@@ -1,5 +1,7 @@
 """evaluation.compare when the child ends badly: whatever a model does, the controller says who and how."""
 
+import ctypes
+import os
 import signal
 import socket
 import subprocess
@@ -19,7 +21,9 @@ from retrain.effects import evaluation
 from retrain.effects.evaluation import child
 from retrain.errors import RetrainError
 from tests.effects.conftest import ROOT, configured
-from tests.effects.toy_models import Calls, Exits, Fills, Keeps, Says, Segfaults, Sleeps
+from tests.effects.toy_models import Calls, Exits, Fills, Keeps, Lists, Says, Segfaults, Sleeps
+
+_PR_GET_CHILD_SUBREAPER = 37
 
 
 @pytest.fixture
@@ -101,6 +105,38 @@ def test_the_least_memory_that_can_be_configured_is_enough_for_small_models(here
     frame = pd.read_csv(here / "holdout.csv")
     model = LogisticRegression().fit(frame[["a"]], frame["label"])
     assert compare(here, model, Says(1), max_memory=LEAST_MEMORY) == 4
+
+
+def test_too_little_memory_for_the_libraries_is_no_fault_of_a_model(here: Path) -> None:
+    """Requirement: neither side is blamed before it was loaded; the sentence names the limit."""
+    with pytest.raises(
+        RetrainError, match=r"before it named a model.*raise promotion\.max_memory, now 40 MiB"
+    ) as caught:
+        compare(here, Says(1), Says(1), max_memory=40 * 1024**2)
+    assert not isinstance(caught.value, evaluation.Unscorable)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_model_has_no_file_of_another_process(here: Path) -> None:
+    """Requirement: its plan, what it prints, features and predictions: four pipes, none of which another model has."""
+    compare(here, Lists(str(here / "one")), Lists(str(here / "other")))
+    one, other = ({*(here / name).read_text().split()} for name in ("one", "other"))
+    assert one & other == {"/dev/null"}
+    for each in (one, other):
+        assert len({name for name in each if name.startswith("pipe:")}) == len(each) - 1 == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_nothing_is_left_of_the_processes_that_were_forked(here: Path) -> None:
+    """Requirement: no zombie, and no change of how this process adopts: others may call it as a library."""
+    libc, before, after = ctypes.CDLL(None), ctypes.c_int(), ctypes.c_int()
+    libc.prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(before))
+    compare(here, Says(0), Says(1))
+    libc.prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(after))
+    assert before.value == after.value == 0
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    commands = [Path(f"/proc/{child}/cmdline").read_bytes() for child in children]
+    assert not any(b"retrain.scoring" in command or not command for command in commands)
 
 
 def test_the_time_limit_ends_the_child(here: Path) -> None:

@@ -91,6 +91,20 @@ class Prints(Says):
         return super().predict(rows)
 
 
+class Lists:
+    """Writes which files its process has open into a file, and is right for no row."""
+
+    def __init__(self, into: str) -> None:
+        self.into = into
+
+    def predict(self, rows: pd.DataFrame) -> list[int]:
+        with open(self.into, "w") as file:  # noqa: PTH123
+            numbers = [name for name in os.listdir("/proc/self/fd") if int(name) != file.fileno()]  # noqa: PTH208
+            links = [f"/proc/self/fd/{name}" for name in numbers]
+            print(*(os.readlink(each) for each in links if os.path.islink(each)), file=file)  # noqa: PTH114, PTH115
+        return [0] * len(rows)
+
+
 class Exits:
     def predict(self, rows: pd.DataFrame) -> None:
         print("giving\x1b[31m up", file=sys.stderr, flush=True)

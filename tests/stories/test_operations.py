@@ -4,11 +4,13 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 
 from tests.conftest import real
 from tests.stories.project import RETRAIN, Models, Project
@@ -99,3 +101,13 @@ def test_promote_reads_the_holdout_once(project: Project, kind: str) -> None:
     project.run("check", "--force", "--reason", "test")
     read = counted(project.root, RETRAIN, "promote", of=file)[1]
     assert 5 * FOOTERS < file.stat().st_size <= read <= file.stat().st_size + FOOTERS
+
+
+def test_promote_imports_scikit_learn_once(project: Project) -> None:
+    """For both models: it takes longer than most of them, and than the counting of some hundred thousand rows."""
+    project.serve(project.models.weak)
+    project.run("check", "--force", "--reason", "test")
+    source = Path(sklearn.__file__)
+    cached = Path(cache_from_source(str(source)))
+    file = cached if cached.exists() else source
+    assert counted(project.root, RETRAIN, "promote", of=file)[1] == file.stat().st_size

@@ -4,16 +4,37 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 from retrain.core.text import last_lines
 from retrain.errors import handled
 
-Process = subprocess.Popen[bytes]
 
+class Adopted:
+    """A process that one of ours has forked, and that is ours since that one has ended; see `adopting`."""
+
+    def __init__(self, number: int) -> None:
+        self.pid = number
+        self.returncode: int | None = None
+
+    def wait(self) -> int:
+        """The exit code, once it has ended (-N: by signal N); it is reaped then."""
+        if self.returncode is None:
+            try:
+                self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            except ChildProcessError:  # SIGCHLD is ignored, so the kernel has thrown the code away
+                self.returncode = 0
+        return self.returncode
+
+
+Process = subprocess.Popen[bytes] | Adopted
+
+_PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
+_one_adopts = Lock()
 _VANISHING = 5.0
 """Seconds that a process may take to vanish after SIGKILL before it is left to the kernel."""
 _OUTER_MAKE = frozenset({"MAKEFLAGS", "MFLAGS", "GNUMAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MAKEFILES"})
@@ -95,7 +116,7 @@ def start(  # noqa: PLR0913  (what a process is given)
     inherited: Sequence[int] = (),
     stdin: int = subprocess.DEVNULL,
     errors: int = subprocess.STDOUT,
-) -> Process:
+) -> "subprocess.Popen[bytes]":
     """The running command, the leader of a session and so of a process group, out of reach of the terminal's signals.
 
     `output` is the descriptor that both its output streams are written to, unless `errors` is given; `inherited` are
@@ -121,6 +142,25 @@ def start(  # noqa: PLR0913  (what a process is given)
             end(started)
             raise
     return started
+
+
+@contextmanager
+def adopting() -> Iterator[bool]:
+    """Make this process the parent of what its children leave behind when they end; say whether that can be (Linux)."""
+    import ctypes
+
+    former = ctypes.c_int()
+    with _one_adopts:
+        try:
+            prctl = ctypes.CDLL(None).prctl
+            can = prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(former)) == 0 == prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        except (OSError, AttributeError):
+            can = False
+        try:
+            yield can
+        finally:
+            if can:
+                prctl(_PR_SET_CHILD_SUBREAPER, former.value)
 
 
 def exit_code(process: Process) -> int | None:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from retrain.scoring.plan import (
     or_end,
     settle,
     shield,
+    spare,
 )
 
 
@@ -38,10 +40,11 @@ def main() -> None:
     """Do what standard input asks for, send the answer, and end with the controller."""
     gc.disable()  # until all is imported and loaded, a quarter of whose time it would take
     os.umask(0o077)  # what is written is a part of files that perhaps not all may read
-    controller = os.dup(sys.stdin.fileno())
-    os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())  # a model that asks for input gets none
-    with open(controller, "rb", buffering=0, closefd=False) as lines:
-        request = json.loads(lines.readline())
+    controller, request = _asked()
+    if request["job"] == "fork":
+        or_end(lambda: _fork(request))
+        os.close(controller)
+        controller, request = _asked()
     _end_with(controller)
     scores = request["job"] == "model"
     limit(request.pop("memory"), last=not scores)
@@ -50,7 +53,39 @@ def main() -> None:
         or_end(lambda: _serve(request))
     else:
         shield()
+        spare()
         _count(request)
+        os._exit(0)  # to free what was read would take a while
+
+
+def _asked() -> tuple[int, dict[str, Any]]:
+    """The descriptor that was standard input, and the line that came from there."""
+    controller = os.dup(sys.stdin.fileno())
+    os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())  # a model that asks for input gets none
+    with open(controller, "rb", buffering=0, closefd=False) as lines:
+        return controller, json.loads(lines.readline())
+
+
+def _fork(request: dict[str, Any]) -> None:
+    """Fork each process as soon as what it needs has been imported, and end this one. Returns in those alone."""
+    limit(request["memory"], last=True)
+    from retrain.tables import read  # noqa: F401  (what counting needs)
+
+    members, told = request["members"], request["told"]
+    for number, (stdin, output, *others) in enumerate(members):
+        if number == 1:
+            import sklearn.ensemble  # noqa: F401
+
+            from retrain.scoring import models  # noqa: F401
+        if os.fork() == 0:
+            os.setsid()
+            os.write(told, f"{number} {os.getpid()}\n".encode())
+            for stream, file in enumerate((stdin, output, output)):
+                os.dup2(file, stream)
+            for file in {told, *chain(*members)}.difference(others):
+                os.close(file)
+            return
+    os._exit(0)
 
 
 def _serve(request: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from msgspec import Struct
 from retrain.core.records import Label
 from retrain.tables import CHUNK, FileError
 
-_PR_SET_DUMPABLE = 4
+_PR_SET_DUMPABLE, _M_ARENA_MAX = 4, -8
 Answer = TypeVar("Answer")
 Send = Callable[[dict[str, Any]], None]
 """Sends a message to the controller."""
@@ -226,6 +226,12 @@ def shield() -> None:
     """Close the memory of this process to others of the same user (Linux): a model could write its answer there."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)
+
+
+def spare() -> None:
+    """Let the threads of this process share two heaps (glibc): each heap keeps memory for itself."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 def or_end(act: Callable[[], Answer]) -> Answer:

@@ -15,8 +15,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Literal, cast, get_args
 
@@ -25,7 +26,7 @@ from msgspec import Struct
 from retrain.config.schema import Config, Promotion
 from retrain.core.text import last_lines, one_line, size
 from retrain.effects.evaluation import sandbox
-from retrain.effects.process import Process, end, exit_code, start, until
+from retrain.effects.process import Adopted, Process, adopting, end, exit_code, start, until
 from retrain.errors import RetrainError
 
 Side = Literal["champion", "challenger", "holdout", "training data", "training rows", "log", "scheduler"]
@@ -83,7 +84,7 @@ def carry_out(
         remedy = _memory_remedy(cause or why, promotion, plan, memory)
         return RetrainError(why, remedy) if side is None else Unscorable(side, why, remedy)
 
-    with _running({**plan, "memory": memory}, config) as (counter, models, results):
+    with _running({**plan, "memory": memory}, config, deadline) as (counter, models, results):
         for message in _messages(counter, models, results, deadline):
             if "progress" in message:
                 with garbled():
@@ -124,6 +125,14 @@ def _unreadable() -> RetrainError:
     )
 
 
+class _Wanted(Struct, frozen=True):
+    """What a process is asked, the files that it alone keeps, and what stands before its command."""
+
+    plan: Plan
+    files: Sequence[IO[bytes]]
+    before: Sequence[str] = ()
+
+
 class _Child(Struct, frozen=True):
     """A process, what it prints, and whether it runs in a sandbox."""
 
@@ -140,22 +149,17 @@ class _Child(Struct, frozen=True):
 
 
 @contextmanager
-def _running(plan: dict[str, Any], config: Config) -> Iterator[tuple[_Child, dict[Side, _Child], int]]:
+def _running(plan: dict[str, Any], config: Config, deadline: float) -> Iterator[tuple[_Child, dict[Side, _Child], int]]:
     """The process that counts, those of the models, and the descriptor of the results; all ended on leaving.
 
     Between a model and the counter are two pipes, and no other process has them.
     """
-    directory = config.training.directory
+    promotion, directory = config.promotion, config.training.directory
     if "model" in plan:
         sandbox.refuse_where_it_fails(config)
     with ExitStack() as stack:
-
-        def pipe() -> tuple[IO[bytes], IO[bytes]]:
-            reader, writer = os.pipe()
-            return stack.enter_context(os.fdopen(reader, "rb", 0)), stack.enter_context(os.fdopen(writer, "wb", 0))
-
-        models, kept, given, copy = {}, [], plan.pop("model", {}), plan.pop("copy", None)
-        if given and config.promotion.predict is not None:
+        kept, given, copy = [], plan.pop("model", {}), plan.pop("copy", None)
+        if given and promotion.predict is not None:
             plan["apart"] = given["aside"]
         if plan["job"] == "scattered":  # the workers load them
             files = {side: path for side in _MODELS if (path := plan.get(side))}
@@ -164,19 +168,31 @@ def _running(plan: dict[str, Any], config: Config) -> Iterator[tuple[_Child, dic
                 for side, path in files.items()
             }
             plan |= dict.fromkeys(_MODELS)
+        wanted: dict[Side, _Wanted] = {}
         for side in _MODELS:
             if path := plan.get(side):
-                (features, there), (back, predictions) = pipe(), pipe()
+                (features, there), (back, predictions) = _pipe(stack), _pipe(stack)
                 file = copy if copy and side == "challenger" else path
                 asked = {"job": "model", "path": file, "memory": plan["memory"], **given, **_command(config, file)}
                 asked |= {"features": features.fileno(), "predictions": predictions.fileno()}
                 before = sandbox.command(config, Path(file), plan["holdout"])
-                models[side] = stack.enter_context(_child(asked, directory, [features, predictions], before))
+                wanted[side] = _Wanted(asked, [features, predictions], before)
                 plan[side] = {"path": path, "features": there.fileno(), "predictions": back.fileno()}
                 kept += [there, back]
-        results, result = pipe()
-        asked = {**plan, "result": result.fileno()}
-        yield stack.enter_context(_child(asked, directory, [*kept, result])), models, results.fileno()
+        results, result = _pipe(stack)
+        count = _Wanted({**plan, "result": result.fileno()}, [*kept, result])
+        alone = not wanted or promotion.sandbox is not None or promotion.predict is not None
+        with nullcontext(enter_result=False) if alone else adopting() as adopts:
+            if adopts:
+                results, (counter, *models) = _forked(stack, [count, *wanted.values()], results, directory, deadline)
+            else:
+                *models, counter = [stack.enter_context(_child(each, directory)) for each in (*wanted.values(), count)]
+        yield counter, dict(zip(wanted, models, strict=False)), results.fileno()
+
+
+def _pipe(stack: ExitStack) -> tuple[IO[bytes], IO[bytes]]:
+    reader, writer = os.pipe()
+    return stack.enter_context(os.fdopen(reader, "rb", 0)), stack.enter_context(os.fdopen(writer, "wb", 0))
 
 
 def _command(config: Config, artifact: str) -> Plan:
@@ -194,46 +210,69 @@ def _command(config: Config, artifact: str) -> Plan:
     return {"command": command, "environment": environment}
 
 
-@contextmanager
-def _child(plan: Plan, directory: Path, files: Sequence[IO[bytes]], before: Sequence[str] = ()) -> Iterator[_Child]:
-    """A process of `retrain.scoring`, which alone keeps these files; ended with all its workers on leaving.
+def _forked(
+    stack: ExitStack, wanted: Sequence[_Wanted], results: IO[bytes], directory: Path, deadline: float
+) -> tuple[IO[bytes], list[_Child]]:
+    """The processes, forked by one that has imported what they need: that takes longer than most models do.
 
-    `before` is what stands before its command.
+    Where that one fails, or is late, it alone, beside a pipe that says no more than that.
     """
+    plans, outputs = [_pipe(stack) for _ in wanted], [stack.enter_context(closing(_Printed())) for _ in wanted]
+    told, tell = _pipe(stack)
+    members = [
+        [plan, printed.writer, *each.files] for each, (plan, _), printed in zip(wanted, plans, outputs, strict=True)
+    ]
+    numbers = [[file.fileno() for file in files] for files in members]
+    fork = {"job": "fork", "members": numbers, "told": tell.fileno(), "memory": wanted[0].plan["memory"]}
+    forking = stack.enter_context(_child(_Wanted(fork, [tell, *chain(*members)]), directory))
+    family: dict[int, _Child] = {}
+    ready = select.poll()
+    ready.register(told, select.POLLIN)
+    while ready.poll(max(0, 1000 * (deadline - time.monotonic()))) and (said := os.read(told.fileno(), _PIECE)):
+        for number, process in (map(int, line.split()) for line in said.splitlines()):
+            family[number] = _Child(Adopted(process), outputs[number], is_wrapped=False)
+            stack.callback(end, family[number].process, signal.SIGTERM, _GRACE_SECONDS)
+            _send(plans[number][1], wanted[number].plan)
+    if len(family) < len(wanted):
+        return told, [forking]
+    end(forking.process, grace=_GRACE_SECONDS)
+    return results, [family[number] for number in range(len(wanted))]
+
+
+@contextmanager
+def _child(wanted: _Wanted, directory: Path) -> Iterator[_Child]:
+    """A process of `retrain.scoring`; ended with all its workers on leaving."""
     with closing(_Printed()) as printed:
         try:
             process = start(
-                [*before, sys.executable, "-P", "-m", "retrain.scoring"],
+                [*wanted.before, sys.executable, "-P", "-m", "retrain.scoring"],
                 directory,
                 # What -P is to the child, the first is to its workers: no module of the directory shadows the
                 # library's. The second leaves nothing beside the modules there. The third keeps pyarrow from
                 # reserving a gibibyte, which counts as memory taken. The others let threads sleep that
-                # wait for work: those of the other model and of the counter need the processors. The
-                # counter's threads share two heaps: each heap keeps memory for itself.
+                # wait for work: those of the other model and of the counter need the processors.
                 {
                     "ARROW_DEFAULT_MEMORY_POOL": "system",
                     "OMP_WAIT_POLICY": "PASSIVE",
                     "OPENBLAS_THREAD_TIMEOUT": "4",
-                    **({} if plan["job"] == "model" else {"MALLOC_ARENA_MAX": "2"}),
                     **os.environ,
                     "PYTHONSAFEPATH": "1",
                     "PYTHONDONTWRITEBYTECODE": "1",
                 },
-                output=printed.writer,
-                inherited=[file.fileno() for file in files],
+                output=printed.writer.fileno(),
+                inherited=[file.fileno() for file in wanted.files],
                 stdin=subprocess.PIPE,
             )
         except OSError as error:
             why = f"the scoring process cannot be started in {directory}: {error.strerror}"
             raise RetrainError(why, "check training.directory") from error
         finally:
-            for file in files:
+            for file in (*wanted.files, printed.writer):
                 file.close()
-            os.close(printed.writer)
         with cast(IO[bytes], process.stdin) as stdin:
             try:
-                _send(stdin, plan)
-                yield _Child(process, printed, bool(before))
+                _send(stdin, wanted.plan)
+                yield _Child(process, printed, bool(wanted.before))
             finally:
                 # The helper of joblib that removes what its workers shared outlives a SIGTERM, but not a SIGKILL.
                 end(process, signal.SIGTERM, grace=_GRACE_SECONDS)
@@ -253,7 +292,8 @@ class _Printed:
     """A pipe for standard output and standard error. Nothing here waits: others may hold the pipe open for ever."""
 
     def __init__(self) -> None:
-        self._reader, self.writer = os.pipe()
+        self._reader, writer = os.pipe()
+        self.writer: IO[bytes] = os.fdopen(writer, "wb", 0)
         os.set_blocking(self._reader, False)
         self._end = b""
 
