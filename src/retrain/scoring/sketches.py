@@ -16,7 +16,7 @@ from pandas.api.types import is_integer_dtype, is_numeric_dtype
 from retrain.core.judge import SKETCH
 from retrain.scoring.plan import Comparison, Key
 from retrain.scoring.rows import UNNAMED
-from retrain.tables.hashing import Hashes, alike, combined, smallest
+from retrain.tables.hashing import Hashes, alike, alike_numbers, combined, smallest
 from retrain.tables.read import Table
 from retrain.tables.values import Codes, Floats, distinct
 
@@ -67,10 +67,10 @@ def _rounded(numbers: Floats, decimals: int) -> Hashes:
         steps = np.rint(numbers * 10.0**decimals)  # as numpy.round begins
         least, most = steps.min(), steps.max()
     if most - least < len(steps):  # and so none is missing
-        each = pd.Series((least + np.arange(most - least + 1)) / 10.0**decimals)
+        each: Floats = (least + np.arange(most - least + 1)) / 10.0**decimals
         places: Codes = (steps - least).astype(np.intp)
-        return pd.util.hash_array(alike(each))[places]
-    return pd.util.hash_array(alike(pd.Series(numbers), decimals))
+        return pd.util.hash_array(alike_numbers(each))[places]
+    return pd.util.hash_array(alike_numbers(numbers, decimals))
 
 
 def joined(one: Sketches, other: Sketches) -> Sketches:

@@ -100,15 +100,19 @@ def alike(column: "pd.Series[Any]", decimals: int | None = None) -> Hashes:
 
     Numbers are rounded to these decimals first.
     """
-    if is_numeric_dtype(column.dtype):  # the same keys, all at once
-        numbers = column.to_numpy("float64", na_value=np.nan)
-        with np.errstate(over="ignore", invalid="ignore"):
-            return of_floats(round_all(numbers if decimals is None else numbers.round(decimals)))
+    if is_numeric_dtype(column.dtype):
+        return alike_numbers(column.to_numpy("float64", na_value=np.nan), decimals)
     codes, uniques = distinct(column)
     keys = [key(value) for value in uniques]
     if decimals is not None:
         keys = [key(round(each, decimals)) if isinstance(each, float) else each for each in keys]
     return of_values(pd.Series([*keys, None], dtype=object))[codes]  # a missing value has the code -1
+
+
+def alike_numbers(numbers: Floats, decimals: int | None = None) -> Hashes:
+    """The hashes that `alike` gives these numbers, all at once."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return of_floats(round_all(numbers if decimals is None else numbers.round(decimals)))
 
 
 def of_floats(values: Floats, lane: int = 0) -> Hashes:
