@@ -6,7 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from retrain.config.schema import LEAST_MEMORY
 from retrain.effects import evaluation
 from retrain.effects.evaluation import child
+from retrain.effects.process import until
 from retrain.errors import RetrainError
 from tests.effects.conftest import ROOT, configured
 from tests.effects.toy_models import Calls, Exits, Fills, Keeps, Lists, Says, Segfaults, Sleeps
@@ -48,6 +51,27 @@ def broken(line: socket.socket) -> bool:
         return line.recv(1) == b""
     except ConnectionResetError:
         return True
+
+
+def controller(here: Path) -> list[str]:
+    """The command of one that compares."""
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom retrain.config.schema import Config, Training\n"
+        "from retrain.effects.evaluation import compare\nhere = Path(sys.argv[1])\n"
+        "config = Config(training=Training(directory=Path(sys.argv[2])))\n"
+        "compare(config, here / 'champion', here / 'challenger', here / 'holdout.csv')\n"
+    )
+    return [sys.executable, "-c", script, str(here), str(ROOT)]
+
+
+def marked(mark: bytes) -> list[str]:
+    """The ids of the processes that run with this in their environment."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if mark in (each / "environ").read_bytes().split(b"\0"):
+                found.append(each.name)
+    return found
 
 
 def compare(here: Path, champion: Any, challenger: Any, **changes: Any) -> int:
@@ -188,17 +212,24 @@ def test_a_killed_controller_leaves_no_child_behind(here: Path, listener: socket
     That holds for a model that lets no other thread of its process run, too.
     """
     joblib.dump(champion(listener.getsockname()[1]), here / "champion")
-    script = (
-        "import sys\nfrom pathlib import Path\nfrom retrain.config.schema import Config, Training\n"
-        "from retrain.effects.evaluation import compare\nhere = Path(sys.argv[1])\n"
-        "config = Config(training=Training(directory=Path(sys.argv[2])))\n"
-        "compare(config, here / 'champion', here / 'challenger', here / 'holdout.csv')\n"
-    )
     joblib.dump(Sleeps(), here / "challenger")
-    command = [sys.executable, "-c", script, str(here), str(ROOT)]
-    with subprocess.Popen(command) as controller, listener.accept()[0] as line:
-        controller.send_signal(signal.SIGKILL)
+    with subprocess.Popen(controller(here)) as process, listener.accept()[0] as line:
+        process.send_signal(signal.SIGKILL)
         assert broken(line)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+@pytest.mark.parametrize("seconds", [0.0, 0.5, 1.0])
+def test_a_controller_that_is_killed_at_the_start_leaves_no_child_behind(here: Path, seconds: float) -> None:
+    """Requirement: that holds before it knows the processes that were forked for it, and where there are none yet."""
+    for model in ("champion", "challenger"):
+        joblib.dump(Sleeps(), here / model)
+    mark = f"MARK={here}".encode()
+    with subprocess.Popen(controller(here), env={**os.environ, "MARK": str(here)}) as process:
+        assert until(lambda: len(marked(mark)) > 1, 60)
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+    assert until(lambda: not marked(mark), 60), "none that sleeps for two minutes, or waits for a plan"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import fcntl
 import gc
 import json
 import os
+import select
 import signal
 import sys
 import threading
@@ -42,6 +43,9 @@ def main() -> None:
     os.umask(0o077)  # what is written is a part of files that perhaps not all may read
     controller, request = _asked()
     if request["job"] == "fork":
+        _signal_at_end(controller)  # without a thread: none may run where a process is forked
+        if select.select([controller], [], [], 0)[0]:  # it had ended before
+            return
         or_end(lambda: _fork(request))
         os.close(controller)
         controller, request = _asked()
@@ -144,11 +148,15 @@ def _end_with(controller: int) -> None:
 
     Linux does it, even where a model never lets another thread run; elsewhere, and for what is left, a thread.
     """
+    _signal_at_end(controller)
+    threading.Thread(target=_wait_for_end, args=(controller,), daemon=True).start()
+
+
+def _signal_at_end(controller: int) -> None:
     if sys.platform == "linux" and os.getpgrp() == os.getpid():
         fcntl.fcntl(controller, fcntl.F_SETOWN, -os.getpgrp())
         fcntl.fcntl(controller, fcntl.F_SETSIG, signal.SIGTERM)
         fcntl.fcntl(controller, fcntl.F_SETFL, os.O_ASYNC)
-    threading.Thread(target=_wait_for_end, args=(controller,), daemon=True).start()
 
 
 def _wait_for_end(controller: int) -> None:
