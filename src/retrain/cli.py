@@ -27,7 +27,7 @@ Exit codes:
   4   metrics unknown
   10  promote: rejected, the challenger is not better
   11  promote: inconclusive, the holdout cannot decide
-  75  another run holds the lock
+  75  another run holds the lock or came first
   128+N  ended by signal N
 """
 
