@@ -61,7 +61,7 @@ def scripts(here: Path, rows: int) -> Iterator[Work]:
     yield Work(f"promote, {10 * rows:,} rows, Parquet", f"{rows:,} rows", many, parquet, goals)
     yield Work("promote, with its bounds", "1,000 resamples of the rows", parquet, _resampling(here), [faster(20)])
     slow = ("forest", "bushes")
-    two, one = promotion(here, "tenth.parquet", slow), promotion(here, "tenth.parquet", slow, cores=1)
+    two, one = promotion(here, "holdout.parquet", slow), promotion(here, "holdout.parquet", slow, cores=1)
     yield Work("promote, two slow models, two cores", "one core", two, one, [sooner(1.7)])
 
 
