@@ -24,7 +24,7 @@ from retrain.effects.evaluation import child
 from retrain.effects.process import until
 from retrain.errors import RetrainError
 from tests.effects.conftest import ROOT, configured
-from tests.effects.toy_models import Calls, Exits, Fills, Keeps, Lists, Says, Segfaults, Sleeps
+from tests.effects.toy_models import Calls, Draws, Exits, Fills, Keeps, Lists, Says, Segfaults, Sleeps
 
 _PR_GET_CHILD_SUBREAPER = 37
 
@@ -148,6 +148,12 @@ def test_a_model_has_no_file_of_another_process(here: Path) -> None:
     assert one & other == {"/dev/null"}
     for each in (one, other):
         assert len({name for name in each if name.startswith("pipe:")}) == len(each) - 1 == 4
+
+
+def test_two_models_draw_different_numbers(here: Path) -> None:
+    """Requirement: their errors are independent, where they draw: only rows on which they differ tell them apart."""
+    compare(here, Draws(str(here / "one")), Draws(str(here / "other")))
+    assert (here / "one").read_text() != (here / "other").read_text()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")

@@ -8,6 +8,7 @@ import sys
 import time
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 
@@ -102,6 +103,15 @@ class Lists:
             numbers = [name for name in os.listdir("/proc/self/fd") if int(name) != file.fileno()]  # noqa: PTH208
             links = [f"/proc/self/fd/{name}" for name in numbers]
             print(*(os.readlink(each) for each in links if os.path.islink(each)), file=file)  # noqa: PTH114, PTH115
+        return [0] * len(rows)
+
+
+class Draws(Lists):
+    """Writes a number drawn by numpy's own generator into a file, and is right for no row."""
+
+    def predict(self, rows: pd.DataFrame) -> list[int]:
+        with open(self.into, "w") as file:  # noqa: PTH123
+            print(np.random.random(), file=file)
         return [0] * len(rows)
 
 

@@ -15,7 +15,7 @@ from retrain.errors import handled
 
 
 class Adopted:
-    """A process that one of ours has forked, and that is ours since that one has ended; see `adopting`."""
+    """A process that a child of ours has forked: our own from when that child has ended on, if we adopt then."""
 
     def __init__(self, number: int) -> None:
         self.pid = number
@@ -146,21 +146,29 @@ def start(  # noqa: PLR0913  (what a process is given)
 
 @contextmanager
 def adopting() -> Iterator[bool]:
-    """Make this process the parent of what its children leave behind when they end; say whether that can be (Linux)."""
+    """Make this process the parent of what its children leave behind when they end; yield whether it is.
+
+    Only Linux can do that, and only one thread at a time. It adopts what other threads have started, too.
+    """
     import ctypes
 
-    former = ctypes.c_int()
-    with _one_adopts:
+    if not _one_adopts.acquire(blocking=False):
+        yield False
+        return
+    try:
+        libc, former = ctypes.CDLL(None), ctypes.c_int()
+        adopts = (
+            hasattr(libc, "prctl")
+            and libc.prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(former)) == 0
+            and libc.prctl(_PR_SET_CHILD_SUBREAPER, 1) == 0
+        )
         try:
-            prctl = ctypes.CDLL(None).prctl
-            can = prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(former)) == 0 == prctl(_PR_SET_CHILD_SUBREAPER, 1)
-        except (OSError, AttributeError):
-            can = False
-        try:
-            yield can
+            yield adopts
         finally:
-            if can:
-                prctl(_PR_SET_CHILD_SUBREAPER, former.value)
+            if adopts:
+                libc.prctl(_PR_SET_CHILD_SUBREAPER, former.value)
+    finally:
+        _one_adopts.release()
 
 
 def exit_code(process: Process) -> int | None:

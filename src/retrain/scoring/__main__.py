@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
@@ -43,8 +44,8 @@ def main() -> None:
     os.umask(0o077)  # what is written is a part of files that perhaps not all may read
     controller, request = _asked()
     if request["job"] == "fork":
-        _signal_at_end(controller)  # without a thread: none may run where a process is forked
-        if select.select([controller], [], [], 0)[0]:  # it had ended before
+        _signal_at_end(controller)  # without a thread: Python forks best with one alone
+        if select.select([controller], [], [], 0)[0]:  # the controller had ended before
             return
         or_end(lambda: _fork(request))
         os.close(controller)
@@ -71,9 +72,11 @@ def _asked() -> tuple[int, dict[str, Any]]:
 
 
 def _fork(request: dict[str, Any]) -> None:
-    """Fork each process as soon as what it needs has been imported, and end this one. Returns in those alone."""
+    """Fork each process as soon as what it needs has been imported. Only the forked processes return from here."""
     limit(request["memory"], last=True)
-    from retrain.tables import read  # noqa: F401  (what counting needs)
+    # The threads of numpy and pyarrow have handlers for a fork.
+    warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+    from retrain.tables import read  # noqa: F401  (for the first process, which counts)
 
     members, told = request["members"], request["told"]
     for number, (stdin, output, *others) in enumerate(members):
@@ -81,14 +84,22 @@ def _fork(request: dict[str, Any]) -> None:
             import sklearn.ensemble  # noqa: F401
 
             from retrain.scoring import models  # noqa: F401
-        if os.fork() == 0:
+        begun, begins = os.pipe()
+        if (process := os.fork()) == 0:
             os.setsid()
-            os.write(told, f"{number} {os.getpid()}\n".encode())
             for stream, file in enumerate((stdin, output, output)):
                 os.dup2(file, stream)
-            for file in {told, *chain(*members)}.difference(others):
+            for file in (told, begun, begins, stdin, output, *chain(*members[number + 1 :])):
                 os.close(file)
+            import numpy as np
+
+            np.random.seed()
             return
+        for file in (begins, stdin, output, *others):
+            os.close(file)
+        os.read(begun, 1)  # until it has a session: before, what ends us would end it
+        os.close(begun)
+        os.write(told, f"{number} {process}\n".encode())
     os._exit(0)
 
 
@@ -153,6 +164,7 @@ def _end_with(controller: int) -> None:
 
 
 def _signal_at_end(controller: int) -> None:
+    """Let Linux send this process and its workers SIGTERM when the controller closes its end of the pipe."""
     if sys.platform == "linux" and os.getpgrp() == os.getpid():
         fcntl.fcntl(controller, fcntl.F_SETOWN, -os.getpgrp())
         fcntl.fcntl(controller, fcntl.F_SETSIG, signal.SIGTERM)

@@ -5,6 +5,7 @@ Nothing heavy is imported here, since the limits are set before anything heavy i
 
 import ctypes
 import gc
+import os
 import resource
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -230,8 +231,9 @@ def shield() -> None:
 
 def spare() -> None:
     """Let the threads of this process share two heaps (glibc): each heap keeps memory for itself."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+    if "MALLOC_ARENA_MAX" not in os.environ:
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 def or_end(act: Callable[[], Answer]) -> Answer:

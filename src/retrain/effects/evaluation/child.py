@@ -213,9 +213,10 @@ def _command(config: Config, artifact: str) -> Plan:
 def _forked(
     stack: ExitStack, wanted: Sequence[_Wanted], results: IO[bytes], directory: Path, deadline: float
 ) -> tuple[IO[bytes], list[_Child]]:
-    """The processes, forked by one that has imported what they need: that takes longer than most models do.
+    """The pipe of the results, and the processes, forked by one that has imported what they need.
 
-    Where that one fails, or is late, it alone, beside a pipe that says no more than that.
+    Where that one fails, or is late: a pipe that says nothing, and that process alone. The one that counts is sent its
+    plan at once, the others when nothing else is left that has their pipes.
     """
     plans, outputs = [_pipe(stack) for _ in wanted], [stack.enter_context(closing(_Printed())) for _ in wanted]
     told, tell = _pipe(stack)
@@ -228,14 +229,20 @@ def _forked(
     family: dict[int, _Child] = {}
     ready = select.poll()
     ready.register(told, select.POLLIN)
-    while ready.poll(max(0, 1000 * (deadline - time.monotonic()))) and (said := os.read(told.fileno(), _PIECE)):
-        for number, process in (map(int, line.split()) for line in said.splitlines()):
-            family[number] = _Child(Adopted(process), outputs[number], is_wrapped=False)
-            stack.callback(end, family[number].process, signal.SIGTERM, _GRACE_SECONDS)
-            _send(plans[number][1], wanted[number].plan)
+    said = b"?"
+    try:
+        while ready.poll(max(0, 1000 * (deadline - time.monotonic()))) and (said := os.read(told.fileno(), _PIECE)):
+            for number, process in (map(int, line.split()) for line in said.splitlines()):
+                family[number] = _Child(Adopted(process), outputs[number], is_wrapped=False)
+                stack.callback(end, family[number].process, signal.SIGTERM, _GRACE_SECONDS)
+                if number == 0:
+                    _send(plans[0][1], wanted[0].plan)
+    finally:  # while what it leaves behind is adopted
+        end(forking.process, grace=0 if said else _GRACE_SECONDS)
     if len(family) < len(wanted):
         return told, [forking]
-    end(forking.process, grace=_GRACE_SECONDS)
+    for (_, plan), each in zip(plans[1:], wanted[1:], strict=True):
+        _send(plan, each.plan)
     return results, [family[number] for number in range(len(wanted))]
 
 
