@@ -313,7 +313,7 @@ class Config(Struct, frozen=True):
 
 
 LEAST_MEMORY = 512 * 1024**2
-"""Bytes. Below, the libraries' threads and buffers leave nothing to a model: on two cores they take 320 MiB."""
+"""Bytes. Below, the libraries' threads and buffers leave nothing to a model: on two cores they take up to 320 MiB."""
 LEAST_DROP = 0.001
 """No window can distinguish a smaller drop from chance."""
 

@@ -15,7 +15,7 @@ from retrain.errors import handled
 
 
 class Adopted:
-    """A process that a child of ours has forked: our own from when that child has ended on, if we adopt then."""
+    """A process that a child of ours has forked. It is our own once that child has ended, within `adopting`."""
 
     def __init__(self, number: int) -> None:
         self.pid = number
@@ -34,7 +34,7 @@ class Adopted:
 Process = subprocess.Popen[bytes] | Adopted
 
 _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
-_one_adopts = Lock()
+_adopting = Lock()
 _VANISHING = 5.0
 """Seconds that a process may take to vanish after SIGKILL before it is left to the kernel."""
 _OUTER_MAKE = frozenset({"MAKEFLAGS", "MFLAGS", "GNUMAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MAKEFILES"})
@@ -152,7 +152,7 @@ def adopting() -> Iterator[bool]:
     """
     import ctypes
 
-    if not _one_adopts.acquire(blocking=False):
+    if not _adopting.acquire(blocking=False):
         yield False
         return
     try:
@@ -168,7 +168,7 @@ def adopting() -> Iterator[bool]:
             if adopts:
                 libc.prctl(_PR_SET_CHILD_SUBREAPER, former.value)
     finally:
-        _one_adopts.release()
+        _adopting.release()
 
 
 def exit_code(process: Process) -> int | None:

@@ -33,8 +33,8 @@ from retrain.scoring.plan import (
     limit,
     or_end,
     settle,
+    share_heaps,
     shield,
-    spare,
 )
 
 
@@ -58,7 +58,7 @@ def main() -> None:
         or_end(lambda: _serve(request))
     else:
         shield()
-        spare()
+        share_heaps()
         _count(request)
         os._exit(0)  # to free what was read would take a while
 
@@ -93,13 +93,13 @@ def _fork(request: dict[str, Any]) -> None:
                 os.close(file)
             import numpy as np
 
-            np.random.seed()
+            np.random.seed()  # as Python seeds its own generator; else both models would draw the same numbers
             return
         for file in (begins, stdin, output, *others):
             os.close(file)
         os.read(begun, 1)  # until it has a session: before, what ends us would end it
         os.close(begun)
-        os.write(told, f"{number} {process}\n".encode())
+        os.write(told, f"{process}\n".encode())
     os._exit(0)
 
 

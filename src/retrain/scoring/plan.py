@@ -229,7 +229,7 @@ def shield() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)
 
 
-def spare() -> None:
+def share_heaps() -> None:
     """Let the threads of this process share two heaps (glibc): each heap keeps memory for itself."""
     if "MALLOC_ARENA_MAX" not in os.environ:
         with suppress(OSError, AttributeError):

@@ -215,8 +215,8 @@ def _forked(
 ) -> tuple[IO[bytes], list[_Child]]:
     """The pipe of the results, and the processes, forked by one that has imported what they need.
 
-    Where that one fails, or is late: a pipe that says nothing, and that process alone. The one that counts is sent its
-    plan at once, the others when nothing else is left that has their pipes.
+    If that one fails or is late, there is it alone, and a pipe without results. The process that counts is sent its
+    plan at once; the others when the one that has forked them, and had all pipes, has ended.
     """
     plans, outputs = [_pipe(stack) for _ in wanted], [stack.enter_context(closing(_Printed())) for _ in wanted]
     told, tell = _pipe(stack)
@@ -226,16 +226,16 @@ def _forked(
     numbers = [[file.fileno() for file in files] for files in members]
     fork = {"job": "fork", "members": numbers, "told": tell.fileno(), "memory": wanted[0].plan["memory"]}
     forking = stack.enter_context(_child(_Wanted(fork, [tell, *chain(*members)]), directory))
-    family: dict[int, _Child] = {}
+    family: list[_Child] = []
     ready = select.poll()
     ready.register(told, select.POLLIN)
     said = b"?"
     try:
         while ready.poll(max(0, 1000 * (deadline - time.monotonic()))) and (said := os.read(told.fileno(), _PIECE)):
-            for number, process in (map(int, line.split()) for line in said.splitlines()):
-                family[number] = _Child(Adopted(process), outputs[number], is_wrapped=False)
-                stack.callback(end, family[number].process, signal.SIGTERM, _GRACE_SECONDS)
-                if number == 0:
+            for process in map(Adopted, map(int, said.split())):
+                stack.callback(end, process, signal.SIGTERM, _GRACE_SECONDS)
+                family.append(_Child(process, outputs[len(family)], is_wrapped=False))
+                if len(family) == 1:
                     _send(plans[0][1], wanted[0].plan)
     finally:  # while what it leaves behind is adopted
         end(forking.process, grace=0 if said else _GRACE_SECONDS)
@@ -243,7 +243,7 @@ def _forked(
         return told, [forking]
     for (_, plan), each in zip(plans[1:], wanted[1:], strict=True):
         _send(plan, each.plan)
-    return results, [family[number] for number in range(len(wanted))]
+    return results, family
 
 
 @contextmanager
