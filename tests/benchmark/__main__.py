@@ -1,6 +1,7 @@
 """`python -m tests.benchmark [PART ...]`: the table, or some parts of it; `--rows` and `--rounds` for a shorter one."""
 
 import argparse
+import compileall
 import platform
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from tests.benchmark import commands, scoring
 from tests.benchmark.measure import Work, cores, rows
 from tests.benchmark.peers import peers
+from tests.budgets import SOURCE
 
 PARTS: Mapping[str, Callable[[Path, int], Iterator[Work]]] = {
     "check": commands.check,
@@ -33,6 +35,7 @@ def main() -> None:
     flags.add_argument("--rounds", type=int, default=5, help="of both in turn, after one that does not count (5)")
     flags.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART", help=f"of {', '.join(PARTS)} (all)")
     asked = flags.parse_args()
+    compileall.compile_dir(SOURCE, quiet=1)  # as pip does: a process that scores keeps nothing that it compiles
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     print(f"{datetime.now(UTC):%Y-%m-%d}, {cores()} cores ({platform.machine()}), Python {platform.python_version()},")
     print(f"{libraries}; {asked.rounds} rounds: median (least to most)\n")
