@@ -15,6 +15,7 @@ from typing import Any
 
 import joblib
 import pandas as pd
+import pyarrow as pa
 import pytest
 from sklearn.linear_model import LogisticRegression
 
@@ -23,6 +24,7 @@ from retrain.effects import evaluation
 from retrain.effects.evaluation import child
 from retrain.effects.process import until
 from retrain.errors import RetrainError
+from retrain.scoring.predict import RemoteModel
 from tests.effects.conftest import ROOT, configured
 from tests.effects.toy_models import Calls, Draws, Exits, Fills, Keeps, Lists, Says, Segfaults, Sleeps
 
@@ -167,6 +169,15 @@ def test_nothing_is_left_of_the_processes_that_were_forked(here: Path) -> None:
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     commands = [Path(f"/proc/{child}/cmdline").read_bytes() for child in children]
     assert not any(b"retrain.scoring" in command or not command for command in commands)
+
+
+def test_rows_that_cannot_be_sent_are_an_error() -> None:
+    """Nobody waits for the answer to rows that were not sent; only a process that has ended says so by itself."""
+    rows = pa.table({"a": range(10_000)})
+    with open("/dev/full", "wb", 0) as full, open(os.devnull, "rb") as answers:  # noqa: PTH123
+        model = RemoteModel("champion", "champion", full, answers, lambda _message: None)
+        with pytest.raises(OSError, match="No space left"):
+            model.ask(rows)
 
 
 def test_the_time_limit_ends_the_child(here: Path) -> None:

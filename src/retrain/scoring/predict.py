@@ -54,19 +54,18 @@ class RemoteModel:
         """Say to a command's process of how many rows it will be sent."""
         self._answers_once = True
         self._send({"at": self.side})
-        with suppress(OSError):
+        with suppress(BrokenPipeError):
             self._features.write(f"{rows}\n".encode())
 
     def finish(self) -> None:
         """Say that these were all rows."""
-        with suppress(OSError):
-            self._stream.close()
+        with suppress(BrokenPipeError):
             self._features.close()
 
     def ask(self, features: Any) -> None:
-        """Send it some rows; the answer says where that cannot be."""
+        """Send it some rows. Where its process has ended, the answer says so."""
         self._send({"at": self.side})
-        with suppress(OSError):
+        with suppress(BrokenPipeError):  # and nothing else, or it would wait for rows, and we for an answer
             self._stream = self._stream or pa.ipc.new_stream(self._features, features.schema)
             self._stream.write_table(features)
             self._features.flush()
