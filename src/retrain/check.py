@@ -107,7 +107,7 @@ def _look(context: Context, journal: Journal, held: lock.Attempt, options: Optio
         directory, log = config.training.directory, config.monitor.log
         snapshot = monitoring.fetch(config.monitoring, context.secrets, now, directory, log)
     serving, past = current(context, journal)
-    stamp = registry.verified(config.models, serving, past.verified)
+    stamp = registry.verified(config.models, serving, past)
     served, made_at = (serving.version, serving.made_at) if serving is not None else (None, None)
     if past.swap is not None and past.swap.version == served:
         served = past.served  # its hook runs, and may still undo it

@@ -157,9 +157,8 @@ def _numbers(config: Config, known: _Known) -> dict[str, object]:
 
 def _state(known: _Known) -> tuple[str, str]:
     """The state, and why; the gravest where several apply."""
-    past, serving, due = known.past, known.serving, known.due
-    is_gone = (serving is None and past.served is not None) or (serving is not None and serving.made_at is None)
-    if is_gone:
+    past, due = known.past, known.due
+    if registry.is_gone(known.serving, past):
         return "NEEDS A PERSON", "the champion is gone"
     event = known.last.event if known.last is not None else None
     if isinstance(event, events.Checked) and kind_of(event.incident or "") in (FAILED, STUCK):

@@ -507,12 +507,13 @@ def test_a_directory_that_was_changed_is_noticed_and_mended(any_models: Models) 
     version = registry.admit(any_models, directory(any_models.challenger))
     file = registry.verify(any_models, version) / "a/b/one"
     registry.point(any_models, version)
-    known = registry.verified(any_models, registry.served(any_models), "")
-    assert registry.verified(any_models, registry.served(any_models), known) == ""
+    known = registry.verified(any_models, registry.served(any_models), Past())
+    past = Past(verified=known)
+    assert registry.verified(any_models, registry.served(any_models), past) == ""
     file.chmod(0o644)
     file.write_text("WEIGHTS a/b/one")
     os.utime(file, (0, 0))
-    assert "its bytes have changed" in error_of(registry.verified, any_models, registry.served(any_models), known)
+    assert "its bytes have changed" in error_of(registry.verified, any_models, registry.served(any_models), past)
     assert registry.admit(any_models, any_models.challenger) == version
     assert registry.verify(any_models, version)
     assert names(versions(any_models)) == [version]

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -184,6 +185,33 @@ def test_a_champion_that_was_overwritten_in_place_is_noticed(project: Project, b
     assert project.run("status").stdout.startswith("NEEDS A PERSON: ")
     version.write_bytes(before)
     assert project.json("check")["action"] == "train"
+
+
+@pytest.mark.parametrize("gone", ["the link", "its file", "all versions, and the link is a loop"])
+@pytest.mark.parametrize("f1", [0.9, 0.5])
+def test_a_champion_that_is_gone_is_told_and_nothing_is_trained(project: Project, gone: str, f1: float) -> None:
+    """The service cannot load it when it starts again: told once, exit 1, however good the metrics are."""
+    project.serve(project.models.weak)
+    assert project.run("promote", str(project.models.strong)).returncode == 0
+    champion = project.root / CHAMPION
+    version = champion.resolve()
+    if gone == "its file":
+        version.unlink()
+    else:
+        champion.unlink()
+    if "loop" in gone:
+        shutil.rmtree(version.parent)
+        champion.symlink_to(champion.name)
+    project.metrics(f1=f1)
+    first, second = project.run("check"), project.run("check")
+    assert (first.returncode, first.stdout, first.stderr.count("\n")) == (1, "", 1)
+    assert f"{champion}: the champion is gone" in first.stderr
+    assert (second.returncode, second.stdout + second.stderr) == (1, "")
+    assert not (project.root / CHALLENGER).exists()
+    assert project.run("status").stdout.startswith("NEEDS A PERSON: the champion is gone")
+    if "loop" not in gone:
+        assert project.run("rollback").returncode == 0
+        assert project.run("check").returncode == 0
 
 
 def test_a_training_that_leaves_the_champions_bytes_has_left_nothing_new(project: Project) -> None:

@@ -243,10 +243,21 @@ def verify(models: Models, version: str) -> Path:
     return path
 
 
-def verified(models: Models, serving: Served | None, known: str) -> str:
-    """The stamp of the champion, once its bytes are those of its name; empty, and nothing read, where it is known."""
+def is_gone(serving: Served | None, past: Past) -> bool:
+    """Whether the service finds no file where there was one."""
+    return past.served is not None if serving is None else serving.made_at is None
+
+
+def verified(models: Models, serving: Served | None, past: Past) -> str:
+    """The stamp of the champion, once its bytes are those of its name; empty, and nothing read, where it is known.
+
+    Raises RetrainError where they are not, or it is gone.
+    """
+    if is_gone(serving, past):
+        why = f"{models.champion}: the champion is gone, and the service cannot load it again"
+        raise RetrainError(why, "retrain rollback serves it again, or the one before where its file is gone, too")
     stamp = files.stamped(serving.path) if serving is not None and serving.version is not None else ""
-    if serving is None or serving.version is None or stamp in ("", known):
+    if serving is None or serving.version is None or stamp in ("", past.verified):
         return ""
     verify(models, serving.version)
     return stamp
