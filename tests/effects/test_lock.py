@@ -17,6 +17,7 @@ import pytest
 
 from retrain.effects import lock
 from retrain.errors import Exit, RetrainError
+from tests.conftest import real
 
 T0 = datetime(2026, 11, 22, 16, 10, tzinfo=UTC)
 HOLDING = """
@@ -232,6 +233,21 @@ def test_another_program_that_holds_it_is_named_as_such(state: Path, named: int 
         assert str(lock.holder(state)) == who
         process.communicate(b"")
     assert lock.holder(state) is None
+
+
+def test_a_holder_in_a_container_is_the_holder(state: Path) -> None:
+    """There it has another id, which it writes; here it is named by the id that it has here."""
+    namespace = [str(real("unshare")), "--map-root-user", "--pid", "--fork", "--mount-proc"]
+    if subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("namespaces for processes cannot be made here")
+    command = [*namespace, sys.executable, "-c", HOLDING, str(state), T0.isoformat(), "alone", "waits"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"1\n"
+        assert json.loads((state / "lock").read_bytes())["pid"] == 1
+        found = lock.holder(state)
+        assert found is not None and (found.command, found.since) == ("check", T0)
+        assert int(Path(f"/proc/{found.pid}/stat").read_text().rpartition(")")[2].split()[1]) == process.pid
+        process.communicate(b"")
 
 
 def test_a_time_without_a_zone_can_be_subtracted(state: Path) -> None:

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from retrain.config.schema import Config
 from retrain.core.text import duration, moment
 from retrain.effects import process
-from retrain.effects.files import make_directory, refuse_foreign, share
+from retrain.effects.files import make_directory, opened, refuse_foreign, share
 from retrain.errors import BusyError, RetrainError
 
 RUN, SWAP, NOTIFY = "lock", "swap.lock", "notify.lock"
@@ -149,7 +149,7 @@ def holder(state: Path) -> Holder | None:
     with _errors_named(path):
         if not path.exists():
             return None
-        with path.open("rb") as file:
+        with opened(path) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -160,7 +160,7 @@ def holder(state: Path) -> Holder | None:
 def is_training(state: Path) -> bool:
     """Whether a training holds the lock now."""
     found = None
-    with suppress(OSError), (state / RUN).open("rb") as file:
+    with suppress(OSError), opened(state / RUN) as file:
         found = _read(file.fileno())
     # A training leaves its name when it ends; only then the lock itself need be tried.
     return found is not None and found.doing == TRAINING and holder(state) is not None
@@ -229,7 +229,17 @@ def _present(descriptor: int) -> Holder:
         named, locker = _read(descriptor), _locker(descriptor)
         if named is not None and locker in (None, named.pid):
             return named
+        if named is not None and locker is not None and named.pid in _ids(locker):
+            return replace(named, pid=locker)
     return Holder("", locker if locker is not None and process.lives(locker) else 0)
+
+
+def _ids(process: int) -> list[int]:
+    """The ids that a process has here and in the containers it is in; none where it has ended."""
+    with suppress(OSError):
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+        return [int(each) for line in lines if line.startswith("NSpid:") for each in line.split()[1:]]
+    return []
 
 
 def _locker(descriptor: int) -> int | None:
