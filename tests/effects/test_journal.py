@@ -485,7 +485,8 @@ def test_a_damaged_journal_stops_every_command(state: Path, damage: Callable[[Pa
         journal.turning_points(5)
     assert str(caught.value) == (
         f"{state / 'journal.db'}: the journal is damaged: {caught.value.found}; the champion stays, and nothing is"
-        " trained or promoted (restore its latest copy, or run retrain doctor --repair)"
+        " trained or promoted (move it away with its -wal and -shm and restore the latest copy, or run retrain doctor"
+        " --repair)"
     )
     assert traces(state) == before
 

@@ -2,14 +2,16 @@
 
 import fcntl
 import os
+import re
 import shutil
 import sqlite3
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
-from tests.stories.project import CHAMPION, Project
+from tests.stories.project import CHAMPION, Models, Project
 from tests.survival.mounts import read_only
 
 DAY = 24 * 60 * 60
@@ -356,6 +358,37 @@ def test_one_state_is_that_of_one_champion(project: Project) -> None:
         refused = project.run(*words)
         assert refused.returncode != 0 and "is the state of " in refused.stdout + refused.stderr, words
     assert not (project.root / "models/b.joblib").exists()
+
+
+def test_one_state_by_two_links_is_that_of_one_champion(project: Project, models: Models, tmp_path: Path) -> None:
+    """Also where the projects have it under the same name; the own project may be reached through a link."""
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o700)
+    (project.root / "state").symlink_to(shared)
+    project.serve(project.models.weak)
+    assert project.run("check").returncode == 0
+    (tmp_path / "other").mkdir()
+    other = Project(tmp_path / "other", models, installed=False)
+    (other.root / "state").symlink_to(shared)
+    other.serve(models.fair)
+    for words in (("status",), ("check",), ("rollback",), ("promote",)):
+        refused = other.run(*words)
+        assert refused.returncode != 0 and "is the state of " in refused.stdout + refused.stderr, words
+    (tmp_path / "current").symlink_to(project.root)
+    assert project.run("-c", str(tmp_path / "current/config.yaml"), "check").returncode == 0
+
+
+@pytest.mark.parametrize("file", ["journal.db", "lock"])
+def test_what_is_no_file_in_state_is_said(project: Project, file: str) -> None:
+    """Nobody waits for the other end of a pipe."""
+    project.serve(project.models.weak)
+    project.run("check")
+    path = project.root / "state" / file
+    path.unlink()
+    os.mkfifo(path)
+    for words in (("status",), ("doctor",), ("doctor", "--repair")):
+        done = project.run(*words)
+        assert re.search("not a regular file|the lock cannot be used", done.stdout + done.stderr), words
 
 
 def test_a_champion_that_is_renamed_keeps_its_journal(project: Project) -> None:

@@ -15,7 +15,7 @@ from retrain.core.text import counted, moment, short
 from retrain.core.verdicts import Ruling
 
 UNREPAIRED = "the champion stays, and nothing is trained or promoted"
-REPAIR = "restore its latest copy, or run retrain doctor --repair"
+REPAIR = "move it away with its -wal and -shm and restore the latest copy, or run retrain doctor --repair"
 """What a journal that cannot be relied on means, and what a person can do."""
 REMEMBERED = 128
 """How many windows without a time are remembered as seen, and how many champions."""

@@ -48,6 +48,8 @@ def open_journal(
     path = state / name
     refuse_foreign(state, path, need=os.W_OK | os.X_OK if writable else os.R_OK | os.X_OK)
     try:
+        if path.exists() and not path.is_file():
+            raise RetrainError(f"{path}: the journal cannot be used: it is not a regular file", "move it away")
         if not path.exists() and set_aside(path):
             raise DamagedError(path, "it was set aside, and the new one is missing, since the repair was interrupted")
         journal = _opened(path, scrub) if writable else _opened_to_read(path)
@@ -64,11 +66,11 @@ def open_journal(
 
 def _refuse_foreign(journal: Journal, path: Path, champion: Path, *, writable: bool) -> None:
     """Raise RetrainError where the journal is that of another champion, which is still there."""
-    # Relative, so that a project that moves keeps its journal.
-    own = os.path.relpath(champion, path.parent)
-    known = journal.owner()
-    if known is not None and known != own and os.path.lexists(path.parent / known):
-        other = os.path.normpath(path.parent / known)
+    # Relative, so that a project that moves keeps its journal; without links, by which two projects may have one state.
+    state, place = path.parent.resolve(), champion.parent.resolve() / champion.name
+    own, known = os.path.relpath(place, state), journal.owner()
+    other = Path(os.path.normpath(state / (known or own)))
+    if other.parent.resolve() / other.name != place and os.path.lexists(other):
         why = f"{path.parent}: is the state of {other}, and this configuration serves {champion}"
         raise RetrainError(why, "name another directory in `state`")
     if writable and known != own:

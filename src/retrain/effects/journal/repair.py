@@ -4,7 +4,7 @@ from datetime import datetime
 from pathlib import Path
 
 from retrain.core.events import Actor, HistoryLost
-from retrain.effects.files import sync_directory
+from retrain.effects.files import opened, sync_directory
 from retrain.effects.journal.file import NAME, DamagedError, files_of, open_journal, set_aside
 from retrain.errors import RetrainError, file_errors
 
@@ -19,7 +19,7 @@ def damage(state: Path) -> str | None:
     path = state / NAME
     for file in files_of(path):
         # A read that fails is damage to SQLite.
-        with file_errors(file), file.open("rb") as content:
+        with file_errors(file), opened(file) as content:
             while content.read(_MEBIBYTE):
                 pass
     try:
