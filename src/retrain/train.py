@@ -3,7 +3,7 @@
 import re
 import secrets
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from retrain.config import Config
-from retrain.config.schema import HoldoutKind
+from retrain.config.schema import HoldoutKind, Models
 from retrain.context import Context
 from retrain.core.events import Checked, TrainingFinished, TrainingStarted
 from retrain.core.past import TRAINING, incident_of
@@ -49,7 +49,7 @@ def train(  # noqa: PLR0913, PLR0917  (what was seen, why it trains, and what it
     before = files.stamp(config.models.challenger)
     ended, no_rows = _run(context, run_id, why, lock_fd, echo)
     run = TrainingFinished(run_id, ended.outcome, "", ended.exit_code, ended.seconds)
-    run, signal = _finished(context, run, ended, no_rows, before, (checked.served, *journal.past().banned))
+    run, signal = _finished(context, journal, run, ended, no_rows, before, checked.served)
     files.share_all(config.models.challenger)  # the next training may be another user's
     now, cause = context.clock(), context.secrets.scrub(run.cause)
     is_new = journal.past().is_news(incident_of(TRAINING, cause), now, config.notifications.repeat_after)
@@ -144,22 +144,24 @@ class _NoChallengerError(RetrainError):
 
 def _finished(  # noqa: PLR0913, PLR0917  (what the command did, and what there was before)
     context: Context,
+    journal: Journal,
     run: TrainingFinished,
     ended: training.Ended,
     no_rows: str,
     before: files.Stamp | None,
-    old: Sequence[str | None],
+    served: str | None,
 ) -> tuple[TrainingFinished, int | None]:
     """The run with what came of it, and the signal that retrain was sent meanwhile.
 
-    Its challenger is kept, if it can be used and is new; `old` are the champion, and what was rolled back.
+    Its challenger is kept, if it can be used and is new. `served` is the champion that it began with.
     """
     models, signal = context.config.models, ended.signal
     took = f"trained in {duration(timedelta(seconds=ended.seconds))}"
     try:
+        _refuse_replaced(models, journal, served)
         version = _version(context.config, ended, no_rows, before)
-        if version in old:
-            what = "the champion's own bytes" if version == old[0] else "bytes that were rolled back"
+        if version in (served, *journal.past().banned):
+            what = "the champion's own bytes" if version == served else "bytes that were rolled back"
             message = f"{took} and left {what}, {short(version)}: nothing new"
             return replace(run, outcome=Outcome.NOTHING_NEW, message=message), None
         signal = _try_out(context)
@@ -175,6 +177,25 @@ def _finished(  # noqa: PLR0913, PLR0917  (what the command did, and what there 
         cause = f"{none.outcome} {re.sub(_CHANGING, '', none.cause)}"
         said = f"{' '.join(context.config.training.command)} {none}{ended.quote} (log: {context.log_of(run.run)})"
         return replace(run, outcome=none.outcome, message=f"training failed: {said}", cause=cause), signal
+
+
+def _refuse_replaced(models: Models, journal: Journal, served: str | None) -> None:
+    """Raise RetrainError where something else is in the place of the champion that the training began with.
+
+    Another command may have swapped it meanwhile; the journal knows of that.
+    """
+    if served is None:
+        return
+    try:
+        serving = registry.served(models)
+        past = journal.past()  # after the link, which is moved later than the journal says so
+        registry.verified(models, serving, past)
+    except RetrainError as error:
+        raise _NoChallengerError(f"changed the champion while it ran: {error}") from error
+    swapping = past.swap.version if past.swap is not None else served
+    if serving is None or serving.version not in {served, past.served or served, swapping}:
+        why = f"replaced {models.champion} while it ran, which only promote does: let it write to RETRAIN_CHALLENGER"
+        raise _NoChallengerError(f"{why} (retrain rollback --to {short(served)} serves the champion before again)")
 
 
 def _version(config: Config, ended: training.Ended, no_rows: str, before: files.Stamp | None) -> str:

@@ -214,6 +214,34 @@ def test_a_champion_that_is_gone_is_told_and_nothing_is_trained(project: Project
         assert project.run("check").returncode == 0
 
 
+@pytest.mark.parametrize("how", ["another file", "another link", "its bytes", "nothing"])
+def test_a_training_that_replaces_the_champion_has_failed(project: Project, how: str) -> None:
+    """Nobody judged what serves now: that is told at once, with the way back, and no challenger waits."""
+    project.serve(project.models.weak)
+    assert project.run("promote", str(project.models.strong)).returncode == 0
+    champion, fair = project.root / CHAMPION, project.models.fair
+    version, other = (
+        champion.resolve(),
+        next(each for each in champion.resolve().parent.glob("*.joblib") if not each.samefile(champion)),
+    )
+    replacing = {
+        "another file": f"cp --remove-destination {fair} {champion}",
+        "another link": f"ln -sfn versions/{other.name} {champion}",
+        "its bytes": f"chmod u+w {version} && cat {fair} > {version}",
+        "nothing": f"rm {champion}",
+    }
+    project.train(f"cp {fair} $(RETRAIN_CHALLENGER)", replacing[how])
+    project.metrics(f1=0.5)
+    done = project.run("check")
+    assert done.returncode == 1
+    words = f"replaced {champion}" if "another" in how else "changed the champion while it ran"
+    assert f"training failed: make train-model {words}" in done.stderr
+    assert "retrain rollback" in done.stderr or "restore it from a copy" in done.stderr
+    assert "challenger" not in project.json("status") or not project.json("status")["challenger"]
+    project.train(f"cp {fair} $(RETRAIN_CHALLENGER)")
+    assert how == "its bytes" or project.run("rollback", "--to", version.name[:12]).returncode == 0
+
+
 def test_a_training_that_leaves_the_champions_bytes_has_left_nothing_new(project: Project) -> None:
     """It is told, exit 0, and no failure: the breach is used up, the cooldown begins, and nothing waits or is kept."""
     project.serve(project.models.weak)
