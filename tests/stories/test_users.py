@@ -229,6 +229,13 @@ def test_who_may_not_write_is_told_the_line_of_the_owner(shared: Shared) -> None
     for words in (*commands, ["status"]):
         refused = shared.by(STRANGER, "022", *words)
         assert f"(sudo -u {owner} retrain {' '.join(words)})" in refused.stderr, refused
+    (shared.root / "state").chmod(0o755)
+    for path in (shared.root / "state").rglob("*"):
+        path.chmod(path.stat().st_mode | 0o055 if path.is_dir() else path.stat().st_mode | 0o044)
+    said = shared.by(STRANGER, "022", "doctor").stdout
+    assert "chown" not in said and "see ls -ld" not in said
+    for what in ("models", "state", "journal"):
+        assert re.search(rf"FAIL +{what} .*belongs to {owner}.*\(sudo -u {owner} retrain doctor\)", said), said
 
 
 def test_a_file_that_root_made_is_given_to_the_owner_of_its_directory(shared: Shared) -> None:

@@ -96,6 +96,15 @@ def directories(context: Context) -> Iterator[Finding]:
         yield warn("models", seen, "see that whatever loads the champion, a container say, has both")
 
 
+def sealed(what: str, seen: str, remedy: str, *paths: Path) -> Finding:
+    """The failure that we may not write one of these; where it is another user's, with the command of that one."""
+    try:
+        files.refuse_foreign(*paths)
+    except RetrainError as error:
+        return fail(what, error.why, error.remedy)
+    return fail(what, seen, remedy)
+
+
 def _place(what: str, key: str, place: Path, needed: int, *, inside: bool) -> Iterator[Finding]:
     """One directory, and the files in it that others must not write if `inside`."""
     there = nearest(place)
@@ -106,7 +115,7 @@ def _place(what: str, key: str, place: Path, needed: int, *, inside: bool) -> It
     elif not may(there, os.R_OK | os.W_OK | os.X_OK):
         missing = "" if there == place else f", and {place} cannot be made"
         seen = f"{there} is not writable by the user who runs retrain{missing}"
-        yield fail(what, seen, f"see ls -ld {there}; it may also be on a read-only file system")
+        yield sealed(what, seen, f"see ls -ld {there}; it may also be on a read-only file system", there)
     else:
         problems = [*_writers(what, place, inside=inside), *_limits(what, there, needed)]
         yield from problems

@@ -93,7 +93,8 @@ def journal(context: Context, known: History) -> Iterator[Finding]:
         yield fail(what, known.trouble)
     elif sealed := [file for file in sorted(path.parent.glob("journal.db*")) if not host.may(file, os.W_OK)]:
         files = ", ".join(map(str, sealed))
-        yield fail(what, f"not writable by the user who runs retrain: {files}", "chown to that user")
+        seen = f"not writable by the user who runs retrain: {files}"
+        yield host.sealed(what, seen, "chown to that user", path.parent, *sealed)
     elif lost is not None:
         yield fail(what, lost.why, lost.remedy)
     elif known.past.newest is None:
