@@ -147,7 +147,6 @@ F1 = "metrics[?starts_with(metric_name, 'F1Score(')].value | [0]"
         ('{"f1": "0.5"}', "to_number(f1)", 0.5),
         ('{"f1": true}', "f1", "not_a_number"),
         ('{"f1": null}', "f1", "missing"),
-        ('{"f1": 1, "f1": 0.25}', "f1", 0.25),
         ('{"f1": [1, "a"]}', "max(f1)", "not_a_number"),
         ('{"f1": [1, "a"]}', "sort(f1)", "not_a_number"),
         ("[" * 100_000, "f1", "unparseable"),
@@ -160,6 +159,13 @@ F1 = "metrics[?starts_with(metric_name, 'F1Score(')].value | [0]"
 def test_json(tmp_path: Path, body: str | bytes, expression: str, expected: object) -> None:
     """An expression selects one finite number of the document, or the answer says why not."""
     assert worth(look(tmp_path / "report.json", body, MonitorType.JSON, f1=expression).f1) == expected
+
+
+@pytest.mark.parametrize("body", ['{"f1": 1, "f1": 0.25}', '{"f1": 1, "a": [{"b": 0, "c": 0, "b": 0}]}'])
+def test_a_key_twice_in_one_object_makes_a_json_answer_unknown(tmp_path: Path, body: str) -> None:
+    """Which of the two values is meant is known to nobody, wherever in the answer the object stands."""
+    value = look(tmp_path / "report.json", body, MonitorType.JSON, f1="f1").f1
+    assert worth(value) == "unparseable" and "twice in one object" in why(value)
 
 
 def test_expressions_that_are_none(tmp_path: Path) -> None:

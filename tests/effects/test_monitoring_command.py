@@ -76,6 +76,7 @@ def test_a_command_is_read_as_a_json_endpoint_is() -> None:
         (r"printf '{\"f1\": 0.5}\000'", "unparseable", "printed what is not JSON"),
         ("echo '<!DOCTYPE html><title>Sign in</title>'", "unparseable", "printed what is an HTML page, Sign in"),
         ("head -c 20000 /dev/zero | tr '\\0' '['", "unparseable", "printed what is JSON nested too deeply"),
+        ('echo \'{"f1": 1, "f1": 1}\'', "unparseable", 'printed what is JSON with the key "f1" twice in one object'),
         ("echo '{\"f1\": NaN}'", "not_finite", "is nan, not a finite number"),
         ("echo '{\"f1\": 1e999}'", "not_finite", "is inf, not a finite number"),
         ("echo '{\"f1\": null}'", "missing", "f1 at the command"),

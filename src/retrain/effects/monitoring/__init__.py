@@ -6,6 +6,7 @@ The cause in an Unknown is what is said of the query (`is null`), or of the endp
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from datetime import UTC, datetime
 from functools import partial
@@ -338,11 +339,22 @@ def json_of(body: bytes) -> Any:
     if isinstance(text, Unknown):
         return text
     try:
-        return json.loads(text, parse_int=_whole)
+        return json.loads(text, parse_int=_whole, object_pairs_hook=_object)
     except RecursionError:
         return Unknown(Trouble.UNPARSEABLE, "is JSON nested too deeply to be read")
-    except ValueError as error:
+    except json.JSONDecodeError as error:
         return unparseable(text, f"is not JSON: {error}")
+    except ValueError as error:
+        return Unknown(Trouble.UNPARSEABLE, f"is JSON {error}", "only its author knows which value counts")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Raises ValueError where it has a key twice, of which Python would take the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"with the key {json.dumps(twice)} twice in one object")
+    return found
 
 
 def refusal(document: object) -> Unknown | None:
