@@ -406,15 +406,49 @@ def test_a_long_line_does_not_hold_the_check(tmp_path: Path, line: str) -> None:
         ({"status": "error", "errorType": "execution", "error": "out of memory"}, "status", "an error: out of memory"),
         ({"status": "fail", "message": "no such tenant"}, "status", "an error: no such tenant"),
         ({"status": "success", "isPartial": True, "data": {"result": [1]}}, "incomplete", "a part of its answer"),
+        ({"isPartial": "true"}, "incomplete", "(isPartial)"),
+        ({"partial": True}, "incomplete", "(partial)"),
+        ({"timed_out": True, "_shards": {"failed": 2}}, "incomplete", "(timed_out)"),
+        ({"timed_out": False, "_shards": {"failed": 2}}, "incomplete", "(2 shards failed)"),
+        ({"status": "success", "warnings": ["store 192.0.2.2 is unavailable"]}, "incomplete", "warns: store 192.0.2.2"),
+        ({"status": "success", "warnings": "store down"}, "incomplete", "warns: store down"),
+        ({"status": "error", "error": {"code": 500, "message": "boom"}}, "status", "an error: boom"),
+        ({"status": "error"}, "status", "an error: status error"),
+        ({"status": "error", "message": None}, "status", "an error: status error"),
+        ({"status": "ERROR", "error": ""}, "status", "an error: status ERROR"),
+        ({"status": "failed", "detail": "no such job"}, "status", "an error: no such job"),
+        ({"error": "db down"}, "status", "an error: db down"),
+        ({"error": True, "message": "db down"}, "status", "an error: db down"),
+        ({"error": {"type": "search", "reason": "no such index"}}, "status", "an error: no such index"),
+        ({"errors": [{"message": "no such field"}]}, "status", "an error: no such field"),
     ],
 )
 def test_an_answer_that_is_none_although_its_status_is_200(
     kind: MonitorType, said: dict[str, Any], trouble: str, part: str
 ) -> None:
     """The error of the server is the cause, not what is missing because of it."""
-    with serving(lambda _: page(json.dumps(said))) as url:
+    body = json.dumps({"data": {"result": [1]}} | said)
+    with serving(lambda _: page(body)) as url:
         value = fetch(Monitoring(url, kind, f1="data.result[0]"), NO_SECRETS, NOW).f1
     assert worth(value) == trouble and part in why(value)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"error": 0.1},
+        {"error": {"rmse": 0.1}},
+        {"error": None, "errors": []},
+        {"error": "", "errors": 0},
+        {"errors": [0.1, 0.2], "status": "ok"},
+        {"status": "success", "warnings": [], "partial": False, "_shards": {"failed": 0}},
+        {"status": "success", "warnings": ["PromQL info: metric might not be a counter"]},
+        {"warnings": ["3 rows are left out"], "message": "done"},
+    ],
+)
+def test_what_only_looks_like_an_error_of_the_server_is_none(tmp_path: Path, said: dict[str, Any]) -> None:
+    """A report may hold an error rate, and say that there were no errors and no partial answers."""
+    assert look(tmp_path / "m", json.dumps({"f1": 0.9} | said), MonitorType.JSON, f1="f1").f1 == 0.9
 
 
 def test_an_f1_in_per_cent_is_scaled(tmp_path: Path) -> None:

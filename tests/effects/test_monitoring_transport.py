@@ -276,9 +276,10 @@ def test_a_connection_that_breaks_once() -> None:
     assert len(asked) == 3
 
 
-def test_a_lasting_trouble() -> None:
-    """`retries` attempts are made after the first, and the last answer is told."""
-    respond, asked = in_turn(page('{"message": "out of  memory\\n"}', "500 Oops"))
+@pytest.mark.parametrize("body", ['{"message": "out of  memory\\n"}', '{"error": {"message": "out of memory"}}'])
+def test_a_lasting_trouble(body: str) -> None:
+    """`retries` attempts are made after the first, and the last answer is told, by the message of its error."""
+    respond, asked = in_turn(page(body, "500 Oops"))
     with serving(respond) as url:
         assert sentence(url, retries=1) == f"{url} answered 500: out of memory"
     assert len(asked) == 2

@@ -10,7 +10,17 @@ from retrain.config.schema import Monitoring, MonitorType
 from retrain.config.secrets import Secrets
 from retrain.core.records import Trouble, Unknown
 from retrain.effects import http
-from retrain.effects.monitoring import Reading, json_of, named, place, prometheus_api, queries, scrubber, snapshot_of
+from retrain.effects.monitoring import (
+    Reading,
+    json_of,
+    named,
+    place,
+    prometheus_api,
+    queries,
+    refusal,
+    scrubber,
+    snapshot_of,
+)
 from retrain.errors import RetrainError, UnreachableError
 
 _LONGEST = 10_000
@@ -78,7 +88,7 @@ def read(body: bytes, first: float, last: float) -> Points | Unknown:
     document = json_of(body)
     if isinstance(document, Unknown):
         return document
-    if (partial := prometheus_api.incomplete(document)) is not None:
+    if (partial := refusal(document)) is not None:
         return partial
     match document:
         case {"status": "success", "data": {"resultType": "matrix", "result": list(found)}}:

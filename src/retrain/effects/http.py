@@ -45,6 +45,9 @@ _SLACK = 0.1
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 _unused: dict[tuple[Path | str | bool | None, ...], list[ssl.SSLContext]] = defaultdict(list)
 """TLS contexts that were made for a question, by what they trust."""
+_FAILED = ("error", "fail", "failed", "failure")
+_MESSAGES = ("message", "detail", "msg", "reason")
+"""Where services put the text of an error."""
 _REMEDIES = {401: "check monitoring.headers", 403: "check monitoring.headers", 404: "check monitoring.url"}
 
 
@@ -236,9 +239,8 @@ class Client:
         """What the body of an error says: the error of a JSON answer, the title of a page, or the text."""
         text = self._body(response, _LONGEST_COMPLAINT).decode("utf-8", "replace").strip()
         with suppress(ValueError, RecursionError):
-            match json.loads(text):
-                case {"error": str(said)} | {"message": str(said)} | {"detail": str(said)} | {"msg": str(said)}:
-                    return said
+            if said := complaint(json.loads(text), is_error=True):
+                return said
         return html_page(text) or text
 
     def _body(self, response: "BaseHTTPResponse", most: int) -> bytes:
@@ -289,6 +291,32 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
     """Who is asked: headers meant for one are not for another. Raises ValueError where its port is none."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def complaint(document: object, *, is_error: bool = False) -> str:
+    """What a JSON document says of the error that it is; "" where it is none.
+
+    Where it `is_error` anyway, a message is one, too. A number as `error` is an error rate.
+    """
+    if not isinstance(document, dict):
+        return ""
+    status, error = document.get("status"), document.get("error")
+    marks = [f"status {status}"] if str(status).strip().lower() in _FAILED else []
+    marks += ["error true"] if error is True else []
+    keys = ("error", "errors", *(_MESSAGES if marks or is_error else ()))
+    return next(filter(None, map(_text_of, map(document.get, keys))), marks[0] if marks and not is_error else "")
+
+
+def _text_of(said: object) -> str:
+    """The text of an error: itself, its message, or that of the first of several."""
+    match said:
+        case str(text):
+            return text.strip()
+        case [first, *_]:
+            return _text_of(first) if isinstance(first, str | dict) else ""
+        case dict(parts):
+            return next((found.strip() for key in _MESSAGES if isinstance(found := parts.get(key), str)), "")
+    return ""
 
 
 def html_page(text: str) -> str:

@@ -230,6 +230,9 @@ Seconds beyond 1e11 are the year 5138, milliseconds beyond it the year 1973.
 """
 _DIGITS = 300
 """Above these a whole number is beyond every float."""
+_PARTIAL = ("isPartial", "partial", "timed_out")
+_ANNOTATION = ("PromQL info", "PromQL warning")
+"""Remarks on a query, which its author may correct; any other warning says that something did not answer."""
 STORES = "see which store did not answer"
 _A_TIME = "an epoch (s, ms, µs or ns) or ISO 8601 is needed"
 PROBLEM = "model_monitor_problem"
@@ -359,12 +362,25 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def refusal(document: object) -> Unknown | None:
     """Why a JSON answer with HTTP status 200 is none: an error of the server, or a part of the answer."""
+    if said := http.complaint(document):
+        return Unknown(Trouble.STATUS, f"answered with an error: {said}")
+    if not isinstance(document, dict):
+        return None
+    if mark := next((key for key in _PARTIAL if str(document.get(key)).lower() == "true"), ""):
+        return Unknown(Trouble.INCOMPLETE, f"sent a part of its answer ({mark})", STORES)
     match document:
-        case {"status": "error" | "fail", "error": str(said)} | {"status": "error" | "fail", "message": str(said)}:
-            return Unknown(Trouble.STATUS, f"answered with an error: {said}")
-        case {"isPartial": True}:
-            return Unknown(Trouble.INCOMPLETE, "sent a part of its answer (isPartial)", STORES)
+        case {"_shards": {"failed": int(failed)}} if failed:
+            return Unknown(Trouble.INCOMPLETE, f"sent a part of its answer ({failed} shards failed)", STORES)
+        case {"status": "success"}:  # as the API of Prometheus says it
+            missed = [text for text in warnings_of(document) if not text.startswith(_ANNOTATION)]
+            return Unknown(Trouble.INCOMPLETE, f"warns: {missed[0]}", STORES) if missed else None
     return None
+
+
+def warnings_of(document: object) -> list[str]:
+    """The warnings of an answer, which are a list of texts; a text alone is one, too."""
+    found = document.get("warnings") if isinstance(document, dict) else None
+    return [found] if isinstance(found, str) and found else list(map(str, found)) if isinstance(found, list) else []
 
 
 def unparseable(text: str, why: str) -> Unknown:

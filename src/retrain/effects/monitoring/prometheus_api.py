@@ -7,15 +7,13 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from msgspec.structs import replace
 
 from retrain.core.records import Trouble, Unknown
-from retrain.effects.monitoring import PROBLEM, STORES, Answer, Reading, json_of, refusal, said_of
+from retrain.effects.monitoring import PROBLEM, Answer, Reading, json_of, refusal, said_of, warnings_of
 from retrain.effects.monitoring.prometheus_text import series
 
 INSTANT, RANGE = "/api/v1/query", "/api/v1/query_range"
 """Where the API answers the two kinds of query."""
 WHOLE = {"partial_response": "false", "deny_partial_response": "1"}
 """Thanos' and VictoriaMetrics' words for: an error, rather than an answer without the stores that did not answer."""
-_ANNOTATION = ("PromQL info", "PromQL warning")
-"""Remarks on a query, which its author may correct; any other warning says that something did not answer."""
 MISSING = Unknown(Trouble.MISSING, "matches no series", "check its name and labels; perhaps nothing was scraped lately")
 _WHOSE = "is monitoring.url that of a Prometheus server, and monitoring.type right?"
 FOREIGN = Unknown(Trouble.UNPARSEABLE, "is not an answer of the Prometheus HTTP API", _WHOSE)
@@ -88,20 +86,9 @@ def read(body: bytes) -> tuple[Answer, float | None]:
     if isinstance(document, Unknown):
         return document, None
     answer, instant = _read(document)
-    troubled = incomplete(document) or answer
-    warnings = tuple(map(str, _list(document, "warnings")))
+    troubled = refusal(document) or answer
+    warnings = tuple(warnings_of(document))
     return replace(troubled, warnings=warnings) if isinstance(troubled, Reading) and warnings else troubled, instant
-
-
-def incomplete(document: object) -> Unknown | None:
-    """Why an answer is not whole: the server says so, or warns of something that did not answer."""
-    warnings = [text for text in map(str, _list(document, "warnings")) if not text.startswith(_ANNOTATION)]
-    return refusal(document) or (Unknown(Trouble.INCOMPLETE, f"warns: {warnings[0]}", STORES) if warnings else None)
-
-
-def _list(document: object, key: str) -> list[object]:
-    found = document.get(key) if isinstance(document, dict) else None
-    return found if isinstance(found, list) else []
 
 
 def _read(document: object) -> tuple[Answer, float | None]:
