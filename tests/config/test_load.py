@@ -793,12 +793,17 @@ def test_a_token_from_a_file_may_end_in_a_line_feed(home: Path, value: str) -> N
             {"KEY": "abcdef12345"},
         ),
         ("${SCHEME}://h:9/${TENANT}/m", {"SCHEME": "http", "TENANT": "tenant-77"}, {}),
+        ("http://${AUTH}/m", {"AUTH": "user:passw0rd-1@h:9"}, {"AUTH": "passw0rd-1"}),
+        ("http://h:9/${TAIL}", {"TAIL": "m?key=abcdef12345"}, {"TAIL": "abcdef12345"}),
+        ("http://h:9/tenant-77/m${QUERY}", {"QUERY": "?key=abcdef12345"}, {"QUERY": "abcdef12345"}),
+        ("http://h:${PORT}/m", {"PORT": "9/m?key=abcdef12345"}, {"PORT": "abcdef12345"}),
+        ("http://${HOST}/${TENANT}/m", {"HOST": "h:9", "TENANT": "tenant-77"}, {}),
     ],
 )
-def test_a_variable_may_hold_a_url_or_its_beginning(
+def test_a_variable_may_hold_several_parts_of_a_url(
     home: Path, url: str, environ: dict[str, str], secrets: dict[str, str]
 ) -> None:
-    """Of it, too, only userinfo, query and fragment are secret: host and path are named."""
+    """Of it, too, only userinfo, query and fragment are secret: host and path are named; no command inherits it."""
     content = SMALLEST + f"monitoring: {{url: '{url}'}}"
     config, found = load(written(home, content), environ)
     assert config.monitoring is not None and config.monitoring.address.startswith("http://")

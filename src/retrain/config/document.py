@@ -184,7 +184,7 @@ def _is_secret(text: str, value: str, at: int, keys: Keys) -> bool:
     """Whether what the environment adds to this text here may be a secret: a host, a port and a path are none."""
     if keys in _URLS:
         part = _part_of_url(text, at)
-        holds = part == "start" and re.search(r"[@?#]", value) is not None
+        holds = re.search(r"[@?#]", value) is not None  # it goes on into another part
         return holds or (part in ("userinfo", "query") and not text.startswith("file:"))
     if keys[:2] == ("notifications", "heartbeat"):
         return _part_of_url(text, at) != "host"  # a ping is addressed by its path

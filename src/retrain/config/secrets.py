@@ -75,7 +75,12 @@ def secret_values(
     monitoring, registry = config.monitoring or Monitoring(), config.registry
     asked = [(monitoring.address, monitoring.headers)]
     asked += [(registry.url, registry.headers)] if registry is not None else []
-    is_url = {text for text in withheld.values() if any(url.startswith(text) for url, _ in asked)}  # host and path, too
+    # What holds a host or a path as well is no secret as a whole; its secrets are found in the URL.
+    is_url = {
+        text
+        for text in withheld.values()
+        if any(url.startswith(text) or (re.search("[@?#]", text) and text in url) for url, _ in asked)
+    }
     found = {text for name, text in withheld.items() if _is_secret(name, text)} - is_url
     found |= {*_of_commands({**passed, **config.training.environment})}
     if config.notifications.heartbeat is not None:
