@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from base64 import b64encode
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -811,6 +812,25 @@ def test_a_variable_may_hold_several_parts_of_a_url(
     place = "http://h:9/tenant-77/m cannot be reached"
     assert found.scrub(place) == place
     assert not any(secret in found.scrub(f"the key {secret} is wrong") for secret in secrets.values())
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "HTTPS_PROXY", "all_proxy"])
+@pytest.mark.parametrize(
+    ("url", "secret"),
+    [
+        ("http://user:passw0rd-1@h:9", "passw0rd-1"),
+        ("http://user:passw0rd-1@h:9", b64encode(b"user:passw0rd-1").decode()),
+        ("user:passw0rd-1@h:9", "passw0rd-1"),
+        ("http://user:pass%2Fw0rd@h:9", "pass/w0rd"),
+        ("http://user:12/pass-w0rd@h:9", "12/pass-w0rd"),
+        ("http://t0ken-number-1@h:9", "t0ken-number-1"),
+    ],
+)
+def test_the_password_of_a_proxy_is_a_secret(home: Path, name: str, url: str, secret: str) -> None:
+    """Proxies repeat it in their errors; the training inherits the variable all the same."""
+    _, found = load(written(home, SMALLEST), {name: url})
+    assert secret not in found.scrub(f"the proxy http://h:9 said {secret}") and not found.variables
+    assert found.scrub("the proxy http://h:9 said no") == "the proxy http://h:9 said no"
 
 
 @pytest.mark.parametrize("value", ["12345#rest", "2024?abc", "a/b", "a@b", "two words"])

@@ -81,6 +81,8 @@ def test_loopback_is_never_asked_through_a_proxy(monkeypatch: pytest.MonkeyPatch
         ("socks5://127.0.0.1:9", "names the proxy socks5://127.0.0.1:9, and only http and https proxies can be used"),
         ("http://127.0.0.1:port", "a proxy whose address is no URL"),
         ("http://", "a proxy whose address is no URL"),
+        ("http://user:12/word@127.0.0.1:9", "a proxy whose address is no URL"),
+        ("socks5://user:12?word@127.0.0.1:9", "a proxy whose address is no URL"),
         ("http://user:word@127.0.0.1:9", "asked through the proxy http://127.0.0.1:9, cannot be reached: "),
     ],
 )
@@ -97,6 +99,17 @@ def test_the_refusal_of_a_proxy_is_the_refusal_of_a_proxy(monkeypatch: pytest.Mo
         monkeypatch.setenv("http_proxy", proxy)
         answer = get("http://monitor.example/m")
     assert isinstance(answer, Unknown) and f"through the proxy {proxy}" in answer.why and "403" in answer.why
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("status", ["403 drow", "407 drow"])
+def test_a_proxy_that_refuses_its_user_is_not_quoted(monkeypatch: pytest.MonkeyPatch, scheme: str, status: str) -> None:
+    """Body and reason may repeat the password, in whatever spelling, also where nothing else is sent."""
+    with serving(lambda _: page("your drow is wrong", status)) as proxy:
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, proxy.replace("//", "//user:word@"))
+        answer = answer_to(Monitoring(f"{scheme}://monitor.example/m", retries=0))
+    assert isinstance(answer, Unknown) and f"answered {status[:3]}" in answer.why and "drow" not in answer.why
 
 
 def test_a_proxy_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

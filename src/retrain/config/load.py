@@ -51,6 +51,7 @@ _IMPOSSIBLE = r"[\0\ud800-\udc7f\udd00-\udfff]"
 """What no file name, header or variable can hold; the other surrogates are bytes of a name that is not UTF-8."""
 _STORE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 """The variables in which an object store's client looks for credentials."""
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _TEN_YEARS = timedelta(days=3653)
 _FLAGS = {
     Triggers: ("--rule", "triggers, such as 'consecutive: 3, cooldown: 1h'"),
@@ -69,7 +70,8 @@ def load(path: Path, environ: Mapping[str, str]) -> tuple[Config, Secrets]:
     config, document = _read(path, environ)
     is_remote = isinstance(config.promotion.holdout, Remote)
     keys = {name: environ[name] for name in _STORE if name in environ} if is_remote else {}
-    secrets = secret_values(config, document.withheld, document.passed | keys, document.public)
+    proxies = {url for name, url in environ.items() if name.lower() in _PROXIES}
+    secrets = secret_values(config, document.withheld, document.passed | keys, document.public, proxies)
     return config, Secrets(secrets, frozenset(document.withheld), frozenset(document.used))
 
 

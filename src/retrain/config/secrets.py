@@ -64,13 +64,17 @@ def _grams(values: tuple[str, ...]) -> frozenset[str]:
 
 
 def secret_values(
-    config: Config, withheld: Mapping[str, str], passed: Mapping[str, str], public: Collection[str] = ()
+    config: Config,
+    withheld: Mapping[str, str],
+    passed: Mapping[str, str],
+    public: Collection[str] = (),
+    proxies: Collection[str] = (),
 ) -> tuple[str, ...]:
     """Every text that must not be shown, longest first, in all its spellings.
 
     `withheld` are the variables that a secret was read from, `passed` those that a command is given on purpose: what
     they hold may be anything, so the same is a secret there as in training.environment. `public` are values that are
-    no secrets wherever they stand.
+    no secrets wherever they stand, `proxies` the URLs of those that the environment names.
     """
     monitoring, registry = config.monitoring or Monitoring(), config.registry
     asked = [(monitoring.address, monitoring.headers)]
@@ -91,6 +95,7 @@ def secret_values(
         found |= {*_of_url(url), *_of_headers(headers)}
     found |= {*_of_commands(monitoring.environment)}
     found |= {secret for word in monitoring.command or () if "://" in word for secret in _of_url(word)}
+    found |= {secret for url in proxies for secret in _of_proxy(url)}
     found -= {*public}
     plain = found | set(map(unquote, found))
     # A file in a variable (a private key) is quoted line by line.
@@ -160,6 +165,13 @@ def _of_apprise(url: str) -> set[str]:
     _, _, rest = url.partition("://")
     parts = re.split(r"[/?&@:=]", rest)
     return {rest, *(part for part in parts if len(part) >= _LONG and re.search(_RANDOM, part)), *_of_url(url)}
+
+
+def _of_proxy(url: str) -> set[str]:
+    """The password of a proxy, also one that breaks the URL, of which the scheme may be left out."""
+    rest = url.partition("://")[2] or url
+    user, _, password = rest.rpartition("@")[0].partition(":")
+    return {password or user, *_of_url(f"http://{rest}")}
 
 
 def _of_url(url: str) -> set[str]:

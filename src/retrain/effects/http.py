@@ -103,6 +103,7 @@ class Client:
         self._sends: bytes | BinaryIO | None = None
         self._way = ""
         """Redirects and the proxy, as the beginning of a cause."""
+        self._proxy: str | None = None
         self.headers: Mapping[str, str] = {}
         self.status = 0
         self.written_at: datetime | None = None
@@ -193,7 +194,7 @@ class Client:
         """The answer, of which the body is not read yet."""
         import urllib3
 
-        proxy = _proxy(place)
+        self._proxy = proxy = _proxy(place)
         self._way += _through(proxy)
         headers = urllib3.HTTPHeaderDict(_HEADERS)
         headers.update(own)
@@ -229,7 +230,8 @@ class Client:
         with suppress(InvalidHeader, ValueError, OverflowError):
             wait = Retry().get_retry_after(response) or 0.0
         asks = f", asks to wait {wait:.0f} s" if wait else ""
-        identified = bool(self._asked.headers or any(credentials(url)) or urlsplit(url).query)
+        is_known = any(map(any, map(credentials, (url, self._proxy or ""))))
+        identified = bool(self._asked.headers or is_known or urlsplit(url).query)
         quoted = response.status not in _MAY_ECHO or not identified
         said = HTTPStatus(response.status).phrase if not quoted else self._complaint(response) or response.reason
         why, remedy = f"answered {response.status}{asks}: {said}", _REMEDIES.get(response.status, "")
@@ -369,7 +371,8 @@ def _usable(proxy: str) -> str:
     why = "a proxy whose address is no URL such as http://proxy.example.com:3128"
     with suppress(ValueError):
         parts = urlsplit(proxy)
-        if parts.hostname and parts.port != 0:
+        is_broken = "@" in parts.path + parts.query + parts.fragment  # by a sign in the password
+        if parts.hostname and parts.port != 0 and not is_broken:
             if parts.scheme in ("http", "https"):
                 return proxy
             why = f"the proxy {shown(proxy)}, and only http and https proxies can be used"
@@ -440,6 +443,8 @@ def _cause(error: BaseException) -> tuple[str, str]:
         return f"TLS: the server asks for a client certificate, or for another one ({said})", remedy
     if isinstance(error, ConnectionResetError | BrokenPipeError):  # in which of three ways is a matter of chance
         return "it ended the connection before its answer was complete", "is it running, and is monitoring.url right?"
+    if tunnel := re.match("Tunnel connection failed: ([0-9]+)", str(error)):  # its reason may repeat the password
+        return f"the proxy answered {tunnel[1]}", "check the proxy that the environment names"
     if isinstance(error, OSError):
         return error.strerror or str(error) or type(error).__name__, "is it running, and is monitoring.url right?"
     return f"the answer breaks off or is no HTTP: {error or type(error).__name__}", "check monitoring.url"
