@@ -67,12 +67,31 @@ def test_a_proxy_is_used_where_the_environment_says_so(
         assert asked[0].headers["x-token"] == "secret"
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+HERE = ["127.0.0.1", "localhost", "LOCALHOST", "0.0.0.0", "127.1", "2130706433", "[::ffff:127.0.0.1]"]  # noqa: S104
+"""What is this machine for every resolver, and where a server on 127.0.0.1 answers."""
+
+
+@pytest.mark.parametrize("host", HERE)
 def test_loopback_is_never_asked_through_a_proxy(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     """A proxy would get the token, and answer for its own loopback."""
     with serving(lambda _: page("from the proxy")) as proxy, serving(lambda _: page("directly")) as url:
         monkeypatch.setenv("http_proxy", proxy)
         assert get(url.replace("127.0.0.1", host)) == b"directly"
+
+
+@pytest.mark.parametrize("host", ["[::1]", "[::]", "127.9.9.9", "localhost.localdomain", "a.localhost", "the file's"])
+def test_no_name_of_this_machine_is_asked_through_a_proxy(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    """Nothing may answer there, or the name lead nowhere; those of /etc/hosts count as well."""
+    entries = (line.partition("#")[0].split() for line in Path("/etc/hosts").read_text().splitlines())
+    names = (
+        [host]
+        if host != "the file's"
+        else [name for at, *own in filter(None, entries) if at == "127.0.0.1" for name in own]
+    )
+    with serving(lambda _: page("from the proxy")) as proxy, serving(lambda _: page("directly")) as url:
+        monkeypatch.setenv("http_proxy", proxy)
+        for name in names:
+            assert get(url.replace("127.0.0.1", name)) != b"from the proxy"
 
 
 @pytest.mark.parametrize(

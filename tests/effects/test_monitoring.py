@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -551,3 +552,14 @@ def test_the_monitors_own_problem_is_the_cause(tmp_path: Path) -> None:
     assert why(snapshot.f1) == f"model_f1_score at {place} is not served: no F1: rows are lost"
     assert why(snapshot.drift) == f"model_drift_psi at {place} is not served: no reference: there is no champion"
     assert "matches no series" in why(snapshot.samples)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "127.1", platform.node()])  # noqa: S104
+def test_the_monitor_of_another_project_is_not_believed(tmp_path: Path, host: str) -> None:
+    """It says whose log it measures, and is on this machine by whatever name it is asked."""
+    (tmp_path / "log").touch()
+    answer = page("f1 0.5\n", Retrain_Log="1:1 churn")
+    with serving(lambda _: answer) as url:
+        asked = Monitoring(url.replace("127.0.0.1", host), f1="f1", retries=0)
+        value = fetch(asked, NO_SECRETS, NOW, log=tmp_path / "log").f1
+    assert worth(value) in ("of_another", "unreachable")  # the machine's name may lead to an address of the network

@@ -7,6 +7,7 @@ longer to import than the question takes.
 import json
 import os
 import re
+import socket
 import ssl
 import time
 from collections import defaultdict
@@ -27,6 +28,8 @@ from retrain.core.records import Trouble, Unknown
 from retrain.effects.files import opened
 
 if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
+
     from urllib3 import BaseHTTPResponse, PoolManager
 
 _HEADERS = {"User-Agent": "retrain", "Accept": "*/*", "Accept-Encoding": "gzip, deflate"}
@@ -48,6 +51,7 @@ _unused: dict[tuple[Path | str | bool | None, ...], list[ssl.SSLContext]] = defa
 _FAILED = ("error", "fail", "failed", "failure")
 _MESSAGES = ("message", "detail", "msg", "reason")
 """Where services put the text of an error."""
+_HERE = ("localhost", "localhost.localdomain")
 _REMEDIES = {401: "check monitoring.headers", 403: "check monitoring.headers", 404: "check monitoring.url"}
 
 
@@ -352,18 +356,41 @@ def _proxy(url: str) -> str | None:
     from urllib.request import getproxies, proxy_bypass
 
     parts, proxies = urlsplit(url), getproxies()
-    host = (parts.hostname or "").rstrip(".")
-    if host in ("", "localhost") or host.endswith(".localhost"):
+    host = parts.hostname or ""
+    if is_here(host):
         return None
     with suppress(ValueError):  # it is a name
         address = ip_address(host)
         networks = (each.strip() for each in proxies.get("no", "").split(",") if "/" in each)
-        if address.is_loopback or any(address in ip_network(each, strict=False) for each in networks):
+        if any(address in ip_network(each, strict=False) for each in networks):
             return None
     found = proxies.get(parts.scheme) or proxies.get("all")
     if not found or proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
     return _usable(found if "://" in found else f"http://{found}")
+
+
+def is_here(host: str) -> bool:
+    """Whether this is a name of this machine or an address of its loopback, in any form. No name server is asked."""
+    host = host.rstrip(".").lower()
+    if host in ("", *_HERE, os.uname().nodename.lower()) or host.endswith(".localhost"):
+        return True
+    written = [host]
+    with suppress(OSError):
+        lines = Path("/etc/hosts").read_text(errors="replace").lower().splitlines()
+        entries = (line.partition("#")[0].split() for line in lines)
+        written += [entry[0] for entry in entries if host in entry[1:]]
+    return any(at.is_loopback or at.is_unspecified for each in written if (at := _address(each)) is not None)
+
+
+def _address(text: str) -> "IPv4Address | IPv6Address | None":
+    """The address that the text is, as the system reads it (127.1 is 127.0.0.1); None where it is a name."""
+    from ipaddress import ip_address
+
+    with suppress(OSError, ValueError):
+        found = ip_address(socket.getaddrinfo(text, None, flags=socket.AI_NUMERICHOST)[0][4][0])
+        return getattr(found, "ipv4_mapped", None) or found
+    return None
 
 
 def _usable(proxy: str) -> str:

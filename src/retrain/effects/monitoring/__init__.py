@@ -183,7 +183,7 @@ def _work(monitoring: Monitoring, asked: Mapping[str, str], log: Path | None) ->
         case MonitorType.JSON | MonitorType.COMMAND:
             read = partial(read_json, expressions=_compiled(asked, parse))
 
-    here = log if urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1") else None
+    here = log if http.is_here(urlsplit(url).hostname or "") else None
 
     def work(client: http.Client, answers: MutableMapping[str, Answer]) -> None:
         before = identity(here) if here is not None else ""
