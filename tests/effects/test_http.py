@@ -95,6 +95,35 @@ def test_no_name_of_this_machine_is_asked_through_a_proxy(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
+    ("host", "entries", "is_used"),
+    [
+        ("192.0.2.1", "bad/entry, 192.0.2.0/24", False),
+        ("192.0.2.1", "198.51.100.0/24:9 192.0.2.0/24:9", False),
+        ("192.0.2.1", "192.0.2.0/24:8", True),
+        ("192.0.2.1", "192.0.2.2,2001:db8::/32,", True),
+        ("[2001:db8::1]", "2001:DB8::1", False),
+        ("[2001:db8::1]", "[2001:db8::1]", False),
+        ("[2001:db8::1]", "[2001:db8::1]:9", False),
+        ("[2001:db8::1]", "[2001:db8::1]:8", True),
+        ("[2001:db8::1]", "2001:db8::/32", False),
+        ("m.corp.invalid.", "corp.invalid", False),
+        ("m.corp.invalid", "corp.invalid.", False),
+        ("m.corp.invalid", "*.corp.invalid", False),
+        ("m.corp.invalid", "m.corp.invalid:9", False),
+        ("m.corp.invalid", "*.other.invalid,orp.invalid", True),
+    ],
+)
+def test_no_proxy_is_read_entry_by_entry(
+    monkeypatch: pytest.MonkeyPatch, host: str, entries: str, is_used: bool
+) -> None:
+    """Addresses, networks and domains, each with a port or without; an entry that is none spoils no other."""
+    with serving(lambda _: page("from the proxy")) as proxy:
+        monkeypatch.setenv("http_proxy", proxy)
+        monkeypatch.setenv("no_proxy", entries)
+        assert (get(f"http://{host}:9/m", seconds=15 if is_used else 1) == b"from the proxy") is is_used
+
+
+@pytest.mark.parametrize(
     ("proxy", "said"),
     [
         ("socks5://127.0.0.1:9", "names the proxy socks5://127.0.0.1:9, and only http and https proxies can be used"),

@@ -284,7 +284,7 @@ def shown(url: str) -> str:
 def late(asked: Monitoring) -> Unknown:
     """Why there is no answer when the time is over."""
     why, through = f"did not answer within {asked.timeout.total_seconds():g} s", ""
-    with suppress(_FailedError):
+    with suppress(_FailedError, ValueError):
         through = _through(_proxy(asked.address))
     return Unknown(Trouble.DEADLINE, through + why, "see what makes it slow, or raise monitoring.timeout")
 
@@ -352,18 +352,11 @@ def _proxy(url: str) -> str | None:
     """
     if not any(name.lower().endswith("_proxy") for name in os.environ):
         return None
-    from ipaddress import ip_address, ip_network
     from urllib.request import getproxies, proxy_bypass
 
     parts, proxies = urlsplit(url), getproxies()
-    host = parts.hostname or ""
-    if is_here(host):
+    if is_here(parts.hostname or "") or _is_exempt(url, proxies.get("no", "")):
         return None
-    with suppress(ValueError):  # it is a name
-        address = ip_address(host)
-        networks = (each.strip() for each in proxies.get("no", "").split(",") if "/" in each)
-        if any(address in ip_network(each, strict=False) for each in networks):
-            return None
     found = proxies.get(parts.scheme) or proxies.get("all")
     if not found or proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
@@ -391,6 +384,27 @@ def _address(text: str) -> "IPv4Address | IPv6Address | None":
         found = ip_address(socket.getaddrinfo(text, None, flags=socket.AI_NUMERICHOST)[0][4][0])
         return getattr(found, "ipv4_mapped", None) or found
     return None
+
+
+def _is_exempt(url: str, entries: str) -> bool:
+    """Whether no_proxy names the host of a URL, a domain above it or a network that it is in, and its port or none."""
+    from ipaddress import ip_network
+
+    _, host, port = _origin(url)
+    host = (host or "").rstrip(".")
+    address = _address(host)
+    for entry in re.split(r"[\s,]+", entries.lower()):
+        found = re.fullmatch(r"\[?(.*?)\]?(?::([0-9]+))?", entry) if "[" in entry or entry.count(":") < 2 else None
+        name, only = found.groups() if found else (entry, None)  # an IPv6 address without brackets has no port
+        domain = name.removeprefix("*").strip(".")
+        if only is not None and int(only) != port:
+            continue
+        if name == "*" or (domain and f".{host}".endswith(f".{domain}")):
+            return True
+        with suppress(ValueError):  # it is a name
+            if address is not None and address in ip_network(name, strict=False):
+                return True
+    return False
 
 
 def _usable(proxy: str) -> str:
