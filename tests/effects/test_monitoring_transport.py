@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 import tracemalloc
+import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -25,6 +26,7 @@ from tests.effects.servers import Request, Respond, certificate, drip, frozen_se
 from tests.effects.test_monitoring import NO_SECRETS, why, worth
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 GOOD = page("f1 0.75\n")
 
 
@@ -209,6 +211,15 @@ def test_a_body_at_the_cap() -> None:
     [
         (page(gzip.compress(b"f1 0.75\n"), content_encoding="gzip"), 0.75),
         (page("f1 0.75\n", content_encoding="gzip"), "unparseable"),
+        (page(gzip.compress(b"f1 0.75\n") + bytes(99), content_encoding="gzip"), 0.75),
+        (page(gzip.compress(b"f1 0.75\n") * 2, content_encoding="gzip"), "ambiguous"),
+        (page(gzip.compress(b"f1 0.75\n")[:-8], content_encoding="gzip"), "incomplete"),
+        (page(zlib.compress(b"f1 0.75\n"), content_encoding="deflate"), 0.75),
+        (page(zlib.compress(b"f1 0.75\n")[:-4], content_encoding="deflate"), "incomplete"),
+        (page("", content_encoding="gzip"), "missing"),
+        (page("f1 0.75\n", content_range="bytes 0-7/100"), "incomplete"),
+        (page("f1 0.75\n", content_type=OPEN_METRICS), "unparseable"),
+        (page("f1 0.75\n# EOF \nf1 0.5\n", content_type=OPEN_METRICS), 0.75),
         ([b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nf1 0.75\n"], "unreachable"),
         ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nf1 0.75\n"], "unreachable"),
         ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nf1 0.75\n"], "unreachable"),

@@ -102,7 +102,7 @@ def _snapshot(watched: Monitoring, body: bytes) -> Snapshot:
     for query in dict.fromkeys(queries(watched).values()):
         match watched.type:
             case MonitorType.METRICS:
-                answers |= prometheus_text.read(body, {query: selector.parse(query)})
+                answers |= prometheus_text.read({query: selector.parse(query)}, body)
             case MonitorType.JSON:
                 answers |= read_json(body, {query: parse(query)})
             case MonitorType.PROMETHEUS:

@@ -226,10 +226,14 @@ class Client:
         from urllib3.exceptions import InvalidHeader
         from urllib3.util import Retry
 
-        if response.status == _PARTIAL:
-            raise _FailedError(Trouble.INCOMPLETE, "sent a part of its answer (HTTP 206)", "ask for the whole")
+        if response.status == _PARTIAL or "Content-Range" in response.headers:
+            mark = "HTTP 206" if response.status == _PARTIAL else "Content-Range"
+            raise _FailedError(Trouble.INCOMPLETE, f"sent a part of its answer ({mark})", "ask for the whole")
         if 200 <= response.status < 300:
-            return self._within(self._body(response, self._asked.max_body))
+            body = self._within(self._body(response, self._asked.max_body))
+            if body and _is_cut(response):
+                raise _FailedError(Trouble.INCOMPLETE, "sent a compressed body that has no end", wait=0.0)
+            return body
         url, wait = self._asked.address, 0.0
         with suppress(InvalidHeader, ValueError, OverflowError):
             wait = Retry().get_retry_after(response) or 0.0
@@ -273,6 +277,16 @@ class Client:
         except (OSError, ValueError, OverflowError) as error:
             why = f"cannot be read: {_cause(error)[0]}"
             raise _FailedError(Trouble.UNREACHABLE, why, "check monitoring.url") from error
+
+
+def _is_cut(response: "BaseHTTPResponse") -> bool:
+    """Whether the body, read to its end, is a gzip or deflate stream that does not end there.
+
+    urllib3 does not say so, and its decoder knows. What follows a whole stream it swallows.
+    """
+    decoder = getattr(response, "_decoder", None)
+    is_swallowing = getattr(decoder, "_state", None) == 2
+    return not is_swallowing and getattr(getattr(decoder, "_obj", None), "eof", True) is False
 
 
 def shown(url: str) -> str:

@@ -169,7 +169,7 @@ def _of_another(said: str, ours: Iterable[str]) -> Unknown | None:
 def _work(monitoring: Monitoring, asked: Mapping[str, str], log: Path | None) -> tuple[str, Work]:
     """The URL that is asked, and how. Raises ConfigError for a query that it cannot be asked."""
     url = monitoring.address
-    read: Callable[[bytes], Mapping[str, Answer]]
+    read: Callable[[bytes, str], Mapping[str, Answer]]
     match monitoring.type:
         case MonitorType.PROMETHEUS:
             from retrain.effects.monitoring import prometheus_api
@@ -179,9 +179,13 @@ def _work(monitoring: Monitoring, asked: Mapping[str, str], log: Path | None) ->
         case MonitorType.METRICS:
             from retrain.effects.monitoring import prometheus_text
 
-            read = partial(prometheus_text.read, selectors=_compiled(asked, prometheus_text.parse))
+            selectors = _compiled(asked, prometheus_text.parse)
+            read = partial(prometheus_text.read, selectors)
         case MonitorType.JSON | MonitorType.COMMAND:
-            read = partial(read_json, expressions=_compiled(asked, parse))
+            expressions = _compiled(asked, parse)
+
+            def read(body: bytes, _: str) -> Mapping[str, Answer]:
+                return read_json(body, expressions)
 
     here = log if http.is_here(urlsplit(url).hostname or "") else None
 
@@ -190,7 +194,8 @@ def _work(monitoring: Monitoring, asked: Mapping[str, str], log: Path | None) ->
         body = client.get(url)
         if before and here is not None:
             body = _of_another(client.headers.get(LOG, ""), (before, identity(here))) or body
-        found = dict.fromkeys(asked.values(), body) if isinstance(body, Unknown) else read(body)
+        content_type = client.headers.get("Content-Type", "")
+        found = dict.fromkeys(asked.values(), body) if isinstance(body, Unknown) else read(body, content_type)
         for query, answer in found.items():
             is_dated = isinstance(answer, Unknown) or answer.written_at is not None
             answers[query] = answer if is_dated else replace(answer, written_at=client.written_at)

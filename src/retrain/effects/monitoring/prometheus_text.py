@@ -31,6 +31,7 @@ _EXEMPLAR = r'(?m)^((?:[^"\s]|"(?:[^"\\\n]|\\.)*+"|[ \t](?!# \{))*+) # \{.*$'
 _LONGEST = 256
 """Characters that a regular expression is tried on: it may go back over them many times, and nothing stops it then."""
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
+_OPEN_METRICS = "application/openmetrics-text"
 _LONGEST_LINE = 65536
 """The parser's work grows with the square of a line."""
 _AT_ONCE = 1000
@@ -115,7 +116,7 @@ class _Found(Struct):
     sibling: "Sample | None" = None
 
 
-def read(body: bytes, selectors: Mapping[str, Selector]) -> Mapping[str, Answer]:
+def read(selectors: Mapping[str, Selector], body: bytes, content_type: str = "") -> Mapping[str, Answer]:
     """An answer for each query. A name is the sample's own, as it stands in the text (`_total`, `_sum`)."""
     text = text_of(body)
     if isinstance(text, Unknown):
@@ -124,7 +125,7 @@ def read(body: bytes, selectors: Mapping[str, Selector]) -> Mapping[str, Answer]
     names: set[str] = set()
     problems: list[str] = []
     try:
-        for sample in _samples(text):
+        for sample in _samples(text, must_end=content_type.lower().startswith(_OPEN_METRICS)):
             if len(names) < _NAMES:
                 names.add(sample.name)
             if sample.name == PROBLEM:
@@ -140,14 +141,16 @@ def read(body: bytes, selectors: Mapping[str, Selector]) -> Mapping[str, Answer]
     return {query: _answer(found[query], selectors[query].name or query, names, problems) for query in selectors}
 
 
-def _samples(text: str) -> Iterator["Sample"]:
+def _samples(text: str, *, must_end: bool) -> Iterator["Sample"]:
     """Every sample of the text. Without its comments, for the parser renames what `# TYPE … counter` announces."""
     from prometheus_client.parser import text_string_to_metric_families
 
-    end = re.search(r"(?m)^# EOF\r?$", text)  # OpenMetrics; what follows it is not of the answer
+    end = re.search(r"(?m)^# EOF[ \t]*\r?$", text)  # OpenMetrics; what follows it is not of the answer
     text = text[: end.start()] if end is not None else text
     if text and end is None and not text.endswith("\n"):
         raise ValueError("the last line has no end: the answer was cut off")
+    if must_end and end is None:
+        raise ValueError("OpenMetrics ends with # EOF: the answer was cut off")
     text = re.sub(_EXEMPLAR, r"\1", text) if " # {" in text else text
     lines = (line for line in StringIO(text, newline="\n") if not line.lstrip().startswith("#"))
     while some := "".join(islice(lines, _AT_ONCE)):
