@@ -155,7 +155,7 @@ def _by_command(context: Context) -> Send:
         facts = {
             "RETRAIN_EVENT": str(news.kind(entry.event)),
             "RETRAIN_NAME": config.name,
-            "RETRAIN_MESSAGE": shell_text(context.secrets.scrub(event["data"]["message"])),
+            "RETRAIN_MESSAGE": shell_text(event["data"]["message"], context.secrets.scrub),
         }
         environment = training.environment(context.environ, context.secrets.variables, config.training, facts)
         encoded = msgspec.json.encode(_scrubbed(event, context.secrets.scrub))

@@ -208,7 +208,7 @@ def _hook(context: Context, intent: SwapStarted, lock_fd: int, now: datetime) ->
         "RETRAIN_VERSION": intent.version,
         "RETRAIN_PREVIOUS": intent.previous or "",
         "RETRAIN_CHAMPION": str(config.models.champion),
-        "RETRAIN_REASON": shell_text(intent.reason),
+        "RETRAIN_REASON": shell_text(intent.reason, context.secrets.scrub),
         "RETRAIN_NAME": context.config.name,
     }
     environment = training.environment(context.environ, context.secrets.variables, hook, facts)

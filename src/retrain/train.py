@@ -71,7 +71,7 @@ def environment_of(context: Context, run_id: str, reason: str) -> dict[str, str]
     challenger = context.config.models.challenger
     extra = {
         "RETRAIN_RUN_ID": run_id,
-        "RETRAIN_REASON": shell_text(reason),
+        "RETRAIN_REASON": shell_text(reason, context.secrets.scrub),
         "RETRAIN_CHALLENGER": str(challenger),
         "RETRAIN_REFERENCE": str(registry.beside(challenger, registry.REFERENCE)),
         "RETRAIN_WEIGHTS": str(registry.beside(challenger, registry.WEIGHTS)),

@@ -122,3 +122,8 @@ def test_the_last_lines_of_an_output_are_those_that_say_something() -> None:
 def test_a_reason_is_text_to_a_shell_and_to_make(foreign: str, plain: str) -> None:
     """A recipe may echo it as it is, whoever wrote it."""
     assert text.shell_text(foreign) == plain
+
+
+def test_a_secret_that_the_shell_would_get_joined_is_taken_out() -> None:
+    """Parentheses are left out, and may have kept its parts apart."""
+    assert text.shell_text("a (se(cr)et)", lambda plain: plain.replace("secret", "***")) == "a ___"

@@ -1,6 +1,7 @@
 """Numbers, times and foreign texts as a person reads them."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 _ESCAPE_SEQUENCE = r"\x1b\].*?(?:\x07|\x1b\\)|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[ -/]*[0-~]"
@@ -88,8 +89,15 @@ def printable(text: str, kept: str = "") -> str:
     return "".join(sign if sign.isprintable() or sign in kept else " " for sign in text)
 
 
-def shell_text(text: str) -> str:
-    """The text as words that neither a shell nor make takes for more: `a; b (c)` is `a, b c`, other signs are `_`."""
+def shell_text(text: str, scrub: Callable[[str], str] = str) -> str:
+    """The text as words that neither a shell nor make takes for more: `a; b (c)` is `a, b c`, other signs are `_`.
+
+    `scrub` takes secrets out, also those whose parts the signs that are left out had kept apart.
+    """
+    return _plain(scrub(_plain(text)))
+
+
+def _plain(text: str) -> str:
     plain = re.sub(r"[()]", "", one_line(text, 1000)).replace(";", ",")
     return re.sub(r"[^\w .,:/@+=%-]", "_", plain)
 

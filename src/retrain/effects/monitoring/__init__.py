@@ -28,6 +28,8 @@ from retrain.errors import ConfigError
 T = TypeVar("T")
 _PATHS = ("f1", "drift", "observed_at.f1", "observed_at.drift", "window", "samples", "positives")
 _COUNTS = ("counts.tp", "counts.fp", "counts.fn")
+_SEARCHED, _MARGIN = 8192, 1024
+"""Characters of a foreign text that are searched for secrets, and those of them that may be a part of one."""
 LOG = "Retrain-Log"
 """The header with which `retrain monitor` says which log it measures (`identity`), and of which project."""
 _UNNAMED = frozenset({"__name__", "job", "instance"})
@@ -102,14 +104,14 @@ def snapshot_of(
         drift=value("drift", number),
         f1_observed_at=value("observed_at.f1", moment),
         drift_observed_at=value("observed_at.drift", moment),
-        window=one_line(scrub(window)) if isinstance(window, str) else window,
+        window=told(window, scrub) if isinstance(window, str) else window,
         samples=value("samples", number),
         positives=value("positives", number),
         counts=counts_of([value(path, number) for path in _COUNTS]) if monitoring.counts is not None else None,
         window_length=monitoring.window_length,
         labels={str(each): text for each, reading in values.items() if (text := _labels(reading, scrub))},
         written_at={str(each): at for each in undated if (at := values[each].written_at) is not None},
-        warnings=tuple(dict.fromkeys(one_line(scrub(each)) for each in heard)),
+        warnings=tuple(dict.fromkeys(told(each, scrub) for each in heard)),
     )
 
 
@@ -121,19 +123,25 @@ def _scaled(f1: float | Unknown | None, scale: float) -> float | Unknown | None:
 def _labels(reading: Reading, scrub: Callable[[str], str]) -> str:
     """The labels of a series, such as `feature=age`."""
     labels = sorted((name, text) for name, text in reading.labels.items() if text and name not in _UNNAMED)
-    return shell_text(one_line(scrub(", ".join(f"{name}={text}" for name, text in labels))))
+    return shell_text(told(", ".join(f"{name}={text}" for name, text in labels), scrub), scrub)
 
 
 def named(unknown: Unknown, query: str, where: str, scrub: Callable[[str], str]) -> Unknown:
-    """The Unknown, its cause with the name of the query and of the endpoint; each part short, so that none hides it.
+    """The Unknown, its cause with the name of the query and of the endpoint; each part short, so that none hides it."""
+    place = told(where, scrub, 100)
+    subject = place if unknown.kind in OF_THE_ANSWER else f"{told(query, scrub, 60)} at {place}"
+    return replace(unknown, why=f"{subject} {told(unknown.why, scrub, 160)}", remedy=told(unknown.remedy, scrub, 120))
 
-    Secrets go before a text is cut, for half a secret would not be recognised.
+
+def told(text: str, scrub: Callable[[str], str], most: int = 200) -> str:
+    """A foreign text as one line of at most so many characters, without secrets.
+
+    They are taken out before it is cut, for half a secret would not be recognised, and again where leaving signs out
+    has joined one. A body of some MiB would be searched for many seconds: of a long text the beginning is taken, and
+    of that no more than what cannot end in half a secret.
     """
-    place = one_line(scrub(where), 100)
-    subject = place if unknown.kind in OF_THE_ANSWER else f"{one_line(scrub(query), 60)} at {place}"
-    return replace(
-        unknown, why=f"{subject} {one_line(scrub(unknown.why), 160)}", remedy=one_line(scrub(unknown.remedy), 120)
-    )
+    known = scrub(text[:_SEARCHED]) if len(text) <= _SEARCHED else f"{scrub(text[:_SEARCHED])[:-_MARGIN]}…"
+    return one_line(scrub(one_line(known, _SEARCHED)), most)
 
 
 def scrubber(secrets: Secrets, url: str) -> Callable[[str], str]:
@@ -392,7 +400,7 @@ def unparseable(text: str, why: str) -> Unknown:
     """Why a text could not be parsed; an HTML page, most often a login page, is called that."""
     if page := http.html_page(text):
         return Unknown(Trouble.UNPARSEABLE, f"is {page}", "a login page? check monitoring.url and monitoring.headers")
-    begins = text.strip()[:4096] or "nothing"  # all of it would be searched for secrets
+    begins = text.strip() or "nothing"
     return Unknown(Trouble.UNPARSEABLE, f"{why}; it begins: {begins}", "is monitoring.type right?")
 
 
