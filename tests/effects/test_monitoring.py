@@ -233,6 +233,14 @@ def test_windows(tmp_path: Path, value: object, expected: object) -> None:
     assert worth(snapshot.window) == expected
 
 
+def test_long_names_of_windows_are_told_apart(tmp_path: Path) -> None:
+    """Whatever differs makes another window; a name that is short enough is recorded as it is."""
+    names = ["w" * 200, "w" * 201, "w" * 5000 + "a", "w" * 5000 + "b", "w" * 20000]
+    found = [look(tmp_path / "m", json.dumps({"w": name}), MonitorType.JSON, window="w").window for name in names]
+    assert found[0] == names[0] and len({*map(str, found)}) == len(names)
+    assert all(isinstance(each, str) and len(each) <= 200 for each in found)
+
+
 def test_every_field(tmp_path: Path) -> None:
     """One look fills every field that is asked for, tells the labels of the signals, and leaves the others None."""
     body = PUSHED + "model_labelled_samples 500\ntp 40\nfp 10\nfn 5\n"

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from datetime import UTC, datetime
 from functools import partial
+from hashlib import sha256
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,6 +31,7 @@ _PATHS = ("f1", "drift", "observed_at.f1", "observed_at.drift", "window", "sampl
 _COUNTS = ("counts.tp", "counts.fp", "counts.fn")
 _SEARCHED, _MARGIN = 8192, 1024
 """Characters of a foreign text that are searched for secrets, and those of them that may be a part of one."""
+_LONGEST_NAME = 200
 LOG = "Retrain-Log"
 """The header with which `retrain monitor` says which log it measures (`identity`), and of which project."""
 _UNNAMED = frozenset({"__name__", "job", "instance"})
@@ -104,7 +106,7 @@ def snapshot_of(
         drift=value("drift", number),
         f1_observed_at=value("observed_at.f1", moment),
         drift_observed_at=value("observed_at.drift", moment),
-        window=told(window, scrub) if isinstance(window, str) else window,
+        window=_name_of(window, scrub) if isinstance(window, str) else window,
         samples=value("samples", number),
         positives=value("positives", number),
         counts=counts_of([value(path, number) for path in _COUNTS]) if monitoring.counts is not None else None,
@@ -113,6 +115,14 @@ def snapshot_of(
         written_at={str(each): at for each in undated if (at := values[each].written_at) is not None},
         warnings=tuple(dict.fromkeys(told(each, scrub) for each in heard)),
     )
+
+
+def _name_of(window: str, scrub: Callable[[str], str]) -> str:
+    """A window's name as it is recorded and compared; of a long one the end stands for what is left out."""
+    line = one_line(window, len(window))
+    if len(line) <= _LONGEST_NAME:
+        return told(window, scrub, _LONGEST_NAME)
+    return f"{told(window, scrub, _LONGEST_NAME - 17)} {sha256(line.encode(errors='replace')).hexdigest()[:16]}"
 
 
 def _scaled(f1: float | Unknown | None, scale: float) -> float | Unknown | None:
