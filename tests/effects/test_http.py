@@ -174,7 +174,10 @@ def test_a_proxy_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) 
     [
         ("Last-Modified: Wed, 25 Nov 2026 10:00:00 GMT", datetime(2026, 11, 25, 10, tzinfo=UTC)),
         ("Last-Modified: Wed, 25 Nov 2026 10:00:00 GMT\r\nAge: 60", datetime(2026, 11, 25, 10, tzinfo=UTC)),
+        ("Last-Modified: Wed Nov 25 10:00:00 2026", datetime(2026, 11, 25, 10, tzinfo=UTC)),
+        ("Last-Modified: 2026-11-25T10:00:00Z", datetime(2026, 11, 25, 10, tzinfo=UTC)),
         ("Last-Modified: yesterday", None),
+        ("Last-Modified: Wed, 25 Nov 99999 10:00:00 GMT", None),
         ("Age: -5", None),
         ("Age: old", None),
         ("X-Nothing: 1", None),
@@ -191,6 +194,22 @@ def test_an_answer_says_when_it_was_written(headers: str, written: datetime | No
     with serving(lambda _: [f"HTTP/1.1 200 OK\r\n{headers}\r\nContent-Length: 2\r\n\r\nok".encode()]) as url:
         http.exchange(Monitoring(url), work)
     assert found == [written]
+
+
+@pytest.mark.parametrize(
+    ("age", "days"), [("2592000, 2592000", 30), ("00002592000", 30), ("99999999999999", 11574), ("9" * 5000, 11574)]
+)
+def test_every_age_is_read(age: str, days: int) -> None:
+    """Two caches may say it, and one that counts wrong says more than a calendar holds: it is old, not new."""
+    found: list[datetime | None] = []
+
+    def work(client: http.Client) -> None:
+        client.get(url)
+        found.append(client.written_at)
+
+    with serving(lambda _: page("ok", age=age)) as url:
+        http.exchange(Monitoring(url), work)
+    assert found[0] is not None and (datetime.now(UTC) - found[0]).days == days
 
 
 @pytest.mark.parametrize("apart", [timedelta(), timedelta(hours=2), timedelta(hours=-1)])

@@ -384,6 +384,13 @@ def test_a_sample_says_when_it_was_taken(tmp_path: Path) -> None:
     assert snapshot.written_at == {"f1": NOON}
 
 
+@pytest.mark.parametrize("stamp", ["1e25", "NaN", "+Inf", "-1e25"])
+def test_a_sample_of_a_time_that_cannot_be_read_is_unknown(tmp_path: Path, stamp: str) -> None:
+    """It may be of any age, so that it is not of now."""
+    value = look(tmp_path / "m", f"f1 0.5 {stamp}\n", MonitorType.METRICS, f1="f1").f1
+    assert worth(value) == "not_a_number" and "has a time stamp that is" in why(value)
+
+
 @pytest.mark.parametrize(("unit", "mark"), [(1, "# EOF\n"), (1, "# EOF"), (1000, ""), (10**6, ""), (10**9, "")])
 def test_a_time_stamp_is_read_in_its_own_unit(tmp_path: Path, unit: int, mark: str) -> None:
     """OpenMetrics writes seconds, the older format milliseconds, and some programs finer ones."""

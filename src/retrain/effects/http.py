@@ -25,6 +25,7 @@ from msgspec.structs import replace
 from retrain.config.schema import Monitoring
 from retrain.config.secrets import basic, credentials
 from retrain.core.records import Trouble, Unknown
+from retrain.core.text import time_of
 from retrain.effects.files import opened
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ _LONGEST_COMPLAINT = 65536
 _LONGEST_WAIT = 86400.0
 _SLACK = 0.1
 """A socket gives up this much after the deadline, so that giving up is always reported as the deadline."""
+_OLDEST = 1_000_000_000
+"""Seconds of an age, some 30 years, beyond which all are alike."""
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 _unused: dict[tuple[Path | str | bool | None, ...], list[ssl.SSLContext]] = defaultdict(list)
 """TLS contexts that were made for a question, by what they trust."""
@@ -467,17 +470,18 @@ def _context(asked: Monitoring, *, also_system: bool) -> ssl.SSLContext:
 def _written_at(headers: Mapping[str, str]) -> datetime | None:
     """When an answer was made, as far as its headers say: `Last-Modified`, or `Age` seconds ago, whichever is earlier.
 
-    A cache keeps the Date of the origin, whose clock may differ, so that the age is counted from now.
+    A header that cannot be read is none (RFC 9110), but ISO 8601 can. A cache keeps the Date of the origin, whose clock
+    may differ, so that the age is counted from now.
     """
     from email.utils import parsedate_to_datetime
 
-    found = []
+    found, modified = [], headers.get("Last-Modified", "")
     with suppress(ValueError, OverflowError):
-        at = parsedate_to_datetime(headers.get("Last-Modified", ""))
+        at = time_of(modified) if re.match("[0-9]{4}-", modified) else parsedate_to_datetime(modified)
         found.append(at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC))
-    with suppress(ValueError, OverflowError):
-        if (seconds := int(headers.get("Age", ""))) >= 0:
-            found.append(datetime.now(UTC) - timedelta(seconds=seconds))
+    if age := re.match(r"0*([0-9]+)", headers.get("Age", "").strip()):  # several caches may say it: a, b
+        seconds = _OLDEST if len(age[1]) > len(str(_OLDEST)) else min(int(age[1]), _OLDEST)
+        found.append(datetime.now(UTC) - timedelta(seconds=seconds))
     return min(found, default=None)
 
 

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
 from functools import partial
 from io import StringIO
 from itertools import islice
@@ -11,6 +10,7 @@ from operator import eq, ne
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from retrain.core.records import Trouble, Unknown
 from retrain.effects.monitoring import PROBLEM, Answer, Reading, moment_of_epoch, said_of, text_of, unparseable
@@ -165,7 +165,9 @@ def _answer(found: _Found, name: str, names: set[str], problems: Sequence[str]) 
         sample = found.first[0]
         # The parser takes every time for milliseconds; OpenMetrics writes seconds.
         written_at = moment_of_epoch(float(sample.timestamp) * 1000) if sample.timestamp is not None else None
-        return Reading(sample.value, sample.labels, written_at if isinstance(written_at, datetime) else None)
+        if isinstance(written_at, Unknown):
+            return replace(written_at, why=f"has a time stamp that {written_at.why}")
+        return Reading(sample.value, sample.labels, written_at)
     if found.count:
         listed = ", ".join(series(sample.name, sample.labels) for sample in found.first)
         return Unknown(Trouble.AMBIGUOUS, f"matches {found.count} series: {listed}", "narrow the selector to one")
