@@ -7,9 +7,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -18,7 +19,7 @@ from retrain.config.secrets import Secrets
 from retrain.core.records import Counts, Snapshot, Unknown
 from retrain.effects.monitoring import fetch
 from retrain.errors import ConfigError
-from tests.effects.servers import page, serving
+from tests.effects.servers import Request, page, serving
 
 SAMPLES = Path(__file__).parent / "samples"
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -376,6 +377,36 @@ def test_a_file_is_as_old_as_its_last_change(tmp_path: Path, type_: MonitorType)
     os.utime(file, (NOON.timestamp(),) * 2)
     snapshot = fetch(Monitoring(file.as_uri(), type_, f1="f1"), NO_SECRETS, NOW)
     assert snapshot.written_at == {"f1": NOON} and snapshot.f1_observed_at is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "ago", "written"),
+    [
+        ({}, 0, None),
+        ({}, 60, None),
+        ({}, 86400, 86400),
+        ({"age": "7200"}, 0, 7200),
+        ({"age": "7200"}, 86400, 86400),
+        ({"last_modified": "Sun, 22 Nov 2026 12:00:00 GMT"}, 0, NOON),
+    ],
+)
+def test_an_answer_of_prometheus_that_a_cache_kept_is_as_old_as_it_is(
+    headers: dict[str, str], ago: int, written: int | datetime | None
+) -> None:
+    """By its Age, or by the instant that it was evaluated at, beyond what clocks differ by; so are those after it."""
+    now = datetime.now(UTC)
+
+    def respond(request: Request) -> list[bytes]:
+        at = float(dict(parse_qsl(request.path)).get("time", now.timestamp() - ago))
+        data = {"resultType": "scalar", "result": [at, "0.5"]}
+        return page(json.dumps({"status": "success", "data": data}), **headers)
+
+    with serving(respond) as url:
+        snapshot = fetch(Monitoring(url, MonitorType.PROMETHEUS, f1="a", drift="b"), NO_SECRETS, now)
+    assert snapshot.f1 == 0.5 and snapshot.written_at.keys() == ({"f1", "drift"} if written else set())
+    for at in snapshot.written_at.values():
+        expected = written if isinstance(written, datetime) else now - timedelta(seconds=written or 0)
+        assert abs(at - expected) < timedelta(seconds=60)
 
 
 def test_a_sample_says_when_it_was_taken(tmp_path: Path) -> None:

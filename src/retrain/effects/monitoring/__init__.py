@@ -193,7 +193,7 @@ def _work(monitoring: Monitoring, asked: Mapping[str, str], log: Path | None) ->
             from retrain.effects.monitoring import prometheus_api
 
             place, distinct = prometheus_api.endpoint(url), tuple(dict.fromkeys(asked.values()))
-            return place, lambda client, answers: prometheus_api.ask(client.get, place, distinct, answers)
+            return place, lambda client, answers: prometheus_api.ask(client, place, distinct, answers)
         case MonitorType.METRICS:
             from retrain.effects.monitoring import prometheus_text
 

@@ -1,13 +1,16 @@
 """The HTTP API of Prometheus: one PromQL instant query for every number, all evaluated at one instant."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from datetime import UTC, datetime
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from msgspec.structs import replace
 
+from retrain.core.assess import CLOCK_SLACK
 from retrain.core.records import Trouble, Unknown
-from retrain.effects.monitoring import PROBLEM, Answer, Reading, json_of, refusal, said_of, warnings_of
+from retrain.effects.http import Client
+from retrain.effects.monitoring import PROBLEM, Answer, Reading, json_of, moment_of_epoch, refusal, said_of, warnings_of
 from retrain.effects.monitoring.prometheus_text import series
 
 INSTANT, RANGE = "/api/v1/query", "/api/v1/query_range"
@@ -27,9 +30,7 @@ def endpoint(url: str, path: str = INSTANT) -> str:
     return urlunsplit(parts._replace(path=parts.path.rstrip("/").removesuffix(INSTANT) + path))
 
 
-def ask(
-    get: Callable[[str], bytes | Unknown], url: str, queries: Iterable[str], answers: MutableMapping[str, Answer]
-) -> None:
+def ask(client: Client, url: str, queries: Iterable[str], answers: MutableMapping[str, Answer]) -> None:
     """Put the answer to each query into `answers`, as soon as it is there.
 
     The first answer with a time fixes the instant of the queries after it, on the server's own clock: a
@@ -37,22 +38,36 @@ def ask(
     """
     instant: float | None = None
     gone: Unknown | None = None
+    began = datetime.now(UTC)
     for query in queries:
         time = {} if instant is None else {"time": repr(instant)}
-        body = gone or get(question(url, {"query": query} | time | WHOLE))
+        body = gone or client.get(question(url, {"query": query} | time | WHOLE))
         if isinstance(body, Unknown):
             gone = body if body.kind == Trouble.UNREACHABLE else None
             answers[query] = blaming(body, query)
             continue
         answer, at = read(body)
+        if isinstance(answer, Reading):
+            answer = replace(answer, written_at=_written_at(client.written_at, at, began))
         answers[query] = blaming(answer, query) if isinstance(answer, Unknown) else answer
         instant = at if instant is None else instant
     missing = [query for query, answer in answers.items() if answer == MISSING and "model_" in query]
-    body = get(question(url, {"query": f"{PROBLEM} == 1"} | WHOLE)) if missing else b""
+    body = client.get(question(url, {"query": f"{PROBLEM} == 1"} | WHOLE)) if missing else b""
     problems = _problems(body) if isinstance(body, bytes) else ()
     for query in missing:
         if said := said_of(query, problems):
             answers[query] = Unknown(Trouble.MISSING, f"is not served: {said}")
+
+
+def _written_at(said: datetime | None, instant: float | None, began: datetime) -> datetime | None:
+    """When an answer was made: as HTTP said, or when it was evaluated, unless that is now as far as clocks agree.
+
+    A cache that keeps an answer may not say so; the queries after it are asked about the same instant.
+    """
+    evaluated = moment_of_epoch(instant) if instant is not None else None
+    if not isinstance(evaluated, datetime) or evaluated >= began - CLOCK_SLACK:
+        return said
+    return evaluated if said is None else min(said, evaluated)
 
 
 def _problems(body: bytes) -> Sequence[str]:
