@@ -1,6 +1,7 @@
 """Servers that repeat what they were sent, secrets and all, in every place of an answer."""
 
 import json
+import time
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from urllib.parse import unquote
@@ -45,7 +46,7 @@ def echoes(kind: str) -> Mapping[str, Respond]:
             return page(f"f1_{''.join(filter(str.isalnum, said))[:5000]} 0.1\nf1 {said}\n")
         if kind == "json":
             return page(json.dumps({"f1": said}))
-        return page(json.dumps({"status": "success", "data": {"resultType": "scalar", "result": [1, said]}}))
+        return page(json.dumps({"status": "success", "data": {"resultType": "scalar", "result": [time.time(), said]}}))
 
     def labels(request: Request) -> list[bytes]:
         said = repeated(request)[:20_000]
@@ -54,7 +55,7 @@ def echoes(kind: str) -> Mapping[str, Respond]:
             return page(f'f1{{a="{escaped}"}} 0.1\n')
         if kind == "json":
             return page(json.dumps({"f1": 0.1, "w": said}))
-        series = {"metric": {"a": said}, "value": [1, "0.1"]}
+        series = {"metric": {"a": said}, "value": [time.time(), "0.1"]}
         return page(json.dumps({"status": "success", "data": {"resultType": "vector", "result": [series]}}))
 
     every = (body, error, title, reason, redirect, no_http, value, labels)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 import zlib
 from collections.abc import Mapping
 
@@ -21,7 +22,7 @@ def body(kind: MonitorType, value: str) -> str:
         return f"# TYPE f1 gauge\nf1 {value}\n"
     if kind is MonitorType.JSON:
         return f'{{"f1": {value}}}'
-    return vector([{"metric": {"__name__": "f1"}, "value": [1795363200, value]}])
+    return vector([{"metric": {"__name__": "f1"}, "value": [time.time(), value]}])
 
 
 def vector(result: object) -> str:
@@ -108,16 +109,16 @@ def _texts(kind: MonitorType) -> dict[str, bytes | str]:
             "NUL": "f1\0 0.1\n",
         }
     if kind is MonitorType.PROMETHEUS:
-        one = {"metric": {}, "value": [1795363200, "0.1"]}
+        one = {"metric": {}, "value": [time.time(), "0.1"]}
         texts |= {
             "two series": vector([one, one]),
             "no series": vector([]),
-            "a number": vector([{"metric": {}, "value": [1795363200, 0.1]}]),
-            "three parts": vector([{"metric": {}, "value": [1795363200, "0.1", "0.1"]}]),
-            "a list of values": vector([{"metric": {}, "values": [[1795363200, "0.1"]]}]),
+            "a number": vector([{"metric": {}, "value": [time.time(), 0.1]}]),
+            "three parts": vector([{"metric": {}, "value": [time.time(), "0.1", "0.1"]}]),
+            "a list of values": vector([{"metric": {}, "values": [[time.time(), "0.1"]]}]),
             "an error": '{"status": "error", "errorType": "timeout", "error": "query timed out"}',
             "a result that is none": vector(None),
-            "labels that are none": vector([{"metric": "f1", "value": [1795363200, "0.1"]}]),
+            "labels that are none": vector([{"metric": "f1", "value": [time.time(), "0.1"]}]),
         }
     return texts
 
