@@ -12,6 +12,7 @@ from retrain.core.records import Trouble, Unknown
 from retrain.effects import http
 from retrain.effects.monitoring import (
     Reading,
+    float_of,
     json_of,
     named,
     place,
@@ -117,7 +118,7 @@ def _one(found: list[object], first: float, last: float) -> Points | Unknown:
 
 def _readings(values: list[Any], labels: Mapping[str, str], first: float, last: float) -> Points | None:
     try:
-        points = {at: Reading(float(text), labels) for at, text in values}
+        points = {at: Reading(float_of(text), labels) for at, text in values}
         return points if all(first <= at <= last for at in points) else None
-    except (TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError):
         return None

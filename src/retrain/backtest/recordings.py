@@ -16,7 +16,7 @@ from retrain.backtest.replay import Recorded
 from retrain.core.records import Snapshot, Trouble, Unknown
 from retrain.core.text import counted
 from retrain.effects.files import opened
-from retrain.effects.monitoring import Answer, Reading, counts_of, identifier, moment, number
+from retrain.effects.monitoring import Answer, Reading, counts_of, float_of, identifier, moment, number
 from retrain.errors import RetrainError
 
 T = TypeVar("T")
@@ -133,9 +133,9 @@ class _Record(Struct, frozen=True):
 
 def _plain(value: Any) -> Any:
     """The number that a text says, None where it says nothing, else the value itself."""
-    if isinstance(value, str) and "_" not in value:
+    if isinstance(value, str):
         try:
-            return float(value)
+            return float_of(value)
         except ValueError:
             return value if value.strip() else None
     return value

@@ -8,8 +8,9 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
 from operator import attrgetter
 from pathlib import Path
@@ -302,6 +303,16 @@ def number(answer: Answer) -> float | Unknown:
             return Unknown(Trouble.NOT_A_NUMBER, f"is of type {type(other).__name__}")
 
 
+def float_of(text: str) -> float:
+    """The number that a text is, as Prometheus writes one. Raises ValueError.
+
+    Python reads 1_0 as 10, and the digits of every script.
+    """
+    if not text.isascii() or "_" in text:
+        raise ValueError(f"could not convert string to float: {text!r}")
+    return float(text)
+
+
 def _finite(value: float) -> float | Unknown:
     try:
         result = float(value)
@@ -450,11 +461,52 @@ def read_json(body: bytes, expressions: Mapping[str, "ParsedResult"]) -> Mapping
     return {query: _search(expression, document) for query, expression in expressions.items()}
 
 
+@cache
+def _options() -> Any:
+    """How expressions are evaluated: to_number() reads what Prometheus writes, and no list with a NaN has an order.
+
+    Python's largest of such a list depends on where the NaN stands.
+    """
+    import jmespath
+    from jmespath.functions import Functions
+
+    class Strict(Functions):
+        def call_function(self, function_name: str, resolved_args: Iterable[Any]) -> Any:
+            match function_name, resolved_args:
+                case "to_number", [str(text)]:
+                    return _number_in(text)
+                case "max" | "min" | "sort", [values]:
+                    _ordered(function_name, values)
+            return super().call_function(function_name, resolved_args)
+
+        def _create_key_func(self, expref: Any, allowed_types: Any, function_name: str) -> Any:
+            key = super()._create_key_func(expref, allowed_types, function_name)  # type: ignore[misc]
+            return lambda item: _ordered(function_name, [key(item)])[0]
+
+    return jmespath.Options(custom_functions=Strict())
+
+
+def _ordered(name: str, values: Any) -> Any:
+    if isinstance(values, list) and any(isinstance(each, float) and math.isnan(each) for each in values):
+        raise ValueError(f"{name}() was given a NaN, which is neither more nor less than a number")
+    return values
+
+
+def _number_in(text: str) -> float | None:
+    try:
+        value = float_of(text)
+    except ValueError:
+        return None
+    with suppress(ValueError):  # a whole number may have more digits than a float
+        return int(text)
+    return value
+
+
 def _search(expression: "ParsedResult", document: object) -> Answer:
     from jmespath.exceptions import JMESPathTypeError
 
     try:
-        return Reading(expression.search(document))
+        return Reading(expression.search(document, options=_options()))
     except JMESPathTypeError as error:
         kind = Trouble.MISSING if error.actual_type == "null" else Trouble.NOT_A_NUMBER
         needed = " or ".join(error.expected_types)

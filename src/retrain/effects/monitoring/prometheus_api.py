@@ -10,7 +10,17 @@ from msgspec.structs import replace
 from retrain.core.assess import CLOCK_SLACK
 from retrain.core.records import Trouble, Unknown
 from retrain.effects.http import Client
-from retrain.effects.monitoring import PROBLEM, Answer, Reading, json_of, moment_of_epoch, refusal, said_of, warnings_of
+from retrain.effects.monitoring import (
+    PROBLEM,
+    Answer,
+    Reading,
+    float_of,
+    json_of,
+    moment_of_epoch,
+    refusal,
+    said_of,
+    warnings_of,
+)
 from retrain.effects.monitoring.prometheus_text import series
 
 INSTANT, RANGE = "/api/v1/query", "/api/v1/query_range"
@@ -139,8 +149,7 @@ def ambiguous(found: Sequence[object]) -> Unknown:
 
 def _reading(value: str, labels: Mapping[object, object]) -> Answer:
     try:
-        # Python reads 1_0 as 10, and digits of any script; no Prometheus writes them.
-        return Reading(float(value if value.isascii() and "_" not in value else "?"), texts(labels))
+        return Reading(float_of(value), texts(labels))
     except ValueError:
         return Unknown(Trouble.NOT_A_NUMBER, f"is not a number: {value}")
 

@@ -13,7 +13,16 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from retrain.core.records import Trouble, Unknown
-from retrain.effects.monitoring import PROBLEM, Answer, Reading, moment_of_epoch, said_of, text_of, unparseable
+from retrain.effects.monitoring import (
+    PROBLEM,
+    Answer,
+    Reading,
+    float_of,
+    moment_of_epoch,
+    said_of,
+    text_of,
+    unparseable,
+)
 
 if TYPE_CHECKING:
     from prometheus_client.samples import Sample
@@ -156,8 +165,19 @@ def _samples(text: str, *, must_end: bool) -> Iterator["Sample"]:
     while some := "".join(islice(lines, _AT_ONCE)):
         if len(max(some.split("\n"), key=len)) > _LONGEST_LINE:
             raise ValueError(f"a line is longer than {_LONGEST_LINE} characters")
+        for line in some.split("\n"):
+            _check(line)
         for family in text_string_to_metric_families(some):
             yield from family.samples
+
+
+def _check(line: str) -> None:
+    """Raise ValueError where a sample has no number or more than two, of which the parser takes the first and last."""
+    words = line.rpartition("}")[2].split() if "}" in line else line.split()[1:]
+    if line.strip() and not 1 <= len(words) <= 2:
+        raise ValueError(f"a sample has {len(words)} numbers, which are a value and a time: {line}")
+    for word in words:
+        float_of(word)
 
 
 def _answer(found: _Found, name: str, names: set[str], problems: Sequence[str]) -> Answer:
