@@ -280,6 +280,26 @@ def test_a_server_that_asks_for_a_client_certificate(tmp_path: Path) -> None:
             assert refused.remedy == "set monitoring.cert_file and monitoring.key_file to one that it accepts"
 
 
+def test_a_redirect_to_another_origin_is_shown_no_client_certificate(tmp_path: Path) -> None:
+    """As it gets none of the headers; the same host and port is shown it again."""
+    trusted, context = certificate(tmp_path)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(trusted)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with serving(lambda _: page("good"), context) as other:
+
+        def respond(request: Request) -> list[bytes]:
+            to = {"/there": other, "/here": "/m"}.get(request.path)
+            return page("", "302 Found", location=to) if to else page("good")
+
+        with serving(respond, context) as url:
+            asked = Monitoring(url, retries=0, ca_file=trusted, cert_file=trusted, key_file=tmp_path / "key.pem")
+            assert answer_to(replace(asked, url=f"{url}/here")) == b"good"
+            refused = answer_to(replace(asked, url=f"{url}/there"))
+    assert isinstance(refused, Unknown)
+    assert f"redirects to {other} without the configured client certificate, which cannot be reached" in refused.why
+
+
 @pytest.mark.parametrize("key", ["other/key.pem", "locked.pem", None])
 def test_a_client_certificate_that_cannot_be_used(tmp_path: Path, key: str | None) -> None:
     """Its key is missing, is that of another, or has a password, which is asked for nowhere."""

@@ -103,9 +103,10 @@ class Client:
 
     def __init__(self, asked: Monitoring, deadline: float, *, also_system: bool) -> None:
         self._asked, self._deadline, self._also_system = asked, deadline, also_system
-        self._pools: dict[tuple[str | None, str], PoolManager] = {}
-        self._contexts: list[ssl.SSLContext] = []
-        self._trust = (*map(os.environ.get, _BUNDLES), asked.ca_file, asked.cert_file, asked.key_file, also_system)
+        self._identity = asked
+        """Whose client certificate is shown: none to another origin than that of the URL."""
+        self._pools: dict[tuple[str | None, str, Path | None], PoolManager] = {}
+        self._contexts: list[tuple[tuple[Path | str | bool | None, ...], ssl.SSLContext]] = []
         self._method = "GET"
         self._sends: bytes | BinaryIO | None = None
         self._way = ""
@@ -119,15 +120,18 @@ class Client:
         """Close the connections that were kept for the next question."""
         for pool in self._pools.values():
             pool.clear()
-        _unused[self._trust] += self._contexts
+        for trust, context in self._contexts:
+            _unused[trust].append(context)
 
     def _tls(self) -> ssl.SSLContext:
         """A context that no other thread uses: urllib3 changes it, and a new one reads hundreds of authorities."""
-        kept = None
+        asked, kept = self._identity, None
+        bundles = map(os.environ.get, _BUNDLES)
+        trust = (*bundles, asked.ca_file, asked.cert_file, asked.key_file, self._also_system)
         with suppress(IndexError):
-            kept = _unused[self._trust].pop()
-        self._contexts.append(kept or _context(self._asked, also_system=self._also_system))
-        return self._contexts[-1]
+            kept = _unused[trust].pop()
+        self._contexts.append((trust, kept or _context(asked, also_system=self._also_system)))
+        return self._contexts[-1][1]
 
     def get(self, url: str, body: bytes | BinaryIO | None = None, method: str = "") -> bytes | Unknown:
         """The decoded body that the URL answers with, after as many attempts as it may take.
@@ -158,7 +162,7 @@ class Client:
         """The answer at the end of the redirects. What is configured is sent to the origin of the URL alone."""
         own = {"Authorization": f"Basic {basic(url)}"} if basic(url) else {}
         own |= self._asked.headers
-        place = url
+        place, self._identity = url, self._asked
         for _ in range(_REDIRECTS + 1):
             answer = self._ask(place, own)
             if isinstance(answer, bytes):
@@ -167,8 +171,11 @@ class Client:
                 why = f"redirects to {shown(answer)}, which is not followed"
                 raise _FailedError(Trouble.STATUS, why, "check monitoring.url")
             stripped = ""
-            if own and _origin(answer) != _origin(place):
-                own, stripped = {}, " without the configured headers"
+            if _origin(answer) != _origin(place):
+                held = {"headers": own, "client certificate": self._identity.cert_file}
+                kinds = " and ".join(kind for kind, sent in held.items() if sent)
+                stripped = f" without the configured {kinds}" if kinds else ""
+                own, self._identity = {}, replace(self._asked, cert_file=None, key_file=None)
             self._sends, self._method = None, "GET"
             place, self._way = answer, f"redirects to {shown(answer)}{stripped}, which "
         self._way = ""
@@ -209,7 +216,7 @@ class Client:
             headers["Content-Length"] = str(os.fstat(self._sends.fileno()).st_size)
         parts = urlsplit(place)
         bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
-        key = proxy, parts.scheme
+        key = proxy, parts.scheme, self._identity.cert_file
         if key not in self._pools:
             self._pools[key] = _pool(proxy, self._tls() if parts.scheme == "https" else None)
         timeout = min(max(self._deadline - time.monotonic(), 0), _LONGEST_WAIT) + _SLACK
