@@ -316,6 +316,28 @@ def test_a_client_certificate_that_cannot_be_used(tmp_path: Path, key: str | Non
     assert answer.remedy == "check monitoring.cert_file and monitoring.key_file"
 
 
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
+@pytest.mark.parametrize(("text", "said"), [(None, "cannot be read: No such file"), ("junk", "holds no certificate")])
+def test_a_bundle_of_the_environment_that_cannot_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, text: str | None, said: str
+) -> None:
+    """The variable and its file are named, for no key of the configuration is to blame."""
+    bundle = tmp_path / "bundle.pem"
+    if text is not None:
+        bundle.write_text(text)
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.setenv(variable, str(bundle))
+    answer = answer_to(Monitoring("https://127.0.0.1:9/m", retries=0))
+    assert isinstance(answer, Unknown) and answer.remedy == f"correct {variable}, or set monitoring.ca_file"
+    assert f"TLS: {bundle}, which the variable {variable} names, {said}" in answer.why
+
+
+def test_a_directory_is_no_file_of_certificates(tmp_path: Path) -> None:
+    """The sentence says so, for it is there."""
+    answer = answer_to(Monitoring("https://127.0.0.1:9/m", retries=0, ca_file=tmp_path))
+    assert isinstance(answer, Unknown) and f"TLS: {tmp_path} is not a file" in answer.why
+
+
 @pytest.mark.parametrize("reads", [True, False])
 def test_a_connection_that_is_ended_is_one_cause(reads: bool) -> None:
     """Whether the server had read the question decides what the kernel says: it is no other incident."""

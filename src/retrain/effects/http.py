@@ -452,16 +452,25 @@ def _context(asked: Monitoring, *, also_system: bool) -> ssl.SSLContext:
     """
     for key, path in {"ca_file": asked.ca_file, "cert_file": asked.cert_file, "key_file": asked.key_file}.items():
         if path is not None and not path.is_file():
-            why = f"cannot be reached: TLS: there is no file {path}"
+            said = f"{path} is not a file" if path.exists() else f"there is no file {path}"
+            why = f"cannot be reached: TLS: {said}"
             raise _FailedError(Trouble.UNREACHABLE, why, f"check monitoring.{key}")
-    bundle = asked.ca_file or next(filter(None, map(os.environ.get, _BUNDLES)), None)
+    variable = next(filter(os.environ.get, _BUNDLES), "") if asked.ca_file is None else ""
+    bundle = asked.ca_file or os.environ.get(variable)
     paths = ssl.get_default_verify_paths()
     if not bundle and not (paths.cafile or paths.capath):
         import certifi
 
         bundle = certifi.where()
     file, directory = (None, bundle) if bundle and Path(bundle).is_dir() else (bundle or None, None)
-    context = ssl.create_default_context(cafile=file, capath=directory)
+    try:
+        context = ssl.create_default_context(cafile=file, capath=directory)
+    except OSError as error:
+        if not variable:
+            raise
+        said = "holds no certificate" if isinstance(error, ssl.SSLError) else f"cannot be read: {error.strerror}"
+        why = f"cannot be reached: TLS: {bundle}, which the variable {variable} names, {said}"
+        raise _FailedError(Trouble.UNREACHABLE, why, f"correct {variable}, or set monitoring.ca_file") from error
     if asked.ca_file is not None and also_system:
         context.load_default_certs()
     if asked.cert_file is not None:
