@@ -34,6 +34,13 @@ def test_a_cache_adds_the_age_of_its_answer() -> None:
     assert heard({"Date": date, "Age": "300"}) == timedelta()
 
 
+@pytest.mark.parametrize(("minutes", "age", "apart"), [(0, "3600", 0), (20, "60", 20), (-90, "3600", -30)])
+def test_a_cache_may_write_a_date_of_its_own(minutes: int, age: str, apart: int) -> None:
+    """Then the age says nothing of its clock; a clock that is wrong either way is wrong."""
+    date = format_datetime(NOON + timedelta(minutes=minutes), usegmt=True)
+    assert heard({"Date": date, "Age": age}) == timedelta(minutes=apart)
+
+
 @pytest.mark.parametrize(
     "headers", [{}, {"Date": ""}, {"Date": "yesterday"}, {"Date": "Sun, 99 Nov 2026 12:00:00 GMT"}]
 )

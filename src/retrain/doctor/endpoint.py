@@ -141,11 +141,12 @@ def ahead_of(asked: Monitoring, clock: Callable[[], datetime]) -> timedelta | No
 
     def ask(client: http.Client) -> None:
         client.get(asked.address)
-        age = client.headers.get("Age", "")  # a cache adds how long it has had the answer
+        age = client.headers.get("Age", "")
         with suppress(ValueError, OverflowError):
             at = parsedate_to_datetime(client.headers.get("Date", ""))
-            at = at.replace(tzinfo=at.tzinfo or UTC) + timedelta(seconds=int(age) if age.isdecimal() else 0)
-            apart.append(at - clock())
+            seen = at.replace(tzinfo=at.tzinfo or UTC) - clock()
+            # A cache adds how long it has had the answer, and most keep the Date; some write their own.
+            apart.append(min(seen, seen + timedelta(seconds=int(age) if age.isdecimal() else 0), key=abs))
 
     http.exchange(asked, ask)
     return apart[-1] if apart else None
