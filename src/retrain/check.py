@@ -1,6 +1,6 @@
 """`retrain check`: read the metrics, decide, and train or roll back if that is due. The command for cron."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime
 
@@ -286,14 +286,16 @@ def _report(
         "run": run,
     }
     warned = (f"the monitor warns: {each}" for each in snapshot.warnings)
-    details = (*map(_detail, seen.look.assessments), *seen.details, *warned)
+    readings = (_detail(each, snapshot.written_at) for each in seen.look.assessments)
+    details = (*readings, *seen.details, *warned)
     return Report(message, data, exit_code, news, details)
 
 
-def _detail(reading: Assessment) -> str:
+def _detail(reading: Assessment, written_at: Container[str]) -> str:
     """One reading with everything that is known of it."""
     if reading.value is None:
         return f"{reading.signal}: {reading.sentence}"
     window = f"observed at {moment(reading.observed_at)}" if reading.observed_at is not None else ""
-    window += "" if reading.dated else " (the monitor does not say when)"
+    known = "when the answer was written" if reading.signal in written_at else "the monitor does not say when"
+    window += "" if reading.dated else f" ({known})"
     return f"{reading.signal}: {reading.state}, {reading.numbers}, {window}"

@@ -328,6 +328,13 @@ def test_a_reason_is_one_line_that_the_journal_can_hold(project: Project) -> Non
     assert project.run("check", "--force", "--reason", " \n").returncode == Exit.USAGE
 
 
+def test_the_time_of_an_answer_is_known_where_that_of_its_window_is_not(project: Project) -> None:
+    """`-v` says which of the two it shows."""
+    project.settings["monitoring"].pop("observed_at")
+    project.configure()
+    assert " UTC (when the answer was written)" in project.run("check", "-v").stderr
+
+
 @pytest.mark.parametrize(
     ("flag", "command", "text"),
     [("--json", "check", '{"action"'), ("-v", "check", "healthy: F1"), ("-q", "status", "")],

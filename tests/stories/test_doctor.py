@@ -162,8 +162,8 @@ def test_on_the_first_day_nothing_is_there_and_nothing_fails(project: Project) -
     for start, line in zip(
         (
             "secrets        ${TOKEN} is not set, so the default",
-            "freshness      the age of F1 is not known",
-            "freshness      the age of drift is not known",
+            "freshness      the end of the window of F1 is not known, only that its answer was written ",
+            "freshness      the end of the window of drift is not known, only that its answer was written ",
             "champion       nothing is served yet (retrain promote PATH",
             f"models         {project.root}/models/versions is on another file system",
         ),

@@ -38,7 +38,7 @@ def metrics(context: Context, past: Past) -> Iterator[Finding]:
     for each in assess(snapshot, context.config.triggers, past):
         if each.unknown is None:
             yield ok("metrics", each.sentence)
-            yield _age(context, each)
+            yield _age(context, each, snapshot.written_at.get(each.signal))
         elif each.unknown.kind not in kinds:  # else it is that of a query, which was reported
             what = "freshness" if each.unknown.kind in (Trouble.STALE, Trouble.FUTURE) else "metrics"
             yield fail(what, f"{NAMES[each.signal]} is unknown: {each.unknown.why}", each.unknown.remedy)
@@ -112,7 +112,7 @@ def _counts(
     return {"counts.tp": again.f1, "counts.fp": again.drift, "counts.fn": again.samples}
 
 
-def _age(context: Context, seen: Assessment) -> Finding:
+def _age(context: Context, seen: Assessment, written_at: datetime | None) -> Finding:
     """How old the window of a signal is that can be read."""
     name, longest = NAMES[seen.signal], context.config.triggers.max_age.of(seen.signal)
     if seen.dated and seen.observed_at is not None:
@@ -122,6 +122,9 @@ def _age(context: Context, seen: Assessment) -> Finding:
     gauge = asked is not None and asked.type is MonitorType.PROMETHEUS
     end = "a gauge with the end of the window, or push_time_seconds" if gauge else "the end of the window"
     why = f"the age of {name} is not known, so a monitor that has stopped looks healthy for ever"
+    if written_at is not None:
+        age = duration(context.clock() - written_at)
+        why = f"the end of the window of {name} is not known, only that its answer was written {age} ago"
     return warn("freshness", why, f"let monitoring.observed_at query {end}")
 
 
