@@ -411,9 +411,9 @@ def refusal(document: object) -> Unknown | None:
     return None
 
 
-def warnings_of(document: object) -> list[str]:
-    """The warnings of an answer, which are a list of texts; a text alone is one, too."""
-    found = document.get("warnings") if isinstance(document, dict) else None
+def warnings_of(document: object, key: str = "warnings") -> list[str]:
+    """The warnings of an answer (or its `infos`), which are a list of texts; a text alone is one, too."""
+    found = document.get(key) if isinstance(document, dict) else None
     return [found] if isinstance(found, str) and found else list(map(str, found)) if isinstance(found, list) else []
 
 

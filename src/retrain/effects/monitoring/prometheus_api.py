@@ -112,7 +112,7 @@ def read(body: bytes) -> tuple[Answer, float | None]:
         return document, None
     answer, instant = _read(document)
     troubled = refusal(document) or answer
-    warnings = tuple(warnings_of(document))
+    warnings = (*warnings_of(document), *warnings_of(document, "infos"))
     return replace(troubled, warnings=warnings) if isinstance(troubled, Reading) and warnings else troubled, instant
 
 
