@@ -538,9 +538,10 @@ def test_utf8_names_are_selected_as_promql_does(tmp_path: Path, query: str) -> N
     assert look(tmp_path / "m", text, MonitorType.METRICS, f1=query).f1 == 0.5
 
 
-def test_a_selector_that_a_message_proposes_is_one(tmp_path: Path) -> None:
-    """Whatever signs the names and texts of the series have."""
-    text = '{"größe","a.b"="x\\"y"} 0.5\n{"größe","a.b"="z"} 0.6\n'
+@pytest.mark.parametrize("value", ['x\\"y', "x  y", " x", "x\u00a0y(.)", "x\ry", "\x1b[1mx", "\u202ex"])
+def test_a_selector_that_a_message_proposes_is_one(tmp_path: Path, value: str) -> None:
+    """Whatever signs the names and texts of the series have, also those that no message shows."""
+    text = f'{{"größe","a.b"="{value}"}} 0.5\n{{"größe","a.b"="z"}} 0.6\n'
     ambiguous = look(tmp_path / "m", text, MonitorType.METRICS, f1='{"größe"}').f1
     assert isinstance(ambiguous, Unknown)
     proposed = ambiguous.why.partition("series: ")[2].partition(", {")[0]

@@ -13,6 +13,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from retrain.core.records import Trouble, Unknown
+from retrain.core.text import one_line
 from retrain.effects.monitoring import (
     PROBLEM,
     Answer,
@@ -111,10 +112,18 @@ def series(name: str, labels: Mapping[str, str]) -> str:
     named = (
         (label if re.fullmatch(_PLAIN, label) else quoted(label), value) for label, value in sorted(labels.items())
     )
-    inside = [f"{label}={quoted(value)}" for label, value in named if value]
+    inside = [f"{label}{_equal(value)}" for label, value in named if value]
     if name and not re.fullmatch(_PLAIN, name.replace(":", "_")):
         name, inside = "", [quoted(name), *inside]
     return f"{name}{{{','.join(inside)}}}" if inside else name
+
+
+def _equal(value: str) -> str:
+    """The operator and the text that select this value as a message shows it, where some signs and blanks get lost."""
+    if one_line(value, len(value)) == value:
+        return f"={json.dumps(value, ensure_ascii=False)}"
+    signs = (re.escape(sign) if sign.isprintable() and not sign.isspace() else "." for sign in value)
+    return f"=~{json.dumps(''.join(signs), ensure_ascii=False)}"
 
 
 class _Found(Struct):
