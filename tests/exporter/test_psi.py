@@ -1,5 +1,6 @@
 """The population stability index."""
 
+from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -145,6 +146,32 @@ def test_rare_and_unseen_values_are_one_bin() -> None:
 def test_a_csv_log_may_be_compared_with_a_typed_reference(reference: "pd.Series[Any]", window: Any) -> None:
     """Requirement: the same values spelt by another file format, or at another precision, are no drift."""
     assert psi(reference, pd.Series(window), 10) == 0
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda values: values.astype(str),
+        lambda values: values.astype("str").where(values.index != 7, "?"),
+        lambda values: values.astype(object).where(values.index != 7, "unknown"),
+        lambda values: values.astype("str").where(values.index % 20 != 7, "none given"),
+    ],
+)
+def test_a_reference_of_numbers_is_one_though_a_few_values_are_words(spoil: Callable[[Any], Any]) -> None:
+    """Requirement: numbers that are held as text, some words among them, move as numbers do; the words are one bin."""
+    random = np.random.default_rng(3)
+    reference, same, moved = (pd.Series(random.normal(mean, 1, 2000)) for mean in (0, 0, 1))
+    old = spoil(reference)
+    assert psi(old, spoil(same), 10) < 0.05
+    assert psi(old, spoil(moved), 10) == pytest.approx(psi(reference, moved, 10), rel=0.15)
+    assert psi(old, spoil(same).astype(object).where(same.index % 2 == 0, "unknown"), 10) > 0.2
+
+
+def test_a_word_in_the_log_is_no_missing_number() -> None:
+    """Requirement: where the reference has missing numbers, words in their place are drift."""
+    old = pd.Series(np.arange(400.0)).where(lambda values: values % 2 == 0)
+    assert psi(old, old.astype(object).where(old.notna(), "unknown"), 10) > 0.2
+    assert psi(old, old.astype(object).where(old.notna(), "n/a"), 10) == 0
 
 
 def test_chance_alone_rarely_exceeds_the_floor() -> None:

@@ -7,10 +7,13 @@ import numpy as np
 import pandas as pd
 from msgspec import Struct
 from numpy.typing import NDArray
+from pandas.api.types import is_object_dtype, is_string_dtype
 
 from retrain.tables.values import Floats, key
 
 _NUMERIC = {"integer", "floating", "mixed-integer-float", "decimal"}
+_NEARLY = 0.9
+"""With more numbers among its values than this share, a column is one of numbers."""
 
 
 class Shift(Struct, frozen=True):
@@ -45,17 +48,36 @@ def _counts(reference: "pd.Series[Any]", window: "pd.Series[Any]", bins: int) ->
     """Rows of the reference and of the window (first axis) in each bin that is occupied.
 
     A number with more than `bins` distinct values gets up to `bins` quantile bins of the reference, open-ended
-    outside, and a value that spans whole bins one of its own; anything else gets one bin for each of the
-    `bins − 1` most frequent values of the reference and one for all others. Missing values are a bin. A bin
-    that is empty on both sides is none. The reference's type decides; the window may hold the same as text.
+    outside, and a value that spans whole bins one of its own; what is no number there is one more bin. Anything else
+    gets one bin for each of the `bins − 1` most frequent values of the reference and one for all others. Missing
+    values are a bin. A bin that is empty on both sides is none. The reference decides what is a number: what nearly
+    only has numbers, be it as text. The window may hold the same as text.
     """
-    if pd.api.types.infer_dtype(reference, skipna=True) in _NUMERIC:
+    is_typed = pd.api.types.infer_dtype(reference, skipna=True) in _NUMERIC
+    if is_typed or _nearly_numbers(reference):
         old, new = _numbers(reference, window)
         known = old[~np.isnan(old)]
         if len(np.unique(known)) > bins:
-            return _occupied(*(_quantile_codes(known, values, bins) for values in (old, new)))
-        return _of_values(pd.Series(old), pd.Series(new), bins)
+            sides = (reference, old), (window, new)
+            codes = (np.where(_words(*side), 0, _quantile_codes(known, side[1], bins) + 1) for side in sides)
+            return _occupied(*codes)
+        if is_typed:
+            return _of_values(pd.Series(old), pd.Series(new), bins)
     return _of_values(_keys(reference), _keys(window), bins)
+
+
+def _nearly_numbers(side: "pd.Series[Any]") -> bool:
+    """Whether a column of texts, or of texts and numbers, has nearly only numbers."""
+    if not (is_object_dtype(side.dtype) or is_string_dtype(side.dtype)) or isinstance(side.dtype, pd.CategoricalDtype):
+        return False  # such as moments, which pandas would count in nanoseconds
+    return bool(pd.to_numeric(_keys(side).dropna(), errors="coerce").notna().mean() > _NEARLY)
+
+
+def _words(side: "pd.Series[Any]", numbers: Floats) -> NDArray[np.bool_]:
+    """Whether each value is there and is none of the numbers that the column has."""
+    words = np.isnan(numbers) & side.notna().to_numpy()
+    words[words] = _keys(side[words]).notna()
+    return words
 
 
 def _occupied(old: NDArray[np.int64], new: NDArray[np.int64]) -> NDArray[np.int64]:
