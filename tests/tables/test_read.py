@@ -155,6 +155,47 @@ def test_a_csv_whose_lines_have_not_one_value_a_column(tmp_path: Path, lines: li
         Table(str(path), {})
 
 
+_ROWS = [f"no {number},{number / 8},{number % 2}" for number in range(600)]
+_CLASSES = [f"no {number},{'yes' if number % 2 else 'no'}" for number in range(600)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "last", "until"),
+    [
+        *((_ROWS, '"{},{}', until) for until in (101, 102, 400)),
+        *((_ROWS, '{},{}"', until) for until in (102, 400)),
+        *((_CLASSES, '"{},{}', until) for until in (101, 102, 400)),
+        *((_CLASSES, '{}",{}', until) for until in (102, 400)),
+    ],
+)
+def test_a_stray_quote_hides_no_rows(tmp_path: Path, rows: list[str], last: str, until: int) -> None:
+    """Requirement: two stray quotes are refused with the line of the first one; all between would be one value."""
+    lines = ["text,a,label" if rows is _ROWS else "text,label", *rows]
+    lines[100] = f'"{lines[100]}'
+    lines[until] = last.format(*lines[until].rsplit(",", 1))
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(FileError, match=r"^has (a stray quote in line 101: all up to line|1 values in line 101)"):
+        Table(str(path), {})
+
+
+@pytest.mark.parametrize(
+    ("header", "records"),
+    [
+        ("text,label", ['"Dear Sir, thanks,\nfor all, and more\nto come, soon\nyours, Bo",1', '"a ""b""\n\nc",0']),
+        ("text,label", ['"Dear Sir, thanks,\nfor all, and more\nto come, soon\nyours, Bo",yes', "x,no"]),
+        ("text", ['"one\ntwo\nthree\nfour"', "two"]),
+        ("a,text,label", ['1,"x,y\r\nz",0', '2,"5"" disk\n",1', '3,a 5" disk,1']),
+        ("label,text", ['1,"1 of 2,\n3 of 4"', "0,x"]),
+    ],
+)
+def test_a_text_of_several_lines_is_one_value(tmp_path: Path, header: str, records: list[str]) -> None:
+    """Requirement: quoted line breaks, commas and quotes belong to the text; no line of it is taken for a row."""
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join([header, *records]) + "\n", newline="")
+    assert len(whole(path, 1)) == len(records)
+
+
 def test_values_that_are_missing_at_the_end_of_a_line(tmp_path: Path) -> None:
     """Requirement: an empty last field is a missing value, and row names that have a name are a column."""
     path = tmp_path / "rows.csv"

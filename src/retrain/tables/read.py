@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from pandas.api.types import is_object_dtype, pandas_dtype
+from pandas.api.types import is_numeric_dtype, is_object_dtype, pandas_dtype
 
 from retrain.tables import CHUNK, FileError
 from retrain.tables.parts import Parts, empty
-from retrain.tables.values import MISSING
+from retrain.tables.values import MISSING, key
 
 Dtype = Any
 """A numpy dtype or one of pandas' own."""
+_BLOCK = 4 * 1024**2
 _DTYPES, _CSV = b"retrain.dtypes", b"retrain.csv"
 
 
@@ -38,9 +39,9 @@ def check_columns(found: Sequence[str], named: Mapping[str, str]) -> None:
     """Raise FileError where a column is there twice, or one is not there that a key of the configuration asks for."""
     if twice := sorted({name for name in found if found.count(name) > 1}):
         raise FileError(f"has more than one column {', '.join(map(repr, twice))}")
-    for name, key in named.items():
+    for name, option in named.items():
         if name not in found:
-            raise FileError(f"has no column {name!r}, which {key} names; it has {shown(found)}")
+            raise FileError(f"has no column {name!r}, which {option} names; it has {shown(found)}")
 
 
 class Table:
@@ -187,7 +188,58 @@ def _read_csv(path: str, names: list[str], dtypes: Mapping[str, Dtype], labels: 
         raise
     if frame.iloc[:, -1].hasnans:
         _check_lengths(path, len(names))
+    if _may_span_lines(path):
+        _check_quotes(path, frame)
     return frame
+
+
+def _may_span_lines(path: str) -> bool:
+    """Whether a line of a CSV may end within quotes: between a quote and the next one."""
+    is_open = 0
+    with Path(path).open("rb") as file:
+        while block := file.read(_BLOCK):
+            if is_open or b'"' in block:
+                quotes, ends = (np.flatnonzero(np.frombuffer(block, np.uint8) == each) for each in b'"\n')
+                if ((np.searchsorted(quotes, ends) + is_open) % 2).any():
+                    return True
+                is_open = (is_open + len(quotes)) % 2
+    return False
+
+
+def _check_quotes(path: str, frame: pd.DataFrame) -> None:
+    """FileError where quotes hold lines that are rows themselves, or end within a value: the rows would vanish."""
+    is_number = [is_numeric_dtype(dtype) for dtype in frame.dtypes]
+    seen = [set() if number else set(frame.iloc[:, at]) for at, number in enumerate(is_number)]
+
+    def is_row(line: str) -> bool:
+        values = next(csv.reader([line]), [])
+        if len(values) != len(seen) or len(values) == 1:
+            return False
+        if any(is_number):
+            return not any(
+                isinstance(key(value), str) for value, number in zip(values, is_number, strict=True) if number
+            )
+        return any(value in known for value, known in zip(values, seen, strict=True))
+
+    lines: list[str] = []
+    with Path(path).open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        for _ in (reader := csv.reader(lines.append(line) or line for line in file)):  # type: ignore[func-returns-value]
+            inner = [line for line in lines[1:-1] if line.strip()]
+            if len(lines) > 1 and (2 * sum(map(is_row, inner)) > len(inner) or not _is_strict(lines)):
+                first = reader.line_num - len(lines) + 1
+                raise FileError(
+                    f"has a stray quote in line {first}: all up to line {reader.line_num} would be one row. Remove the"
+                    " quote, or double it and quote its value"
+                )
+            lines.clear()
+
+
+def _is_strict(record: Sequence[str]) -> bool:
+    """Whether behind each closing quote the value ends."""
+    try:
+        return len(list(csv.reader(record, strict=True))) == 1
+    except csv.Error:
+        return False
 
 
 def _check_lengths(path: str, columns: int, first: int | None = None) -> None:
