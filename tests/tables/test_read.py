@@ -179,6 +179,32 @@ def test_a_stray_quote_hides_no_rows(tmp_path: Path, rows: list[str], last: str,
         Table(str(path), {})
 
 
+@pytest.mark.parametrize("dtypes", [{}, {"text": "category", "label": "str"}])
+@pytest.mark.parametrize(
+    ("header", "again"),
+    [
+        ("text,a,label", "text,a,label"),
+        ("text,a,label", "label,text,a"),
+        ("text,a,label", '"text","a","label"'),
+        (",text,label", ",text,label"),
+    ],
+)
+def test_a_header_in_the_middle(tmp_path: Path, header: str, again: str, dtypes: dict[str, str]) -> None:
+    """Requirement: files that were joined with their headers are refused; the second header is named by its line."""
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join([header, "", '"two\nlines",2,0', "text,1,1", again, "x,3,0"]) + "\n")
+    with pytest.raises(FileError, match=r"^has the names of its columns again, in line 6: "):
+        Table(str(path), dtypes)
+
+
+@pytest.mark.parametrize("lines", [["x", "1", "x"], ["a,b", "a,a", "b,b"], ["a,b", "a,", "b,x"]])
+def test_a_value_that_is_the_name_of_a_column(tmp_path: Path, lines: list[str]) -> None:
+    """Requirement: a row is a header only where it has the names of all columns, and there are two or more."""
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join(lines) + "\n")
+    assert Table(str(path), {}).rows == 2
+
+
 @pytest.mark.parametrize(
     ("header", "records"),
     [

@@ -190,7 +190,26 @@ def _read_csv(path: str, names: list[str], dtypes: Mapping[str, Dtype], labels: 
         _check_lengths(path, len(names))
     if _may_span_lines(path):
         _check_quotes(path, frame)
+    _check_headers(path, frame)
     return frame
+
+
+def _check_headers(path: str, frame: pd.DataFrame) -> None:
+    """FileError where a row has the names of the columns, in any order, as files that were joined have.
+
+    It makes texts of all columns, so that no row is found again in another file.
+    """
+    names = {name for name in frame.columns if name not in MISSING and not name.startswith("Unnamed: ")}
+    if len(names) < 2 or any(is_numeric_dtype(dtype) for dtype in frame.dtypes):
+        return
+    for place in np.flatnonzero(frame[min(names)].isin(names)):
+        if set(frame.iloc[place].dropna()) == names:
+            with _records(path) as records:
+                line = next(islice(records, int(place) + 1, None))[0]
+            raise FileError(
+                f"has the names of its columns again, in line {line}: were files joined? Each needs the columns in the"
+                " order of the first one, and no line that names them"
+            )
 
 
 def _may_span_lines(path: str) -> bool:
