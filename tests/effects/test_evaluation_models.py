@@ -17,7 +17,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 
 from retrain.scoring.artifact import loaded
@@ -183,6 +183,25 @@ def test_column_0_of_older_releases_is_a_position(tmp_path: Path) -> None:
     assert predicted(tmp_path, model, rows) == [1, 0]
     joblib.dump(model, tmp_path / "m")
     assert notes(str(tmp_path / "m"), None) == ("", True)
+
+
+@pytest.mark.parametrize("made", [gbm, LogisticRegression])
+def test_columns_that_are_called_column_0(tmp_path: Path, made: Any) -> None:
+    """Requirement: where the rows have such names, each column is given by its name, in whatever order they come."""
+    rows = ROWS.set_axis([f"Column_{number}" for number in range(len(ROWS.columns))], axis=1)
+    model = made().fit(rows, LABELS)
+    other = rows.assign(id=7)[["id", *reversed(rows.columns)]]
+    assert predicted(tmp_path, model, other) == predicted(tmp_path, model, rows)
+
+
+@pytest.mark.parametrize("skipped", ["passthrough", None])
+@pytest.mark.parametrize("made", [gbm, LogisticRegression])
+def test_a_pipeline_whose_first_step_does_nothing(tmp_path: Path, made: Any, skipped: str | None) -> None:
+    """Requirement: such a pipeline has no names of its own; those of the first step that was fitted are used."""
+    model = Pipeline([("nothing", skipped), ("model", made())]).fit(ROWS, LABELS)
+    other = ROWS.assign(id=7)[["id", *reversed(ROWS.columns)]]
+    assert predicted(tmp_path, model, other) == predicted(tmp_path, model, ROWS)
+    assert notes(str(tmp_path / "0.joblib"), None)[1] is False
 
 
 def test_odd_names(tmp_path: Path) -> None:

@@ -81,13 +81,14 @@ def ready(path: str, trusted: tuple[str, ...] | None) -> Artifact:
 def notes(path: str, trusted: tuple[str, ...] | None) -> tuple[str, bool]:
     """By which other versions the model was saved, in a clause, and whether it names no columns."""
     artifact = ready(path, trusted)
-    return artifact.saved, _fitted_on(artifact.model) is None
+    names = _fitted_on(artifact.model)
+    return artifact.saved, names is None or _are_positions(names)
 
 
 def _inputs(model: Any, features: pd.DataFrame, aside: Sequence[str]) -> pd.DataFrame:
     """The columns the model was fitted on, in that order; where it does not name them, every one but those `aside`."""
     fitted = _fitted_on(model)
-    if fitted is None:
+    if fitted is None or (_are_positions(fitted) and not set(fitted) <= set(features.columns)):
         return features.drop(columns=[name for name in aside if name in features.columns])
     # LightGBM writes a space in a name as an underscore.
     spaced = Counter(str(name).replace(" ", "_") for name in features.columns)
@@ -104,14 +105,26 @@ def _fitted_on(model: Any) -> list[str] | None:
     """The names of the columns that the model was fitted on; None where it has none. FileError where they are odd."""
     try:
         fitted = getattr(model, "feature_names_in_", None)
+        fitted = getattr(_first_step(model), "feature_names_in_", None) if fitted is None else fitted
         fitted = fitted() if callable(fitted) else fitted
         names = None if fitted is None else [str(name) for name in fitted]
     except Exception as error:
         raise FileError(f"cannot give its feature_names_in_: {brief(error)}") from error
     if isinstance(fitted, str):
         raise FileError(f"has one text, {fitted!r}, as its feature_names_in_, where a list of names is needed")
-    # LightGBM calls the columns of an array so, and a search or a pipeline repeats it.
-    return None if names == [f"Column_{number}" for number in range(len(names or ()))] else names
+    return names or None
+
+
+def _first_step(model: Any) -> Any:
+    """The first step of a pipeline that does not pass all columns through: a pipeline asks only its first one."""
+    steps = getattr(model, "steps", None)
+    parts = [each[-1] for each in steps if isinstance(each, tuple)] if isinstance(steps, list) else []
+    return next((each for each in parts if each is not None and not isinstance(each, str)), None)
+
+
+def _are_positions(names: list[str]) -> bool:
+    """Whether LightGBM calls the columns of an array so, and with it a search or a pipeline."""
+    return names == [f"Column_{number}" for number in range(len(names))]
 
 
 def _dtypes_hint(error: BaseException, inputs: pd.DataFrame) -> str:
