@@ -354,6 +354,19 @@ def test_a_class_in_two_cases_is_two_vocabularies(tmp_path: Path) -> None:
     assert said(measure(config(tmp_path)), "prediction holds 'Yes', label holds 'yes'")
 
 
+@pytest.mark.parametrize(
+    ("truth", "quotes"),
+    [("Yes", "'Yes', 'no', 'yes'"), ("yes\u00ad", r"'no', 'yes', 'yes\xad'"), ("YES", "'YES', 'no', 'yes'")],
+)
+def test_labels_in_two_spellings_have_no_f1(tmp_path: Path, truth: str, quotes: str) -> None:
+    """Requirement: labels some of which are spelt as no prediction is are no wrong predictions, but no F1."""
+    pairs = [("yes", "yes"), (truth, "yes"), ("no", "no")]
+    (tmp_path / "log.csv").write_text(csv(rows(1, pairs * 5)))
+    measures = measure(config(tmp_path))
+    assert measures.quality is None
+    assert said(measures, f"prediction holds 'no', 'yes', label holds {quotes}; log both in one spelling")
+
+
 @pytest.mark.parametrize("odd", [[1], {"class": 1}, b"yes", [[1], [2]]])
 def test_predictions_that_are_no_class_leave_drift(tmp_path: Path, odd: object) -> None:
     """Requirement: a list, a struct or bytes as prediction is a problem of F1 alone."""

@@ -90,6 +90,15 @@ def test_values_are_called_by_their_label_or_text() -> None:
         (["Churn", "stay"], ["churn", "stay"], ("'Churn', 'stay'", "'churn', 'stay'")),
         (["churn ", "stay"], ["churn", "stay"], ("'churn ', 'stay'", "'churn', 'stay'")),
         ([2], range(9), None),
+        (["yes", "no"], ["yes", "Yes", "no"], ("'no', 'yes'", "'Yes', 'no', 'yes'")),
+        (["yes", "Yes", "no"], ["yes", "no"], ("'Yes', 'no', 'yes'", "'no', 'yes'")),
+        (["yes", "no"], ["yes", "no", 1, 0], ("'no', 'yes'", "0, 1, 'no', 'yes'")),
+        ([1, 0], ["yes", "no", 1, 0], ("0, 1", "0, 1, 'no', 'yes'")),
+        ([1, 0, "yes", "no"], ["yes", "no"], ("0, 1, 'no', 'yes'", "'no', 'yes'")),
+        (["n\u00e9", "a"], ["ne\u0301", "a"], (r"'a', 'n\xe9'", r"'a', 'ne\u0301'")),
+        (["yes\u200b", "no"], ["yes", "no"], (r"'no', 'yes\u200b'", "'no', 'yes'")),
+        (["\uff21", "b"], ["A", "b"], ("'b', '\uff21'", "'A', 'b'")),
+        ([*range(9), "8"], range(9), ("8, '8'", "8")),
         ([9], range(9), ("9", "0, 1, 2, 3, 4 and 4 more")),
     ],
 )
@@ -102,7 +111,10 @@ def test_a_class_that_is_only_predicted_is_a_wrong_prediction() -> None:
     """Requirement: one vocabulary, where some classes do not occur among the labels; and no predictions, no fault."""
     assert vocabularies_differ(["a", "b"], ["a", "c"]) is None
     assert vocabularies_differ(["us", "US"], ["us", "US"]) is None
+    assert vocabularies_differ(["a", "A", "b"], ["a", "A", "b", "B"]) is None
+    assert vocabularies_differ([0, 1], [0, 1, "other"]) is None
     assert vocabularies_differ([], ["a"]) is None
+    assert vocabularies_differ(["a"], ["b"], disjoint=True) is None
 
 
 # ---------------------------------------------------------------- equal values
@@ -122,6 +134,7 @@ def test_a_class_that_is_only_predicted_is_a_wrong_prediction() -> None:
         ],
         ["", "NA", "null", float("nan"), None, np.float32("nan"), pd.NA],
         ["ham", b"ham", np.str_("ham")],
+        ["n\u00e9", "ne\u0301", "ne\u0301".encode()],
         [date(2024, 1, 2), np.datetime64("2024-01-02"), np.datetime64("2024-01-02T00:00:00", "ns")],
         [[1, 2.5], (1, 2.5), np.array([1, 2.5]), np.array([1, 2.5], "float32"), "[1, 2.5]", ["1", Decimal("2.5")]],
         [[1, None], np.array([1, np.nan]), [True, "NA"], "[1.0, null]"],

@@ -12,7 +12,6 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from retrain.config.schema import Config, Monitor
-from retrain.core.records import Label
 from retrain.core.rules import Average
 from retrain.core.score import Confusion, Quality, quality
 from retrain.core.text import iso
@@ -243,9 +242,8 @@ def _unfit(confusion: Confusion, settings: Monitor) -> str:
         return f"{predicted} {probability}; log the class, not its probability"
     # With one class each, all rows may simply be wrong: only another spelling of that class is suspicious.
     alone = len(truths) == len(guesses) == 1 and len({isinstance(each, str) for each in truths | guesses}) == 1
-    common = {""} if alone else set[Label]()
-    if vocabularies_differ(guesses | common, truths | common):
-        return f"{predicted} {quoted(guesses)}, {labelled} {quoted(truths)}; log both in one spelling"
+    if differ := vocabularies_differ(guesses, truths, disjoint=alone):
+        return f"{predicted} {differ[0]}, {labelled} {differ[1]}; log both in one spelling"
     if blank := {label for label in truths - guesses if label in MISSING}:
         return f"{labelled} {quoted(blank)}, which is never predicted; leave it empty until the label is known"
     if blank := {guess for guess in guesses - truths if guess in MISSING}:

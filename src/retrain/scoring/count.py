@@ -178,7 +178,8 @@ def _check_vocabulary(side: Side, path: str, predicted: set[Any], truths: set[An
         raise UnusableError(
             *(side, path),
             f"predicts {differ[0]}, but column {plan.target!r} of {plan.holdout} has {differ[1]}: "
-            f"train it on the holdout's labels, or read those as another type with promotion.dtypes{missing}",
+            f"train it on the holdout's labels, spell each class in one way, or read them as another type with"
+            f" promotion.dtypes{missing}",
         )
 
 

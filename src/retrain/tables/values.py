@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from numbers import Real
 from typing import Any
+from unicodedata import category, normalize
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,8 @@ In Parquet a null and a NaN are missing, and a text is itself. Only where values
 `key`) these texts are missing in both.
 """
 
+_QUOTED = 5
+"""Labels that a message quotes."""
 _TRUTHS = dict.fromkeys(("True", "TRUE", "true"), 1.0) | dict.fromkeys(("False", "FALSE", "false"), 0.0)
 
 
@@ -92,25 +95,49 @@ def name(value: object) -> Label:
         return str(value).removesuffix(" 00:00:00")  # a CSV file says so of days
 
 
-def vocabularies_differ(predicted: Iterable[Label], known: Iterable[Label]) -> tuple[str, str] | None:
+def vocabularies_differ(
+    predicted: Iterable[Label], known: Iterable[Label], *, disjoint: bool = False
+) -> tuple[str, str] | None:
     """Both vocabularies, quoted, where the predictions do not speak that of the labels; else None.
 
-    They do not where they have no label in common, or where one of them is a label in another spelling: '1' is not 1,
-    'Yes' is not 'yes'. A class that is only predicted is otherwise a wrong prediction like any other.
+    They do not where they have no label in common, unless they may be `disjoint`, or where a label of one side alone
+    is one of the other in another spelling: '1' is not 1, 'Yes' is not 'yes'. Nor do 1, 0, 'yes' and 'no' where the
+    other side has only the numbers or only the texts. A class that only one side has is otherwise no
+    fault: it is predicted wrongly, or never; and 'a' and 'A' are two classes where they are so on both sides.
     """
     guesses, truths = set(predicted), set(known)
+    common = guesses & truths
     respelt = {_bare(label) for label in guesses - truths} & {_bare(label) for label in truths}
-    return (quoted(guesses), quoted(truths)) if guesses and (respelt or not guesses & truths) else None
+    if len({_bare(label) for label in common}) == len(common):
+        respelt |= {_bare(label) for label in truths - guesses} & {_bare(label) for label in guesses}
+    is_mixed = _mixes(guesses, truths) or _mixes(truths, guesses)
+    if not guesses or not (respelt or is_mixed or not (common or disjoint)):
+        return None
+    sides = ([label for label in side if _bare(label) in respelt or len(side) <= _QUOTED] for side in (guesses, truths))
+    composed = {normalize("NFC", label) if isinstance(label, str) else label for label in guesses | truths}
+    show = repr if len(composed) == len(guesses | truths) else ascii
+    one, other = (quoted(some or side, show) for some, side in zip(sides, (guesses, truths), strict=True))
+    return one, other
 
 
-def quoted(values: Iterable[Label]) -> str:
+def quoted(values: Iterable[Label], show: Callable[[Label], str] = repr) -> str:
     """The first labels as Python writes them, so that the text '1' and the number 1 look different."""
     shown = sorted(values, key=lambda label: (isinstance(label, str), label))
-    return ", ".join(map(repr, shown[:5])) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
+    more = f" and {len(shown) - _QUOTED} more" if len(shown) > _QUOTED else ""
+    return ", ".join(map(show, shown[:_QUOTED])) + more
+
+
+def _mixes(labels: set[Label], others: set[Label]) -> bool:
+    """Whether labels are numbers and texts, and several of one of these kinds are none of the others."""
+    texts = {label for label in labels if isinstance(label, str)}
+    kinds = texts, labels - texts
+    return all(kinds) and any(len(kind) > 1 and not kind & others for kind in kinds)
 
 
 def _bare(label: Label) -> Label:
-    return label_of_text(str(label).strip(" \t\r\n[](){}'\"").casefold())
+    """What labels are that look alike: case, brackets, quotes, and how Unicode composes a letter do not count."""
+    visible = "".join(each for each in normalize("NFKC", str(label)) if category(each) != "Cf")
+    return label_of_text(visible.strip(" \t\r\n[](){}'\"").casefold())
 
 
 def names(column: "pd.Series[Any]") -> list[Label | None]:
@@ -135,15 +162,15 @@ def key(value: object) -> float | str | None:
     """What a value is compared by across files: equal values have equal keys, a missing one has None.
 
     It is coarse where it must be: "007" is 7, "true" is 1, a moment without a time zone is in UTC, fractions count as
-    32-bit floats and whole numbers as 64-bit floats. Arrays, lists and mappings, also as JSON texts, are compared by
-    all that they hold.
+    32-bit floats and whole numbers as 64-bit floats; how Unicode composes a letter is no difference. Arrays, lists and
+    mappings, also as JSON texts, are compared by all that they hold.
     """
     if isinstance(value, Real | Decimal | np.bool_):
         return _rounded(float(value))
     if is_nested(value):
         return content(value)
     text = value.isoformat(timespec="microseconds") if isinstance(value, datetime) else str(value)
-    text = value.decode(errors="replace") if isinstance(value, bytes) else text
+    text = normalize("NFC", value.decode(errors="replace") if isinstance(value, bytes) else text)
     if text in MISSING:
         return None
     number = _number(text)
