@@ -307,7 +307,27 @@ def test_a_word_for_missing_that_is_never_predicted_is_no_label(tmp_path: Path) 
     (tmp_path / "log.csv").write_text(csv(rows(1, [TP, FP, ("nan", 1), ("nan", 0)])))
     measures = measure(config(tmp_path))
     assert measures.quality is None
-    assert said(measures, "label holds 'nan', which is never predicted")
+    assert said(measures, "label holds 'nan', which is never predicted for it")
+
+
+def test_a_word_for_missing_is_no_class_by_one_prediction(tmp_path: Path) -> None:
+    """Requirement: a word for missing that is once predicted, and never rightly, is still no class."""
+    (tmp_path / "log.csv").write_text(csv(rows(1, [TP, FP, TN, ("nan", 1), (1, "nan")])))
+    measures = measure(config(tmp_path))
+    assert measures.quality is None
+    assert said(measures, "label holds 'nan', which is never predicted for it")
+
+
+@pytest.mark.parametrize("third", ["?", "-1", "missing"])
+def test_a_binary_f1_is_of_two_classes(tmp_path: Path, third: str) -> None:
+    """Requirement: where promote has no binary F1, since there are three classes, the monitor has none either."""
+    (tmp_path / "log.csv").write_text(csv(rows(1, [TP, FP, TN, FN, (third, 0), (third, 1)])))
+    settings = config(tmp_path)
+    measures = measure(settings)
+    assert measures.quality is None
+    assert said(measures, "and promotion.average is binary; set that to macro, weighted or micro, or leave the label")
+    macro = replace(settings, promotion=replace(settings.promotion, average=Average.MACRO))
+    assert measure(macro).quality is not None
 
 
 def test_a_word_for_missing_that_is_never_a_label_is_no_prediction(tmp_path: Path) -> None:
@@ -315,7 +335,7 @@ def test_a_word_for_missing_that_is_never_a_label_is_no_prediction(tmp_path: Pat
     (tmp_path / "log.csv").write_text(csv(rows(1, [TP, FP, (1, "nan")])))
     measures = measure(config(tmp_path))
     assert measures.quality is None
-    assert said(measures, "prediction holds 'nan', which is never a label; leave it empty")
+    assert said(measures, "prediction holds 'nan', which is never right; leave it empty")
 
 
 @pytest.mark.parametrize(

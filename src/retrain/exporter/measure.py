@@ -108,7 +108,7 @@ class Gauge:
         if index in windows.lossy:
             lost = f"rows of the window that ended at {_iso(end)} are lost"
             raise RetrainError(f"{lost}, since lines or times in the log cannot be read")
-        if unfit := _unfit(confusion, self._config.monitor):
+        if unfit := _unfit(confusion, self._config.monitor, rules.average):
             raise RetrainError(unfit)
         found = quality(confusion, rules.average, label_of_text(rules.positive), end)
         if found.f1 is None:
@@ -233,7 +233,7 @@ def reference(config: Config) -> Path:
     return kept
 
 
-def _unfit(confusion: Confusion, settings: Monitor) -> str:
+def _unfit(confusion: Confusion, settings: Monitor, average: Average) -> str:
     """Why an F1 of these labels and predictions would be wrong; "" where it would not."""
     truths, guesses = ({*side} for side in zip(*confusion, strict=True))
     predicted, labelled = f"{settings.prediction} holds", f"{settings.label} holds"
@@ -244,10 +244,16 @@ def _unfit(confusion: Confusion, settings: Monitor) -> str:
     alone = len(truths) == len(guesses) == 1 and len({isinstance(each, str) for each in truths | guesses}) == 1
     if differ := vocabularies_differ(guesses, truths, disjoint=alone):
         return f"{predicted} {differ[0]}, {labelled} {differ[1]}; log both in one spelling"
-    if blank := {label for label in truths - guesses if label in MISSING}:
-        return f"{labelled} {quoted(blank)}, which is never predicted; leave it empty until the label is known"
-    if blank := {guess for guess in guesses - truths if guess in MISSING}:
-        return f"{predicted} {quoted(blank)}, which is never a label; leave it empty where nothing was predicted"
+    never = {word for word in (truths | guesses) & MISSING if not confusion[word, word]}
+    if blank := truths & never:
+        return f"{labelled} {quoted(blank)}, which is never predicted for it; leave it empty until the label is known"
+    if blank := guesses & never:
+        return f"{predicted} {quoted(blank)}, which is never right; leave it empty where nothing was predicted"
+    if average is Average.BINARY and len(truths) > 2:
+        return (
+            f"{labelled} {quoted(truths)}, and promotion.average is binary; set that to macro, weighted or micro, or"
+            " leave the label empty where it is no class"
+        )
     return ""
 
 
