@@ -368,6 +368,19 @@ def test_one_value_in_two_spellings_is_one_class(tmp_path: Path, one: object, ze
     assert quality(measure(config(tmp_path))).counts == Counts(2, 1, 1)
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_long_whole_numbers_are_different_classes(tmp_path: Path, suffix: str) -> None:
+    """Requirement: identifiers that are one 64-bit float are two classes, also where a label is still empty."""
+    one, other = 2**53, 2**53 + 1
+    pairs = [(one, one), (one, other), (other, one), (other, other)]
+    log = pd.DataFrame([*rows(1, pairs), *rows(0, [(None, one)])])
+    log["label"] = pd.array([*(label for label, _ in pairs), None], dtype="Int64")
+    settings = config(tmp_path, log=tmp_path / f"log.{suffix}")
+    log.to_csv(settings.monitor.log, index=False) if suffix == "csv" else log.to_parquet(settings.monitor.log)
+    settings = replace(settings, promotion=replace(settings.promotion, positive=one))
+    assert quality(measure(settings)).counts == Counts(1, 1, 1)
+
+
 def test_a_class_in_two_cases_is_two_vocabularies(tmp_path: Path) -> None:
     """Requirement: 'Yes' is not 'yes', also where a window has only one of them."""
     (tmp_path / "log.csv").write_text(csv(rows(1, [("yes", "Yes")] * 5)))

@@ -179,5 +179,5 @@ class Windows:
 
 def _called(column: Any) -> tuple[NDArray[np.intp], list[Label]]:
     """The code of each value of an Arrow column, -1 where it is missing, and the class labels of the codes."""
-    codes, values = distinct(column.to_pandas().astype(object))
+    codes, values = distinct(column.to_pandas(integer_object_nulls=True).astype(object))
     return codes, [label_of_text(value) for value in values]

@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from numbers import Real
@@ -73,6 +74,9 @@ def label_of_text(value: object) -> Label:
     if not isinstance(value, str):
         return name(value)
     text = value.strip()
+    if "_" not in text:
+        with suppress(ValueError):  # a 64-bit float would make one of two long identifiers
+            return int(text)
     number = _number(text)
     return name(number) if number is not None and math.isfinite(number) else text
 
