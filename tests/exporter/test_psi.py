@@ -127,6 +127,12 @@ def test_rare_and_unseen_values_are_one_bin() -> None:
         (pd.Series([1.0, 2.0] * 20), ["1", "2"] * 20),
         (pd.Series(np.array([0.1, 0.2] * 20, dtype="float32")), ["0.1", "0.2"] * 20),
         (pd.Series([0.1, 0.2] * 20), np.array([0.1, 0.2] * 20, dtype="float32")),
+        (pd.Series([0.1, 0.2] * 20), ["0.10000000149011612", "0.20000000298023224"] * 20),
+        (
+            pd.Series([0.1, *np.arange(1, 20) / 10]),
+            [str(np.float64(np.float32(each / 10))) for each in [1, *range(1, 20)]],
+        ),
+        (pd.Series(["2024-01-01 00:00:00 UTC"] * 20), pd.to_datetime(pd.Series(["2024-01-01"] * 20))),
         (pd.Series([True, False] * 20), ["True", "false"] * 20),
         (pd.Series([1, 0] * 20), ["True", "false"] * 20),
         (pd.Series([1.0, None, 0.0] * 20), pd.Series([True, None, False] * 20, dtype=object)),

@@ -47,6 +47,13 @@ def test_the_labels_of_a_column() -> None:
     assert labels(np.array(["a", 1.0], dtype=object)) == ["a", 1]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "Float32"])
+@pytest.mark.parametrize("of", [pd.Series, pd.array, lambda values, dtype: pd.Series(values, dtype=dtype).to_numpy()])
+def test_a_fraction_is_one_label_at_any_precision(of: Any, dtype: str) -> None:
+    """Requirement: labels of 32 bits and predictions of 64 bits that are written alike are one class."""
+    assert labels(of([0.1, 2.0, 0.1], dtype=dtype)) == [0.1, 2, 0.1]
+
+
 @pytest.mark.parametrize("value", [1, 1.0, True, "1", " 1.0 ", "true", "True", np.int8(1), np.float32(1), Decimal("1")])
 def test_one_is_one_however_it_was_written(value: object) -> None:
     """Requirement: a label is the same whether a CSV, a Parquet file or the configuration spelt it."""
@@ -128,7 +135,8 @@ def test_a_class_that_is_only_predicted_is_a_wrong_prediction() -> None:
         [7, 7.0, "7", "007", " 7", "7.00", Decimal("7.0"), np.int8(7), np.float32(7)],
         [True, 1, "True", "true", "TRUE", np.True_, "1"],
         [0.1, "0.1", Decimal("0.1"), float(np.float32(0.1)), np.float32(0.1)],
-        [date(2024, 1, 2), "2024-01-02", "2024-01-02 00:00:00", pd.Timestamp("2024-01-02"), "2024-01-02T00:00:00Z"],
+        [date(2024, 1, 2), "2024-01-02", "2024-01-02 00:00:00", pd.Timestamp("2024-01-02"), "2024-01-02 00:00:00 UTC"],
+        [date(2024, 1, 2), "2024-01-02T00:00:00Z"],
         [
             datetime(2024, 1, 2, 1, tzinfo=timezone(timedelta(hours=1))),
             pd.Timestamp("2024-01-02", tz="UTC"),

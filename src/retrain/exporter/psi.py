@@ -9,7 +9,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 from pandas.api.types import is_object_dtype, is_string_dtype
 
-from retrain.tables.values import Floats, key
+from retrain.tables.values import Floats, key, round_all
 
 _NUMERIC = {"integer", "floating", "mixed-integer-float", "decimal"}
 _NEARLY = 0.9
@@ -109,12 +109,19 @@ def _quantile_codes(known: Floats, values: Floats, bins: int) -> NDArray[np.int6
 
 
 def _numbers(*sides: "pd.Series[Any]") -> tuple[Floats, ...]:
-    """Both sides at the coarser one's precision: 0.1 must equal itself, once as float32 and once as text."""
+    """Both sides at the coarser one's precision: 0.1 must equal itself, once as float32 and once as text.
+
+    A text may have the digits of either, so all are 32-bit floats where the first side has as many values then.
+    """
     numbers = [_numeric(side) for side in sides]
     floats = (side.dtype for side in sides if isinstance(side.dtype, np.dtype) and side.dtype.kind == "f")
     precision = min(floats, key=lambda dtype: dtype.itemsize, default=np.dtype(np.float64))
     with np.errstate(over="ignore"):
-        return tuple(side.to_numpy(dtype=np.float64, na_value=np.nan).astype(precision) for side in numbers)
+        exact: tuple[Floats, ...] = tuple(
+            side.to_numpy(dtype=np.float64, na_value=np.nan).astype(precision) for side in numbers
+        )
+    rounded = tuple(round_all(side) for side in exact)
+    return rounded if len(np.unique(rounded[0])) == len(np.unique(exact[0])) else exact
 
 
 def _numeric(side: "pd.Series[Any]") -> "pd.Series[Any]":

@@ -42,6 +42,8 @@ _TRUTHS = dict.fromkeys(("True", "TRUE", "true"), 1.0) | dict.fromkeys(("False",
 
 def label(value: object) -> Label:
     """The class label that a typed value is: True and 1.0 are 1, a text is itself. ValueError where it is none."""
+    if isinstance(value, np.float32):
+        value = float(str(value))  # the 0.1 that 64 bits have, too
     value = value.item() if isinstance(value, np.bool_ | np.integer | np.floating) else value
     if isinstance(value, str):
         return str(value)
@@ -61,7 +63,8 @@ def labels(values: Any) -> list[Label]:
 def label_codes(values: Any) -> tuple[Codes, list[Label]]:
     """A code for each value, and the class labels that the codes stand for. Raises as `labels` does."""
     codes, uniques = pd.factorize(values)
-    return codes, [label(value) for value in uniques.tolist()]
+    known = np.asarray(uniques) if uniques.dtype.kind == "f" else uniques.tolist()
+    return codes, [label(value) for value in known]
 
 
 def label_of_text(value: object) -> Label:
@@ -229,7 +232,7 @@ def _rounded(number: float) -> float | None:
 def _moment(text: str) -> str | None:
     """A day or a moment, in UTC; None where the text is none."""
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text.removesuffix(" UTC"))  # which BigQuery writes
         return (moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)).isoformat()
     except (ValueError, OverflowError):
         return None
