@@ -45,6 +45,28 @@ def test_a_stray_quote_does_not_stop_the_log() -> None:
     assert sum(piece.rows.num_rows + len(piece.lost) for piece in found) == 20_001
 
 
+@pytest.mark.parametrize("quote", [b"", b'"'])
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
+def test_a_record_that_is_not_utf_8_is_no_row(quote: bytes, encoding: str) -> None:
+    """Requirement: what cannot be read is lost, and said to be: replaced by one sign two texts would be equal."""
+    words = [b"no", "n\u00e9".encode(encoding), "n\u00e8".encode(encoding), b"yes"]
+    lines = [b"a,b", *(b"1," + quote + word + quote for word in words)]
+    [piece] = appended(io.BytesIO(b"\n".join(lines) + b"\n"), Position())
+    is_lost = encoding == "latin-1"
+    assert [row["b"] for row in piece.rows.to_pylist()] == [
+        "no",
+        *(["n\u00e9", "n\u00e8"] if not is_lost else []),
+        "yes",
+    ]
+    assert piece.lost == ((1, 1) if is_lost else ())
+
+
+def test_a_header_that_is_not_utf_8_still_names_the_columns() -> None:
+    """Requirement: only the name of that column is unreadable, the rows are not."""
+    [piece] = appended(io.BytesIO("gr\u00f6\u00dfe,b\n1,2\n".encode("latin-1")), Position())
+    assert piece.rows.column("b").to_pylist() == ["2"]
+
+
 def test_a_header_may_come_again() -> None:
     """Requirement: a line with all the names is a header, however it is quoted; the rows behind it are under it."""
     text = b'a,b,c\n1,2,3\n"c","a"\n4,5\n6,7,8\n'

@@ -34,7 +34,7 @@ _SKIPPED = {
     "timestamp": "some rows are skipped: their {0.timestamp} is neither epoch seconds nor ISO 8601",
     "prediction": "some rows are skipped: they have no {0.prediction}",
     "future": "some rows wait: their {0.timestamp} lies in the future (are these milliseconds? seconds are wanted)",
-    "malformed": "some lines are skipped: they have more or fewer values than the header has columns",
+    "malformed": "some lines are skipped: they have more or fewer values than the header has columns, or are not UTF-8",
 }
 
 

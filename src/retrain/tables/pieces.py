@@ -65,7 +65,7 @@ def _is_copy(path: Path, log: Path, file: BinaryIO) -> bool:
 def begins_with_header(file: BinaryIO, names: Collection[str]) -> bool:
     """Whether the first line has all these names, so that no file before this one says what its columns are."""
     file.seek(0)
-    return set(_values(file.readline(_LONGEST_LINE).rstrip(b"\n")) or ()) >= set(names)
+    return set(_values(file.readline(_LONGEST_LINE).rstrip(b"\n"), "replace") or ()) >= set(names)
 
 
 @contextmanager
@@ -132,23 +132,26 @@ def _pieces(
 def _is_header(line: bytes, marks: Sequence[bytes], names: Collection[str], columns: Collection[str]) -> bool:
     if not marks or not all(mark in line for mark in marks):
         return False
-    values = set(_values(line) or ())
+    values = set(_values(line, "replace") or ())
     return values >= set(names) and len(values & set(columns)) > 1
 
 
 def _names(header: bytes) -> tuple[str, ...]:
-    names = tuple(_values(header) or ())
+    names = tuple(_values(header, "replace") or ())
     if not names:
         raise FileError("the first line is empty; it must name the columns")
     return names
 
 
-def _values(record: bytes) -> list[str] | None:
-    """The values of a record, of an empty line none; None where its quotes are not closed, or stand where none may."""
+def _values(record: bytes, errors: str = "strict") -> list[str] | None:
+    """The values of a record, of an empty line none; None where its quotes are not closed, or stand where none may.
+
+    None, too, where it is not UTF-8, unless `errors` are replaced: that would make one class of two.
+    """
     try:
-        text = record.replace(b"\0", b"").decode("utf-8-sig", "replace").removesuffix("\r")
+        text = record.replace(b"\0", b"").decode("utf-8-sig", errors).removesuffix("\r")
         return next(csv.reader([text], strict=True), [])
-    except csv.Error:
+    except (csv.Error, UnicodeDecodeError):
         return None
 
 
@@ -183,24 +186,26 @@ def _table(rows: list[list[str]], columns: tuple[str, ...]) -> Any:
 
 def _regular(lines: Sequence[bytes], width: int) -> list[list[str]] | None:
     """The values of lines that are a row each, all at once, which is ten times as fast; None where one is not."""
-    texts = b"\n".join(lines).replace(b"\0", b"").decode("utf-8", "replace").split("\n")
-    reader = csv.reader(texts, strict=True)
     try:
-        rows = list(reader)
-    except csv.Error:
+        texts = b"\n".join(lines).replace(b"\0", b"").decode().split("\n")
+        rows = list(reader := csv.reader(texts, strict=True))
+    except (csv.Error, UnicodeDecodeError):
         return None
     return rows if reader.line_num == len(rows) and all(len(row) == width for row in rows) else None
 
 
 def _plain(texts: bytes, columns: tuple[str, ...]) -> Any:
-    """The rows of lines without a quote; None where a line has not one text a column."""
+    """The rows of lines without a quote; None where a line has not one text a column, or is not UTF-8."""
     malformed: list[Any] = []
 
     def skip(record: Any) -> str:
         malformed.append(record.text)
         return "skip"
 
-    texts = texts.decode("utf-8", "replace").encode()
+    try:
+        texts.decode()
+    except UnicodeDecodeError:
+        return None
     rows = pa.csv.read_csv(
         pa.BufferReader(texts),
         pa.csv.ReadOptions(use_threads=False, block_size=len(texts) + 1, column_names=columns),
