@@ -189,6 +189,14 @@ def test_times_are_seconds_and_utc_where_no_zone_is_given(values: list[object]) 
     assert seconds(pd.Series(values)).tolist() == [NEW_YEAR]
 
 
+@pytest.mark.parametrize("values", [[20261129], ["20261129"], [20261129.0], [True, False], ["True"], [0, 17], ["-1"]])
+def test_a_number_before_1990_is_no_time(values: list[Any]) -> None:
+    """Requirement: a day without hyphens, a truth value or a row number is no second of the year 1970."""
+    assert np.isnan(seconds(pd.Series(values))).all()
+    assert np.isnan(seconds(pd.Series(values, dtype=object))).all()
+    assert seconds(pd.Series(["1970-01-01", "631152000"])).tolist() == [0, 631_152_000]
+
+
 def test_a_column_may_mix_the_forms_and_what_is_no_time_is_told_apart() -> None:
     """Requirement: one unreadable time does not spoil its neighbours."""
     times = seconds(pd.Series(["1704067200", "2024-01-01", "yesterday", None, "99999-01-01"]))

@@ -31,7 +31,7 @@ ROWS_PER_BIN = 20
 _YEAR = timedelta(days=365.25)
 
 _SKIPPED = {
-    "timestamp": "some rows are skipped: their {0.timestamp} is neither epoch seconds nor ISO 8601",
+    "timestamp": "some rows are skipped: their {0.timestamp} is neither epoch seconds nor ISO 8601 with hyphens",
     "prediction": "some rows are skipped: they have no {0.prediction}",
     "future": "some rows wait: their {0.timestamp} lies in the future (are these milliseconds? seconds are wanted)",
     "malformed": "some lines are skipped: they have more or fewer values than the header has columns, or are not UTF-8",
