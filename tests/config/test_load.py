@@ -494,6 +494,18 @@ def test_one_min_age_is_for_both_signals_or_each_has_its_own(text: str, expected
             )
         ),
         (
+            SMALLEST + "monitor: {label: prediction}",
+            ["2: monitor.label: is 'prediction', as monitor.prediction is"],
+        ),
+        (
+            SMALLEST + "monitor: {timestamp: label, prediction: at}",
+            ["2: monitor.timestamp: is 'label', as monitor.label is"],
+        ),
+        (
+            SMALLEST + "monitor: {timestamp: prediction}",
+            ["2: monitor.timestamp: is 'prediction', as monitor.prediction is"],
+        ),
+        (
             SMALLEST + "promotion: {holdout: d/, backend: dask}",
             [f"2: promotion.scheduler: {DASK_NEEDS_BOTH}"],
         ),

@@ -200,6 +200,9 @@ def test_a_parquet_holdout_that_cannot_be_used(tmp_path: Path) -> None:
     assert "has more than one column 'a'" in fault(asked)[1]
     FRAME.assign(label=pd.Timestamp("2024-01-01", tz="UTC")).to_parquet(path)
     assert "cannot be used: column 'label': ValueError" in fault(asked)[1]
+    for nested in ([1, 2], {"class": 1}):
+        FRAME.assign(label=pd.Series([None, *[nested] * (len(FRAME) - 1)], dtype=object)).to_parquet(path)
+        assert "holds lists or the like in column 'label': a class label is a text or a number" in fault(asked)[1]
 
 
 @pytest.mark.parametrize(

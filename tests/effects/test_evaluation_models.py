@@ -3,6 +3,7 @@
 import io
 import pickle
 import sys
+import tarfile
 import types
 import zipfile
 from pathlib import Path
@@ -63,6 +64,13 @@ def zipped() -> bytes:
     return archive.getvalue()
 
 
+def tarred() -> bytes:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as file:
+        file.addfile(tarfile.TarInfo("model.joblib"))
+    return archive.getvalue()
+
+
 # ---------------------------------------------------------------- what the file is
 
 
@@ -81,6 +89,10 @@ def zipped() -> bytes:
         (b"\x89HDF\r\n\x1a\n", "is an HDF5 file"),
         (zipped(), "is a zip archive"),
         (b"PAR1\0", "is a Parquet file"),
+        (tarred(), "is a tar archive: save the fitted model itself"),
+        (b"\x08\x07\x12\x07pytorch\x1a\x032.1", "is a model in the ONNX format: "),
+        (b"\0" * 5000, "is a file of zero bytes"),
+        (b"\0", "is a file of zero bytes"),
         (b"hello world\n", "is a text, which begins with 'hello world'"),
         (b"\n", "is empty: save the fitted model itself with joblib.dump"),
     ],
@@ -213,6 +225,11 @@ def test_odd_names(tmp_path: Path) -> None:
 
 def lambda_of_names() -> list[str]:
     return ["age"]
+
+
+def test_a_class_is_no_model(tmp_path: Path) -> None:
+    """Requirement: the class itself, saved instead of a fitted model, is called that."""
+    assert fault(tmp_path, LogisticRegression).startswith("holds the class LogisticRegression, and no model of it")
 
 
 # ---------------------------------------------------------------- causes

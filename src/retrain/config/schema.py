@@ -336,6 +336,9 @@ def conflicts(config: Config) -> Iterator[Problem]:
         yield Problem(
             ("notifications", "textfile"), "must end in .prom: node_exporter reads no other file", quotes=True
         )
+    for key, other in (("label", "prediction"), ("timestamp", "prediction"), ("timestamp", "label")):
+        if (name := getattr(config.monitor, key)) == getattr(config.monitor, other):
+            yield Problem(("monitor", key), f"is {name!r}, as monitor.{other} is", "name the column of each")
     yield from _formats(config.models)
     yield from _of_promotion(config)
 

@@ -32,6 +32,9 @@ _OTHERS = (
     (rb"PK\x03\x04", "a zip archive, such as PyTorch, Keras and skops write"),
     (rb"PAR1", "a Parquet file"),
     (rb"\x93NUMPY", "a numpy array"),
+    (rb"(?s).{257}ustar", "a tar archive"),
+    (rb"\x08[\x03-\x14][\x12:B]", "a model in the ONNX format"),
+    (rb"\0+\Z", "a file of zero bytes (a copy that broke?)"),
 )
 _ZLIB = (b"x\x01", b"x\x5e", b"x\x9c", b"x\xda")
 _PICKLES = (b"\x80", *_ZLIB, b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x5d\0", b"\x04\x22\x4d\x18")

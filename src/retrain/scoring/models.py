@@ -72,6 +72,8 @@ def predict(
 def ready(path: str, trusted: tuple[str, ...] | None) -> Artifact:
     """The artifact, which can predict. FileError where it cannot."""
     artifact = loaded(path, trusted)
+    if isinstance(artifact.model, type):
+        raise FileError(f"holds the class {artifact.model.__qualname__}, and no model of it: save what was fitted")
     if not callable(getattr(artifact.model, "predict", None)):
         kind = f"{type(artifact.model).__module__}.{type(artifact.model).__qualname__}".removeprefix("builtins.")
         raise FileError(f"holds a {kind}, which has no predict method: save the fitted model itself")

@@ -17,7 +17,7 @@ from retrain.scoring.groups import Coded
 from retrain.scoring.plan import EndedError, Plan, Predictions, Remote, Send, Side, Trial, UnusableError, blamed
 from retrain.tables import FileError
 from retrain.tables.read import Table, columns
-from retrain.tables.values import label
+from retrain.tables.values import is_nested, label
 
 TRIED = 100
 """Rows that a challenger predicts at the end of its training."""
@@ -200,6 +200,8 @@ def has_fractions(plan: Plan, table: Table) -> bool:
     unlabelled, fractional, known = 0, False, set[Any]()
     for chunk in table.chunks(plan.chunk, [plan.target]):
         target = chunk[plan.target]
+        if target.dropna().head(1).map(is_nested).any():
+            raise FileError(f"holds lists or the like in column {plan.target!r}: a class label is a text or a number")
         unlabelled += int((target.isna() | (target == "")).sum())
         known |= set(target.dropna().unique())
         fractional |= target.dtype.kind == "f" and bool((target.dropna() % 1 != 0).any())
