@@ -49,6 +49,11 @@ def cells(asked: dict[str, Any]) -> dict[Any, int]:
         (Raises(ValueError("bad\nrow")), "cannot predict 4 holdout rows: ValueError: bad row"),
         (Raises(SystemExit(3)), "cannot predict 4 holdout rows: SystemExit: 3"),
         (Says(float("nan")), "predicts no label (NaN) for 4 of 4 rows"),
+        (
+            Returns(np.ma.array([1, 0, 1, 0], mask=[False, True, False, False])),
+            "predicts no label (NaN) for 1 of 4 rows",
+        ),
+        (Returns(np.ma.array([[1], [0], [1], [0]], mask=True)), "predicts no label (NaN) for 4 of 4 rows"),
         (Returns(np.zeros((4, 3))), "predicts an array of shape (4, 3) for 4 rows"),
         (Returns([1, 0]), "predicts an array of shape (2,) for 4 rows"),
         (Returns(None), "predicts an array of shape () for 4 rows"),

@@ -60,7 +60,11 @@ def predict(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as "fitted without feature names"
-            predicted = np.asarray(sparing(lambda: model.predict(inputs)))
+            answer = sparing(lambda: model.predict(inputs))
+            predicted = np.asarray(answer)
+            if isinstance(answer, np.ma.MaskedArray):
+                predicted = predicted.astype(object)
+                predicted[np.ma.getmaskarray(answer)] = None
     except BaseException as error:
         found = cause(error)
         saved = f" (the model was {artifact.saved})" if artifact.saved else ""
