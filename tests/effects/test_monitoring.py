@@ -667,3 +667,18 @@ def test_the_monitor_of_another_project_is_not_believed(tmp_path: Path, host: st
         asked = Monitoring(url.replace("127.0.0.1", host), f1="f1", retries=0)
         value = fetch(asked, NO_SECRETS, NOW, log=tmp_path / "log").f1
     assert worth(value) in ("of_another", "unreachable")  # the machine's name may lead to an address of the network
+
+
+@pytest.mark.parametrize("why_not", ["cannot be read: no line ends within 9 bytes", "is missing (monitor.log)"])
+def test_a_log_that_cannot_be_read_is_the_first_cause(tmp_path: Path, why_not: str) -> None:
+    """Requirement: what the monitor says of windows that it read before is not why it serves nothing new."""
+    problems = (
+        "no F1: no complete window has all its labels yet",
+        "no drift: too few rows",
+        f"the log a.csv {why_not}",
+    )
+    text = "".join(f'model_monitor_problem{{problem="{problem}"}} 1\n' for problem in problems)
+    queries = {"f1": "model_f1_score", "drift": "model_drift_psi"}
+    snapshot = look(tmp_path / "metrics", text.encode(), MonitorType.METRICS, **queries)
+    assert why(snapshot.f1).endswith(f"is not served: the log a.csv {why_not}")
+    assert why(snapshot.drift).endswith(f"is not served: the log a.csv {why_not}")

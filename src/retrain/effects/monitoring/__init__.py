@@ -266,7 +266,8 @@ PROBLEM = "model_monitor_problem"
 def said_of(query: str, problems: Iterable[str]) -> str:
     """What `retrain monitor` says of why it does not serve this metric; "" where it says nothing.
 
-    `problems` are the labels of its model_monitor_problem; those about the other signal come last.
+    `problems` are the labels of its model_monitor_problem; that the log cannot be read comes first, as the cause of
+    the others, and those about the other signal come last.
     """
     is_drift = any(word in query for word in ("drift", "model_predictions", "model_window_end"))
 
@@ -274,7 +275,8 @@ def said_of(query: str, problems: Iterable[str]) -> str:
         about_drift = "drift" in problem or "reference" in problem
         other = problem.startswith("no F1") if is_drift else about_drift
         own = about_drift if is_drift else problem.startswith("no F1")
-        return 0 if own else 2 if other else 1
+        first = problem.startswith("the log ") and (" cannot be read: " in problem or " is missing (" in problem)
+        return 0 if first else 1 if own else 3 if other else 2
 
     return min(problems, key=rank, default="") if "model_" in query else ""
 
