@@ -387,6 +387,18 @@ def test_a_class_in_two_cases_is_two_vocabularies(tmp_path: Path) -> None:
     assert said(measure(config(tmp_path)), "prediction holds 'Yes', label holds 'yes'")
 
 
+@pytest.mark.parametrize("kind", ["str", "category", "object"])
+def test_an_empty_text_in_parquet_is_missing(tmp_path: Path, kind: str) -> None:
+    """Requirement: labels that are not known yet, and predictions that were not made, are those of a CSV."""
+    pairs = [("yes", "yes"), ("no", "yes"), ("yes", "")]
+    log = pd.DataFrame(rows(2, pairs) + rows(1, [("", "yes"), ("", "no"), ("yes", "yes")]))
+    log.astype({"prediction": kind, "label": kind}).to_parquet(tmp_path / "log.parquet")
+    settings = config(tmp_path, log=tmp_path / "log.parquet")
+    measures = measure(replace(settings, promotion=replace(settings.promotion, positive="yes")))
+    assert quality(measures) == Quality(BOUNDARY - HOUR, 2, 2 / 3, Counts(1, 1, 0))
+    assert measures.skipped == {"prediction": 1}
+
+
 @pytest.mark.parametrize(
     ("truth", "quotes"),
     [("Yes", "'Yes', 'no', 'yes'"), ("yes\u00ad", r"'no', 'yes', 'yes\xad'"), ("YES", "'YES', 'no', 'yes'")],

@@ -2,12 +2,13 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute
 from msgspec import Struct, field
 from numpy.typing import NDArray
 
@@ -88,6 +89,7 @@ class Windows:
         if self._settings.timestamp not in names:
             some = ", ".join(list(names)[:10])
             raise RetrainError(f"no column {self._settings.timestamp!r} (monitor.timestamp) among {some}")
+        table = _without_empty(table, {self._settings.prediction, self._settings.label} & names.keys())
         index, wanted = self._placed(table, now)
         self.skipped["malformed"] += len(lost)
         self._mark_lossy(np.insert(index, list(lost), math.nan))
@@ -175,6 +177,17 @@ class Windows:
             )
             # An array of many small appends is slow to read.
             window.features[name] = pa.chunked_array([values.combine_chunks()]) if values.num_chunks > 64 else values
+
+
+def _without_empty(table: Any, names: Collection[str]) -> Any:
+    """The rows with null for the empty text in these columns, as a CSV has it."""
+    for name in names:
+        place, column = table.column_names.index(name), table.column(name)
+        column = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            null = pa.scalar(None, column.type)
+            table = table.set_column(place, name, pa.compute.if_else(pa.compute.equal(column, ""), null, column))
+    return table
 
 
 def _called(column: Any) -> tuple[NDArray[np.intp], list[Label]]:
