@@ -147,7 +147,7 @@ def test_while_the_new_log_is_not_there_the_last_numbers_stay(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "name",
     [
-        *("log.csv.1", "log.csv-20231117", "log.csv.2023-11-17_03", "log.csv.1.gz"),
+        *("log.csv.1", "log.csv-20231117", "log.csv.2023-11-17_03", "log.csv.1.gz", "log.csv-1700190000"),
         *("log.1.csv", "log-20231117.csv", "log-20231117.csv.gz"),
     ],
 )
@@ -156,10 +156,28 @@ def test_a_monitor_that_starts_reads_the_rotated_files_too(tmp_path: Path, name:
     before = csv(rows(2, [TP]) + rows(1, [TP] * 2)).encode()
     (tmp_path / name).write_bytes(gzip.compress(before) if name.endswith("gz") else before)
     os.utime(tmp_path / name, ns=(1, 1))
-    for other in ("log.csv.bak", "log2.csv", "log-old.csv", "log.1.csv.bak"):
+    for other in ("log-2.csv", "log.csv-2", "log.csv.bak", "log2.csv", "log-old.csv", "log.1.csv.bak"):
         (tmp_path / other).write_text("of somebody else")
     (tmp_path / "log.csv").write_text(csv(rows(1, [FN]), header=False))
     assert samples(Gauge(config(tmp_path))) == 3
+
+
+@pytest.mark.parametrize("end", ["xz", "bz2", "zst"])
+def test_a_rotated_file_that_is_not_read_is_named(tmp_path: Path, end: str) -> None:
+    """Requirement: a file that is compressed in another way than gzip's is a problem, not silence."""
+    (tmp_path / "log.csv").write_text(csv(rows(1, [TP])))
+    (tmp_path / f"log.csv.1.{end}").write_bytes(b"\0")
+    (tmp_path / f"other.csv.1.{end}").write_bytes(b"\0")
+    problems = Gauge(config(tmp_path)).measure(NOW).problems
+    assert f"rotated files of the log are not read: log.csv.1.{end}; leave them plain, or use gzip" in problems
+
+
+def test_a_rotated_file_that_is_there_twice_counts_once(tmp_path: Path) -> None:
+    """Requirement: two rotated files of equal content are one; of equal length alone they are two."""
+    for name, pair in (("log.csv.1", TP), ("log.csv-20231117", TP), ("log.csv.2", FP)):
+        (tmp_path / name).write_text(csv(rows(1, [pair] * 3)))
+    (tmp_path / "log.csv").write_text(csv(rows(1, [FN])))
+    assert samples(Gauge(config(tmp_path))) == 7
 
 
 def test_a_rotated_file_that_is_being_compressed_counts_once(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from retrain.exporter.estimate import estimated_f1, f1_at_usual_share, no_scores
 from retrain.exporter.log import Log
 from retrain.exporter.psi import Shift, shift
 from retrain.tables import FileError
-from retrain.tables.read import Table, brief
+from retrain.tables.listing import unreadable
+from retrain.tables.read import Table, brief, shown
 from retrain.tables.values import MISSING, label_of_text, quoted, vocabularies_differ
 
 T = TypeVar("T")
@@ -92,6 +93,8 @@ class Gauge:
         """Read the log as far as it has changed, and add its problems."""
         settings = self._config.monitor
         _guarded("", problems, self._log.refresh, now)
+        if settings.log.suffix == ".csv" and (names := unreadable(settings.log)):
+            problems.append(f"rotated files of the log are not read: {shown(names)}; leave them plain, or use gzip")
         windows = self._log.windows
         problems += [_SKIPPED[kind].format(settings) for kind, rows in windows.skipped.items() if rows]
         if windows.columns:

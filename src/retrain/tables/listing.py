@@ -1,5 +1,6 @@
 """Which files hold the rows: one file, or the Parquet files of a directory or of a pattern, here or in a store."""
 
+import filecmp
 import os
 import re
 import stat as modes
@@ -61,19 +62,33 @@ def is_one(rows: str) -> bool:
 
 
 def rotated(log: Path) -> list[Path]:
-    """The files that a CSV log was renamed or copied to, oldest first; one that is being compressed counts once.
+    """The files that a CSV log was renamed or copied to, oldest first; one that is there twice counts once.
 
-    Their names have a number or a date: predictions.csv.1, predictions.1.csv, predictions.csv-20261128.gz.
+    Their names have a number or a date: predictions.csv.1, predictions.1.csv, predictions.csv-20261128.gz. There twice
+    is one that is being compressed, and one of which another has the content.
     """
-    mark, (stem, suffix) = r"[.-]\d[\dT:_.-]*", map(re.escape, (log.stem, log.suffix))
-    name = re.compile(rf"{stem}({suffix}{mark}|{mark}{suffix})(\.gz)?")
-    found: dict[Path, int] = {}
-    for path in log.parent.iterdir() if log.parent.is_dir() else ():
+    found: dict[Path, os.stat_result] = {}
+    for path in _renamed(log, r"(\.gz)?"):
         with suppress(FileNotFoundError):  # it is being compressed
-            if name.fullmatch(path.name) and path.is_file():
-                found[path] = path.stat().st_mtime_ns
+            state = path.stat()
+            alike = [other for other, its in found.items() if its.st_size == state.st_size]
+            if path.is_file() and not any(filecmp.cmp(path, other, shallow=False) for other in alike):
+                found[path] = state
     both = {path for path in found if path.suffix == ".gz" and path.with_suffix("") in found}
-    return sorted(found.keys() - both, key=found.__getitem__)
+    return sorted(found.keys() - both, key=lambda path: found[path].st_mtime_ns)
+
+
+def unreadable(log: Path) -> list[str]:
+    """The names of the rotated files that are compressed in another way than gzip's."""
+    return sorted(path.name for path in _renamed(log, r"\.(xz|bz2|zst|lz4|zip|Z)"))
+
+
+def _renamed(log: Path, end: str) -> list[Path]:
+    """The files whose name is the log's with a number behind a dot, or with a date, and such an end."""
+    mark = r"(\.\d+|[.-](?=(\D?\d){6})\d[\dT:_.-]*)"
+    stem, suffix = map(re.escape, (log.stem, log.suffix))
+    name = re.compile(rf"{stem}({suffix}{mark}|{mark}{suffix}){end}")
+    return sorted(path for path in log.parent.iterdir() if name.fullmatch(path.name)) if log.parent.is_dir() else []
 
 
 def listed(rows: str) -> Listing:
