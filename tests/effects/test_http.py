@@ -79,7 +79,9 @@ def test_loopback_is_never_asked_through_a_proxy(monkeypatch: pytest.MonkeyPatch
         assert get(url.replace("127.0.0.1", host)) == b"directly"
 
 
-@pytest.mark.parametrize("host", ["[::1]", "[::]", "127.9.9.9", "localhost.localdomain", "a.localhost", "the file's"])
+@pytest.mark.parametrize(
+    "host", ["[::1]", "[::]", "127.9.9.9", "localhost.localdomain", "ip6-localhost", "a.localhost", "the file's"]
+)
 def test_no_name_of_this_machine_is_asked_through_a_proxy(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     """Nothing may answer there, or the name lead nowhere; those of /etc/hosts count as well."""
     entries = (line.partition("#")[0].split() for line in Path("/etc/hosts").read_text().splitlines())

@@ -54,7 +54,7 @@ _unused: dict[tuple[Path | str | bool | None, ...], list[ssl.SSLContext]] = defa
 _FAILED = ("error", "fail", "failed", "failure")
 _MESSAGES = ("message", "detail", "msg", "reason")
 """Where services put the text of an error."""
-_HERE = ("localhost", "localhost.localdomain")
+_HERE = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
 _REMEDIES = {401: "check monitoring.headers", 403: "check monitoring.headers", 404: "check monitoring.url"}
 
 
