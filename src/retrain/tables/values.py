@@ -238,20 +238,20 @@ def _moment(text: str) -> str | None:
         return None
 
 
-_EARLIEST = 631_152_000.0
-"""1990, in seconds since the Unix epoch."""
+_DAYS = (19_000_101, 21_001_231)
+"""Days without hyphens; as seconds they would all be in August and September 1970."""
 
 
 def seconds(values: "pd.Series[Any]") -> Floats:
     """Seconds since the Unix epoch, NaN where a value is neither a number of them, ISO 8601 nor a timestamp.
 
-    Times without a zone are UTC. A number before 1990 is none: it is a day such as 20261129, or counts something else.
+    Times without a zone are UTC. A day without hyphens, such as 20261129, is none.
     """
     if pd.api.types.is_datetime64_any_dtype(values):
         return _since_epoch(values)
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     texts = np.isnan(numbers)
-    numbers = np.where(numbers < _EARLIEST, np.nan, numbers)
+    numbers = np.where((numbers >= _DAYS[0]) & (numbers <= _DAYS[1]), np.nan, numbers)
     if texts.any():
         numbers[texts] = _since_epoch(values[texts])
     return numbers
