@@ -194,7 +194,7 @@ def test_a_directory_that_one_kept_is_removed_by_the_other(shared: Shared) -> No
 @pytest.mark.parametrize(("first", "second"), [(CRON, ENGINEER), (ENGINEER, CRON)])
 def test_what_a_killed_command_leaves_is_the_others_too(shared: Shared, first: str, second: str) -> None:
     """SQLite keeps two files beside the journal while it is open; a kill leaves them."""
-    shared.train("touch marks/started; while [ ! -e marks/go ]; do sleep 0.05; done")
+    shared.train("touch marks/started; while [ -d marks ] && [ ! -e marks/go ]; do sleep 0.05; done")
     shared.set_up()
     shared.metrics(f1=0.7)
     process = subprocess.Popen(
