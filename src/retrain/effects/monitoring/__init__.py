@@ -206,13 +206,12 @@ def _work(monitoring: Monitoring, asked: Mapping[str, str], log: Path | None) ->
             def read(body: bytes, _: str) -> Mapping[str, Answer]:
                 return read_json(body, expressions)
 
-    here = log if http.is_here(urlsplit(url).hostname or "") else None
-
     def work(client: http.Client, answers: MutableMapping[str, Answer]) -> None:
-        before = identity(here) if here is not None else ""
+        before = identity(log) if log is not None else ""
         body = client.get(url)
-        if before and here is not None:
-            body = _of_another(client.headers.get(LOG, ""), (before, identity(here))) or body
+        said = client.headers.get(LOG, "")
+        if log is not None and said and http.is_here(urlsplit(url).hostname or ""):
+            body = _of_another(said, (before, identity(log))) or body
         content_type = client.headers.get("Content-Type", "")
         found = dict.fromkeys(asked.values(), body) if isinstance(body, Unknown) else read(body, content_type)
         for query, answer in found.items():
