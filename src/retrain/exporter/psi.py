@@ -50,27 +50,28 @@ def _counts(reference: "pd.Series[Any]", window: "pd.Series[Any]", bins: int) ->
     A number with more than `bins` distinct values gets up to `bins` quantile bins of the reference, open-ended
     outside, and a value that spans whole bins one of its own; what is no number there is one more bin. Anything else
     gets one bin for each of the `bins − 1` most frequent values of the reference and one for all others. Missing
-    values are a bin. A bin that is empty on both sides is none. The reference decides what is a number: what nearly
-    only has numbers, be it as text. The window may hold the same as text.
+    values are a bin. A bin that is empty on both sides is none. The reference decides: a column is one of numbers where
+    nearly all its values are numbers, also as texts. The window may hold the same as text.
     """
     is_typed = pd.api.types.infer_dtype(reference, skipna=True) in _NUMERIC
-    if is_typed or _nearly_numbers(reference):
+    keys = None if is_typed else _keys(reference)
+    if keys is None or _nearly_numbers(reference.dtype, keys):
         old, new = _numbers(reference, window)
         known = old[~np.isnan(old)]
         if len(np.unique(known)) > bins:
             sides = (reference, old), (window, new)
             codes = (np.where(_words(*side), 0, _quantile_codes(known, side[1], bins) + 1) for side in sides)
             return _occupied(*codes)
-        if is_typed:
+        if keys is None:
             return _of_values(pd.Series(old), pd.Series(new), bins)
-    return _of_values(_keys(reference), _keys(window), bins)
+    return _of_values(keys, _keys(window), bins)
 
 
-def _nearly_numbers(side: "pd.Series[Any]") -> bool:
-    """Whether a column of texts, or of texts and numbers, has nearly only numbers."""
-    if not (is_object_dtype(side.dtype) or is_string_dtype(side.dtype)) or isinstance(side.dtype, pd.CategoricalDtype):
+def _nearly_numbers(dtype: Any, keys: "pd.Series[Any]") -> bool:
+    """Whether a column of texts, or of texts and numbers, has nearly only numbers, by its keys."""
+    if not (is_object_dtype(dtype) or is_string_dtype(dtype)) or isinstance(dtype, pd.CategoricalDtype):
         return False  # such as moments, which pandas would count in nanoseconds
-    return bool(pd.to_numeric(_keys(side).dropna(), errors="coerce").notna().mean() > _NEARLY)
+    return bool(pd.to_numeric(keys.dropna(), errors="coerce").notna().mean() > _NEARLY)
 
 
 def _words(side: "pd.Series[Any]", numbers: Floats) -> NDArray[np.bool_]:
@@ -113,13 +114,11 @@ def _numbers(*sides: "pd.Series[Any]") -> tuple[Floats, ...]:
 
     A text may have the digits of either, so all are 32-bit floats where the first side has as many values then.
     """
-    numbers = [_numeric(side) for side in sides]
+    numbers = [_numeric(side).to_numpy(dtype=np.float64, na_value=np.nan) for side in sides]
     floats = (side.dtype for side in sides if isinstance(side.dtype, np.dtype) and side.dtype.kind == "f")
     precision = min(floats, key=lambda dtype: dtype.itemsize, default=np.dtype(np.float64))
     with np.errstate(over="ignore"):
-        exact: tuple[Floats, ...] = tuple(
-            side.to_numpy(dtype=np.float64, na_value=np.nan).astype(precision) for side in numbers
-        )
+        exact: tuple[Floats, ...] = tuple(side.astype(precision) for side in numbers)
     rounded = tuple(round_all(side) for side in exact)
     return rounded if len(np.unique(rounded[0])) == len(np.unique(exact[0])) else exact
 
