@@ -65,7 +65,7 @@ def _is_copy(path: Path, log: Path, file: BinaryIO) -> bool:
 def begins_with_header(file: BinaryIO, names: Collection[str]) -> bool:
     """Whether the first line has all these names, so that no file before this one says what its columns are."""
     file.seek(0)
-    return set(_values(file.readline(_LONGEST_LINE).rstrip(b"\n"), "replace") or ()) >= set(names)
+    return set(values_of(file.readline(_LONGEST_LINE).rstrip(b"\n"), "replace") or ()) >= set(names)
 
 
 @contextmanager
@@ -132,18 +132,18 @@ def _pieces(
 def _is_header(line: bytes, marks: Sequence[bytes], names: Collection[str], columns: Collection[str]) -> bool:
     if not marks or not all(mark in line for mark in marks):
         return False
-    values = set(_values(line, "replace") or ())
+    values = set(values_of(line, "replace") or ())
     return values >= set(names) and len(values & set(columns)) > 1
 
 
 def _names(header: bytes) -> tuple[str, ...]:
-    names = tuple(_values(header, "replace") or ())
+    names = tuple(values_of(header, "replace") or ())
     if not names:
         raise FileError("the first line is empty; it must name the columns")
     return names
 
 
-def _values(record: bytes, errors: str = "strict") -> list[str] | None:
+def values_of(record: bytes, errors: str = "strict") -> list[str] | None:
     """The values of a record, of an empty line none; None where its quotes are not closed, or stand where none may.
 
     None, too, where it is not UTF-8, unless `errors` are replaced: that would make one class of two.
@@ -165,8 +165,8 @@ def _parse(lines: Sequence[bytes], columns: tuple[str, ...], *, goes_on: bool) -
     found, used = [], 0
     lost: list[int] = []
     while used < len(lines):
-        values, length = _values(lines[used]), 1
-        if values is None and _values(lines[used] + b'"') is not None:
+        values, length = values_of(lines[used]), 1
+        if values is None and values_of(lines[used] + b'"') is not None:
             values, length = _continued(lines, used, len(columns), goes_on=goes_on)
         if not length:
             break
@@ -226,8 +226,8 @@ def _continued(lines: Sequence[bytes], first: int, width: int, *, goes_on: bool)
     record = lines[first]
     for number in range(first + 1, len(lines)):  # no copy of the rest, which may be long
         record += b"\n" + (line := lines[number])
-        if len(_values(line) or ()) == width or len(record) > _LONGEST_QUOTED:
+        if len(values_of(line) or ()) == width or len(record) > _LONGEST_QUOTED:
             return None, 1
-        if b'"' in line and (values := _values(record)) is not None:
+        if b'"' in line and (values := values_of(record)) is not None:
             return (values, number + 1 - first) if len(values) == width else (None, 1)
     return None, 0 if goes_on and len(record) <= _LONGEST_QUOTED else 1

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from itertools import islice
+from itertools import compress, islice
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from pandas.api.types import is_numeric_dtype, is_object_dtype, pandas_dtype
 
 from retrain.tables import CHUNK, FileError
 from retrain.tables.parts import Parts, empty
+from retrain.tables.pieces import values_of
 from retrain.tables.values import MISSING, key
 
 Dtype = Any
@@ -218,7 +219,9 @@ def _may_span_lines(path: str) -> bool:
     is_open = 0
     # What was read a moment ago is still in memory.
     with Path(path).open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-        for start in range(0, len(content) if content.find(b'"') >= 0 else 0, _BLOCK):
+        if content.find(b'"') < 0:
+            return False
+        for start in range(0, len(content), _BLOCK):
             block = np.frombuffer(content[start : start + _BLOCK], np.uint8)
             quotes, ends = (np.flatnonzero(block == each) for each in b'"\n')
             if ((np.searchsorted(quotes, ends) + is_open) % 2).any():
@@ -237,30 +240,26 @@ def _check_quotes(path: str, frame: pd.DataFrame) -> None:
         if len(values) != len(seen) or len(values) == 1:
             return False
         if any(is_number):
-            return not any(
-                isinstance(key(value), str) for value, number in zip(values, is_number, strict=True) if number
-            )
+            return not any(isinstance(key(value), str) for value in compress(values, is_number))
         return any(value in known for value, known in zip(values, seen, strict=True))
 
     lines: list[str] = []
+
+    def kept(line: str) -> str:
+        lines.append(line)
+        return line
+
     with Path(path).open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        for _ in (reader := csv.reader(lines.append(line) or line for line in file)):  # type: ignore[func-returns-value]
-            inner = [line for line in lines[1:-1] if line.strip()]
-            if len(lines) > 1 and (2 * sum(map(is_row, inner)) > len(inner) or not _is_strict(lines)):
+        for _ in (reader := csv.reader(map(kept, file))):
+            inner, record = [line for line in lines[1:-1] if line.strip()], "".join(lines).rstrip("\r\n").encode()
+            hides_rows = 2 * sum(map(is_row, inner)) > len(inner)
+            if len(lines) > 1 and (hides_rows or values_of(record) is None):
                 first = reader.line_num - len(lines) + 1
                 raise FileError(
                     f"has a stray quote in line {first}: all up to line {reader.line_num} would be one row. Remove the"
                     " quote, or double it and quote its value"
                 )
             lines.clear()
-
-
-def _is_strict(record: Sequence[str]) -> bool:
-    """Whether behind each closing quote the value ends."""
-    try:
-        return len(list(csv.reader(record, strict=True))) == 1
-    except csv.Error:
-        return False
 
 
 def _check_lengths(path: str, columns: int, first: int | None = None) -> None:

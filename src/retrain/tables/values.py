@@ -107,10 +107,10 @@ def vocabularies_differ(
 ) -> tuple[str, str] | None:
     """Both vocabularies, quoted, where the predictions do not speak that of the labels; else None.
 
-    They do not where they have no label in common, unless they may be `disjoint`, or where a label of one side alone
-    is one of the other in another spelling: '1' is not 1, 'Yes' is not 'yes'. Nor do 1, 0, 'yes' and 'no' where the
-    other side has only the numbers or only the texts. A class that only one side has is otherwise no
-    fault: it is predicted wrongly, or never; and 'a' and 'A' are two classes where they are so on both sides.
+    They do not where they have no label in common (unless they may be `disjoint`); where a label of one side alone is
+    one of the other side in another spelling ('1' is not 1, 'Yes' is not 'yes'); and where one side has numbers and
+    texts, such as 1, 0, 'yes' and 'no', and the other only numbers or only texts. Otherwise a class that only one side
+    has is no fault: it is predicted wrongly, or never. 'a' and 'A' are two classes where both sides have both.
     """
     guesses, truths = set(predicted), set(known)
     common = guesses & truths
