@@ -5,7 +5,7 @@ name of a `job`, the fields of its plan (see `plan`), and the bytes of `memory` 
 the end of that input is the end of the controller. The job "model" answers for one model, as `predict` says. The job
 "fork" imports what the others need, forks them and ends: `members` are the descriptors that each gets, those of its
 standard input and output first, and the first of them counts. It writes the id of each process to the descriptor
-`told`, a line each, in this order; their plans come through their own standard inputs. All others count, have the
+`ids`, a line each, in this order; their plans come through their own standard inputs. All others count, have the
 descriptor for their `result` in the plan, and send JSON lines there: {"at": side} before each step,
 {"progress": share}, and at last {"error": {"side", "message"}}, {"ended": side} where the process of that model has
 ended, or the answer:

@@ -78,7 +78,7 @@ def _fork(request: dict[str, Any]) -> None:
     warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
     from retrain.tables import read  # noqa: F401  (for the first process, which counts)
 
-    members, told = request["members"], request["told"]
+    members, ids = request["members"], request["ids"]
     for number, (stdin, output, *others) in enumerate(members):
         if number == 1:
             import sklearn.ensemble  # noqa: F401
@@ -89,7 +89,7 @@ def _fork(request: dict[str, Any]) -> None:
             os.setsid()
             for stream, file in enumerate((stdin, output, output)):
                 os.dup2(file, stream)
-            for file in (told, begun, begins, stdin, output, *chain(*members[number + 1 :])):
+            for file in (ids, begun, begins, stdin, output, *chain(*members[number + 1 :])):
                 os.close(file)
             import numpy as np
 
@@ -99,7 +99,7 @@ def _fork(request: dict[str, Any]) -> None:
             os.close(file)
         os.read(begun, 1)  # until it has a session: before, what ends us would end it
         os.close(begun)
-        os.write(told, f"{process}\n".encode())
+        os.write(ids, f"{process}\n".encode())
     os._exit(0)
 
 

@@ -59,8 +59,7 @@ class RemoteModel:
 
     def finish(self) -> None:
         """Say that these were all rows."""
-        with suppress(BrokenPipeError):
-            self._features.close()
+        _close(self._features)
 
     def ask(self, features: Any) -> None:
         """Send it some rows. Where its process has ended, the answer says so."""

@@ -219,19 +219,19 @@ def _forked(
     plan at once; the others when the one that has forked them, and had all pipes, has ended.
     """
     plans, outputs = [_pipe(stack) for _ in wanted], [stack.enter_context(closing(_Printed())) for _ in wanted]
-    told, tell = _pipe(stack)
+    ids, ids_in = _pipe(stack)
     members = [
         [plan, printed.writer, *each.files] for each, (plan, _), printed in zip(wanted, plans, outputs, strict=True)
     ]
     numbers = [[file.fileno() for file in files] for files in members]
-    fork = {"job": "fork", "members": numbers, "told": tell.fileno(), "memory": wanted[0].plan["memory"]}
-    forking = stack.enter_context(_child(_Wanted(fork, [tell, *chain(*members)]), directory))
+    fork = {"job": "fork", "members": numbers, "ids": ids_in.fileno(), "memory": wanted[0].plan["memory"]}
+    forking = stack.enter_context(_child(_Wanted(fork, [ids_in, *chain(*members)]), directory))
     family: list[_Child] = []
     ready = select.poll()
-    ready.register(told, select.POLLIN)
+    ready.register(ids, select.POLLIN)
     said = b"?"
     try:
-        while ready.poll(max(0, 1000 * (deadline - time.monotonic()))) and (said := os.read(told.fileno(), _PIECE)):
+        while ready.poll(max(0, 1000 * (deadline - time.monotonic()))) and (said := os.read(ids.fileno(), _PIECE)):
             for process in map(Adopted, map(int, said.split())):
                 stack.callback(end, process, signal.SIGTERM, _GRACE_SECONDS)
                 family.append(_Child(process, outputs[len(family)], is_wrapped=False))
@@ -240,7 +240,7 @@ def _forked(
     finally:  # while what it leaves behind is adopted
         end(forking.process, grace=0 if said else _GRACE_SECONDS)
     if len(family) < len(wanted):
-        return told, [forking]
+        return ids, [forking]
     for (_, plan), each in zip(plans[1:], wanted[1:], strict=True):
         _send(plan, each.plan)
     return results, family

@@ -114,7 +114,7 @@ def snapshot_of(
         window_length=monitoring.window_length,
         labels={str(each): text for each, reading in values.items() if (text := _labels(reading, scrub))},
         written_at={str(each): at for each in undated if (at := values[each].written_at) is not None},
-        warnings=tuple(dict.fromkeys(told(each, scrub) for each in heard)),
+        warnings=tuple(dict.fromkeys(clean(each, scrub) for each in heard)),
     )
 
 
@@ -122,8 +122,8 @@ def _name_of(window: str, scrub: Callable[[str], str]) -> str:
     """A window's name as it is recorded and compared; of a long one the end stands for what is left out."""
     line = one_line(window, len(window))
     if len(line) <= _LONGEST_NAME:
-        return told(window, scrub, _LONGEST_NAME)
-    return f"{told(window, scrub, _LONGEST_NAME - 17)} {sha256(line.encode(errors='replace')).hexdigest()[:16]}"
+        return clean(window, scrub, _LONGEST_NAME)
+    return f"{clean(window, scrub, _LONGEST_NAME - 17)} {sha256(line.encode(errors='replace')).hexdigest()[:16]}"
 
 
 def _scaled(f1: float | Unknown | None, scale: float) -> float | Unknown | None:
@@ -134,17 +134,17 @@ def _scaled(f1: float | Unknown | None, scale: float) -> float | Unknown | None:
 def _labels(reading: Reading, scrub: Callable[[str], str]) -> str:
     """The labels of a series, such as `feature=age`."""
     labels = sorted((name, text) for name, text in reading.labels.items() if text and name not in _UNNAMED)
-    return shell_text(told(", ".join(f"{name}={text}" for name, text in labels), scrub), scrub)
+    return shell_text(clean(", ".join(f"{name}={text}" for name, text in labels), scrub), scrub)
 
 
 def named(unknown: Unknown, query: str, where: str, scrub: Callable[[str], str]) -> Unknown:
     """The Unknown, its cause with the name of the query and of the endpoint; each part short, so that none hides it."""
-    place = told(where, scrub, 100)
-    subject = place if unknown.kind in OF_THE_ANSWER else f"{told(query, scrub, 60)} at {place}"
-    return replace(unknown, why=f"{subject} {told(unknown.why, scrub, 160)}", remedy=told(unknown.remedy, scrub, 120))
+    place = clean(where, scrub, 100)
+    subject = place if unknown.kind in OF_THE_ANSWER else f"{clean(query, scrub, 60)} at {place}"
+    return replace(unknown, why=f"{subject} {clean(unknown.why, scrub, 160)}", remedy=clean(unknown.remedy, scrub, 120))
 
 
-def told(text: str, scrub: Callable[[str], str], most: int = 200) -> str:
+def clean(text: str, scrub: Callable[[str], str], most: int = 200) -> str:
     """A foreign text as one line of at most so many characters, without secrets.
 
     They are taken out before it is cut, for half a secret would not be recognised, and again where leaving signs out
