@@ -188,12 +188,12 @@ def _refuse_replaced(models: Models, journal: Journal, served: str | None) -> No
         return
     try:
         serving = registry.served(models)
-        past = journal.past()  # after the link, which is moved later than the journal says so
+        past = journal.past()  # read after the link: a swap is recorded before the link moves
         registry.verified(models, serving, past)
     except RetrainError as error:
         raise _NoChallengerError(f"changed the champion while it ran: {error}") from error
-    swapping = past.swap.version if past.swap is not None else served
-    if serving is None or serving.version not in {served, past.served or served, swapping}:
+    known = {served, past.served, past.swap and past.swap.version} - {None}
+    if serving is None or serving.version not in known:
         why = f"replaced {models.champion} while it ran, which only promote does: let it write to RETRAIN_CHALLENGER"
         raise _NoChallengerError(f"{why} (retrain rollback --to {short(served)} serves the champion before again)")
 

@@ -96,8 +96,8 @@ def directories(context: Context) -> Iterator[Finding]:
         yield warn("models", seen, "see that whatever loads the champion, a container say, has both")
 
 
-def sealed(what: str, seen: str, remedy: str, *paths: Path) -> Finding:
-    """The failure that we may not write one of these; where it is another user's, with the command of that one."""
+def unwritable(what: str, seen: str, remedy: str, *paths: Path) -> Finding:
+    """The failure that we may not write one of these paths. If it is another user's, the remedy is their command."""
     try:
         files.refuse_foreign(*paths)
     except RetrainError as error:
@@ -115,7 +115,7 @@ def _place(what: str, key: str, place: Path, needed: int, *, inside: bool) -> It
     elif not may(there, os.R_OK | os.W_OK | os.X_OK):
         missing = "" if there == place else f", and {place} cannot be made"
         seen = f"{there} is not writable by the user who runs retrain{missing}"
-        yield sealed(what, seen, f"see ls -ld {there}; it may also be on a read-only file system", there)
+        yield unwritable(what, seen, f"see ls -ld {there}; it may also be on a read-only file system", there)
     else:
         problems = [*_writers(what, place, inside=inside), *_limits(what, there, needed)]
         yield from problems

@@ -94,7 +94,7 @@ def journal(context: Context, known: History) -> Iterator[Finding]:
     elif sealed := [file for file in sorted(path.parent.glob("journal.db*")) if not host.may(file, os.W_OK)]:
         files = ", ".join(map(str, sealed))
         seen = f"not writable by the user who runs retrain: {files}"
-        yield host.sealed(what, seen, "chown to that user", path.parent, *sealed)
+        yield host.unwritable(what, seen, "chown to that user", path.parent, *sealed)
     elif lost is not None:
         yield fail(what, lost.why, lost.remedy)
     elif known.past.newest is None:

@@ -324,9 +324,9 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 
 
 def complaint(document: object, *, is_error: bool = False) -> str:
-    """What a JSON document says of the error that it is; "" where it is none.
+    """The text of the error that a JSON document reports; "" where it reports none.
 
-    Where it `is_error` anyway, a message is one, too. A number as `error` is an error rate.
+    With `is_error` it is known to report one, and a message alone is its text. A number as `error` is an error rate.
     """
     if not isinstance(document, dict):
         return ""

@@ -119,7 +119,7 @@ def series(name: str, labels: Mapping[str, str]) -> str:
 
 
 def _equal(value: str) -> str:
-    """The operator and the text that select this value as a message shows it, where some signs and blanks get lost."""
+    """The operator and the text that select this value. Signs that a message would not show become `.` there."""
     if one_line(value, len(value)) == value:
         return f"={json.dumps(value, ensure_ascii=False)}"
     signs = (re.escape(sign) if sign.isprintable() and not sign.isspace() else "." for sign in value)
