@@ -42,7 +42,7 @@ from retrain.core.records import Action, Assessment, Outcome, Reason, Signal, St
 from retrain.core.verdicts import Ruling, Verdict
 from retrain.effects.journal import DamagedError, Journal, open_journal
 from retrain.effects.journal.entries import _unpacked
-from retrain.effects.journal.repair import damage, name_aside, start_new
+from retrain.effects.journal.file import damage, name_aside, start_new
 from retrain.errors import RetrainError
 
 T0 = datetime(2026, 11, 22, 16, 10, tzinfo=UTC)

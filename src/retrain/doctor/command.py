@@ -11,7 +11,7 @@ from retrain.doctor import Finding, Severity, endpoint, fail, gate, host, settin
 from retrain.doctor.notifications import followed, notifications
 from retrain.effects import lock, registry
 from retrain.effects.journal import open_journal
-from retrain.effects.journal.repair import damage, name_aside, start_new
+from retrain.effects.journal.file import damage, name_aside, start_new
 from retrain.errors import ConfigError, Exit, Report, RetrainError
 from retrain.output import Output
 

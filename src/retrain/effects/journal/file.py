@@ -1,15 +1,17 @@
-"""The file of the journal: made by the first command that writes, refused where it cannot be relied on."""
+"""The file of the journal: made by the first command that writes, refused where it cannot be relied on, repaired."""
 
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from datetime import datetime
 from pathlib import Path
 
+from retrain.core.events import Actor, HistoryLost
 from retrain.core.past import REPAIR, UNREPAIRED
-from retrain.effects.files import is_full, make_directory, refuse_foreign, refuse_writable_by_others, share
+from retrain.effects import files
 from retrain.effects.journal.entries import TABLES, Journal
-from retrain.errors import RetrainError
+from retrain.errors import RetrainError, file_errors
 
 NAME = "journal.db"
 SCHEMA = 1
@@ -17,6 +19,7 @@ BUSY_SECONDS = 10.0
 """How long another writer is waited for."""
 _BESIDE = ("-wal", "-shm", "-journal")
 """What SQLite may keep beside its file; the write-ahead log has the latest events."""
+_MEBIBYTE = 1024**2
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -46,7 +49,7 @@ def open_journal(
     the next command finds nothing wrong.
     """
     path = state / name
-    refuse_foreign(state, path, need=os.W_OK | os.X_OK if writable else os.R_OK | os.X_OK)
+    files.refuse_foreign(state, path, need=os.W_OK | os.X_OK if writable else os.R_OK | os.X_OK)
     try:
         if path.exists() and not path.is_file():
             raise RetrainError(f"{path}: the journal cannot be used: it is not a regular file", "move it away")
@@ -96,7 +99,7 @@ def _unusable(path: Path, error: OSError | sqlite3.Error) -> RetrainError:
     is_own = code is None and isinstance(error, sqlite3.DataError | sqlite3.OperationalError)
     if is_own or (code is not None and code & 0xFF in _DAMAGED):
         return DamagedError(path, str(error))
-    if is_full(path.parent):  # which SQLite may call an I/O error
+    if files.is_full(path.parent):  # which SQLite may call an I/O error
         return RetrainError(f"{path}: the journal cannot be used: its disk is full", "make some room, and try again")
     return RetrainError(f"{path}: the journal cannot be used: {error}")
 
@@ -112,7 +115,7 @@ def _opened(path: Path, scrub: Callable[[str], str]) -> Journal:
         connection = on_error.enter_context(closing(_connected(path, "rwc")))
         if _schema(connection, path) == 0:
             _create(connection)
-        share(path)  # before SQLite makes those beside it, with the same mode
+        files.share(path)  # before SQLite makes those beside it, with the same mode
         # Readers and a writer do not wait for each other then. SQLite reports a failure as the old mode.
         if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
             raise RetrainError(f"{path}: the journal cannot be used: its write-ahead log cannot be switched on")
@@ -120,7 +123,7 @@ def _opened(path: Path, scrub: Callable[[str], str]) -> Journal:
         journal = Journal(connection, path, path.stat().st_ino, scrub)
         journal.past()
         for file in files_of(path)[1:]:
-            share(file)  # their group is ours, unless the directory hands down its own
+            files.share(file)  # their group is ours, unless the directory hands down its own
         on_error.pop_all()
     return journal
 
@@ -130,7 +133,7 @@ def _opened_to_read(path: Path) -> Journal:
     if path.exists() and path.stat().st_size:
         # The last reader may remove -wal and -shm again, so that it leaves no trace; where they lay before, they stay.
         mode = "ro" if path.with_name(f"{path.name}-wal").exists() else "rw"
-        if mode == "rw" and (not os.access(path.parent, os.W_OK) or is_full(path.parent)):
+        if mode == "rw" and (not os.access(path.parent, os.W_OK) or files.is_full(path.parent)):
             mode = "ro&immutable=1"  # without a write-ahead log, and the right or the room to make one
         with ExitStack() as unused:
             connection = unused.enter_context(closing(_connected(path, mode)))
@@ -178,8 +181,57 @@ def _create(connection: sqlite3.Connection) -> None:
 
 def _make_directories(state: Path) -> None:
     try:
-        make_directory(state, 0o700)
-        make_directory(state / "runs", 0o700)
+        files.make_directory(state, 0o700)
+        files.make_directory(state / "runs", 0o700)
     except OSError as error:
         raise RetrainError(f"{error.filename}: the directory cannot be made (`state`): {error.strerror}") from error
-    refuse_writable_by_others(state, "nothing in it can be trusted")
+    files.refuse_writable_by_others(state, "nothing in it can be trusted")
+
+
+def damage(state: Path) -> str | None:
+    """What is wrong with the journal, all of which is read; None where nothing is, or where there is none.
+
+    Raises RetrainError where the disk fails: what it holds may be whole.
+    """
+    path = state / NAME
+    for file in files_of(path):
+        # A read that fails is damage to SQLite.
+        with file_errors(file), files.opened(file) as content:
+            while content.read(_MEBIBYTE):
+                pass
+    try:
+        with open_journal(state, writable=False) as journal:
+            journal.verify(thorough=True)
+    except DamagedError as error:
+        return error.found
+    return None
+
+
+def name_aside(state: Path, at: datetime) -> Path:
+    """Where to keep the damaged journal: where it is already, if a repair was interrupted."""
+    path = state / NAME
+    kept = set_aside(path)
+    return kept[-1] if kept and not path.exists() else path.with_name(f"{NAME}.damaged-{at:%Y%m%dT%H%M%S.%fZ}")
+
+
+def start_new(state: Path, kept: Path, served: str | None, at: datetime, by: Actor | None = None) -> None:
+    """Keep the damaged journal under this name, and start one that knows what was lost, and the version that serves.
+
+    After a crash anywhere in this a second call finishes it, and until then no command goes on without that knowledge.
+    """
+    path, fresh = state / NAME, state / f"{NAME}.new"
+    with file_errors(path):
+        for leftover in files_of(fresh):
+            leftover.unlink()
+        with open_journal(state, name=fresh.name) as journal:
+            for each in dict.fromkeys((*set_aside(path), kept)):
+                message = f"the journal was damaged and is kept as {each.name}; what only it knew is lost"
+                journal.append(HistoryLost(each.name, message, served, by=by), at)
+        if files_of(fresh) != [fresh]:
+            raise RetrainError(f"{fresh}: the new journal cannot be written; nothing was changed", "is the disk full?")
+        # The file goes first. Without it every command refuses to go on, so that the rest never meets another one.
+        for file in files_of(path):
+            file.rename(state / (kept.name + file.name[len(path.name) :]))
+        files.sync_directory(state)
+        fresh.rename(path)
+        files.sync_directory(state)
