@@ -24,7 +24,7 @@ from retrain.core.past import Past
 from retrain.core.records import Action, Decision, Snapshot, Unknown
 from retrain.core.rules import Triggers
 from retrain.effects import monitoring
-from retrain.effects.monitoring import Answer, parse, prometheus_api, prometheus_text, queries, read_json, snapshot_of
+from retrain.effects.monitoring import Answer, json_text, prometheus_api, prometheus_text, queries, snapshot_of
 from retrain.effects.monitoring import prometheus_text as selector
 from retrain.errors import ConfigError
 from tests.effects.servers import page, serving
@@ -104,7 +104,7 @@ def _snapshot(watched: Monitoring, body: bytes) -> Snapshot:
             case MonitorType.METRICS:
                 answers |= prometheus_text.read({query: selector.parse(query)}, body)
             case MonitorType.JSON:
-                answers |= read_json(body, {query: parse(query)})
+                answers |= json_text.read({query: json_text.parse(query)}, body)
             case MonitorType.PROMETHEUS:
                 answers[query] = prometheus_api.read(body)[0]
     return snapshot_of(watched, answers, _NOW, _WHERE, str)

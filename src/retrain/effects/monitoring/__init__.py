@@ -7,14 +7,13 @@ The cause in an Unknown is what is said of the query (`is null`), or of the endp
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from hashlib import sha256
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct, field
@@ -65,9 +64,9 @@ def fetch(
     """
     asked, where = queries(monitoring), place(monitoring)
     if monitoring.type is MonitorType.COMMAND:
-        from retrain.effects.monitoring import command
+        from retrain.effects.monitoring import command, json_text
 
-        answers = dict(command.ask(monitoring, _compiled(asked, parse), directory, secrets))
+        answers = dict(command.ask(monitoring, _compiled(asked, json_text.parse), directory, secrets))
     else:
         url, work = _work(monitoring, asked, log)
         where, answers = http.shown(url), dict.fromkeys(asked.values(), http.late(monitoring))
@@ -198,13 +197,11 @@ def _work(monitoring: Monitoring, asked: Mapping[str, str], log: Path | None) ->
         case MonitorType.METRICS:
             from retrain.effects.monitoring import prometheus_text
 
-            selectors = _compiled(asked, prometheus_text.parse)
-            read = partial(prometheus_text.read, selectors)
+            read = partial(prometheus_text.read, _compiled(asked, prometheus_text.parse))
         case MonitorType.JSON | MonitorType.COMMAND:
-            expressions = _compiled(asked, parse)
+            from retrain.effects.monitoring import json_text
 
-            def read(body: bytes, _: str) -> Mapping[str, Answer]:
-                return read_json(body, expressions)
+            read = partial(json_text.read, _compiled(asked, json_text.parse))
 
     def work(client: http.Client, answers: MutableMapping[str, Answer]) -> None:
         before = identity(log) if log is not None else ""
@@ -239,9 +236,6 @@ def counts_of(numbers: Iterable[float | Unknown | None]) -> Counts | Unknown:
     unknown = next((each for each in numbers if isinstance(each, Unknown)), None)
     return unknown or Counts(*(each for each in numbers if isinstance(each, float)))
 
-
-if TYPE_CHECKING:
-    from jmespath.parser import ParsedResult
 
 # ---------------------------------------------------------------- what an answer is worth
 
@@ -430,88 +424,3 @@ def _whole(digits: str) -> int | float:
     if len(digits) > _DIGITS:
         return -math.inf if digits.startswith("-") else math.inf
     return int(digits)
-
-
-def parse(expression: str) -> "ParsedResult":
-    """The compiled expression. Raises ValueError with a clause where it is no JMESPath."""
-    import jmespath
-    from jmespath.functions import Functions
-
-    try:
-        compiled = jmespath.compile(expression)
-        unknown = sorted(_functions(compiled.parsed) - set(Functions.FUNCTION_TABLE))
-    except (jmespath.exceptions.JMESPathError, RecursionError) as error:
-        raise ValueError(f"is not a JMESPath expression: {one_line(str(error))}") from error
-    if unknown:
-        raise ValueError(f"calls {unknown[0]}(), which JMESPath does not have")
-    return compiled
-
-
-def _functions(node: Any) -> set[str]:
-    """The functions that a parsed expression calls; the library would notice an unknown one too late."""
-    below: Iterator[set[str]] = (_functions(child) for child in node.get("children", ()) if isinstance(child, dict))
-    own = {str(node["value"])} if node.get("type") == "function_expression" else set()
-    return own.union(*below)
-
-
-def read_json(body: bytes, expressions: Mapping[str, "ParsedResult"]) -> Mapping[str, Answer]:
-    """An answer for each query: the plain JSON value that its expression selects."""
-    document = json_of(body)
-    if isinstance(refused := document if isinstance(document, Unknown) else refusal(document), Unknown):
-        return dict.fromkeys(expressions, refused)
-    return {query: _search(expression, document) for query, expression in expressions.items()}
-
-
-@cache
-def _options() -> Any:
-    """How expressions are evaluated: to_number() reads what Prometheus writes, and no list with a NaN has an order.
-
-    Python's largest of such a list depends on where the NaN stands.
-    """
-    import jmespath
-    from jmespath.functions import Functions
-
-    class Strict(Functions):
-        def call_function(self, function_name: str, resolved_args: Iterable[Any]) -> Any:
-            match function_name, resolved_args:
-                case "to_number", [str(text)]:
-                    return _number_in(text)
-                case "max" | "min" | "sort", [values]:
-                    _ordered(function_name, values)
-            return super().call_function(function_name, resolved_args)
-
-        def _create_key_func(self, expref: Any, allowed_types: Any, function_name: str) -> Any:
-            key = super()._create_key_func(expref, allowed_types, function_name)  # type: ignore[misc]
-            return lambda item: _ordered(function_name, [key(item)])[0]
-
-    return jmespath.Options(custom_functions=Strict())
-
-
-def _ordered(name: str, values: Any) -> Any:
-    if isinstance(values, list) and any(isinstance(each, float) and math.isnan(each) for each in values):
-        raise ValueError(f"{name}() was given a NaN, which is neither more nor less than a number")
-    return values
-
-
-def _number_in(text: str) -> float | None:
-    try:
-        value = float_of(text)
-    except ValueError:
-        return None
-    with suppress(ValueError):  # a whole number may have more digits than a float
-        return int(text)
-    return value
-
-
-def _search(expression: "ParsedResult", document: object) -> Answer:
-    from jmespath.exceptions import JMESPathTypeError
-
-    try:
-        return Reading(expression.search(document, options=_options()))
-    except JMESPathTypeError as error:
-        kind = Trouble.MISSING if error.actual_type == "null" else Trouble.NOT_A_NUMBER
-        needed = " or ".join(error.expected_types)
-        why = f"{error.function_name}() needs {needed} and was given {error.actual_type}"
-    except Exception as error:  # the expression meets whatever the endpoint sent
-        kind, why = Trouble.NOT_A_NUMBER, str(error) or type(error).__name__
-    return Unknown(kind, f"does not fit the answer: {why}", "check the query")

@@ -12,7 +12,7 @@ from retrain.config.schema import Monitoring
 from retrain.config.secrets import Secrets
 from retrain.core.records import Trouble, Unknown
 from retrain.effects import process
-from retrain.effects.monitoring import Answer, read_json
+from retrain.effects.monitoring import Answer, json_text
 
 if TYPE_CHECKING:
     from jmespath.parser import ParsedResult
@@ -33,7 +33,7 @@ def ask(
     body = _printed(monitoring, directory, secrets)
     if isinstance(body, Unknown):
         return dict.fromkeys(expressions, body)
-    answers = read_json(body, expressions)
+    answers = json_text.read(expressions, body)
     return {query: _of_output(answer) for query, answer in answers.items()}
 
 
