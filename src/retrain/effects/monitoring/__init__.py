@@ -206,8 +206,7 @@ def _work(monitoring: Monitoring, asked: Mapping[str, str], log: Path | None) ->
     def work(client: http.Client, answers: MutableMapping[str, Answer]) -> None:
         before = identity(log) if log is not None else ""
         body = client.get(url)
-        said = client.headers.get(LOG, "")
-        if log is not None and said and http.is_here(urlsplit(url).hostname or ""):
+        if log is not None and (said := client.headers.get(LOG, "")) and http.is_here(urlsplit(url).hostname or ""):
             body = _of_another(said, (before, identity(log))) or body
         content_type = client.headers.get("Content-Type", "")
         found = dict.fromkeys(asked.values(), body) if isinstance(body, Unknown) else read(body, content_type)
