@@ -123,24 +123,26 @@ def start(  # noqa: PLR0913  (what a process is given)
     those that it keeps under the same numbers. Raises OSError or ValueError where it cannot be started.
     """
     came: list[int] = []
-    with handled(lambda number, _: came.append(number)):
-        started = subprocess.Popen(
-            command,
-            cwd=directory,
-            env=environment,
-            bufsize=0,
-            stdin=stdin,
-            stdout=output,
-            stderr=errors,
-            start_new_session=True,
-            pass_fds=inherited,
-        )
-    for number in came:  # handled now that it is known what has been started
-        try:
+    started = None
+    try:
+        with handled(lambda number, _: came.append(number)):
+            started = subprocess.Popen(
+                command,
+                cwd=directory,
+                env=environment,
+                bufsize=0,
+                stdin=stdin,
+                stdout=output,
+                stderr=errors,
+                start_new_session=True,
+                pass_fds=inherited,
+            )
+        for number in came:  # handled now that it is known what has been started
             signal.raise_signal(number)
-        except BaseException:
+    except BaseException:  # also of a signal that came while the handlers were put back
+        if started is not None:
             end(started)
-            raise
+        raise
     return started
 
 
