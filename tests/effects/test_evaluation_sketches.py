@@ -98,3 +98,15 @@ def test_a_file_that_says_nothing_of_its_rows_is_known_by_all_it_has(tmp_path: P
     """Where every column only numbers the rows."""
     frame = pd.DataFrame({"row": range(50), "label": [0, 1] * 25})
     assert counts(tmp_path, frame, frame.assign(row=frame["row"] + 50)) == [1, 1]
+
+
+def test_the_sketch_of_a_release_is_that_of_the_next(tmp_path: Path) -> None:
+    """Requirement: comparisons are counted by sketches, so other hashes for the same rows give away a fresh start."""
+    count = np.arange(60)
+    gaps = np.where(count % 9 == 0, np.nan, count / 3)
+    frame = pd.DataFrame({"a": count / 7, "gaps": gaps, "much": count * 1e9 / 7, "town": list("xyz") * 20})
+    found = scored(tmp_path, frame.assign(label=count % 2), [])
+    smallest = {(len(each.columns), each.decimals): min(each.hashes) for each in found.sketches}
+    assert smallest[5, None] == 71758259113131950
+    assert smallest[5, 2] == 70702273175683706
+    assert smallest[5, 0] == 439473664618477939

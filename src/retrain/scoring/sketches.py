@@ -6,6 +6,7 @@ with its numbers rounded; and by the keys of earlier holdouts.
 """
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ Sketches = Mapping[Key, Hashes]
 DECIMALS = (3, 2, 1, 0)
 _BLOCKS = 4
 """So many keys leave out some of the columns each, and every column is left out by one of them."""
+_STEPS, _MOST_STEPS = 1024, 2**52
+"""Rounded numbers are hashed so many at a time, if none has more steps from zero than a float can count."""
 _COUNTED = 65_536
 """Hashes that are kept until the end: they say within half a per cent how many rows differ."""
 _DISTINCT = 0.98
@@ -45,7 +48,8 @@ def of_chunk(keys: Sequence[Key], chunk: pd.DataFrame, before: Sketches) -> Sket
     at = {name: functools.cache(_hashes(chunk[name])) for name in {name for names, _ in keys for name in names}}
     limits = {key: its[-1] for key, its in before.items() if len(its) == _COUNTED}
     found = {key: combined([at[name](key[1]) for name in sorted(key[0])]) for key in keys}
-    return {key: smallest(its[its < limits.get(key, np.inf)], _COUNTED) for key, its in found.items()}
+    kept = {key: np.sort(its[its < limits.get(key, np.inf)]) for key, its in found.items()}  # faster than if stable
+    return {key: smallest(its, _COUNTED) for key, its in kept.items()}
 
 
 def _hashes(column: "pd.Series[Any]") -> Callable[[int | None], Hashes]:
@@ -58,19 +62,27 @@ def _hashes(column: "pd.Series[Any]") -> Callable[[int | None], Hashes]:
     numbers = column.to_numpy("float64", na_value=np.nan)
     if (np.isnan(numbers) | (numbers == np.floor(numbers))).all():  # no rounding changes these
         return lambda decimals: exact
-    return lambda decimals: exact if decimals is None else _rounded(numbers, decimals)
+    least, most = float(numbers.min()), float(numbers.max())
+    return lambda decimals: exact if decimals is None else _rounded(numbers, decimals, least, most)
 
 
-def _rounded(numbers: Floats, decimals: int) -> Hashes:
+def _rounded(numbers: Floats, decimals: int, least: float, most: float) -> Hashes:
     """The hashes of rounded numbers; where few of these differ, each is hashed once."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        steps = np.rint(numbers * 10.0**decimals)  # as numpy.round begins
-        least, most = steps.min(), steps.max()
-    if most - least < len(steps):  # and so none is missing
-        each: Floats = (least + np.arange(most - least + 1)) / 10.0**decimals
-        places: Codes = (steps - least).astype(np.intp)
-        return pd.util.hash_array(alike_numbers(each))[places]
+    factor = 10.0**decimals
+    if (most - least) * factor < len(numbers) and abs(least) * factor < _MOST_STEPS:  # and so none is missing
+        steps = numbers * factor
+        np.rint(steps, out=steps)  # as numpy.round begins
+        first, last = (math.floor(each * factor / _STEPS) * _STEPS for each in (least, most))
+        steps -= first
+        places: Codes = steps.astype(np.intp)
+        return _of_steps(first, last + _STEPS, decimals)[places]
     return pd.util.hash_array(alike_numbers(numbers, decimals))
+
+
+@functools.lru_cache(maxsize=64)
+def _of_steps(first: int, last: int, decimals: int) -> Hashes:
+    """The hashes of the rounded numbers from the first to the last, in steps of the last decimal."""
+    return pd.util.hash_array(alike_numbers(np.arange(first, last + 1) / 10.0**decimals))
 
 
 def joined(one: Sketches, other: Sketches) -> Sketches:

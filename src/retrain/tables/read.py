@@ -1,6 +1,7 @@
 """A CSV or Parquet file of rows, or several Parquet files, read in one way for all that needs them."""
 
 import csv
+import functools
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -285,12 +286,17 @@ def framed(rows: Any, dtypes: Mapping[str, Dtype]) -> pd.DataFrame:
 def as_sent(rows: Any) -> pd.DataFrame:
     """The rows of `Table.portions` with the dtypes that they had there."""
     metadata = rows.schema.metadata
-    frame = framed(rows, dict(pa.ipc.open_stream(metadata[_DTYPES]).read_pandas().dtypes))
+    frame = framed(rows, _dtypes_in(metadata[_DTYPES]))
     if _CSV in metadata:  # pandas reads a missing value as NaN, Arrow gives None
         for name, column in frame.items():
             if is_object_dtype(column.dtype) and column.hasnans:
                 frame[name] = column.where(column.notna(), np.nan)
     return frame
+
+
+@functools.lru_cache(maxsize=1)
+def _dtypes_in(described: bytes) -> dict[str, Dtype]:
+    return dict(pa.ipc.open_stream(described).read_pandas().dtypes)
 
 
 def _described(dtypes: Mapping[str, Dtype], *, csv: bool) -> dict[bytes, bytes]:
