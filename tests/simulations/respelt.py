@@ -73,7 +73,7 @@ def counted(spelt: Spelt, ledger: list[Judged]) -> Tally:
         table = File(plan.holdout, plan.dtypes, labels=[plan.target])
         keys = sketches.keys(plan, table)
         (chunk,) = table.chunks(ROWS)
-    found, content = sketches.listed(plan, sketches.of_chunk(keys, chunk, {})), Content.of(chunk)
+    found, content = sketches.listed(plan, sketches.of_chunk(keys, chunk, {})), Content.of(of_table(chunk))
     return Tally(
         tuple(Cell(label, 0, 0, rows) for label, rows in enumerate(np.bincount(chunk["label"]).tolist())),
         content.fingerprint(chunk.columns, plan.target),

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from retrain.tables import FileError
-from retrain.tables.hashing import Content
+from retrain.tables.hashing import Content, of_table
 from retrain.tables.read import Table, columns
 
 ROWS = pd.DataFrame({"a": np.arange(700) / 4, "kind": ["x", "y", "z", "x", "x", "y", "w"] * 100, "label": [0, 1] * 350})
@@ -28,7 +28,7 @@ def fingerprint(path: Path | str, chunk: int = 50) -> str:
     table = Table(str(path), {})
     total = Content()
     for rows in table.chunks(chunk):
-        total += Content.of(rows)
+        total += Content.of(of_table(rows))
     return total.fingerprint(table.columns, "label")
 
 
@@ -209,4 +209,4 @@ def test_pieces_are_all_rows_once(tmp_path: Path) -> None:
         assert [piece.rows for piece in pieces][-3:] in ([300, 300, 100], [300, 300, 300])
         assert sum(piece.rows for piece in pieces) == table.rows
         found = pd.concat(chunk for piece in pieces for chunk in piece.chunks(70))
-        assert Content.of(found).fingerprint(table.columns, "label") == fingerprint(rows)
+        assert Content.of(of_table(found)).fingerprint(table.columns, "label") == fingerprint(rows)

@@ -163,7 +163,7 @@ def part_of(plan: Comparison, chunk: pd.DataFrame, triples: Coded, before: Sketc
     part = Part(
         Counter(triples.counts),
         {column: Counter(Coded.joint(coded, triples).counts) for column, coded in by_slice.items()},
-        Content.of(chunk, hashes),
+        Content.of(hashes),
         rows.leaked(plan, chunk),
         sketches.of_chunk(plan.keys, chunk, before),
     )

@@ -22,9 +22,8 @@ from retrain.tables.values import Floats, content, distinct, is_nested, key, rou
 
 Hashes = npt.NDArray[np.uint64]
 
-_KEYS = ("0123456789abcdef", "fedcba9876543210")
-# pandas uses a key for texts only: for numbers a salt makes the lanes differ.
-_SALTS = tuple(np.uint64(int(key, 16)) for key in _KEYS)
+_KEY = "0123456789abcdef"
+_SALT = np.uint64(int(_KEY, 16))
 _MISSING = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -32,18 +31,17 @@ class Content(Struct, frozen=True):
     """Some rows of a table, by their hashes; the same whatever their order, chunks, dtypes and file format.
 
     The hashes of all rows are added modulo 2⁶⁴, so that their order does not matter and a row that occurs twice does
-    (an XOR would drop it). Two independent lanes make it 128 bits.
+    (an XOR would drop it). So are the hashes of these hashes: together they are 128 bits.
     """
 
     rows: int = 0
     sums: tuple[int, int] = (0, 0)
 
     @classmethod
-    def of(cls, frame: pd.DataFrame, hashes: Hashes | None = None) -> "Content":
-        """The content of a table, whose rows have these hashes in the first lane where they are known."""
-        one, other = of_table(frame) if hashes is None else hashes, of_table(frame, lane=1)
-        sums = int(one.sum(dtype=np.uint64)), int(other.sum(dtype=np.uint64))
-        return cls(len(frame), sums)
+    def of(cls, hashes: Hashes) -> "Content":
+        """The content of rows that have these exact hashes."""
+        other = pd.util.hash_array(hashes)
+        return cls(len(hashes), (int(hashes.sum(dtype=np.uint64)), int(other.sum(dtype=np.uint64))))
 
     def __add__(self, other: "Content") -> "Content":
         one, two = ((mine + its) % 2**64 for mine, its in zip(self.sums, other.sums, strict=True))
@@ -55,9 +53,10 @@ class Content(Struct, frozen=True):
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def of_table(frame: pd.DataFrame, lane: int = 0) -> Hashes:
+def of_table(frame: pd.DataFrame) -> Hashes:
     """The exact hash of each row, over all columns."""
-    return of_rows({str(name): of_values(frame[name], lane) for name in frame.columns})
+    columns = {str(name): frame[name] for name in frame.columns}
+    return combined([of_values(columns[name]) for name in sorted(columns)])
 
 
 def of_rows(columns: Mapping[str, Hashes]) -> Hashes:
@@ -75,23 +74,23 @@ def combined(columns: Sequence[Hashes]) -> Hashes:
     return rows + np.uint64(97531)
 
 
-def of_values(column: "pd.Series[Any]", lane: int = 0) -> Hashes:
+def of_values(column: "pd.Series[Any]") -> Hashes:
     """The hash of each value, by what it is and not by the dtype that happens to hold it.
 
     Numbers and truth values count as 64-bit floats, everything else as its text; one missing value is like another.
     """
     if isinstance(column.dtype, pd.CategoricalDtype):
-        categories = np.append(of_values(column.cat.categories.to_series(), lane), _MISSING)
+        categories = np.append(of_values(column.cat.categories.to_series()), _MISSING)
         return categories[column.cat.codes]  # a missing value has the code -1
     if is_numeric_dtype(column.dtype):
-        return of_floats(column.to_numpy("float64", na_value=np.nan), lane)
+        return of_floats(column.to_numpy("float64", na_value=np.nan))
     missing = column.isna().to_numpy()
     hashes = np.full(len(column), _MISSING)
     present = column[~missing]
     if is_string_dtype(column.dtype) and not is_object_dtype(column.dtype):
-        hashes[~missing] = pd.util.hash_array(present.to_numpy(object), hash_key=_KEYS[lane])
+        hashes[~missing] = pd.util.hash_array(present.to_numpy(object), hash_key=_KEY)
     else:  # one by one: pandas writes a moment as its neighbours in the chunk need it
-        hashes[~missing] = _of_objects(present.to_numpy(object), lane)
+        hashes[~missing] = _of_objects(present.to_numpy(object))
     return hashes
 
 
@@ -115,10 +114,10 @@ def alike_numbers(numbers: Floats, decimals: int | None = None) -> Hashes:
         return of_floats(round_all(numbers if decimals is None else numbers.round(decimals)))
 
 
-def of_floats(values: Floats, lane: int = 0) -> Hashes:
+def of_floats(values: Floats) -> Hashes:
     """The hash of each number; NaN is missing."""
     positive_zeros = values + 0.0
-    hashes: Hashes = pd.util.hash_array(positive_zeros.view(np.uint64) ^ _SALTS[lane])
+    hashes: Hashes = pd.util.hash_array(positive_zeros.view(np.uint64) ^ _SALT)
     hashes[np.isnan(values)] = _MISSING
     return hashes
 
@@ -130,12 +129,12 @@ def smallest(hashes: Hashes, most: int | None = None) -> Hashes:
     return ordered[is_new][:most]
 
 
-def _of_objects(values: npt.NDArray[np.object_], lane: int) -> Hashes:
+def _of_objects(values: npt.NDArray[np.object_]) -> Hashes:
     numeric = np.array([isinstance(value, Real | Decimal | np.bool_) for value in values], bool)
     hashes = np.empty(len(values), np.uint64)
-    hashes[numeric] = of_floats(values[numeric].astype("float64"), lane)
+    hashes[numeric] = of_floats(values[numeric].astype("float64"))
     texts = np.array([_text(value) for value in values[~numeric]], object)
-    hashes[~numeric] = pd.util.hash_array(texts, hash_key=_KEYS[lane])
+    hashes[~numeric] = pd.util.hash_array(texts, hash_key=_KEY)
     return hashes
 
 
