@@ -25,8 +25,9 @@ from retrain.effects.evaluation import child
 from retrain.effects.process import until
 from retrain.errors import RetrainError
 from retrain.scoring.predict import RemoteModel
+from retrain.tables import CHUNK
 from tests.effects.conftest import ROOT, configured
-from tests.effects.toy_models import Calls, Draws, Exits, Fills, Keeps, Lists, Says, Segfaults, Sleeps
+from tests.effects.toy_models import Calls, Draws, Exits, Fills, Keeps, Lists, Raises, Says, Segfaults, Sleeps, Tires
 
 _PR_GET_CHILD_SUBREAPER = 37
 
@@ -104,6 +105,28 @@ def test_a_fault_found_by_the_process_of_a_model_keeps_its_side(here: Path) -> N
     with pytest.raises(evaluation.Unscorable, match=r"the champion .* holds a dict") as caught:
         compare(here, {}, Says(1))
     assert caught.value.side == "champion"
+
+
+@pytest.mark.parametrize(
+    ("ends", "sentence"),
+    [
+        (Raises(ValueError("worn out")), "ValueError: worn out"),
+        (Raises(MemoryError()), "MemoryError"),
+        (Exits(), "exit code 7 .*giving up"),
+        (Segfaults(), "by SIGSEGV"),
+    ],
+    ids=["an error", "no memory", "an exit", "a signal"],
+)
+def test_a_model_that_fails_in_the_middle(here: Path, ends: Any, sentence: str) -> None:
+    """Requirement: nobody waits for the rows that the other was about to send, or for those that it had read ahead."""
+    rows = pd.DataFrame({"a": range(4 * CHUNK), "label": [0, 1] * (2 * CHUNK)})
+    rows.to_parquet(here / "holdout.parquet")
+    holdout = here / "holdout.parquet"
+    joblib.dump(Tires(ends), here / "challenger")
+    joblib.dump(Says(1), here / "champion")
+    config = configured(holdout, timeout=timedelta(minutes=2))
+    with pytest.raises(evaluation.Unscorable, match=rf"the challenger .*{sentence}"):
+        evaluation.compare(config, here / "champion", here / "challenger", holdout)
 
 
 @pytest.mark.parametrize("what", ["bytes", "numbers"])

@@ -74,6 +74,17 @@ class Raises:
             raise self.error
 
 
+class Tires:
+    """Right for no row of its first request, and `ends` at the second as another model does."""
+
+    def __init__(self, ends: Any) -> None:
+        self.ends, self.requests = ends, 0
+
+    def predict(self, rows: pd.DataFrame) -> Any:
+        self.requests += 1
+        return [0] * len(rows) if self.requests == 1 else self.ends.predict(rows)
+
+
 class RaisesOnLoading:
     def __setstate__(self, state: Any) -> None:
         sys.exit("licence expired")

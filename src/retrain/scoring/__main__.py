@@ -56,6 +56,7 @@ def main() -> None:
     sys.path.append(str(Path.cwd()))  # last, so that a project's own json.py does not shadow the real one
     if scores:
         or_end(lambda: _serve(request))
+        gc.freeze()  # or Python would look through all of it once more at its end
     else:
         shield()
         share_heaps()

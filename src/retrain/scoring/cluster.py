@@ -64,7 +64,7 @@ def _joined(client: Any, plan: Scattered, found: Sequence[Any], every: int, send
         for part in parts:
             send({"progress": total.content.rows / every})
             total += part
-            count.check_few(total)
+            count.check_few(total.slices)
     return total
 
 

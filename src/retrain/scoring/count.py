@@ -10,27 +10,27 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from retrain.scoring import groups, rows, sketches
-from retrain.scoring.groups import Coded
+from retrain.scoring.groups import Coded, Rows
 from retrain.scoring.plan import Comparison, Plan, Send, Side, Triple, UnusableError, blamed
 from retrain.scoring.predict import RemoteModel, connected, has_fractions, predicted
 from retrain.scoring.sketches import Sketches
 from retrain.tables import FileError
-from retrain.tables.hashing import Content, of_table
+from retrain.tables.hashing import Content, Hashes, of_table
 from retrain.tables.read import Table, brief, columns
 from retrain.tables.values import MISSING, label_codes, names, quoted, vocabularies_differ
 
 MOST_VALUES = 100
 """Different values of a slice column. Each one costs memory, and the judge a share of its alpha."""
 
+Slices = Mapping[str, Counter[tuple[Any, Triple]]]
+"""Of each slice column, how many rows have which value and triple."""
+
 
 class Part(Struct, frozen=True):
-    """Some rows of the holdout: how many of them the models made what of, and what is known of their content.
-
-    `slices` are, of each column, the rows by value and triple.
-    """
+    """Some rows of the holdout: how many of them the models made what of, and what is known of their content."""
 
     cells: Counter[Triple]
-    slices: Mapping[str, Counter[tuple[Any, Triple]]]
+    slices: Slices
     content: Content
     leaked: Counter[Side]
     sketched: Sketches
@@ -46,6 +46,19 @@ class Part(Struct, frozen=True):
             sketches.joined(self.sketched, other.sketched),
             noted=tuple(dict.fromkeys((*self.noted, *other.noted))),
         )
+
+
+class Unjudged(Struct, frozen=True):
+    """Rows whose predictions are not known yet: of each its label, its group as a hash, its value in slice columns."""
+
+    labels: Coded
+    groups: Hashes
+    slices: Mapping[str, Coded]
+
+    def judged(self, triples: Coded) -> tuple[Counter[Triple], Slices, Rows]:
+        """How many rows have which of these triples, also by slice; and what their groups are counted by."""
+        slices = {column: Counter(Coded.joint(its, triples).counts) for column, its in self.slices.items()}
+        return Counter(triples.counts), slices, Rows(self.groups, triples, self.slices)
 
 
 def compared(plan: Comparison, send: Send) -> dict[str, Any]:
@@ -76,7 +89,7 @@ def counted(
     plan: Comparison,
     models: Sequence[RemoteModel],
     send: Send,
-    keep: Callable[[groups.Rows], None] = lambda _rows: None,
+    keep: Callable[[Rows], None] = lambda _rows: None,
 ) -> Part:
     """The whole holdout, counted, and what these models predict of it; the same for any chunk size.
 
@@ -100,20 +113,32 @@ def summed(  # noqa: PLR0913  (the rows, the models, and who hears of them)
     *,
     fractional: bool,
     send: Send,
-    keep: Callable[[groups.Rows], None],
+    keep: Callable[[Rows], None],
 ) -> Part:
     """The rows of a table, counted; `fractional` says that labels of the holdout have decimals."""
-    total: Part | None = None
-    for chunk, found in predicted(plan, table, models, fractional, send):
-        triples = _triples(plan, chunk[plan.target], dict(zip((it.side for it in models), found, strict=True)))
-        part, of_groups = part_of(plan, chunk, triples, total.sketched if total is not None else {})
-        total = part if total is None else total + part
+    known: Part | None = None
+    done, cells = 0, Counter[Triple]()
+    slices: Slices = {column: Counter() for column in plan.slices}
+
+    def prepared(chunk: pd.DataFrame) -> Unjudged:
+        nonlocal known
+        part, waiting = part_of(plan, chunk, known.sketched if known is not None else {})
+        known = part if known is None else known + part
+        return waiting
+
+    for waiting, found in predicted(plan, table, models, fractional, send, prepared=prepared):
+        triples = _triples(waiting.labels, dict(zip((it.side for it in models), found, strict=True)))
+        more, by_slice, of_groups = waiting.judged(triples)
+        cells.update(more)
+        for column, its in by_slice.items():
+            slices[column].update(its)
         keep(of_groups)
-        check_few(total)
-        send({"progress": total.content.rows / table.rows})
-    assert total is not None  # noqa: S101  (there are rows, or there would be no fractions)
+        check_few(slices)
+        done += len(waiting.groups)
+        send({"progress": done / table.rows})
+    assert known is not None  # noqa: S101  (there are rows, or there would be no fractions)
     noted = tuple((each.side, *each.notes) for each in models if each.notes is not None and any(each.notes))
-    return replace(total, noted=noted)
+    return replace(known, cells=cells, slices=slices, noted=noted)
 
 
 def finished(plan: Comparison, total: Part, columns: Sequence[str], models: Mapping[Side, str]) -> Part:
@@ -145,29 +170,29 @@ def table_of(plan: Comparison) -> Table:
     return Table(plan.holdout, plan.dtypes, labels=[plan.target])
 
 
-def _triples(plan: Comparison, target: "pd.Series[Any]", labels: Mapping[Side, Coded]) -> Coded:
-    """Of each row the truth and what the champion and the challenger predict, None where there is no such model."""
+def _labels(plan: Comparison, chunk: pd.DataFrame) -> Coded:
+    """The class label of each row. FileError where one cannot be a label."""
     try:
-        codes, known = label_codes(target)
+        codes, known = label_codes(chunk[plan.target])
     except (ValueError, TypeError) as error:
         raise FileError(f"cannot be used: column {plan.target!r}: {brief(error)}") from error
-    nothing = Coded.of([None], codes * 0)
-    sides = labels.get("champion", nothing), labels.get("challenger", nothing)
-    return Coded.joint(Coded.of(known, codes), *sides)
+    return Coded.of(known, codes)
 
 
-def part_of(plan: Comparison, chunk: pd.DataFrame, triples: Coded, before: Sketches) -> tuple[Part, groups.Rows]:
-    """The rows, of each of which this is what the models made, counted; and what their groups are counted by."""
+def _triples(truth: Coded, labels: Mapping[Side, Coded]) -> Coded:
+    """Of each row the truth and what the champion and the challenger predict, None where there is no such model."""
+    nothing = Coded.of([None], truth.codes * 0)
+    return Coded.joint(truth, labels.get("champion", nothing), labels.get("challenger", nothing))
+
+
+def part_of(plan: Comparison, chunk: pd.DataFrame, before: Sketches) -> tuple[Part, Unjudged]:
+    """What is known of these rows without a model, and what waits for the predictions."""
     hashes = of_table(chunk)
-    by_slice = {column: Coded.of(names(chunk[column])) for column in plan.slices}
     part = Part(
-        Counter(triples.counts),
-        {column: Counter(Coded.joint(coded, triples).counts) for column, coded in by_slice.items()},
-        Content.of(hashes),
-        rows.leaked(plan, chunk),
-        sketches.of_chunk(plan.keys, chunk, before),
+        Counter(), {}, Content.of(hashes), rows.leaked(plan, chunk), sketches.of_chunk(plan.keys, chunk, before)
     )
-    return part, groups.Rows(groups.keys(chunk, plan.group, hashes), triples, by_slice)
+    slices = {column: Coded.of(names(chunk[column])) for column in plan.slices}
+    return part, Unjudged(_labels(plan, chunk), groups.keys(chunk, plan.group, hashes), slices)
 
 
 def _check_vocabulary(side: Side, path: str, predicted: set[Any], truths: set[Any], plan: Plan) -> None:
@@ -188,9 +213,9 @@ def listed(cells: Mapping[Triple, int]) -> list[list[Any]]:
     return sorted(([*labels, count] for labels, count in cells.items()), key=json.dumps)
 
 
-def check_few(total: Part) -> None:
+def check_few(slices: Slices) -> None:
     """FileError where a slice column has too many values."""
-    for column, counts in total.slices.items():
+    for column, counts in slices.items():
         if (number := len({value for value, _ in counts if value is not None})) > MOST_VALUES:
             raise FileError(
                 f"has at least {number} different values in column {column!r}, and a slice column needs few "
@@ -199,7 +224,7 @@ def check_few(total: Part) -> None:
             )
 
 
-def _listed_slices(slices: Mapping[str, Counter[tuple[Any, Triple]]]) -> list[list[Any]]:
+def _listed_slices(slices: Slices) -> list[list[Any]]:
     """[column, value, cells] of every slice: columns as configured, numbers before texts before the missing value."""
     found: list[list[Any]] = []
     for column, counts in slices.items():

@@ -4,7 +4,8 @@ import json
 import re
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -33,16 +34,24 @@ def serve(plan: Model) -> None:
             out.write(json.dumps(message).encode() + b"\n" + codes)
             out.flush()
 
+        requests, reader = _received(features), ThreadPoolExecutor(1)
+        coming = reader.submit(next, requests, None)  # not in a `with`: an error must not wait for another request
         try:
             saved, unnamed = notes(plan.path, plan.trusted)
             settle()
             send({"saved": saved, "unnamed": unnamed})
-            while features.peek(1):
-                for rows in pa.ipc.open_stream(features):
-                    codes, labels = predict(plan.path, plan.trusted, as_sent(rows), plan.aside)
-                    send({"labels": labels}, codes.astype("<u4").tobytes())
+            while (rows := coming.result()) is not None:
+                coming = reader.submit(next, requests, None)
+                codes, labels = predict(plan.path, plan.trusted, rows, plan.aside)
+                send({"labels": labels}, codes.astype("<u4").tobytes())
         except FileError as error:
             send({"error": str(error)})
+
+
+def _received(features: Any) -> Iterator[pd.DataFrame]:
+    """The rows of each request; a thread reads the next ones while the model predicts."""
+    while features.peek(1):
+        yield from map(as_sent, pa.ipc.open_stream(features))
 
 
 def predict(

@@ -1,10 +1,12 @@
 """Models in processes of their own, as the counter sees them: features go there, labels come back."""
 
 import json
-from collections.abc import Iterator, Sequence
+import select
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from itertools import chain, islice
-from typing import IO, Any
+from itertools import islice
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,10 +21,16 @@ from retrain.tables import FileError
 from retrain.tables.read import Table, columns
 from retrain.tables.values import is_nested, label
 
+Prepared = TypeVar("Prepared")
+
 TRIED = 100
 """Rows that a challenger predicts at the end of its training."""
 MANY_LABELS, ROWS_PER_LABEL = 100, 10
 """More different labels than this, with fewer rows for each, are no classes."""
+_AT_ONCE = 2
+"""Requests that a model's process has not answered: it reads the second while it predicts the first."""
+_MOST_AHEAD = 128 * 1024**2
+"""Bytes of rows that are kept until the models are loaded."""
 _LONGEST_LINE = 16 * 1024**2
 """Bytes of a message from a model's process, which has each different label once."""
 _LONGEST_ERROR = 2000
@@ -75,6 +83,10 @@ class RemoteModel:
             with self._blamed():
                 said = self._said()
                 self.notes = str(said["saved"]), bool(said["unnamed"])
+
+    def is_ready(self) -> bool:
+        """Whether it is loaded, or has failed."""
+        return self.notes is not None or bool(select.select([self._answers], [], [], 0)[0])
 
     def answer(self, rows: int, *, fractional: bool) -> Coded:
         """The labels that it gives to so many rows. Only where `fractional` a label may have decimals."""
@@ -141,25 +153,53 @@ def _close(file: IO[bytes]) -> None:
         file.close()
 
 
-def predicted(  # noqa: PLR0913  (the rows, the models, and how far)
-    plan: Plan, table: Table, models: Sequence[RemoteModel], fractional: bool, send: Send, *, most: int | None = None
-) -> Iterator[tuple[pd.DataFrame, list[Coded]]]:
-    """The rows chunk by chunk, `most` chunks at most, and what each model predicts of them.
+def predicted(  # noqa: PLR0913  (the rows, what is made of them, the models, and how far)
+    plan: Plan,
+    table: Table,
+    models: Sequence[RemoteModel],
+    fractional: bool,
+    send: Send,
+    *,
+    prepared: Callable[[pd.DataFrame], Prepared],
+    most: int | None = None,
+) -> Iterator[tuple[Prepared, list[Coded]]]:
+    """What is `prepared` of the rows chunk by chunk, `most` chunks at most, and what each model predicts of them.
 
-    That is of one chunk while the caller has the one before; of commands, of all before there is the first.
+    A chunk is prepared while the models predict one before, or are loaded; commands predict all before the first.
     """
     names = [name for name in table.columns if name not in (plan.target, *(plan.apart or ()))]
-    before: pd.DataFrame | None = None
     if plan.apart is not None:
         _feed(models, min(table.rows, plan.chunk * (most or table.rows)), _portions(table, names, plan, most))
-    for chunk, features in chain(_portions(table, names, plan, most), [(None, None)]):
-        found = [model.answer(len(before), fractional=fractional) for model in models if before is not None]
-        for model in models if features is not None and plan.apart is None else ():
-            model.ask(features)
+    portions = ((features, prepared(chunk)) for chunk, features in _portions(table, names, plan, most))
+    asked: deque[tuple[int, Prepared]] = deque()
+
+    def answered() -> tuple[Prepared, list[Coded]]:
+        rows, ready = asked.popleft()
+        found = [model.answer(rows, fractional=fractional) for model in models]
         send({"at": "holdout"})
-        if before is not None:
-            yield before, found
-        before = chunk
+        return ready, found
+
+    for features, ready in _ahead(portions, models):
+        for model in models if plan.apart is None else ():
+            model.ask(features)
+        asked.append((features.num_rows, ready))
+        if len(asked) == _AT_ONCE:
+            yield answered()
+    while asked:
+        yield answered()
+
+
+def _ahead(portions: Iterator[tuple[Any, Prepared]], models: Sequence[RemoteModel]) -> Iterator[tuple[Any, Prepared]]:
+    """The portions; while models are loaded, some are read and prepared before the first is needed."""
+    waiting: deque[tuple[Any, Prepared]] = deque()
+    held = 0
+    for features, ready in portions:
+        waiting.append((features, ready))
+        held += features.nbytes
+        while waiting and (held > _MOST_AHEAD or all(model.is_ready() for model in models)):
+            held -= waiting[0][0].nbytes
+            yield waiting.popleft()
+    yield from waiting
 
 
 def _portions(table: Table, names: Sequence[str], plan: Plan, most: int | None) -> Iterator[tuple[pd.DataFrame, Any]]:
@@ -188,8 +228,8 @@ def tried(plan: Trial, send: Send) -> dict[str, Any]:
             columns(plan.holdout, {plan.target: "promotion.target"})
             table = Table(plan.holdout, plan.dtypes, labels=[plan.target])
             few = replace(plan, chunk=TRIED)
-            chunk, _ = next(predicted(few, table, models, has_fractions(plan, table), send, most=1))
-    return {"rows": len(chunk)}
+            rows, _ = next(predicted(few, table, models, has_fractions(plan, table), send, prepared=len, most=1))
+    return {"rows": rows}
 
 
 def has_fractions(plan: Plan, table: Table) -> bool:
@@ -221,9 +261,9 @@ def written(plan: Predictions, send: Send) -> dict[str, Any]:
     found = []
     with connected(send, None, plan.challenger) as models, blamed("holdout", plan.holdout):
         table, rows = Table(plan.holdout, plan.dtypes), 0
-        for chunk, (labels,) in predicted(plan, table, models, plan.fractional, send):
+        for number, (labels,) in predicted(plan, table, models, plan.fractional, send, prepared=len):
             found.append(labels)
-            rows += len(chunk)
+            rows += number
             send({"progress": rows / table.rows})
     total = Coded.joined(found)
     metadata = {"labels": json.dumps(total.values)}

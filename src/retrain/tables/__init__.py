@@ -2,7 +2,7 @@
 
 from retrain.errors import RetrainError
 
-CHUNK = 50_000
+CHUNK = 100_000
 """Rows of a table that are in memory at a time, unless asked otherwise."""
 
 
