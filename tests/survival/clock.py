@@ -184,6 +184,7 @@ def _project(root: Path) -> Project:
             "max_unpromoted": 10_000,
         },
         training={"command": "sh train.sh"},
+        promotion={"predict": "no-such-command"},  # so that no process is started to score a challenger
     )
     project.serve(project.models.weak)
     return project
