@@ -27,7 +27,20 @@ from retrain.errors import RetrainError
 from retrain.scoring.predict import RemoteModel
 from retrain.tables import CHUNK
 from tests.effects.conftest import ROOT, configured
-from tests.effects.toy_models import Calls, Draws, Exits, Fills, Keeps, Lists, Raises, Says, Segfaults, Sleeps, Tires
+from tests.effects.toy_models import (
+    Calls,
+    Draws,
+    Exits,
+    Fills,
+    Keeps,
+    Lists,
+    Mute,
+    Raises,
+    Says,
+    Segfaults,
+    Sleeps,
+    Tires,
+)
 
 _PR_GET_CHILD_SUBREAPER = 37
 
@@ -114,8 +127,9 @@ def test_a_fault_found_by_the_process_of_a_model_keeps_its_side(here: Path) -> N
         (Raises(MemoryError()), "MemoryError"),
         (Exits(), "exit code 7 .*giving up"),
         (Segfaults(), "by SIGSEGV"),
+        (Mute(), "exit code 1 .*Bad file descriptor"),
     ],
-    ids=["an error", "no memory", "an exit", "a signal"],
+    ids=["an error", "no memory", "an exit", "a signal", "no answer"],
 )
 def test_a_model_that_fails_in_the_middle(here: Path, ends: Any, sentence: str) -> None:
     """Requirement: nobody waits for the rows that the other was about to send, or for those that it had read ahead."""

@@ -1,11 +1,13 @@
 """Models that do one thing, right or wrong; a child process imports this module to load them."""
 
 import ctypes
+import fcntl
 import os
 import re
 import socket
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -83,6 +85,17 @@ class Tires:
     def predict(self, rows: pd.DataFrame) -> Any:
         self.requests += 1
         return [0] * len(rows) if self.requests == 1 else self.ends.predict(rows)
+
+
+class Mute:
+    """Closes the files of its process that one can only write to, but for its output."""
+
+    def predict(self, rows: pd.DataFrame) -> list[int]:
+        for file in range(3, 100):
+            with suppress(OSError):
+                if fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
+                    os.close(file)
+        return [0] * len(rows)
 
 
 class RaisesOnLoading:

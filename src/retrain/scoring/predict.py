@@ -86,7 +86,9 @@ class RemoteModel:
 
     def is_ready(self) -> bool:
         """Whether it is loaded, or has failed."""
-        return self.notes is not None or bool(select.select([self._answers], [], [], 0)[0])
+        said = select.poll()
+        said.register(self._answers, select.POLLIN)
+        return self.notes is not None or bool(said.poll(0))
 
     def answer(self, rows: int, *, fractional: bool) -> Coded:
         """The labels that it gives to so many rows. Only where `fractional` a label may have decimals."""
