@@ -131,9 +131,10 @@ def test_a_fault_found_by_the_process_of_a_model_keeps_its_side(here: Path) -> N
     ],
     ids=["an error", "no memory", "an exit", "a signal", "no answer"],
 )
-def test_a_model_that_fails_in_the_middle(here: Path, ends: Any, sentence: str) -> None:
-    """Requirement: nobody waits for the rows that the other was about to send, or for those that it had read ahead."""
-    rows = pd.DataFrame({"a": range(4 * CHUNK), "label": [0, 1] * (2 * CHUNK)})
+@pytest.mark.parametrize("chunks", [2, 4])
+def test_a_model_that_fails_in_the_middle(here: Path, ends: Any, sentence: str, chunks: int) -> None:
+    """Requirement: nobody waits for rows that will not be sent, or for answers to those that had been read ahead."""
+    rows = pd.DataFrame({"a": range(CHUNK * chunks), "label": [0, 1] * (CHUNK * chunks // 2)})
     rows.to_parquet(here / "holdout.parquet")
     holdout = here / "holdout.parquet"
     joblib.dump(Tires(ends), here / "challenger")

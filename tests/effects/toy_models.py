@@ -88,9 +88,11 @@ class Tires:
 
 
 class Mute:
-    """Closes the files of its process that one can only write to, but for its output."""
+    """Closes the files of its process that one can only write to, but for its output; a process it forks keeps them."""
 
     def predict(self, rows: pd.DataFrame) -> list[int]:
+        if os.fork() == 0:
+            time.sleep(600)
         for file in range(3, 100):
             with suppress(OSError):
                 if fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:

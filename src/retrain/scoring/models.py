@@ -1,7 +1,9 @@
 """The process of one model: the artifact, loaded, and what it predicts for each chunk of rows that comes."""
 
 import json
+import os
 import re
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,7 +18,7 @@ import pyarrow as pa
 
 from retrain.core.records import Label
 from retrain.scoring.artifact import Artifact, cause, loaded, sparing
-from retrain.scoring.plan import Model, settle
+from retrain.scoring.plan import Model, or_end, settle
 from retrain.tables import FileError
 from retrain.tables.read import as_sent, brief, shown
 from retrain.tables.values import Codes, label_codes
@@ -35,8 +37,9 @@ def serve(plan: Model) -> None:
             out.flush()
 
         requests, reader = _received(features), ThreadPoolExecutor(1)
-        coming = reader.submit(next, requests, None)  # not in a `with`: an error must not wait for another request
-        try:
+
+        def answer() -> None:
+            coming = reader.submit(next, requests, None)
             saved, unnamed = notes(plan.path, plan.trusted)
             settle()
             send({"saved": saved, "unnamed": unnamed})
@@ -44,8 +47,16 @@ def serve(plan: Model) -> None:
                 coming = reader.submit(next, requests, None)
                 codes, labels = predict(plan.path, plan.trusted, rows, plan.aside)
                 send({"labels": labels}, codes.astype("<u4").tobytes())
+
+        try:
+            or_end(answer)
         except FileError as error:
             send({"error": str(error)})
+        except BrokenPipeError:
+            raise
+        except Exception:  # leaving the `with` waits for the thread that reads, and that for the counter
+            traceback.print_exc()
+            os._exit(1)
 
 
 def _received(features: Any) -> Iterator[pd.DataFrame]:

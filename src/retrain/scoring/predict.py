@@ -29,8 +29,8 @@ MANY_LABELS, ROWS_PER_LABEL = 100, 10
 """More different labels than this, with fewer rows for each, are no classes."""
 _AT_ONCE = 2
 """Requests that a model's process has not answered: it reads the second while it predicts the first."""
-_MOST_AHEAD = 128 * 1024**2
-"""Bytes of rows that are kept until the models are loaded."""
+_MOST_AHEAD, _PREPARED = 128 * 1024**2, 16
+"""Bytes that are kept until the models are loaded, and how many what is prepared of a row takes."""
 _LONGEST_LINE = 16 * 1024**2
 """Bytes of a message from a model's process, which has each different label once."""
 _LONGEST_ERROR = 2000
@@ -172,6 +172,7 @@ def predicted(  # noqa: PLR0913  (the rows, what is made of them, the models, an
     names = [name for name in table.columns if name not in (plan.target, *(plan.apart or ()))]
     if plan.apart is not None:
         _feed(models, min(table.rows, plan.chunk * (most or table.rows)), _portions(table, names, plan, most))
+        send({"at": "holdout"})
     portions = ((features, prepared(chunk)) for chunk, features in _portions(table, names, plan, most))
     asked: deque[tuple[int, Prepared]] = deque()
 
@@ -184,6 +185,7 @@ def predicted(  # noqa: PLR0913  (the rows, what is made of them, the models, an
     for features, ready in _ahead(portions, models):
         for model in models if plan.apart is None else ():
             model.ask(features)
+        send({"at": "holdout"})
         asked.append((features.num_rows, ready))
         if len(asked) == _AT_ONCE:
             yield answered()
@@ -194,12 +196,12 @@ def predicted(  # noqa: PLR0913  (the rows, what is made of them, the models, an
 def _ahead(portions: Iterator[tuple[Any, Prepared]], models: Sequence[RemoteModel]) -> Iterator[tuple[Any, Prepared]]:
     """The portions; while models are loaded, some are read and prepared before the first is needed."""
     waiting: deque[tuple[Any, Prepared]] = deque()
-    held = 0
-    for features, ready in portions:
-        waiting.append((features, ready))
-        held += features.nbytes
-        while waiting and (held > _MOST_AHEAD or all(model.is_ready() for model in models)):
-            held -= waiting[0][0].nbytes
+    for each in portions:
+        waiting.append(each)
+        while waiting and (
+            sum(features.nbytes + _PREPARED * features.num_rows for features, _ in waiting) > _MOST_AHEAD
+            or all(model.is_ready() for model in models)
+        ):
             yield waiting.popleft()
     yield from waiting
 

@@ -31,7 +31,7 @@ class Content(Struct, frozen=True):
     """Some rows of a table, by their hashes; the same whatever their order, chunks, dtypes and file format.
 
     The hashes of all rows are added modulo 2⁶⁴, so that their order does not matter and a row that occurs twice does
-    (an XOR would drop it). So are the hashes of these hashes: together they are 128 bits.
+    (an XOR would drop it). So are the hashes of these hashes: two sums of 64 bits, over hashes of 64.
     """
 
     rows: int = 0
