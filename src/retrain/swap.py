@@ -110,11 +110,16 @@ def is_unsettled(context: Context, journal: Journal) -> bool:
 def settle(context: Context, journal: Journal, lock_fd: int, now: datetime) -> tuple[str, ...]:
     """Settle a training or a swap that a crash left open, and adopt a champion file; return what was done, in clauses.
 
-    The lock must be held: nobody works on what is open then. Raises RetrainError as `current` does.
+    The lock must be held: nobody works on what is open then, unless the file of the lock is another than that of a
+    training. Raises BusyError then, and RetrainError as `current` does.
     """
     _, past = current(context, journal)
     done = []
     if past.run is not None:
+        if training.is_claimed(context.log_of(past.run.id)):
+            still = f"training {past.run.id}, started {moment(past.run.at)}, still runs"
+            why = f"{still}, but not under the lock {context.config.state / lock.RUN}: was that file removed?"
+            raise BusyError(why, "wait until it ends, and leave that file where it is")
         message = f"training {past.run.id}, started {moment(past.run.at)}, was interrupted: its controller had died"
         journal.append(TrainingFinished(past.run.id, Outcome.INTERRUPTED, message), now)
         done.append(message)

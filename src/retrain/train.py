@@ -41,20 +41,21 @@ def train(  # noqa: PLR0913, PLR0917  (what was seen, why it trains, and what it
     """
     config, lock_fd = context.config, held.descriptor or 0
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-    journal.append(checked, started)
-    by = context.actor if checked.reason is Reason.FORCED else None
-    journal.append(TrainingStarted(run_id, checked.reason, why, by=by), started)
-    held.inherited = True
-    lock.describe(lock_fd, lock.TRAINING)
-    before = files.stamp(config.models.challenger)
-    ended, no_rows = _run(context, run_id, why, lock_fd, echo)
-    run = TrainingFinished(run_id, ended.outcome, "", ended.exit_code, ended.seconds)
-    run, signal = _finished(context, journal, run, ended, no_rows, before, checked.served)
-    files.share_all(config.models.challenger)  # the next training may be another user's
-    now, cause = context.clock(), context.secrets.scrub(run.cause)
-    is_new = journal.past().is_news(incident_of(TRAINING, cause), now, config.notifications.repeat_after)
-    run = replace(run, news=not run.failed or is_new or checked.reason is Reason.FORCED, cause=cause)
-    past = journal.append(run, now)
+    with training.claimed(context.log_of(run_id)):
+        journal.append(checked, started)
+        by = context.actor if checked.reason is Reason.FORCED else None
+        journal.append(TrainingStarted(run_id, checked.reason, why, by=by), started)
+        held.inherited = True
+        lock.describe(lock_fd, lock.TRAINING)
+        before = files.stamp(config.models.challenger)
+        ended, no_rows = _run(context, run_id, why, lock_fd, echo)
+        run = TrainingFinished(run_id, ended.outcome, "", ended.exit_code, ended.seconds)
+        run, signal = _finished(context, journal, run, ended, no_rows, before, checked.served)
+        files.share_all(config.models.challenger)  # the next training may be another user's
+        now, cause = context.clock(), context.secrets.scrub(run.cause)
+        is_new = journal.past().is_news(incident_of(TRAINING, cause), now, config.notifications.repeat_after)
+        run = replace(run, news=not run.failed or is_new or checked.reason is Reason.FORCED, cause=cause)
+        past = journal.append(run, now)
     if signal is not None:
         raise Stopped(signal)
     # Housekeeping that fails is tried again after the next training.

@@ -418,6 +418,34 @@ def test_while_a_training_runs_checks_are_busy_and_commands_exit_75(project: Pro
     first.communicate()
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_the_file_of_the_lock_is_removed_while_a_training_runs(project: Project, replaced: bool) -> None:
+    """Requirement: no second training begins, the first ends as ever, and who removed the file is told."""
+    project.train(
+        "echo run >> runs; touch started; while [ ! -e go ]; do sleep 0.05; done",
+        f"cp {project.models.strong} $(RETRAIN_CHALLENGER)",
+    )
+    project.metrics(f1=0.78)
+    first = project.start("check")
+    until((project.root / "started").exists)
+    (project.root / "state/lock").unlink()
+    if replaced:
+        (project.root / "state/lock").touch()
+    loud, again = project.run("check"), project.run("check")
+    assert (loud.returncode, loud.stdout) == (75, "")
+    assert "still runs, but not under the lock" in loud.stderr
+    assert "was that file removed?" in loud.stderr
+    assert (again.returncode, again.stderr) == (75, ""), "told once"
+    for words in (["promote", str(project.models.fair)], ["check", "--force", "--reason", "now"]):
+        done = project.run(*words)
+        assert (done.returncode, "still runs" in done.stderr) == (75, True), words
+    (project.root / "go").touch()
+    assert first.wait(timeout=60) == 0
+    first.communicate()
+    assert (project.root / "runs").read_text() == "run\n"
+    assert project.run("promote").returncode == 0
+
+
 def test_a_lock_held_longer_than_a_training_may_take_is_loud(project: Project) -> None:
     """A training that outlives its killed controller and its own time limit: exit 75, once, with who took it."""
     project.configure(training={"timeout": "1s", "grace": "1s"})
