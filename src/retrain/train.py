@@ -171,7 +171,7 @@ def _finished(  # noqa: PLR0913, PLR0917  (what the command did, and what there 
         unknown, signal = _remember_rows(context.config, version, signal)
         unknown += _keep_notes(context.config, version)
         return replace(run, challenger=version, message=f"{took}, challenger {short(version)}{unknown}"), signal
-    except RetrainError as error:
+    except (RetrainError, OSError) as error:  # the latter where there are no more files to open, such as the pipes
         none = error if isinstance(error, _NoChallengerError) else None
         none = none or _NoChallengerError(f"left a challenger that cannot be kept: {error}")
         # Words with digits, such as times and addresses, differ from run to run.

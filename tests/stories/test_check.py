@@ -418,6 +418,22 @@ def test_while_a_training_runs_checks_are_busy_and_commands_exit_75(project: Pro
     first.communicate()
 
 
+@pytest.mark.parametrize("files", [16, 20])
+def test_the_outcome_of_a_training_is_recorded_where_no_more_files_may_be_open(project: Project, files: int) -> None:
+    """Requirement: the training failed for a cause that is told; no later command takes its controller for dead."""
+    project.run("check")
+    project.metrics(f1=0.78)
+    limited = ["sh", "-c", f"ulimit -n {files} && exec {RETRAIN} check"]
+    done = subprocess.run(
+        limited, check=False, capture_output=True, text=True, cwd=project.root, env=project.environment
+    )
+    assert done.returncode == 1
+    assert "training failed: make train-model" in done.stdout + done.stderr
+    assert "Too many open files" in done.stdout + done.stderr
+    assert project.json("check")["reason"] == "backing_off"
+    assert "had died" not in project.run("history").stdout
+
+
 @pytest.mark.parametrize("replaced", [False, True])
 def test_the_file_of_the_lock_is_removed_while_a_training_runs(project: Project, replaced: bool) -> None:
     """Requirement: no second training begins, the first ends as ever, and who removed the file is told."""
