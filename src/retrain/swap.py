@@ -116,11 +116,11 @@ def settle(context: Context, journal: Journal, lock_fd: int, now: datetime) -> t
     _, past = current(context, journal)
     done = []
     if past.run is not None:
-        if training.is_claimed(context.log_of(past.run.id)):
-            still = f"training {past.run.id}, started {moment(past.run.at)}, still runs"
-            why = f"{still}, but not under the lock {context.config.state / lock.RUN}: was that file removed?"
+        run = f"training {past.run.id}, started {moment(past.run.at)},"
+        if lock.is_claimed(context.log_of(past.run.id)):
+            why = f"{run} still runs, but not under the lock {context.config.state / lock.RUN}: was that file removed?"
             raise BusyError(why, "wait until it ends, and leave that file where it is")
-        message = f"training {past.run.id}, started {moment(past.run.at)}, was interrupted: its controller had died"
+        message = f"{run} was interrupted: its controller had died"
         journal.append(TrainingFinished(past.run.id, Outcome.INTERRUPTED, message), now)
         done.append(message)
     with lock.attempt(context.config.state, "settling", now, lock.SWAP) as held:

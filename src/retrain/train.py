@@ -41,7 +41,7 @@ def train(  # noqa: PLR0913, PLR0917  (what was seen, why it trains, and what it
     """
     config, lock_fd = context.config, held.descriptor or 0
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-    with training.claimed(context.log_of(run_id)):
+    with lock.claimed(context.log_of(run_id)):
         journal.append(checked, started)
         by = context.actor if checked.reason is Reason.FORCED else None
         journal.append(TrainingStarted(run_id, checked.reason, why, by=by), started)

@@ -436,7 +436,7 @@ def test_the_outcome_of_a_training_is_recorded_where_no_more_files_may_be_open(p
 
 @pytest.mark.parametrize("replaced", [False, True])
 def test_the_file_of_the_lock_is_removed_while_a_training_runs(project: Project, replaced: bool) -> None:
-    """Requirement: no second training begins, the first ends as ever, and who removed the file is told."""
+    """Requirement: no second training begins, the first ends as ever, and commands say once what happened."""
     project.train(
         "echo run >> runs; touch started; while [ ! -e go ]; do sleep 0.05; done",
         f"cp {project.models.strong} $(RETRAIN_CHALLENGER)",

@@ -1,18 +1,20 @@
 """One run at a time, its training included; and one change of the champion at a time, whatever else runs.
 
 A lock is `flock` on a file that is never deleted. A training inherits the descriptor of RUN, so that it is held until
-both the controller and the training are gone, and the kernel frees it when they are. SWAP is held for moments, and
-alone by a rollback: nobody should wait for a training to end before a bad model can be taken out of service. NOTIFY is
-held by the command that sends notifications, after it has released the others.
+both the controller and the training are gone, and the kernel frees it when they are; the log of the run is locked by
+the controller alone. SWAP is held for moments, and alone by a rollback: nobody should wait for a training to end before
+a bad model can be taken out of service. NOTIFY is held by the command that sends notifications, after it has released
+the others.
 """
 
 import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import IO
 
 import msgspec
 from msgspec import Struct
@@ -84,8 +86,7 @@ def attempt(state: Path, command: str, now: datetime, name: str = RUN) -> Iterat
     refuse_foreign(state, path)
     with _errors_named(path):
         make_directory(state, 0o700)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        share(path)
+        descriptor = _made(path)
     found = Attempt()
     try:
         with _errors_named(path):
@@ -150,11 +151,25 @@ def holder(state: Path) -> Holder | None:
         if not path.exists():
             return None
         with opened(path) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return _present(file.fileno())
-    return None
+            return _present(file.fileno()) if _is_taken(file) else None
+
+
+@contextmanager
+def claimed(log: Path) -> Iterator[None]:
+    """Lock the log of a run for this process, and for none that it starts, until the block ends: see `is_claimed`."""
+    with ExitStack() as stack:
+        with suppress(OSError):  # what is wrong with the log is said where the command writes it
+            descriptor = _made(log)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+def is_claimed(log: Path) -> bool:
+    """Whether the controller of the run with this log lives, also where somebody has removed the file of RUN."""
+    with suppress(OSError), opened(log) as file:
+        return _is_taken(file)
+    return False
 
 
 def is_training(state: Path) -> bool:
@@ -198,6 +213,22 @@ def is_held_still(state: Path, before: Holder | None) -> bool:
     """Whether this holder has the lock a second later, too: the name may have been that of a holder before."""
     time.sleep(_NAMED_BY_THEN)
     return holder(state) == before
+
+
+def _made(path: Path) -> int:
+    """The descriptor of a file to lock, made if it is missing; no process that is started inherits it unasked."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    share(path)
+    return descriptor
+
+
+def _is_taken(file: IO[bytes]) -> bool:
+    """Whether another has locked the file; if not, it is locked with others until it is closed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
 
 
 @contextmanager

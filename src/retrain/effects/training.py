@@ -4,14 +4,13 @@ Whoever sends the controller a signal meanwhile means the command: it gets the s
 """
 
 import errno
-import fcntl
 import os
 import re
 import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from retrain.config.schema import KeepLogs, Training
 from retrain.core.records import Outcome
 from retrain.core.text import duration, last_lines
 from retrain.effects import process
-from retrain.effects.files import free, freed, is_full, opened, share
+from retrain.effects.files import free, freed, is_full, share
 from retrain.effects.process import Process
 from retrain.errors import SAME_REQUEST, RetrainError, file_errors, handled
 
@@ -172,27 +171,6 @@ def _opened(log: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def claimed(log: Path) -> Iterator[None]:
-    """Keep the log of a run locked by this process, and by none that it starts: see `is_claimed`."""
-    with ExitStack() as stack:
-        with suppress(RetrainError, OSError):  # what is wrong with the log, `run` says
-            fcntl.flock(stack.enter_context(_opened(log)), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-
-
-def is_claimed(log: Path) -> bool:
-    """Whether the controller of the run with this log lives, also where somebody has removed the file of the lock."""
-    try:
-        with opened(log) as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        pass
-    return False
 
 
 class _Output:
