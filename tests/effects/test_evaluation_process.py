@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from tests.effects.toy_models import (
     Sleeps,
     Tires,
 )
+from tests.scoring import scored
 
 _PR_GET_CHILD_SUBREAPER = 37
 
@@ -118,6 +120,18 @@ def test_a_fault_found_by_the_process_of_a_model_keeps_its_side(here: Path) -> N
     with pytest.raises(evaluation.Unscorable, match=r"the champion .* holds a dict") as caught:
         compare(here, {}, Says(1))
     assert caught.value.side == "champion"
+
+
+def test_no_model_is_blamed_while_the_rows_are_read_and_counted(here: Path) -> None:
+    """Requirement: what ends the process that counts is laid on a model only while that one is waited for."""
+    joblib.dump(Says(1), here / "model")
+    asked = {"job": "compare", "holdout": str(here / "holdout.csv"), "target": "label", "dtypes": {}, "chunk": 1}
+    heard: list[Any] = []
+    scored({**asked, "champion": None, "challenger": str(here / "model")}, heard.append)
+    at = [message["at"] for message in heard if "at" in message]
+    assert at.count("challenger") == 8, "each of four rows is sent and answered"
+    assert all(after == "holdout" for side, after in pairwise(at) if side == "challenger")
+    assert at[0] == at[-1] == "holdout"
 
 
 @pytest.mark.parametrize(

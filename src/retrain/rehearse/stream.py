@@ -62,8 +62,8 @@ class Stream:
     def tally(self, champion: Labels, challenger: Labels, rows: Mask) -> Tally:
         """The tally of two models on some rows, by their predictions of all rows."""
         triples = list(zip(self.truth[rows].tolist(), champion[rows].tolist(), challenger[rows].tolist(), strict=True))
-        part, unjudged = part_of(self._counted, self.rows[rows], {})
-        cells, slices, of_groups = unjudged.judged(Coded.of(triples))
+        part, unpredicted = part_of(self._counted, self.rows[rows], {})
+        cells, slices, of_groups = unpredicted.tallied(Coded.of(triples))
         fingerprint = part.content.fingerprint(map(str, self.rows.columns), self._promotion.target)
         total = replace(part, cells=cells, slices=slices, fingerprint=fingerprint)
         with Kept() as kept:

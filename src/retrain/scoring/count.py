@@ -48,14 +48,14 @@ class Part(Struct, frozen=True):
         )
 
 
-class Unjudged(Struct, frozen=True):
+class Unpredicted(Struct, frozen=True):
     """Rows whose predictions are not known yet: of each its label, its group as a hash, its value in slice columns."""
 
     labels: Coded
     groups: Hashes
     slices: Mapping[str, Coded]
 
-    def judged(self, triples: Coded) -> tuple[Counter[Triple], Slices, Rows]:
+    def tallied(self, triples: Coded) -> tuple[Counter[Triple], Slices, Rows]:
         """How many rows have which of these triples, also by slice; and what their groups are counted by."""
         slices = {column: Counter(Coded.joint(its, triples).counts) for column, its in self.slices.items()}
         return Counter(triples.counts), slices, Rows(self.groups, triples, self.slices)
@@ -117,25 +117,24 @@ def summed(  # noqa: PLR0913  (the rows, the models, and who hears of them)
 ) -> Part:
     """The rows of a table, counted; `fractional` says that labels of the holdout have decimals."""
     known: Part | None = None
-    done, cells = 0, Counter[Triple]()
+    cells = Counter[Triple]()
     slices: Slices = {column: Counter() for column in plan.slices}
 
-    def prepared(chunk: pd.DataFrame) -> Unjudged:
+    def prepared(chunk: pd.DataFrame) -> Unpredicted:
         nonlocal known
         part, waiting = part_of(plan, chunk, known.sketched if known is not None else {})
         known = part if known is None else known + part
         return waiting
 
-    for waiting, found in predicted(plan, table, models, fractional, send, prepared=prepared):
+    for waiting, found in predicted(plan, table, models, fractional, prepared=prepared):
         triples = _triples(waiting.labels, dict(zip((it.side for it in models), found, strict=True)))
-        more, by_slice, of_groups = waiting.judged(triples)
+        more, by_slice, of_groups = waiting.tallied(triples)
         cells.update(more)
         for column, its in by_slice.items():
             slices[column].update(its)
         keep(of_groups)
         check_few(slices)
-        done += len(waiting.groups)
-        send({"progress": done / table.rows})
+        send({"progress": cells.total() / table.rows})
     assert known is not None  # noqa: S101  (there are rows, or there would be no fractions)
     noted = tuple((each.side, *each.notes) for each in models if each.notes is not None and any(each.notes))
     return replace(known, cells=cells, slices=slices, noted=noted)
@@ -185,14 +184,14 @@ def _triples(truth: Coded, labels: Mapping[Side, Coded]) -> Coded:
     return Coded.joint(truth, labels.get("champion", nothing), labels.get("challenger", nothing))
 
 
-def part_of(plan: Comparison, chunk: pd.DataFrame, before: Sketches) -> tuple[Part, Unjudged]:
+def part_of(plan: Comparison, chunk: pd.DataFrame, before: Sketches) -> tuple[Part, Unpredicted]:
     """What is known of these rows without a model, and what waits for the predictions."""
     hashes = of_table(chunk)
     part = Part(
         Counter(), {}, Content.of(hashes), rows.leaked(plan, chunk), sketches.of_chunk(plan.keys, chunk, before)
     )
     slices = {column: Coded.of(names(chunk[column])) for column in plan.slices}
-    return part, Unjudged(_labels(plan, chunk), groups.keys(chunk, plan.group, hashes), slices)
+    return part, Unpredicted(_labels(plan, chunk), groups.keys(chunk, plan.group, hashes), slices)
 
 
 def _check_vocabulary(side: Side, path: str, predicted: set[Any], truths: set[Any], plan: Plan) -> None:

@@ -47,7 +47,7 @@ class RemoteModel:
     """
 
     def __init__(self, side: Side, path: str, features: IO[bytes], answers: IO[bytes], send: Send) -> None:
-        """The model of this side; `send` is given the side before each wait for it.
+        """The model of this side; `send` is given the side before each wait for it, and the holdout after it.
 
         `notes` say by which other versions it was saved, in a clause, and whether it names no columns.
         """
@@ -61,8 +61,7 @@ class RemoteModel:
     def begin(self, rows: int) -> None:
         """Say to a command's process of how many rows it will be sent."""
         self._answers_once = True
-        self._send({"at": self.side})
-        with suppress(BrokenPipeError):
+        with self._awaited(), suppress(BrokenPipeError):
             self._features.write(f"{rows}\n".encode())
 
     def finish(self) -> None:
@@ -71,8 +70,8 @@ class RemoteModel:
 
     def ask(self, features: Any) -> None:
         """Send it some rows. Where its process has ended, the answer says so."""
-        self._send({"at": self.side})
-        with suppress(BrokenPipeError):  # and nothing else, or it would wait for rows, and we for an answer
+        # Nothing else is suppressed, or it would wait for rows, and we for an answer.
+        with self._awaited(), suppress(BrokenPipeError):
             self._stream = self._stream or pa.ipc.new_stream(self._features, features.schema)
             self._stream.write_table(features)
             self._features.flush()
@@ -92,9 +91,8 @@ class RemoteModel:
 
     def answer(self, rows: int, *, fractional: bool) -> Coded:
         """The labels that it gives to so many rows. Only where `fractional` a label may have decimals."""
-        self._send({"at": self.side})
-        self.ready()
-        with self._blamed():
+        with self._awaited(), self._blamed():
+            self.ready()
             if self._labels is None or not self._answers_once:
                 self._labels = [label(each) for each in self._said()["labels"]]
             labels = self._labels
@@ -109,6 +107,13 @@ class RemoteModel:
                 f"returns {decimals:.4g}; retrain needs class labels: wrap the model so that predict gives them"
             )
         return Coded.of(labels, codes)
+
+    @contextmanager
+    def _awaited(self) -> Iterator[None]:
+        """Say that this side is at work, and then the holdout again."""
+        self._send({"at": self.side})
+        yield
+        self._send({"at": "holdout"})
 
     def _said(self) -> Any:
         line = self._answers.readline(_LONGEST_LINE)
@@ -160,7 +165,6 @@ def predicted(  # noqa: PLR0913  (the rows, what is made of them, the models, an
     table: Table,
     models: Sequence[RemoteModel],
     fractional: bool,
-    send: Send,
     *,
     prepared: Callable[[pd.DataFrame], Prepared],
     most: int | None = None,
@@ -172,20 +176,16 @@ def predicted(  # noqa: PLR0913  (the rows, what is made of them, the models, an
     names = [name for name in table.columns if name not in (plan.target, *(plan.apart or ()))]
     if plan.apart is not None:
         _feed(models, min(table.rows, plan.chunk * (most or table.rows)), _portions(table, names, plan, most))
-        send({"at": "holdout"})
     portions = ((features, prepared(chunk)) for chunk, features in _portions(table, names, plan, most))
     asked: deque[tuple[int, Prepared]] = deque()
 
     def answered() -> tuple[Prepared, list[Coded]]:
         rows, ready = asked.popleft()
-        found = [model.answer(rows, fractional=fractional) for model in models]
-        send({"at": "holdout"})
-        return ready, found
+        return ready, [model.answer(rows, fractional=fractional) for model in models]
 
     for features, ready in _ahead(portions, models):
         for model in models if plan.apart is None else ():
             model.ask(features)
-        send({"at": "holdout"})
         asked.append((features.num_rows, ready))
         if len(asked) == _AT_ONCE:
             yield answered()
@@ -232,7 +232,7 @@ def tried(plan: Trial, send: Send) -> dict[str, Any]:
             columns(plan.holdout, {plan.target: "promotion.target"})
             table = Table(plan.holdout, plan.dtypes, labels=[plan.target])
             few = replace(plan, chunk=TRIED)
-            rows, _ = next(predicted(few, table, models, has_fractions(plan, table), send, prepared=len, most=1))
+            rows, _ = next(predicted(few, table, models, has_fractions(plan, table), prepared=len, most=1))
     return {"rows": rows}
 
 
@@ -265,7 +265,7 @@ def written(plan: Predictions, send: Send) -> dict[str, Any]:
     found = []
     with connected(send, None, plan.challenger) as models, blamed("holdout", plan.holdout):
         table, rows = Table(plan.holdout, plan.dtypes), 0
-        for number, (labels,) in predicted(plan, table, models, plan.fractional, send, prepared=len):
+        for number, (labels,) in predicted(plan, table, models, plan.fractional, prepared=len):
             found.append(labels)
             rows += number
             send({"progress": rows / table.rows})
