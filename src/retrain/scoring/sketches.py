@@ -27,7 +27,7 @@ DECIMALS = (3, 2, 1, 0)
 _BLOCKS = 4
 """So many keys leave out some of the columns each, and every column is left out by one of them."""
 _STEPS, _MOST_STEPS = 1024, 2**52
-"""Rounded numbers are hashed so many at a time, if none has more steps from zero than a float can count."""
+"""A table of rounded numbers begins and ends at multiples of the first; from the second on floats do not count."""
 _COUNTED = 65_536
 """Hashes that are kept until the end: they say within half a per cent how many rows differ."""
 _DISTINCT = 0.98
