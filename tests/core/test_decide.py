@@ -385,6 +385,14 @@ def test_a_breach_that_was_held_back_stays_due_in_windows_that_overlap() -> None
     assert story.later(DAY).check(story.see(0.8, window_length=7 * DAY)).action is Action.TRAIN
 
 
+@pytest.mark.parametrize("ahead", [timedelta(milliseconds=1), timedelta(minutes=4)])
+def test_a_window_that_ends_as_it_is_read_is_judged(ahead: timedelta) -> None:
+    """A monitor measures the rows until now when it is asked, and its clock may be ahead of ours."""
+    story = Story()
+    now: dict[str, Any] = {"f1_observed_at": story.now + ahead, "drift_observed_at": story.now + ahead}
+    assert story.check(story.see(0.5, **now)).action is Action.TRAIN
+
+
 def test_a_window_younger_than_min_age_is_neither_healthy_nor_in_breach() -> None:
     """It is read again, and counts with what it says then; the signals may have ages of their own."""
     story = Story(min_age=MinAge(f1=3 * DAY), max_age=MaxAge(9 * DAY, 9 * DAY))
@@ -495,14 +503,26 @@ def test_too_few_labelled_samples_are_not_judged() -> None:
         ({"window": LOST}, "window is not known"),
         ({"f1_observed_at": T0 - 2 * DAY}, "2 d ago"),
         ({"f1_observed_at": T0 + HOUR}, "compare the clocks"),
+        ({"samples": 10.0, "positives": 100.0}, "says 10 samples, but positives is 100 ("),
+        ({"samples": 10.0, "counts": Counts(30, 30, 30)}, "says 10 samples, but TP + FN is 60 ("),
+        ({"samples": 50.0, "counts": Counts(10, 90, 0), "f1": 2 / 11}, "says 50 samples, but TP + FP is 100 ("),
+        ({"positives": 500.0, "counts": Counts(30, 30, 30)}, "says 500 positives, but TP + FN is 60 ("),
     ],
 )
 def test_an_f1_that_cannot_be_trusted_is_unknown_and_trains_nothing(fields: dict[str, Any], words: str) -> None:
     """Stale, future, contradicted or without positives: unknown, with a sentence that says which."""
     story = Story()
-    decision = story.check(story.see(0.5, **fields))
+    decision = story.check(story.see(**{"f1": 0.5} | fields))
     assert decision.reason is Reason.UNKNOWN
     assert words in decision.message
+
+
+def test_counts_of_all_classes_together_fit_their_samples() -> None:
+    """Of a micro average a wrong prediction is FP of one class and FN of another."""
+    story = Story()
+    assert (
+        story.check(story.see(0.9, samples=100.0, positives=100.0, counts=Counts(90, 10, 10))).reason is Reason.HEALTHY
+    )
 
 
 def test_a_window_that_goes_backwards_counts_for_nothing_and_says_so() -> None:

@@ -276,8 +276,9 @@ def test_every_field(tmp_path: Path) -> None:
         samples="model_labelled_samples",
         counts=CountQueries("tp", "fp", "fn"),
     )
+    assert NOW < snapshot.fetched_at < NOW + timedelta(minutes=1), "when all was there"
     assert snapshot == Snapshot(
-        fetched_at=NOW,
+        fetched_at=snapshot.fetched_at,
         f1=0.7421,
         drift=0.31,
         f1_observed_at=datetime.fromtimestamp(1.7953637996396968e9, UTC),
@@ -491,6 +492,14 @@ def test_a_long_line_does_not_hold_the_check(tmp_path: Path, line: str) -> None:
         ({"error": True, "message": "db down"}, "status", "an error: db down"),
         ({"error": {"type": "search", "reason": "no such index"}}, "status", "an error: no such index"),
         ({"errors": [{"message": "no such field"}]}, "status", "an error: no such field"),
+        ({"errors": [["no such field"]]}, "status", "an error: no such field"),
+        ({"errors": {"f1": "no such field"}}, "status", "an error: no such field"),
+        ({"error": {"code": 500}}, "status", "an error: code 500"),
+        ({"success": False}, "status", "an error: success false"),
+        ({"ok": False, "message": "db down"}, "status", "an error: db down"),
+        ({"results": [{"series": [], "partial": True}]}, "incomplete", "(partial)"),
+        ({"MetricDataResults": [{"StatusCode": "PartialData"}]}, "incomplete", "(PartialData)"),
+        ({"responses": [{"_shards": {"failed": 2}}]}, "incomplete", "(2 shards failed)"),
     ],
 )
 def test_an_answer_that_is_none_although_its_status_is_200(
@@ -514,6 +523,7 @@ def test_an_answer_that_is_none_although_its_status_is_200(
         {"status": "success", "warnings": [], "partial": False, "_shards": {"failed": 0}},
         {"status": "success", "warnings": ["PromQL info: metric might not be a counter"]},
         {"warnings": ["3 rows are left out"], "message": "done"},
+        {"success": True, "ok": 0, "metric": {"partial": "true"}, "results": [{"partial": False}]},
     ],
 )
 def test_what_only_looks_like_an_error_of_the_server_is_none(tmp_path: Path, said: dict[str, Any]) -> None:

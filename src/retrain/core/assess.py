@@ -21,6 +21,8 @@ CHANCE_OF_DROP = 0.01
 MOST = 1e15
 """More than any window can count; beyond it floats miss whole numbers."""
 
+_ONE_WINDOW = "are all of one window, or does one count from the start of the monitor?"
+
 NOTICEABLE = 0.01
 """How far F1 at the usual share of positives must be from F1 to be shown; the share must differ beyond chance, too."""
 BY_NUMBERS = "the numbers"
@@ -51,7 +53,8 @@ def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, past: Past) 
         return Assessment(signal, State.UNKNOWN, threshold=threshold, unknown=unknown)
     dated = isinstance(observed_at, datetime)
     seen_at = written_at if isinstance(written_at, datetime) else snapshot.fetched_at
-    age, length = snapshot.fetched_at - seen_at, snapshot.window_length
+    # A clock may be ahead of ours: then a window has just ended.
+    age, length = max(snapshot.fetched_at - seen_at, timedelta()), snapshot.window_length
     early = (age, triggers.min_age.of(signal)) if dated and age < triggers.min_age.of(signal) else None
     assessed = Assessment(
         signal,
@@ -175,7 +178,24 @@ def _no_f1(snapshot: Snapshot) -> Unknown | None:
         return Unknown(Trouble.NO_POSITIVES, "the window has no labelled positive, so F1 is not defined")
     if isinstance(snapshot.counts, Unknown):
         return replace(snapshot.counts, why=f"monitoring.counts: {snapshot.counts.why}")
-    return None if snapshot.counts is None else _contradiction(snapshot.counts, snapshot.f1)
+    wrong = _contradiction(snapshot.counts, snapshot.f1) if snapshot.counts is not None else None
+    return wrong or _disagreement(snapshot)
+
+
+def _disagreement(snapshot: Snapshot) -> Unknown | None:
+    """Why the counts of a window cannot be of the same rows."""
+    samples, positives, counts = snapshot.samples, snapshot.positives, snapshot.counts
+    numbers = {"positives": positives}
+    if isinstance(counts, Counts):  # of all classes together FP and FN have the same rows: TP + FP + FN are too many
+        numbers |= {"TP + FN": float(counts.tp + counts.fn), "TP + FP": float(counts.tp + counts.fp)}
+        if positives is not None and numbers["TP + FN"] != positives:
+            why = f"the monitor says {positives:g} positives, but TP + FN is {numbers['TP + FN']:g}"
+            return Unknown(Trouble.CONTRADICTION, why, _ONE_WINDOW)
+    for name, number in numbers.items():
+        if isinstance(number, float) and isinstance(samples, float) and number > samples:
+            why = f"the monitor says {samples:g} samples, but {name} is {number:g}"
+            return Unknown(Trouble.CONTRADICTION, why, _ONE_WINDOW)
+    return None
 
 
 def _contradiction(counts: Counts, f1: float | Unknown | None) -> Unknown | None:

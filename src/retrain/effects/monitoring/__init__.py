@@ -6,11 +6,13 @@ The cause in an Unknown is what is said of the query (`is null`), or of the endp
 
 import json
 import math
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
+from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
@@ -56,13 +58,13 @@ Work = Callable[[http.Client, MutableMapping[str, Answer]], None]
 def fetch(
     monitoring: Monitoring, secrets: Secrets, now: datetime, directory: Path = Path(), log: Path | None = None
 ) -> Snapshot:
-    """What the endpoint or the command says now, or why there is no number; `now` becomes fetched_at.
+    """What the endpoint or the command says now, or why there is no number; it is fetched when all is there.
 
     Whatever it does becomes an Unknown in the fields it concerns. Raises ConfigError for a query that cannot be
     compiled, before anything is asked. A field without a query stays None. A command runs in `directory`.
     `log` is that of the project: a `retrain monitor` on this machine that measures another one is not believed.
     """
-    asked, where = queries(monitoring), place(monitoring)
+    asked, where, began = queries(monitoring), place(monitoring), time.monotonic()
     if monitoring.type is MonitorType.COMMAND:
         from retrain.effects.monitoring import command, json_text
 
@@ -71,6 +73,7 @@ def fetch(
         url, work = _work(monitoring, asked, log)
         where, answers = http.shown(url), dict.fromkeys(asked.values(), http.late(monitoring))
         http.exchange(monitoring, lambda client: work(client, answers))
+    now += timedelta(seconds=time.monotonic() - began)  # a window may end while the monitor is asked
     return snapshot_of(monitoring, dict(answers), now, where, scrubber(secrets, monitoring.address))
 
 
@@ -394,15 +397,35 @@ def refusal(document: object) -> Unknown | None:
         return Unknown(Trouble.STATUS, f"answered with an error: {said}")
     if not isinstance(document, dict):
         return None
-    if mark := next((key for key in _PARTIAL if str(document.get(key)).lower() == "true"), ""):
+    in_words = (key for key in _PARTIAL if str(document.get(key)).lower() == "true")  # deeper it may be a label's value
+    if mark := next(chain(in_words, filter(None, map(_mark_of_a_part, _objects(document)))), ""):
         return Unknown(Trouble.INCOMPLETE, f"sent a part of its answer ({mark})", STORES)
-    match document:
+    if document.get("status") != "success":  # as the API of Prometheus says it
+        return None
+    missed = [text for text in warnings_of(document) if not text.startswith(_ANNOTATION)]
+    return Unknown(Trouble.INCOMPLETE, f"warns: {missed[0]}", STORES) if missed else None
+
+
+def _objects(document: object) -> Iterator[dict[str, Any]]:
+    """Every object in a JSON document: of several answers in one, each may be a part."""
+    rest = [document]
+    while rest:
+        within = rest.pop()
+        if isinstance(within, dict):
+            yield within
+            rest += within.values()
+        elif isinstance(within, list):
+            rest += within
+
+
+def _mark_of_a_part(found: Mapping[str, Any]) -> str:
+    """How an object says that it is a part of the answer; "" where it does not."""
+    match found:
+        case {"StatusCode": "PartialData"}:  # CloudWatch
+            return "PartialData"
         case {"_shards": {"failed": int(failed)}} if failed:
-            return Unknown(Trouble.INCOMPLETE, f"sent a part of its answer ({failed} shards failed)", STORES)
-        case {"status": "success"}:  # as the API of Prometheus says it
-            missed = [text for text in warnings_of(document) if not text.startswith(_ANNOTATION)]
-            return Unknown(Trouble.INCOMPLETE, f"warns: {missed[0]}", STORES) if missed else None
-    return None
+            return f"{failed} shards failed"
+    return next((key for key in _PARTIAL if found.get(key) is True), "")
 
 
 def warnings_of(document: object, key: str = "warnings") -> list[str]:
