@@ -887,6 +887,30 @@ def test_a_token_in_front_of_the_host_is_a_secret(home: Path) -> None:
     assert secrets.scrub("no answer from s3cr3t@h") == "no answer from ***@h"
 
 
+@pytest.mark.parametrize("place", ["https://{}:@h/", "https://{}:x-oauth-basic@h/", "https://{}:x@h/"])
+@pytest.mark.parametrize("key", ["monitoring: {{url: {}}}", "registry: {{url: {}, model: m}}"])
+def test_a_token_beside_no_real_password_is_a_secret(home: Path, key: str, place: str) -> None:
+    """Services take a token as the user, with an empty password or a word that stands for none."""
+    for content, environment in (
+        (place.format("s3cr3t-token"), {}),
+        ("${U}", {"U": place.format("s3cr3t-token")}),
+    ):
+        secrets = secrets_of(home, SMALLEST + key.format(f"'{content}'"), **environment)
+        assert "s3cr3t" not in secrets.scrub("no answer from s3cr3t-token, S3CR3T-TOKEN, s3cr3t-tok")
+
+
+@pytest.mark.parametrize("url", ["http://${U}/m", "${U}/m"])
+def test_the_user_and_the_fragment_are_secrets_where_a_variable_holds_them(home: Path, url: str) -> None:
+    """Though the variable holds the host, too, which is none."""
+    whole = ("" if "//" in url else "http://") + "me-and-my-7:passw0rd-8@monitor.example"
+    secrets = secrets_of(home, SMALLEST + f"monitoring: {{url: '{url}'}}", U=whole)
+    assert secrets.scrub("me-and-my-7 asked monitor.example with passw0rd-8") == "*** asked monitor.example with ***"
+    secrets = secrets_of(home, SMALLEST + "monitoring: {url: '${U}'}", U="http://h/m#fragment-9")
+    assert secrets.scrub("http://h/m#fragment-9") == "http://h/m#***"
+    secrets = secrets_of(home, SMALLEST + "monitoring: {url: 'http://retrain-1:passw0rd-8@h/'}")
+    assert secrets.scrub("the user retrain-1") == "the user retrain-1", "written in the file it is none"
+
+
 def test_the_training_does_not_inherit_what_a_secret_was_read_from(home: Path) -> None:
     """Variables of monitoring and notifications, also those with a default; not those of paths and of training."""
     content = SMALLEST + (

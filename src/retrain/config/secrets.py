@@ -20,6 +20,8 @@ _RUN = r"[A-Za-z0-9]{16,}"
 """So many letters and digits in a row are no word, but a part of a secret by which it is known in any spelling."""
 _TELLING = r"(?i)key|token|secret|pass|pwd|auth|credential|cookie|signature"
 _RANDOM = r"[0-9]|[a-z][A-Z]"
+_NO_PASSWORDS = (None, "", "x", "x-oauth-basic", "x-token-auth", "api_token")
+"""What stands beside a token that is the user: services take any of these for no password."""
 _SENT = "!$&'()*+,/:;=@"
 """What urllib3 leaves alone in the path of a URL."""
 
@@ -93,6 +95,7 @@ def secret_values(
         found |= _of_apprise(each)
     for url, headers in asked:
         found |= {*_of_url(url), *_of_headers(headers)}
+        found |= {part for part in _whoever(url) for text in is_url if part in text}
     found |= {*_of_commands(monitoring.environment)}
     found |= {secret for word in monitoring.command or () if "://" in word for secret in _of_url(word)}
     found |= {secret for url in proxies for secret in _of_proxy(url)}
@@ -110,6 +113,12 @@ def credentials(url: str) -> tuple[str, str]:
     """User and password of the URL, decoded; empty where there is none."""
     parts = urlsplit(url)
     return unquote(parts.username or ""), unquote(parts.password or "")
+
+
+def _whoever(url: str) -> set[str]:
+    """The parts of a URL that are secret where they came from a variable: the user and the fragment."""
+    parts = urlsplit(url)
+    return {part for part in (parts.username, parts.fragment) if part}
 
 
 def basic(url: str) -> str:
@@ -175,14 +184,14 @@ def _of_proxy(url: str) -> set[str]:
 
 
 def _of_url(url: str) -> set[str]:
-    """The password of a URL (or the token that stands alone before the @), its query and the secrets in it."""
+    """The password of a URL (or the token that stands there without one), its query and the secrets in it."""
     try:
         parts = urlsplit(url)
     except ValueError:  # a text that only looks like one
         return set()
     as_written = [(name, value) for name, _, value in (each.partition("=") for each in parts.query.split("&"))]
     return {
-        parts.username or "" if parts.password is None else parts.password,
+        parts.username or "" if parts.password in _NO_PASSWORDS else parts.password or "",
         basic(url),
         parts.query,
         *(value for name, value in (*parse_qsl(parts.query), *as_written) if _is_secret(name, value)),
