@@ -260,6 +260,25 @@ def test_a_file_that_changes_while_it_is_adopted_is_left_alone(models: Models, c
     assert adopted(models) == sha(change)
 
 
+def test_a_file_that_is_not_whole_is_left_alone(models: Models) -> None:
+    """A copy that goes on would end in a file that nobody serves. It is adopted when it is whole."""
+    with models.champion.open("wb") as file:
+        assert "is still being written" in error_of(registry.adopt, models, print)
+        file.write(b"old ")
+        file.flush()
+        assert "is still being written" in error_of(registry.adopt, models, print)
+        assert names(models.champion.parent) == [models.champion.name]
+        file.write(b"model")
+    assert adopted(models) == sha(b"old model")
+
+
+def test_an_empty_file_is_left_alone(models: Models) -> None:
+    """It is no model, but what a copy or a full disk has left."""
+    models.champion.touch()
+    assert "is empty, so it is not adopted" in error_of(registry.adopt, models, print)
+    assert not models.champion.is_symlink()
+
+
 @pytest.mark.parametrize("target", ["elsewhere.joblib", "../elsewhere.joblib", "elsewhere/{}.joblib", "{}.joblib"])
 def test_a_link_to_elsewhere_is_an_ordinary_file(models: Models, target: str) -> None:
     """Also one whose file has the name of a version; what it points to is adopted and left alone."""

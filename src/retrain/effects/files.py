@@ -4,11 +4,13 @@ A directory may stand for a file: then all that is in it is meant.
 """
 
 import errno
+import fcntl
 import hashlib
 import os
 import pwd
 import shlex
 import shutil
+import signal
 import stat as modes
 import sys
 from collections.abc import Callable, Iterator
@@ -176,6 +178,20 @@ def opened(path: Path | str) -> Iterator[BufferedReader]:
         if not modes.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         yield file
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a process has the file open to write, as far as the system tells: Linux gives no lease to read then."""
+    if sys.platform != "linux":
+        return False
+    try:
+        with opened(path) as file:
+            # Who opens it to write meanwhile waits until it is closed here; of that a signal tells, which ends nothing.
+            fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    return False
 
 
 def _at_once(path: str, flags: int) -> int:

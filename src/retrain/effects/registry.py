@@ -91,6 +91,7 @@ def adopt(models: Models, record: Callable[[str], None]) -> str | None:
     if found is None or found.version is not None or found.made_at is None:
         return None
     before = stamp(found.path)
+    _refuse_changed(found.path, before)
     version = admit(models, found.path)
     _refuse_changed(found.path, before)
     record(version)
@@ -100,6 +101,12 @@ def adopt(models: Models, record: Callable[[str], None]) -> str | None:
 
 
 def _refuse_changed(path: Path, before: Stamp | None) -> None:
+    """RetrainError where the champion file is not whole, or no longer what it was."""
+    with file_errors(path):
+        if any(map(files.is_being_written, files.within(path))):
+            raise RetrainError(f"{path}: is still being written, so it is not adopted", "try again when it is whole")
+        if not files.size_of(path):
+            raise RetrainError(f"{path}: is empty, so it is not adopted", "put the model there")
     if stamp(path) != before:
         raise RetrainError(f"{path}: was changed while it was being adopted; try again")
 
