@@ -199,7 +199,7 @@ def check(  # noqa: PLR0913, PLR0917  (click passes every flag by name)
     full = None
     if trainings is not None:  # one of several
         output.one_of_several(world.config.name, world.file)
-        echo, full = None, lambda: "" if trainings else "no training may begin now (--trainings 0)"
+        echo, full = None, lambda: "" if trainings else "no training may begin in this run"
     return run(world, Options(dry_run, forced, echo, full))
 
 

@@ -154,7 +154,7 @@ def _by_command(context: Context) -> Send:
         event = news.cloud_event(entry, config.name, gate)
         facts = {
             "RETRAIN_EVENT": str(news.kind(entry.event)),
-            "RETRAIN_NAME": config.name,
+            "RETRAIN_NAME": shell_text(config.name),
             "RETRAIN_MESSAGE": shell_text(event["data"]["message"], context.secrets.scrub),
         }
         environment = training.environment(context.environ, context.secrets.variables, config.training, facts)

@@ -214,7 +214,7 @@ def _hook(context: Context, intent: SwapStarted, lock_fd: int, now: datetime) ->
         "RETRAIN_PREVIOUS": intent.previous or "",
         "RETRAIN_CHAMPION": str(config.models.champion),
         "RETRAIN_REASON": shell_text(intent.reason, context.secrets.scrub),
-        "RETRAIN_NAME": context.config.name,
+        "RETRAIN_NAME": shell_text(context.config.name),
     }
     environment = training.environment(context.environ, context.secrets.variables, hook, facts)
     try:

@@ -97,7 +97,8 @@ def full(scene: Scene, free: int, stage: Stage) -> Outcome:
         _stands(stage, mounted.root)
         if code == 0:
             _done(stage, scene, mounted.root)
-        proper(mounted.run("status"))
+        status = mounted.run("status")
+        assert status.returncode == 0, status
         make_space(mounted)
         proper(mounted.run(*scene.words))
         _done(stage, scene, mounted.root)
