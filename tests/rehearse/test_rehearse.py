@@ -12,8 +12,11 @@ import pandas as pd
 import pytest
 from msgspec.structs import replace
 
+from retrain.config.load import load
 from retrain.context import open_context
+from retrain.errors import RetrainError
 from retrain.exporter.measure import Gauge
+from retrain.rehearse.stream import read
 from tests.conftest import IN_CI
 from tests.stories.project import Models, Project, make_models, until
 
@@ -252,11 +255,38 @@ def test_a_command_that_does_not_train_on_the_given_rows_is_refused(project: Pro
         project.configure(training={"command": f"{sys.executable} train.py"})
 
 
+def test_labels_and_times_are_read_as_the_monitor_reads_them(project: Project) -> None:
+    """No label, of blanks or none, and no time that is understood: the row is left out; `NA` is a class."""
+    config, _ = load(project.root / "config.yaml", {})
+    rows, file = pd.read_csv(project.root / "log.csv").dropna(), project.root / "words.csv"
+    rows["label"] = rows["label"].map({0.0: "NA", 1.0: "b"})
+    rows.loc[rows.index[:7], "label"] = [" ", "", "  ", " ", "", " ", " "]
+    rows.to_csv(file, index=False)
+    stream, left_out = read(config, file, timedelta(days=1), None, 1.0)
+    assert left_out == 7
+    assert set(stream.truth) == {"NA", "b"}
+    rows["timestamp"] = pd.to_datetime(rows["timestamp"], format="ISO8601").map(lambda at: 1000 * at.timestamp())
+    rows.to_csv(file, index=False)
+    with pytest.raises(RetrainError, match="has no row with a label and a time"):
+        read(config, file, timedelta(days=1), None, 1.0)
+
+
 def test_a_log_that_is_too_short_or_lacks_a_column_is_refused(project: Project) -> None:
     """The sentence says what is missing."""
+    target = project.settings["promotion"].get("target", "label")
     rows = pd.read_csv(project.root / "log.csv")
     rows.drop(columns="label").to_csv(project.root / "unlabelled.csv", index=False)
     assert "has no column 'label'" in project.run("rehearse", "unlabelled.csv").stderr
+    rows.assign(y=0).to_csv(project.root / "twice.csv", index=False)
+    project.configure(promotion={"target": "y"})
+    twice = "has a column 'y', the name that promotion.target gives to 'label'"
+    assert twice in project.run("rehearse", "twice.csv").stderr
+    project.configure(promotion={"target": target})
+    project.configure(promotion={"group": "customer"})
+    assert "has no column 'customer', which promotion.group names" in project.run("rehearse", "log.csv").stderr
+    project.configure(promotion={"group": None, "slices": ["region"]})
+    assert "has no column 'region', which promotion.slices names" in project.run("rehearse", "log.csv").stderr
+    project.configure(promotion={"slices": []})
     rows.sort_values("timestamp").head(2 * ROWS).to_csv(project.root / "short.csv", index=False)
     assert "take a longer log" in project.run("rehearse", "short.csv").stderr
 

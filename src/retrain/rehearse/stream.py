@@ -21,10 +21,12 @@ from retrain.scoring.groups import Coded, Kept
 from retrain.scoring.plan import Comparison
 from retrain.tables import FileError
 from retrain.tables.read import Table, columns
-from retrain.tables.values import label_of_text, labels, seconds
+from retrain.tables.values import label_of_text, labels, seconds, unlabelled
 
 Mask = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.object_]
+_LATEST = 1e11
+"""Epoch seconds beyond all times that a log has: the monitor skips milliseconds, too."""
 _LEAST_WINDOWS = 2
 """To compare policies on, after those that the first champion is trained on."""
 
@@ -83,10 +85,15 @@ def read(config: Config, log: Path, length: timedelta, first: timedelta | None, 
     """
     monitor, target = config.monitor, config.promotion.target
     try:
-        columns(str(log), {monitor.timestamp: "monitor.timestamp", monitor.label: "monitor.label"})
+        named = dict.fromkeys(config.promotion.slices, "promotion.slices")
+        named |= {config.promotion.group: "promotion.group"} if config.promotion.group is not None else {}
+        found = columns(str(log), named | {monitor.timestamp: "monitor.timestamp", monitor.label: "monitor.label"})
+        if target != monitor.label and target in found:
+            raise FileError(f"has a column {target!r}, the name that promotion.target gives to {monitor.label!r}")
         table = Table(
             str(log),
             {monitor.label if each == target else each: text for each, text in config.promotion.dtypes.items()},
+            labels=[monitor.label],
         )
         frame = pd.concat(list(table.chunks()), ignore_index=True)
     except FileError as error:
@@ -94,7 +101,7 @@ def read(config: Config, log: Path, length: timedelta, first: timedelta | None, 
     frame = frame.drop(columns=[name for name in (monitor.prediction, monitor.score) if name], errors="ignore")
     frame = frame.rename(columns={monitor.label: target})
     times = seconds(frame[monitor.timestamp])
-    usable = np.isfinite(times) & frame[target].notna().to_numpy()
+    usable = (np.abs(times) < _LATEST) & ~unlabelled(frame[target])
     left_out = int((~usable).sum())
     if sample < 1:
         usable &= hashes_of(frame, config.promotion.group) < np.uint64(sample * 2**64)
