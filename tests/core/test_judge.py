@@ -180,6 +180,16 @@ def test_a_holdout_that_has_no_value_for_the_metric_cannot_tell(rows: Tally, wor
     assert words in explain.line("", verdict, Gate())
 
 
+@pytest.mark.parametrize("champion", [None, 1, 0])
+@pytest.mark.parametrize("average", [Average.BINARY, Average.MACRO])
+@pytest.mark.parametrize("metric", Metric)
+def test_a_holdout_of_one_class_admits_nobody(metric: Metric, average: Average, champion: int | None) -> None:
+    """A model that predicts this class whatever it is given has every metric right."""
+    gate = Gate(metric=metric, average=average, floor=0.5)
+    verdict = judge(tally([(1, champion, 1, 400)]), gate, 1)
+    assert verdict.ruling is Ruling.INCONCLUSIVE, explain.line("", verdict, gate)
+
+
 @pytest.mark.parametrize("metric", [Metric.F1, Metric.BALANCED_ACCURACY, Metric.ACCURACY])
 def test_a_class_that_only_a_model_knows_is_a_wrong_prediction(metric: Metric) -> None:
     """With several classes it is no class of its own: the mean is taken over those of the holdout."""

@@ -234,9 +234,14 @@ def _is_of_one_class(gate: Gate) -> bool:
 
 
 def _undefined(cells: Sequence[Cell], gate: Gate) -> VerdictReason | None:
-    """Why a metric of one class cannot be computed on this holdout; None where it can."""
+    """Why the metric says nothing on this holdout; None where it does.
+
+    Where all rows are of one class, a model that knows nothing but that is right.
+    """
     truths = _truths(cells)
-    if not _is_of_one_class(gate) or (len(truths) == 2 and gate.positive in truths):
+    if not _is_of_one_class(gate):
+        return VerdictReason.ONE_CLASS if len(truths) == 1 else None
+    if len(truths) == 2 and gate.positive in truths:
         return None
     if gate.positive not in truths:
         return VerdictReason.NO_POSITIVE
