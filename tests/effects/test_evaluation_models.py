@@ -24,7 +24,7 @@ from sklearn.tree import DecisionTreeClassifier
 from retrain.scoring.artifact import loaded
 from retrain.scoring.models import notes, predict
 from retrain.tables import FileError
-from tests.effects.toy_models import Named, Raises, Says
+from tests.effects.toy_models import Named, Raises, Returns, Says
 
 RANDOM = np.random.default_rng(4)
 ROWS = pd.DataFrame({"mean spend": RANDOM.normal(size=400), "age": RANDOM.normal(size=400)})
@@ -33,6 +33,10 @@ LABELS = (ROWS["mean spend"] > 0).astype(int)
 
 def gbm(**changes: Any) -> Any:
     return lightgbm.LGBMClassifier(n_estimators=5, verbosity=-1, n_jobs=1, **changes)
+
+
+def nothing_before(model: Any) -> Pipeline:
+    return Pipeline([("nothing", "passthrough"), ("model", model)])
 
 
 def predicted(here: Path, model: Any, rows: pd.DataFrame) -> list[Any]:
@@ -169,6 +173,10 @@ def version_of_sklearn() -> str:
         lambda: GridSearchCV(make_pipeline(gbm()), {"lgbmclassifier__num_leaves": [4, 8]}, cv=2),
         lambda: CalibratedClassifierCV(gbm(), cv=2),
         lambda: VotingClassifier([("a", gbm()), ("b", gbm(num_leaves=4))]),
+        lambda: GridSearchCV(nothing_before(gbm()), {"model__num_leaves": [4, 8]}, cv=2),
+        lambda: CalibratedClassifierCV(nothing_before(gbm()), cv=2),
+        lambda: VotingClassifier([("a", nothing_before(gbm()))]),
+        lambda: Pipeline([("outer", nothing_before(gbm()))]),
     ],
 )
 @pytest.mark.parametrize("named", [True, False])
@@ -216,6 +224,15 @@ def test_a_pipeline_whose_first_step_does_nothing(tmp_path: Path, made: Any, ski
     assert notes(str(tmp_path / "0.joblib"), None)[1] is False
 
 
+def test_predictions_that_name_their_rows(tmp_path: Path) -> None:
+    """Requirement: a Series is read by the rows that it names, in whatever order; by position where it names others."""
+    rows = pd.DataFrame({"a": [1, 0, 1]})
+    assert predicted(tmp_path, Returns(pd.Series([0, 1, 1], index=[1, 2, 0])), rows) == [1, 0, 1]
+    assert predicted(tmp_path, Returns(pd.DataFrame({"y": [0, 1, 1]}, index=[1, 2, 0])), rows) == [1, 0, 1]
+    assert predicted(tmp_path, Returns(pd.Series([0, 1, 1], index=[7, 8, 9])), rows) == [0, 1, 1]
+    assert predicted(tmp_path, Returns(pd.Series([0, 1, 1], index=["a", 2, None])), rows) == [0, 1, 1]
+
+
 def test_odd_names(tmp_path: Path) -> None:
     """Requirement: a method is asked; what is no list of names is called that."""
     assert predicted(tmp_path, Named(lambda_of_names, "age"), ROWS.assign(age=1).head(2)) == [1, 1]
@@ -243,6 +260,25 @@ def test_a_category_that_is_text_in_the_holdout(tmp_path: Path) -> None:
     assert "(the holdout has text in region: " in message
     assert "promotion.dtypes: {region: category})" in message
     assert predicted(tmp_path, model, ROWS.assign(region=region.astype("category")))
+
+
+@pytest.mark.parametrize(
+    ("fitted", "held"),
+    [([1, 2], ["1", "2", "-"]), ([1, 2], ["1.0", "2.0"]), (["1", "2"], [1, 2]), (["001", "002"], [1, 2])],
+)
+@pytest.mark.parametrize("wrapped", [lambda model: model, nothing_before])
+def test_categories_that_the_holdout_holds_as_another_type(
+    tmp_path: Path, fitted: list[Any], held: list[Any], wrapped: Any
+) -> None:
+    """Requirement: LightGBM takes them for missing without a word; a CSV has no types, and one word makes texts."""
+
+    def region(values: list[Any]) -> "pd.Series[Any]":
+        return pd.Series([values[label] for label in LABELS], dtype=object).astype("category")
+
+    rows = pd.DataFrame({"age": ROWS["age"], "region": region(fitted)})
+    model = wrapped(gbm()).fit(rows, LABELS)
+    other = rows.assign(region=region(held).cat.set_categories(held))
+    assert predicted(tmp_path, model, other) == predicted(tmp_path, model, rows) == LABELS.tolist()
 
 
 def test_what_is_not_about_dtypes_gets_no_hint(tmp_path: Path) -> None:

@@ -21,7 +21,12 @@ from retrain.scoring.artifact import Artifact, cause, loaded, sparing
 from retrain.scoring.plan import Model, or_end, settle
 from retrain.tables import FileError
 from retrain.tables.read import as_sent, brief, shown
-from retrain.tables.values import Codes, label_codes
+from retrain.tables.values import Codes, key, label_codes
+
+_DEEPEST = 8
+"""Models in models that are looked at."""
+_HELD = ("best_estimator_", "estimator_", "calibrated_classifiers_", "estimators_", "estimator")
+"""Where searches and wrappers hold what they have fitted; the last one may have what they were given."""
 
 
 def serve(plan: Model) -> None:
@@ -81,7 +86,10 @@ def predict(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as "fitted without feature names"
             answer = sparing(lambda: model.predict(inputs))
-            predicted = np.asarray(answer)
+            if isinstance(answer, pd.Series | pd.DataFrame) and not answer.index.equals(inputs.index):
+                # One that names its rows, and has them in another order.
+                answer = answer.loc[inputs.index] if _is_reordered(answer.index, inputs.index) else answer
+            predicted = np.asarray(answer, dtype=object if isinstance(answer, list | tuple) else None)
             if isinstance(answer, np.ma.MaskedArray):
                 predicted = predicted.astype(object)
                 predicted[np.ma.getmaskarray(answer)] = None
@@ -91,6 +99,10 @@ def predict(
         hint = _dtypes_hint(found, inputs) + saved
         raise FileError(f"cannot predict {len(features)} holdout rows: {brief(found)}{hint}") from error
     return _labels(predicted, len(features))
+
+
+def _is_reordered(index: "pd.Index[Any]", rows: "pd.Index[Any]") -> bool:
+    return len(index) == len(rows) and index.is_unique and bool(index.isin(rows).all())
 
 
 def ready(path: str, trusted: tuple[str, ...] | None) -> Artifact:
@@ -124,14 +136,34 @@ def _inputs(model: Any, features: pd.DataFrame, aside: Sequence[str]) -> pd.Data
     if missing:
         listed = ", ".join(map(repr, missing[:10])) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
         raise FileError(f"was fitted on columns that the holdout lacks: {listed}; give it those that training uses")
-    return features[names].copy()  # a model may change what it is given
+    return _in_its_categories(model, features[names].copy())  # a model may change what it is given
+
+
+def _in_its_categories(model: Any, inputs: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the categories that LightGBM was fitted on, where a file holds these as another type.
+
+    A CSV has no types: with one word in a column its numbers are texts, and LightGBM takes what it does not know for
+    missing, without a word.
+    """
+    boosters = (getattr(each, "booster_", each) for each in _chain(model))
+    trained = (getattr(each, "pandas_categorical", None) for each in boosters)
+    known: list[list[Any]] = next(filter(None, trained), [])
+    columns = [name for name, dtype in inputs.dtypes.items() if isinstance(dtype, pd.CategoricalDtype)]
+    for name, fitted in zip(columns, known if len(known) == len(columns) else (), strict=False):
+        meant = {key(each): each for each in fitted}
+        if len(meant) == len(fitted):
+            present = inputs[name].cat.categories
+            found = [each if each in fitted else meant.get(key(each), each) for each in present]
+            if len({*found}) == len(found):
+                inputs[name] = inputs[name].cat.rename_categories(found)
+    return inputs
 
 
 def _fitted_on(model: Any) -> list[str] | None:
     """The names of the columns that the model was fitted on; None where it has none. FileError where they are odd."""
     try:
-        fitted = getattr(model, "feature_names_in_", None)
-        fitted = getattr(_first_step(model), "feature_names_in_", None) if fitted is None else fitted
+        named = (getattr(each, "feature_names_in_", None) for each in _chain(model))
+        fitted = next((each for each in named if each is not None), None)
         fitted = fitted() if callable(fitted) else fitted
         names = None if fitted is None else [str(name) for name in fitted]
     except Exception as error:
@@ -141,11 +173,21 @@ def _fitted_on(model: Any) -> list[str] | None:
     return names or None
 
 
-def _first_step(model: Any) -> Any:
-    """The first step of a pipeline that does not pass all columns through: a pipeline asks only its first one."""
-    steps = getattr(model, "steps", None)
-    parts = [each[-1] for each in steps if isinstance(each, tuple)] if isinstance(steps, list) else []
-    return next((each for each in parts if each is not None and not isinstance(each, str)), None)
+def _chain(model: Any) -> Iterator[Any]:
+    """The model, and in it, one in the other, what is given its columns as they are.
+
+    That is the first step of a pipeline that does not pass all through, and what a search or a wrapper has fitted.
+    """
+    for _ in range(_DEEPEST):
+        if model is None or isinstance(model, str):
+            return
+        yield model
+        steps = getattr(model, "steps", None)
+        parts = [each[-1] for each in steps if isinstance(each, tuple)] if isinstance(steps, list) else []
+        of_steps = next((each for each in parts if each is not None and not isinstance(each, str)), None)
+        held = (getattr(model, name, None) for name in _HELD)
+        fitted = (each[0] if isinstance(each, list) and each else each for each in held)
+        model = next((each for each in (of_steps, *fitted) if each is not None), None)
 
 
 def _are_positions(names: list[str]) -> bool:
