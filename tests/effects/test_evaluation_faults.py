@@ -58,6 +58,9 @@ def cells(asked: dict[str, Any]) -> dict[Any, int]:
         (Returns([1, 0]), "predicts an array of shape (2,) for 4 rows"),
         (Returns(None), "predicts an array of shape () for 4 rows"),
         (Returns([0.0, 1.0, 0.73, 1.0]), "returns 0.73; retrain needs class labels: wrap the model"),
+        (Returns(["a", float("nan"), "a", "b"]), "predicts no label (NaN) for 1 of 4 rows"),
+        (Returns(["1", "nan", "None", "1"]), "predicts 'None', 'nan', which is no class of column 'label'"),
+        (Returns([1, -1, 1, -1]), "predicts -1, 1, but column 'label' of "),
         (Says(b"yes"), "b'yes' (bytes) is not a class label"),
         (Says(float("inf")), "inf (float) is not a class label"),
         (Says("1"), "predicts '1', but column 'label' of "),
@@ -128,7 +131,7 @@ def test_what_is_a_class_and_what_is_no_label(tmp_path: Path) -> None:
     _, message = fault(plan(tmp_path, Says(1), "a,label\n1,0\n2,1\n3,NA\n"))
     assert "predicts 1, but column 'label' of " in message
     assert "('NA' is a class: leave the field empty where a label is missing)" in message
-    FRAME.assign(label=pd.Series(["x", "", None, "x"], dtype=object)).to_parquet(tmp_path / "holdout.parquet")
+    FRAME.assign(label=pd.Series(["x", " ", None, "x"], dtype=object)).to_parquet(tmp_path / "holdout.parquet")
     _, message = fault({**plan(tmp_path), "holdout": str(tmp_path / "holdout.parquet")})
     assert "has no label (column 'label') in 2 of 4 rows" in message
 

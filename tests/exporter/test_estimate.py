@@ -111,6 +111,8 @@ def test_drift_is_weighted_by_importance(tmp_path: Path, weights: str, expected:
     [
         ("feature,weight\nx,1\nz,1\n", "name 'z', of which there is no drift"),
         ("feature,weight\nx,much\n", "no weighted drift: the weights"),
+        ("feature,weight\nx,1\ny,\n", "a weight is empty, or no finite number"),
+        ("feature,weight\nx,1\ny,inf\n", "a weight is empty, or no finite number"),
         ("name,gain\nx,1\n", "no weighted drift: the weights"),
         ("", "no weighted drift: the weights"),
     ],

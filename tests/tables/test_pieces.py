@@ -45,6 +45,18 @@ def test_a_stray_quote_does_not_stop_the_log() -> None:
     assert sum(piece.rows.num_rows + len(piece.lost) for piece in found) == 20_001
 
 
+@pytest.mark.parametrize("column", [0, 1, 2])
+def test_a_text_of_several_lines_may_stand_in_any_column(column: int) -> None:
+    """Requirement: its last line, though it has as many values as a row, is no row."""
+    rows = [["1", "2", "3"] for _ in range(3)]
+    rows[1][column] = "first, second\nlast"
+    texts = [[f'"{each}"' if "\n" in each else each for each in row] for row in rows]
+    content = "a,b,c\n" + "".join(",".join(row) + "\n" for row in texts)
+    [piece] = appended(io.BytesIO(content.encode()), Position())
+    assert [list(row.values()) for row in piece.rows.to_pylist()] == rows
+    assert not len(piece.lost)
+
+
 @pytest.mark.parametrize("quote", [b"", b'"'])
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
 def test_a_record_that_is_not_utf_8_is_no_row(quote: bytes, encoding: str) -> None:

@@ -9,7 +9,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retrain.tables.values import MISSING, key, label, label_of_text, labels, names, seconds, vocabularies_differ
+from retrain.tables.values import (
+    MISSING,
+    key,
+    label,
+    label_of_text,
+    labels,
+    names,
+    seconds,
+    unlabelled,
+    vocabularies_differ,
+)
 
 NEW_YEAR = 1_704_067_200.0
 
@@ -26,7 +36,17 @@ def test_the_texts_that_are_missing_are_those_of_pandas() -> None:
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(True, 1), (1.0, 1), (np.int8(2), 2), (np.float32(0.5), 0.5), (np.False_, 0), (np.str_("a"), "a"), ("1", "1")],
+    [
+        (True, 1),
+        (1.0, 1),
+        (Decimal("2.0"), 2),
+        (Decimal("0.5"), 0.5),
+        (np.int8(2), 2),
+        (np.float32(0.5), 0.5),
+        (np.False_, 0),
+        (np.str_("a"), "a"),
+        ("1", "1"),
+    ],
 )
 def test_a_typed_value_is_a_label(value: object, expected: object) -> None:
     """Numbers and truth values that are equal are one label; a text is another than the number it spells."""
@@ -34,7 +54,7 @@ def test_a_typed_value_is_a_label(value: object, expected: object) -> None:
     assert type(label(value)) is type(expected)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, b"x", datetime(2024, 1, 1), [1], Decimal(1)])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, b"x", datetime(2024, 1, 1), [1]])
 def test_what_is_no_label(value: object) -> None:
     """Other types and numbers that are not finite are refused, with the type."""
     with pytest.raises(ValueError, match=rf"\({type(value).__name__}\) is not a class label"):
@@ -114,6 +134,21 @@ def test_values_are_called_by_their_label_or_text() -> None:
 def test_two_vocabularies_are_quoted(predicted: list[Any], truths: list[Any], both: tuple[str, str] | None) -> None:
     """Requirement: predictions that are no labels, or labels in another spelling, give no score but both lists."""
     assert vocabularies_differ(predicted, truths) == both
+
+
+@pytest.mark.parametrize(("one", "other"), [([-1, 1], [0, 1]), ([1, 2], [0, 1]), ([-1, 1], [1, 2])])
+def test_two_classes_that_are_numbered_otherwise_are_other_labels(one: list[int], other: list[int]) -> None:
+    """Requirement: of the number that both have, most predictions would be wrong, and nobody has made a mistake."""
+    assert vocabularies_differ(one, other) is not None
+    assert vocabularies_differ(other, one) is not None
+    assert vocabularies_differ(one, [*other, 3]) is None, "of more classes some are seldom predicted"
+    assert vocabularies_differ([1], other) is None
+
+
+def test_a_label_of_blanks_is_none() -> None:
+    """Requirement: what a fixed-width field holds for no label is no class."""
+    column = pd.Series(["a", "", "  ", None, "\t", float("nan"), 0, "NA"], dtype=object)
+    assert unlabelled(column).tolist() == [False, True, True, True, True, True, False, False]
 
 
 def test_a_class_that_is_only_predicted_is_a_wrong_prediction() -> None:

@@ -74,7 +74,10 @@ def weighted(shifts: Mapping[str, Shift], path: Path, problems: list[str]) -> fl
         return None
     try:
         rows: Any = pd.concat(Table(str(path), {"feature": "str"}).chunks(only=["feature", "weight"]))
-        weights = dict(zip(rows["feature"], pd.to_numeric(rows["weight"]).clip(lower=0), strict=True))
+        numbers = pd.to_numeric(rows["weight"]).clip(lower=0)
+        if not np.isfinite(numbers).all():
+            raise ValueError("a weight is empty, or no finite number")
+        weights = dict(zip(rows["feature"], numbers, strict=True))
     except (FileError, KeyError, ValueError, TypeError) as error:
         raise RetrainError(f"the weights {path} are not feature,weight: {error}") from error
     unknown = sorted(name for name, weight in weights.items() if weight and name not in shifts)

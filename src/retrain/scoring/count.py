@@ -196,6 +196,9 @@ def part_of(plan: Comparison, chunk: pd.DataFrame, before: Sketches) -> tuple[Pa
 
 def _check_vocabulary(side: Side, path: str, predicted: set[Any], truths: set[Any], plan: Plan) -> None:
     """UnusableError where a model's predictions are not in the vocabulary of the holdout's labels."""
+    if words := (predicted & MISSING) - truths:
+        why = f"predicts {quoted(words)}, which is no class of column {plan.target!r}: does it give some rows no label?"
+        raise UnusableError(side, path, why)
     if differ := vocabularies_differ(predicted, truths):
         meant = sorted(truths & MISSING)
         missing = f" ({quoted(meant)} is a class: leave the field empty where a label is missing)" if meant else ""

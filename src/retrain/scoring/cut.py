@@ -16,7 +16,7 @@ from retrain.tables import FileError
 from retrain.tables.hashing import Hashes, of_rows, of_values
 from retrain.tables.log import Log
 from retrain.tables.read import brief
-from retrain.tables.values import seconds
+from retrain.tables.values import seconds, unlabelled
 
 Mask = npt.NDArray[np.bool_]
 Index = npt.NDArray[np.float64]
@@ -37,7 +37,7 @@ class Labelled:
         self.times = seconds(frame[plan.timestamp])
         self.window: Index = np.floor(self.times / plan.window)
         dated = np.isfinite(self.times)
-        self.labelled: Mask = dated & (frame[plan.label].notna() & (frame[plan.label] != "")).to_numpy()
+        self.labelled: Mask = dated & ~unlabelled(frame[plan.label])
         indexes, places = np.unique(self.window[dated], return_inverse=True)
         rows, known = np.bincount(places), np.bincount(places, self.labelled[dated])
         windows = {int(each): (int(n), int(k)) for each, n, k in zip(indexes, rows, known, strict=True)}

@@ -19,7 +19,7 @@ from retrain.scoring.groups import Coded
 from retrain.scoring.plan import EndedError, Plan, Predictions, Remote, Send, Side, Trial, UnusableError, blamed
 from retrain.tables import FileError
 from retrain.tables.read import Table, columns
-from retrain.tables.values import is_nested, label
+from retrain.tables.values import is_nested, label, unlabelled
 
 Prepared = TypeVar("Prepared")
 
@@ -240,16 +240,16 @@ def has_fractions(plan: Plan, table: Table) -> bool:
     """Whether some labels are numbers with decimals. FileError where a row has no label, or there is no row."""
     if not table.rows:
         raise FileError("has no rows")
-    unlabelled, fractional, known = 0, False, set[Any]()
+    without, fractional, known = 0, False, set[Any]()
     for chunk in table.chunks(plan.chunk, [plan.target]):
         target = chunk[plan.target]
         if target.dropna().head(1).map(is_nested).any():
             raise FileError(f"holds lists or the like in column {plan.target!r}: a class label is a text or a number")
-        unlabelled += int((target.isna() | (target == "")).sum())
+        without += int(unlabelled(target).sum())
         known |= set(target.dropna().unique())
         fractional |= target.dtype.kind == "f" and bool((target.dropna() % 1 != 0).any())
-    if unlabelled:
-        why = f"has no label (column {plan.target!r}) in {unlabelled} of {table.rows} rows: label or drop them"
+    if without:
+        why = f"has no label (column {plan.target!r}) in {without} of {table.rows} rows: label or drop them"
         raise FileError(why)
     if len(known) > MANY_LABELS and table.rows < ROWS_PER_LABEL * len(known):
         raise FileError(

@@ -221,12 +221,13 @@ def _continued(lines: Sequence[bytes], first: int, width: int, *, goes_on: bool)
     """The values of a record whose first line leaves a quote open, and its lines; 0 where the rest is yet to come.
 
     Where a line that would be inside the quotes is a record of its own, the quote is a stray one: only its own line
-    is malformed.
+    is malformed. A line with one quote more ends the quotes.
     """
     record = lines[first]
     for number in range(first + 1, len(lines)):  # no copy of the rest, which may be long
         record += b"\n" + (line := lines[number])
-        if len(values_of(line) or ()) == width or len(record) > _LONGEST_QUOTED:
+        is_row = line.count(b'"') % 2 == 0 and len(values_of(line) or ()) == width
+        if is_row or len(record) > _LONGEST_QUOTED:
             return None, 1
         if b'"' in line and (values := values_of(record)) is not None:
             return (values, number + 1 - first) if len(values) == width else (None, 1)

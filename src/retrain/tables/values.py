@@ -35,6 +35,8 @@ In Parquet a null and a NaN are missing, and a text is itself. Only where values
 `key`) these texts are missing in both.
 """
 
+_CODINGS = ({0, 1}, {-1, 1}, {1, 2})
+"""How two classes are numbered. Two of these have a number in common, which is not the same class in both."""
 _QUOTED = 5
 """Labels that a message quotes."""
 _TRUTHS = dict.fromkeys(("True", "TRUE", "true"), 1.0) | dict.fromkeys(("False", "FALSE", "false"), 0.0)
@@ -47,6 +49,8 @@ def label(value: object) -> Label:
     value = value.item() if isinstance(value, np.bool_ | np.integer | np.floating) else value
     if isinstance(value, str):
         return str(value)
+    if isinstance(value, Decimal):
+        value = int(value) if value.is_finite() and value == int(value) else float(value)
     if isinstance(value, bool | int):
         return int(value)
     if isinstance(value, float) and math.isfinite(value):
@@ -65,6 +69,13 @@ def label_codes(values: Any) -> tuple[Codes, list[Label]]:
     codes, uniques = pd.factorize(values)
     known = np.asarray(uniques) if uniques.dtype.kind == "f" else uniques.tolist()
     return codes, [label(value) for value in known]
+
+
+def unlabelled(column: "pd.Series[Any]") -> npt.NDArray[np.bool_]:
+    """Which of these labels are missing: a text of nothing but blanks is no class."""
+    codes, known = distinct(column)
+    is_blank = np.array([*(isinstance(each, str) and not each.strip() for each in known), True])
+    return is_blank[codes]  # a missing value has the code -1
 
 
 def label_of_text(value: object) -> Label:
@@ -109,8 +120,9 @@ def vocabularies_differ(
 
     They do not where they have no label in common (unless they may be `disjoint`); where a label of one side alone is
     one of the other side in another spelling ('1' is not 1, 'Yes' is not 'yes'); and where one side has numbers and
-    texts, such as 1, 0, 'yes' and 'no', and the other only numbers or only texts. Otherwise a class that only one side
-    has is no fault: it is predicted wrongly, or never. 'a' and 'A' are two classes where both sides have both.
+    texts, such as 1, 0, 'yes' and 'no', and the other only numbers or only texts; and where one side numbers two
+    classes otherwise than the other (-1 and 1 are not 0 and 1). Otherwise a class that only one side has is no fault:
+    it is predicted wrongly, or never. 'a' and 'A' are two classes where both sides have both.
     """
     guesses, truths = set(predicted), set(known)
     common = guesses & truths
@@ -118,7 +130,8 @@ def vocabularies_differ(
     if len({_bare(label) for label in common}) == len(common):
         respelt |= {_bare(label) for label in truths - guesses} & {_bare(label) for label in guesses}
     is_mixed = _mixes(guesses, truths) or _mixes(truths, guesses)
-    if not guesses or not (respelt or is_mixed or not (common or disjoint)):
+    is_recoded = guesses != truths and guesses in _CODINGS and truths in _CODINGS
+    if not guesses or not (respelt or is_mixed or is_recoded or not (common or disjoint)):
         return None
     sides = ([label for label in side if _bare(label) in respelt or len(side) <= _QUOTED] for side in (guesses, truths))
     composed = {normalize("NFC", label) if isinstance(label, str) else label for label in guesses | truths}
