@@ -197,6 +197,9 @@ def test_training_data_that_cannot_be_used(tmp_path: Path) -> None:
     assert f"has only the label, 'label', in common with the holdout {holdout}" in message
     assert "it has x, label, the holdout age, spend" in message
     assert "has no rows" in refused(tmp_path, csv(old[:0], tmp_path / "train"), holdout, "training data")
+    respelt = csv(old.assign(label=old["label"].map({0: "no", 1: "yes"})), tmp_path / "train")
+    message = refused(tmp_path, respelt, holdout, "training data")
+    assert f"has the labels 'no', 'yes', and the holdout {holdout} 0, 1, so that no row could be recogn" in message
     (tmp_path / "train.csv").write_text("age,label\n1,0\n2,3,4\n")
     assert "has 3 values in line 3" in refused(tmp_path, tmp_path / "train.csv", holdout, "training data")
     dtypes = {"note": "int64"}

@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet
 from msgspec.structs import replace
 
+from retrain.core.records import Label
 from retrain.scoring.plan import Comparison, Send, Side, TrainingRows, blamed
 from retrain.tables import FileError
 from retrain.tables.hashing import Hashes, alike, of_rows, smallest
 from retrain.tables.read import Table, brief, columns, shown
-from retrain.tables.values import seconds
+from retrain.tables.values import distinct, key, name, quoted, seconds
 
 Mask = npt.NDArray[np.bool_]
 
@@ -43,17 +44,32 @@ def recorded(plan: TrainingRows, send: Send) -> dict[str, Any]:
     send({"at": "holdout"})
     with blamed("holdout", plan.holdout):
         of_holdout = columns(plan.holdout, named)
+        labels = _labels(Table(plan.holdout, _for(plan, [plan.target]), [plan.target], [plan.target]), plan)
     send({"at": "training data"})
     with blamed("training data", plan.data):
         shared = _shared(plan, columns(plan.data, named), of_holdout)
-        dtypes = {name: text for name, text in plan.dtypes.items() if name in shared}
-        table = Table(plan.data, dtypes, shared, labels=[plan.target])
+        table = Table(plan.data, _for(plan, shared), shared, labels=[plan.target])
         if not table.rows:
             raise FileError("has no rows")
+        if labels and not labels.keys() & (own := _labels(table, plan)).keys():
+            raise FileError(
+                f"has the labels {quoted(own.values())}, and the holdout {plan.holdout} {quoted(labels.values())}, so"
+                " that no row could be recognized: spell each class in one way"
+            )
         known = [smallest(_hashes(chunk, shared)) for chunk in table.chunks(plan.chunk)]
     with blamed("training rows", plan.into):
         _write(plan.into, smallest(np.concatenate(known)), shared)
     return {"rows": table.rows}
+
+
+def _for(plan: TrainingRows, names: Sequence[str]) -> dict[str, str]:
+    return {name: text for name, text in plan.dtypes.items() if name in names}
+
+
+def _labels(table: Table, plan: TrainingRows) -> dict[Any, Label]:
+    """What the labels are called, by their keys."""
+    values = (value for chunk in table.chunks(plan.chunk, [plan.target]) for value in distinct(chunk[plan.target])[1])
+    return {key(value): name(value) for value in values}
 
 
 def checked(plan: Compared) -> Compared:
