@@ -38,6 +38,10 @@ _MATCHER = (
 _PLAIN = r"[A-Za-z_][A-Za-z0-9_]*"
 _EXEMPLAR = r'(?m)^((?:[^"\s]|"(?:[^"\\\n]|\\.)*+"|[ \t](?!# \{))*+) # \{.*$'
 """What OpenMetrics may write behind a sample; nothing is tried twice, however long a line is."""
+_QUOTED = r'"(?:[^"\\]|\\.)*+"'
+_LABEL = rf"(?:[A-Za-z_][A-Za-z0-9_.:-]*+\s*+=\s*+|(?:{_QUOTED}\s*+=\s*+)?+){_QUOTED}"
+_SERIES = rf'\s*+[^\s{{"\x00-\x1f]*+\s*+(?:\{{\s*+(?:{_LABEL}\s*+(?:,\s*+|(?=\}})))*+\}})?+'
+"""The name of a sample and its labels, whose values are quoted: the parser takes more, and reads another series."""
 _LONGEST = 256
 """Characters that a regular expression is tried on: it may go back over them many times, and nothing stops it then."""
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
@@ -182,7 +186,8 @@ def _samples(text: str, *, must_end: bool) -> Iterator["Sample"]:
 
 def _check(line: str) -> None:
     """Raise ValueError where a sample has no number or more than two, of which the parser takes the first and last."""
-    words = line.rpartition("}")[2].split() if "}" in line else line.split()[1:]
+    named = re.match(_SERIES, line)
+    words = line[named.end() if named is not None else 0 :].split()
     if line.strip() and not 1 <= len(words) <= 2:
         raise ValueError(f"a sample has {len(words)} numbers, which are a value and a time: {line}")
     for word in words:
