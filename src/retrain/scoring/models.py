@@ -150,10 +150,10 @@ def _in_its_categories(model: Any, inputs: pd.DataFrame) -> pd.DataFrame:
     known: list[list[Any]] = next(filter(None, trained), [])
     columns = [name for name, dtype in inputs.dtypes.items() if isinstance(dtype, pd.CategoricalDtype)]
     for name, fitted in zip(columns, known if len(known) == len(columns) else (), strict=False):
-        meant = {key(each): each for each in fitted}
-        if len(meant) == len(fitted):
+        meant, own = {key(each): each for each in fitted}, {*fitted}
+        if len(meant) == len(own):
             present = inputs[name].cat.categories
-            found = [each if each in fitted else meant.get(key(each), each) for each in present]
+            found = [each if each in own else meant.get(key(each), each) for each in present]
             if len({*found}) == len(found):
                 inputs[name] = inputs[name].cat.rename_categories(found)
     return inputs
