@@ -907,6 +907,8 @@ def test_the_user_and_the_fragment_are_secrets_where_a_variable_holds_them(home:
     assert secrets.scrub("me-and-my-7 asked monitor.example with passw0rd-8") == "*** asked monitor.example with ***"
     secrets = secrets_of(home, SMALLEST + "monitoring: {url: '${U}'}", U="http://h/m#fragment-9")
     assert secrets.scrub("http://h/m#fragment-9") == "http://h/m#***"
+    secrets = secrets_of(home, SMALLEST + "monitoring: {url: '${U}'}", U="http://prometheus:passw0rd-8@h/")
+    assert secrets.scrub("the series of prometheus") == "the series of prometheus", "a word is in every message"
     secrets = secrets_of(home, SMALLEST + "monitoring: {url: 'http://retrain-1:passw0rd-8@h/'}")
     assert secrets.scrub("the user retrain-1") == "the user retrain-1", "written in the file it is none"
 

@@ -520,9 +520,10 @@ def test_an_f1_that_cannot_be_trusted_is_unknown_and_trains_nothing(fields: dict
 def test_counts_of_all_classes_together_fit_their_samples() -> None:
     """Of a micro average a wrong prediction is FP of one class and FN of another."""
     story = Story()
-    assert (
-        story.check(story.see(0.9, samples=100.0, positives=100.0, counts=Counts(90, 10, 10))).reason is Reason.HEALTHY
-    )
+    micro: dict[str, Any] = {"samples": 100.0, "positives": 100.0, "counts": Counts(90, 10, 10)}
+    assert story.check(story.see(0.9, **micro)).reason is Reason.HEALTHY
+    rounded: dict[str, Any] = {"samples": 16.0, "positives": 16.0, "counts": Counts(15, 0, 2)}
+    assert Story().check(story.see(15 / 16, **rounded)).reason is Reason.HEALTHY, "each was rounded alone"
 
 
 def test_a_window_that_goes_backwards_counts_for_nothing_and_says_so() -> None:

@@ -24,7 +24,7 @@ from sklearn.tree import DecisionTreeClassifier
 from retrain.scoring.artifact import loaded
 from retrain.scoring.models import notes, predict
 from retrain.tables import FileError
-from tests.effects.toy_models import Named, Raises, Returns, Says
+from tests.effects.toy_models import Named, Raises, Ratio, Returns, Says
 
 RANDOM = np.random.default_rng(4)
 ROWS = pd.DataFrame({"mean spend": RANDOM.normal(size=400), "age": RANDOM.normal(size=400)})
@@ -230,7 +230,19 @@ def test_predictions_that_name_their_rows(tmp_path: Path) -> None:
     assert predicted(tmp_path, Returns(pd.Series([0, 1, 1], index=[1, 2, 0])), rows) == [1, 0, 1]
     assert predicted(tmp_path, Returns(pd.DataFrame({"y": [0, 1, 1]}, index=[1, 2, 0])), rows) == [1, 0, 1]
     assert predicted(tmp_path, Returns(pd.Series([0, 1, 1], index=[7, 8, 9])), rows) == [0, 1, 1]
+    by_customer = pd.Series([0, 1, 1], index=pd.Index([1, 2, 0], name="customer"))
+    assert predicted(tmp_path, Returns(by_customer), rows) == [0, 1, 1]
+    assert predicted(tmp_path, Returns([np.array(0), np.array(1), np.array(1)]), rows) == [0, 1, 1]
     assert predicted(tmp_path, Returns(pd.Series([0, 1, 1], index=["a", 2, None])), rows) == [0, 1, 1]
+
+
+def test_a_wrapper_of_ones_own_gets_every_column(tmp_path: Path) -> None:
+    """Requirement: it may make the columns that it gives to the model within, whose names are no names of the rows."""
+    model = Ratio(LogisticRegression().fit(pd.DataFrame({"ratio": [0.5, 2.0]}), [0, 1]))
+    rows = pd.DataFrame({"a": [1.0, 4.0], "b": [2.0, 2.0]})
+    assert predicted(tmp_path, model, rows) == [0, 1]
+    joblib.dump(Ratio(model), tmp_path / "m")
+    assert notes(str(tmp_path / "m"), None) == ("", True)
 
 
 def test_odd_names(tmp_path: Path) -> None:

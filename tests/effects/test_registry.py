@@ -270,6 +270,7 @@ def test_a_file_that_is_not_whole_is_left_alone(models: Models) -> None:
         assert names(models.champion.parent) == [models.champion.name]
         file.write(b"model")
     assert adopted(models) == sha(b"old model")
+    assert names(models.champion.parent) == [models.champion.name, "versions"], "and nothing that only tried"
 
 
 def test_an_empty_file_is_left_alone(models: Models) -> None:

@@ -61,6 +61,21 @@ class Named:
         return rows[self.column].to_numpy()
 
 
+class Ratio:
+    """A wrapper of one's own, which gives the model within a column that it has made; it has any attribute or fails."""
+
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "booster_":
+            raise KeyError(name)
+        raise AttributeError(name)
+
+    def predict(self, rows: Any) -> Any:
+        return self.estimator.predict(rows.assign(ratio=rows["a"] / rows["b"])[["ratio"]])
+
+
 class Raises:
     """Raises the error; where there is a `first` one, while that is handled."""
 

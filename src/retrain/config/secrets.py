@@ -20,7 +20,7 @@ _RUN = r"[A-Za-z0-9]{16,}"
 """So many letters and digits in a row are no word, but a part of a secret by which it is known in any spelling."""
 _TELLING = r"(?i)key|token|secret|pass|pwd|auth|credential|cookie|signature"
 _RANDOM = r"[0-9]|[a-z][A-Z]"
-_NO_PASSWORDS = (None, "", "x", "x-oauth-basic", "x-token-auth", "api_token")
+_NO_PASSWORDS = (None, "x", "x-oauth-basic", "x-token-auth", "api_token")
 """What stands beside a token that is the user: services take any of these for no password."""
 _SENT = "!$&'()*+,/:;=@"
 """What urllib3 leaves alone in the path of a URL."""
@@ -95,7 +95,7 @@ def secret_values(
         found |= _of_apprise(each)
     for url, headers in asked:
         found |= {*_of_url(url), *_of_headers(headers)}
-        found |= {part for part in _whoever(url) for text in is_url if part in text}
+        found |= {part for part in _named(url) for text in is_url if part in text}
     found |= {*_of_commands(monitoring.environment)}
     found |= {secret for word in monitoring.command or () if "://" in word for secret in _of_url(word)}
     found |= {secret for url in proxies for secret in _of_proxy(url)}
@@ -115,10 +115,14 @@ def credentials(url: str) -> tuple[str, str]:
     return unquote(parts.username or ""), unquote(parts.password or "")
 
 
-def _whoever(url: str) -> set[str]:
-    """The parts of a URL that are secret where they came from a variable: the user and the fragment."""
+def _named(url: str) -> set[str]:
+    """The parts of a URL that are secret where they came from a variable: fragment, and a user that is no word."""
     parts = urlsplit(url)
-    return {part for part in (parts.username, parts.fragment) if part}
+    return {part for part in (parts.username, parts.fragment) if part and _looks_random(part)}
+
+
+def _looks_random(text: str) -> bool:
+    return len(text) >= _LONG and re.search(_RANDOM, text) is not None
 
 
 def basic(url: str) -> str:
@@ -191,8 +195,13 @@ def _of_url(url: str) -> set[str]:
         return set()
     as_written = [(name, value) for name, _, value in (each.partition("=") for each in parts.query.split("&"))]
     return {
-        parts.username or "" if parts.password in _NO_PASSWORDS else parts.password or "",
+        parts.username or "" if _is_alone(parts.username or "", parts.password) else parts.password or "",
         basic(url),
         parts.query,
         *(value for name, value in (*parse_qsl(parts.query), *as_written) if _is_secret(name, value)),
     }
+
+
+def _is_alone(user: str, password: str | None) -> bool:
+    """Whether the user of a URL is the token, with nothing beside it that is a password."""
+    return password in _NO_PASSWORDS or (not password and _looks_random(user))

@@ -21,6 +21,8 @@ CHANCE_OF_DROP = 0.01
 MOST = 1e15
 """More than any window can count; beyond it floats miss whole numbers."""
 
+_ROUNDING = 1.5
+"""How far a sum of two counts may be from a third one: queries such as round(increase(tp[7d])) round each alone."""
 _ONE_WINDOW = "are all of one window, or does one count from the start of the monitor?"
 
 NOTICEABLE = 0.01
@@ -188,11 +190,11 @@ def _disagreement(snapshot: Snapshot) -> Unknown | None:
     numbers = {"positives": positives}
     if isinstance(counts, Counts):  # of all classes together FP and FN have the same rows: TP + FP + FN are too many
         numbers |= {"TP + FN": float(counts.tp + counts.fn), "TP + FP": float(counts.tp + counts.fp)}
-        if positives is not None and numbers["TP + FN"] != positives:
+        if isinstance(positives, float) and abs(counts.tp + counts.fn - positives) > _ROUNDING:
             why = f"the monitor says {positives:g} positives, but TP + FN is {numbers['TP + FN']:g}"
             return Unknown(Trouble.CONTRADICTION, why, _ONE_WINDOW)
     for name, number in numbers.items():
-        if isinstance(number, float) and isinstance(samples, float) and number > samples:
+        if isinstance(number, float) and isinstance(samples, float) and number > samples + _ROUNDING:
             why = f"the monitor says {samples:g} samples, but {name} is {number:g}"
             return Unknown(Trouble.CONTRADICTION, why, _ONE_WINDOW)
     return None

@@ -13,6 +13,7 @@ import shutil
 import signal
 import stat as modes
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -181,7 +182,21 @@ def opened(path: Path | str) -> Iterator[BufferedReader]:
 
 
 def is_being_written(path: Path) -> bool:
-    """Whether a process has the file open to write, as far as the system tells: Linux gives no lease to read then."""
+    """Whether a process has the file, or one in the directory, open to write, as far as the system tells.
+
+    Linux gives no lease to read then. Some file systems of a network never give one: not of a new file, either.
+    """
+    if not any(map(_refuses_lease, within(path))):
+        return False
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(descriptor)
+    try:
+        return not _refuses_lease(Path(name))
+    finally:
+        Path(name).unlink()
+
+
+def _refuses_lease(path: Path) -> bool:
     if sys.platform != "linux":
         return False
     try:

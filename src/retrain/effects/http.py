@@ -333,7 +333,6 @@ def complaint(document: object, *, is_error: bool = False) -> str:
     status, error = document.get("status"), document.get("error")
     marks = [f"status {status}"] if str(status).strip().lower() in _FAILED else []
     marks += ["error true"] if error is True else []
-    marks += [f"{key} false" for key in ("success", "ok") if document.get(key) is False]
     keys = ("error", "errors", *(_MESSAGES if marks or is_error else ()))
     return next(filter(None, map(_text_of, map(document.get, keys))), marks[0] if marks and not is_error else "")
 
@@ -344,12 +343,9 @@ def _text_of(said: object) -> str:
         case str(text):
             return text.strip()
         case [first, *_]:
-            return _text_of(first) if isinstance(first, str | dict | list) else ""
-        case dict(parts):  # of numbers alone it may have error rates
-            texts = [
-                found for key in (*_MESSAGES, *parts) if isinstance(found := parts.get(key), str) and found.strip()
-            ]
-            return texts[0].strip() if texts else f"code {parts['code']}" if "code" in parts else ""
+            return _text_of(first) if isinstance(first, str | dict) else ""
+        case dict(parts):
+            return next((found.strip() for key in _MESSAGES if isinstance(found := parts.get(key), str)), "")
     return ""
 
 

@@ -103,7 +103,7 @@ def adopt(models: Models, record: Callable[[str], None]) -> str | None:
 def _refuse_changed(path: Path, before: Stamp | None) -> None:
     """RetrainError where the champion file is not whole, or no longer what it was."""
     with file_errors(path):
-        if any(map(files.is_being_written, files.within(path))):
+        if files.is_being_written(path):
             raise RetrainError(f"{path}: is still being written, so it is not adopted", "try again when it is whole")
         if not files.size_of(path):
             raise RetrainError(f"{path}: is empty, so it is not adopted", "put the model there")

@@ -25,6 +25,7 @@ from retrain.tables.values import Codes, key, label_codes
 
 _DEEPEST = 8
 """Models in models that are looked at."""
+_LIBRARIES = ("sklearn", "imblearn", "lightgbm")
 _HELD = ("best_estimator_", "estimator_", "calibrated_classifiers_", "estimators_", "estimator")
 """Where searches and wrappers hold what they have fitted; the last one may have what they were given."""
 
@@ -89,7 +90,7 @@ def predict(
             if isinstance(answer, pd.Series | pd.DataFrame) and not answer.index.equals(inputs.index):
                 # One that names its rows, and has them in another order.
                 answer = answer.loc[inputs.index] if _is_reordered(answer.index, inputs.index) else answer
-            predicted = np.asarray(answer, dtype=object if isinstance(answer, list | tuple) else None)
+            predicted = np.asarray(answer, dtype=object if _mixes_texts(answer) else None)
             if isinstance(answer, np.ma.MaskedArray):
                 predicted = predicted.astype(object)
                 predicted[np.ma.getmaskarray(answer)] = None
@@ -101,7 +102,14 @@ def predict(
     return _labels(predicted, len(features))
 
 
+def _mixes_texts(answer: Any) -> bool:
+    """Whether a list has texts and others: numpy would make a text of a NaN."""
+    return isinstance(answer, list | tuple) and len({isinstance(each, str) for each in answer}) == 2
+
+
 def _is_reordered(index: "pd.Index[Any]", rows: "pd.Index[Any]") -> bool:
+    if index.names != rows.names:  # those of something else
+        return False
     return len(index) == len(rows) and index.is_unique and bool(index.isin(rows).all())
 
 
@@ -145,14 +153,14 @@ def _in_its_categories(model: Any, inputs: pd.DataFrame) -> pd.DataFrame:
     A CSV has no types: with one word in a column its numbers are texts, and LightGBM takes what it does not know for
     missing, without a word.
     """
-    boosters = (getattr(each, "booster_", each) for each in _chain(model))
-    trained = (getattr(each, "pandas_categorical", None) for each in boosters)
-    known: list[list[Any]] = next(filter(None, trained), [])
+    boosters = (_held(each, "booster_") or each for each in _chain(model))
+    trained = (_held(each, "pandas_categorical") for each in boosters)
+    known = next((each for each in trained if isinstance(each, list)), [])
     columns = [name for name, dtype in inputs.dtypes.items() if isinstance(dtype, pd.CategoricalDtype)]
     for name, fitted in zip(columns, known if len(known) == len(columns) else (), strict=False):
-        meant, own = {key(each): each for each in fitted}, {*fitted}
-        if len(meant) == len(own):
-            present = inputs[name].cat.categories
+        own, present = {*fitted}, inputs[name].cat.categories
+        meant = {} if own.issuperset(present) else {key(each): each for each in fitted}
+        if meant and len(meant) == len(own):
             found = [each if each in own else meant.get(key(each), each) for each in present]
             if len({*found}) == len(found):
                 inputs[name] = inputs[name].cat.rename_categories(found)
@@ -176,18 +184,27 @@ def _fitted_on(model: Any) -> list[str] | None:
 def _chain(model: Any) -> Iterator[Any]:
     """The model, and in it, one in the other, what is given its columns as they are.
 
-    That is the first step of a pipeline that does not pass all through, and what a search or a wrapper has fitted.
+    That is the first step of a pipeline that does not pass all through, and what a search or a wrapper of a known
+    library has fitted: another one may make other columns of those that it is given.
     """
     for _ in range(_DEEPEST):
-        if model is None or isinstance(model, str):
-            return
         yield model
-        steps = getattr(model, "steps", None)
+        steps = _held(model, "steps")
         parts = [each[-1] for each in steps if isinstance(each, tuple)] if isinstance(steps, list) else []
         of_steps = next((each for each in parts if each is not None and not isinstance(each, str)), None)
-        held = (getattr(model, name, None) for name in _HELD)
+        is_known = type(model).__module__.partition(".")[0] in _LIBRARIES
+        held = (_held(model, name) for name in (_HELD if is_known else ()))
         fitted = (each[0] if isinstance(each, list) and each else each for each in held)
         model = next((each for each in (of_steps, *fitted) if each is not None), None)
+        if model is None:
+            return
+
+
+def _held(model: Any, name: str) -> Any:
+    """The attribute of a model, whose own code may be asked for it; None where there is none."""
+    with suppress(Exception):
+        return getattr(model, name, None)
+    return None
 
 
 def _are_positions(names: list[str]) -> bool:

@@ -132,9 +132,9 @@ def _opened_to_read(path: Path) -> Journal:
     """The journal to read from, without a trace; one without events where there is none."""
     if path.exists() and path.stat().st_size:
         # The last reader may remove -wal and -shm again, so that it leaves no trace; where they lay before, they stay.
-        log = path.with_name(f"{path.name}-wal")
-        mode = "ro" if log.exists() else "rw"
-        is_empty = mode == "rw" or not log.stat().st_size  # which a command leaves that found the disk full
+        log = files.stamp(path.with_name(f"{path.name}-wal"))
+        mode = "ro" if log is not None else "rw"
+        is_empty = log is None or not log[1]  # which a command leaves that found the disk full
         if is_empty and (not os.access(path.parent, os.W_OK) or files.is_full(path.parent)):
             mode = "ro&immutable=1"  # without a write-ahead log, and the right or the room to make one
         with ExitStack() as unused:

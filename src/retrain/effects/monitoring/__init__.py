@@ -250,6 +250,8 @@ Seconds beyond 1e11 are the year 5138, milliseconds beyond it the year 1973.
 _DIGITS = 300
 """Above these a whole number is beyond every float."""
 _PARTIAL = ("isPartial", "partial", "timed_out")
+_CONTENT = ("_source", "fields", "labels", "metric")
+"""Under these keys stands what a store was given, not what it says."""
 _ANNOTATION = ("PromQL info", "PromQL warning")
 """Remarks on a query, which its author may correct; any other warning says that something did not answer."""
 STORES = "see which store did not answer"
@@ -413,7 +415,7 @@ def _objects(document: object) -> Iterator[dict[str, Any]]:
         within = rest.pop()
         if isinstance(within, dict):
             yield within
-            rest += within.values()
+            rest += (each for name, each in within.items() if name not in _CONTENT)
         elif isinstance(within, list):
             rest += within
 

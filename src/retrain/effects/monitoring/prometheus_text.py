@@ -188,6 +188,8 @@ def _check(line: str) -> None:
     """Raise ValueError where a sample has no number or more than two, of which the parser takes the first and last."""
     named = re.match(_SERIES, line)
     words = line[named.end() if named is not None else 0 :].split()
+    if words and words[0].startswith("{"):
+        raise ValueError(f"the labels of a sample cannot be read: {line}")
     if line.strip() and not 1 <= len(words) <= 2:
         raise ValueError(f"a sample has {len(words)} numbers, which are a value and a time: {line}")
     for word in words:
