@@ -45,6 +45,14 @@ def test_a_stray_quote_does_not_stop_the_log() -> None:
     assert sum(piece.rows.num_rows + len(piece.lost) for piece in found) == 20_001
 
 
+def test_a_log_of_stray_quotes_alone_is_read_in_a_moment() -> None:
+    """Requirement: where each line leaves a quote open, none is tried with thousands of those that follow."""
+    lines = b"a,b,c\n" + b"".join(b'%d,"tv %d,1\n' % (number, number) for number in range(20_000))
+    found = list(appended(io.BytesIO(lines), Position()))
+    assert sum(piece.rows.num_rows for piece in found) == 0
+    assert sum(len(piece.lost) for piece in found) == 19_999, "the last may go on"
+
+
 @pytest.mark.parametrize("column", [0, 1, 2])
 def test_a_text_of_several_lines_may_stand_in_any_column(column: int) -> None:
     """Requirement: its last line, though it has as many values as a row, is no row."""
