@@ -16,7 +16,7 @@ from retrain.core.verdicts import Tally
 from retrain.effects.evaluation import tally_of
 from retrain.errors import RetrainError
 from retrain.scoring.count import answer, part_of
-from retrain.scoring.cut import hashes_of, left_out
+from retrain.scoring.cut import check_target, hashes_of, left_out
 from retrain.scoring.groups import Coded, Kept
 from retrain.scoring.plan import Comparison
 from retrain.tables import FileError
@@ -88,8 +88,7 @@ def read(config: Config, log: Path, length: timedelta, first: timedelta | None, 
         named = dict.fromkeys(config.promotion.slices, "promotion.slices")
         named |= {config.promotion.group: "promotion.group"} if config.promotion.group is not None else {}
         found = columns(str(log), named | {monitor.timestamp: "monitor.timestamp", monitor.label: "monitor.label"})
-        if target != monitor.label and target in found:
-            raise FileError(f"has a column {target!r}, the name that promotion.target gives to {monitor.label!r}")
+        check_target(found, monitor.label, target)
         table = Table(
             str(log),
             {monitor.label if each == target else each: text for each, text in config.promotion.dtypes.items()},

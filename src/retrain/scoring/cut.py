@@ -142,9 +142,14 @@ def _log(plan: LogRows, since: float) -> Log:
     dtypes = {plan.label if name == plan.target else name: text for name, text in plan.dtypes.items()}
     log = Log(plan.log, dtypes, plan.label, {plan.timestamp}, since)
     log.needs({plan.timestamp: "monitor.timestamp", plan.label: "monitor.label"})
-    if plan.target != plan.label and plan.target in log.schema.names:
-        raise FileError(f"has a column {plan.target!r}, the name that promotion.target gives to {plan.label!r}")
+    check_target(log.schema.names, plan.label, plan.target)
     return log
+
+
+def check_target(names: list[str], label: str, target: str) -> None:
+    """FileError where a log has both the label and a column with the name that it gets in a training."""
+    if target != label and target in names:
+        raise FileError(f"has a column {target!r}, the name that promotion.target gives to {label!r}")
 
 
 def _hashes(plan: Cut, log: Log) -> tuple[Hashes, Mask]:
