@@ -95,7 +95,7 @@ def secret_values(
         found |= _of_apprise(each)
     for url, headers in asked:
         found |= {*_of_url(url), *_of_headers(headers)}
-        found |= {part for part in _named(url) for text in is_url if part in text}
+        found |= {part for part in _of_variable(url) for text in is_url if part in text}
     found |= {*_of_commands(monitoring.environment)}
     found |= {secret for word in monitoring.command or () if "://" in word for secret in _of_url(word)}
     found |= {secret for url in proxies for secret in _of_proxy(url)}
@@ -115,7 +115,7 @@ def credentials(url: str) -> tuple[str, str]:
     return unquote(parts.username or ""), unquote(parts.password or "")
 
 
-def _named(url: str) -> set[str]:
+def _of_variable(url: str) -> set[str]:
     """The parts of a URL that are secret where they came from a variable: fragment, and a user that is no word."""
     parts = urlsplit(url)
     return {part for part in (parts.username, parts.fragment) if part and _looks_random(part)}
@@ -177,7 +177,7 @@ def _of_apprise(url: str) -> set[str]:
     """Services take tokens anywhere in an Apprise URL, also where others have a host: `tgram://TOKEN/CHAT`."""
     _, _, rest = url.partition("://")
     parts = re.split(r"[/?&@:=]", rest)
-    return {rest, *(part for part in parts if len(part) >= _LONG and re.search(_RANDOM, part)), *_of_url(url)}
+    return {rest, *filter(_looks_random, parts), *_of_url(url)}
 
 
 def _of_proxy(url: str) -> set[str]:
@@ -193,15 +193,12 @@ def _of_url(url: str) -> set[str]:
         parts = urlsplit(url)
     except ValueError:  # a text that only looks like one
         return set()
+    user, password = parts.username or "", parts.password or ""
+    is_token = parts.password in _NO_PASSWORDS or (not password and _looks_random(user))
     as_written = [(name, value) for name, _, value in (each.partition("=") for each in parts.query.split("&"))]
     return {
-        parts.username or "" if _is_alone(parts.username or "", parts.password) else parts.password or "",
+        user if is_token else password,
         basic(url),
         parts.query,
         *(value for name, value in (*parse_qsl(parts.query), *as_written) if _is_secret(name, value)),
     }
-
-
-def _is_alone(user: str, password: str | None) -> bool:
-    """Whether the user of a URL is the token, with nothing beside it that is a password."""
-    return password in _NO_PASSWORDS or (not password and _looks_random(user))
