@@ -186,15 +186,15 @@ def _no_f1(snapshot: Snapshot) -> Unknown | None:
 
 def _disagreement(snapshot: Snapshot) -> Unknown | None:
     """Why the counts of a window cannot be of the same rows."""
-    samples, positives, counts = snapshot.samples, snapshot.positives, snapshot.counts
-    numbers = {"positives": positives}
+    samples, positives, counts = _float(snapshot.samples), _float(snapshot.positives), snapshot.counts
+    numbers = {"positives": positives} if positives is not None else {}
     if isinstance(counts, Counts):  # of all classes together FP and FN have the same rows: TP + FP + FN are too many
-        numbers |= {"TP + FN": float(counts.tp + counts.fn), "TP + FP": float(counts.tp + counts.fp)}
-        if isinstance(positives, float) and abs(counts.tp + counts.fn - positives) > _ROUNDING:
+        numbers |= {"TP + FN": counts.tp + counts.fn, "TP + FP": counts.tp + counts.fp}
+        if positives is not None and abs(numbers["TP + FN"] - positives) > _ROUNDING:
             why = f"the monitor says {positives:g} positives, but TP + FN is {numbers['TP + FN']:g}"
             return Unknown(Trouble.CONTRADICTION, why, _ONE_WINDOW)
     for name, number in numbers.items():
-        if isinstance(number, float) and isinstance(samples, float) and number > samples + _ROUNDING:
+        if samples is not None and number > samples + _ROUNDING:
             why = f"the monitor says {samples:g} samples, but {name} is {number:g}"
             return Unknown(Trouble.CONTRADICTION, why, _ONE_WINDOW)
     return None

@@ -91,16 +91,16 @@ def adopt(models: Models, record: Callable[[str], None]) -> str | None:
     if found is None or found.version is not None or found.made_at is None:
         return None
     before = stamp(found.path)
-    _refuse_changed(found.path, before)
+    _refuse_unfinished(found.path, before)
     version = admit(models, found.path)
-    _refuse_changed(found.path, before)
+    _refuse_unfinished(found.path, before)
     record(version)
-    _refuse_changed(found.path, before)
+    _refuse_unfinished(found.path, before)
     point(models, version)
     return version
 
 
-def _refuse_changed(path: Path, before: Stamp | None) -> None:
+def _refuse_unfinished(path: Path, before: Stamp | None) -> None:
     """RetrainError where the champion file is not whole, or no longer what it was."""
     with file_errors(path):
         if files.is_being_written(path):

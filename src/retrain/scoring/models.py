@@ -87,9 +87,8 @@ def predict(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as "fitted without feature names"
             answer = sparing(lambda: model.predict(inputs))
-            if isinstance(answer, pd.Series | pd.DataFrame) and not answer.index.equals(inputs.index):
-                # One that names its rows, and has them in another order.
-                answer = answer.loc[inputs.index] if _is_reordered(answer.index, inputs.index) else answer
+            if isinstance(answer, pd.Series | pd.DataFrame) and _is_reordered(answer.index, inputs.index):
+                answer = answer.loc[inputs.index]
             predicted = np.asarray(answer, dtype=object if _mixes_texts(answer) else None)
             if isinstance(answer, np.ma.MaskedArray):
                 predicted = predicted.astype(object)
@@ -108,9 +107,9 @@ def _mixes_texts(answer: Any) -> bool:
 
 
 def _is_reordered(index: "pd.Index[Any]", rows: "pd.Index[Any]") -> bool:
-    if index.names != rows.names:  # those of something else
-        return False
-    return len(index) == len(rows) and index.is_unique and bool(index.isin(rows).all())
+    """Whether an answer names the rows that the model was given, in another order."""
+    is_alike = index.names == rows.names and len(index) == len(rows) and index.is_unique
+    return is_alike and not index.equals(rows) and bool(index.isin(rows).all())
 
 
 def ready(path: str, trusted: tuple[str, ...] | None) -> Artifact:

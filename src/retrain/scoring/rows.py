@@ -44,11 +44,13 @@ def recorded(plan: TrainingRows, send: Send) -> dict[str, Any]:
     send({"at": "holdout"})
     with blamed("holdout", plan.holdout):
         of_holdout = columns(plan.holdout, named)
-        labels = _labels(Table(plan.holdout, _for(plan, [plan.target]), [plan.target], [plan.target]), plan)
+        of_label = {name: text for name, text in plan.dtypes.items() if name == plan.target}
+        labels = _labels(Table(plan.holdout, of_label, [plan.target], [plan.target]), plan)
     send({"at": "training data"})
     with blamed("training data", plan.data):
         shared = _shared(plan, columns(plan.data, named), of_holdout)
-        table = Table(plan.data, _for(plan, shared), shared, labels=[plan.target])
+        dtypes = {name: text for name, text in plan.dtypes.items() if name in shared}
+        table = Table(plan.data, dtypes, shared, labels=[plan.target])
         if not table.rows:
             raise FileError("has no rows")
         if labels and not labels.keys() & (own := _labels(table, plan)).keys():
@@ -60,10 +62,6 @@ def recorded(plan: TrainingRows, send: Send) -> dict[str, Any]:
     with blamed("training rows", plan.into):
         _write(plan.into, smallest(np.concatenate(known)), shared)
     return {"rows": table.rows}
-
-
-def _for(plan: TrainingRows, names: Sequence[str]) -> dict[str, str]:
-    return {name: text for name, text in plan.dtypes.items() if name in names}
 
 
 def _labels(table: Table, plan: TrainingRows) -> dict[Any, Label]:

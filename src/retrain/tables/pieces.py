@@ -229,10 +229,8 @@ def _continued(lines: Sequence[bytes], first: int, width: int, *, goes_on: bool)
         is_row = line.count(b'"') % 2 == 0 and len(values_of(line) or ()) == width
         if is_row or len(record) > _LONGEST_QUOTED:
             return None, 1
-        if b'"' not in line:
-            continue
-        if (values := values_of(record)) is not None:
+        if b'"' in line and (values := values_of(record)) is not None:
             return (values, number + 1 - first) if len(values) == width else (None, 1)
-        if values_of(record + b'"') is None:  # no line that follows mends what is wrong
+        if b'"' in line and values_of(record + b'"') is None:  # no line that follows mends what is wrong
             return None, 1
     return None, 0 if goes_on and len(record) <= _LONGEST_QUOTED else 1

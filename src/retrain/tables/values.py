@@ -105,7 +105,6 @@ def _number(text: str) -> float | None:
 
 def name(value: object) -> Label:
     """What a value is called: a class label where it can be one, else its text."""
-    value = float(value) if isinstance(value, Decimal) else value
     value = value.tolist() if isinstance(value, np.ndarray) else value
     try:
         return label(value)

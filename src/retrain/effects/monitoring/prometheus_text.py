@@ -186,8 +186,7 @@ def _samples(text: str, *, must_end: bool) -> Iterator["Sample"]:
 
 def _check(line: str) -> None:
     """Raise ValueError where a sample has no number or more than two, of which the parser takes the first and last."""
-    named = re.match(_SERIES, line)
-    words = line[named.end() if named is not None else 0 :].split()
+    words = re.sub(_SERIES, "", line, count=1).split()  # which is found where the line begins, or nothing is
     if words and words[0].startswith("{"):
         raise ValueError(f"the labels of a sample cannot be read: {line}")
     if line.strip() and not 1 <= len(words) <= 2:
