@@ -494,6 +494,7 @@ def test_too_few_labelled_samples_are_not_judged() -> None:
         ({"counts": Counts(1e308, 1e308, 1e308)}, "not whole numbers"),
         ({"positives": 1e300}, "is no count"),
         ({"counts": Counts(0, 0, 0)}, "F1 is not defined"),
+        ({"counts": Counts(0, 5, 0), "f1": 0.0}, "no labelled positive (TP 0, FP 5, FN 0), so F1 is not"),
         ({"counts": LOST}, "no series matches"),
         ({"positives": 0.0}, "no labelled positive"),
         ({"positives": LOST}, "no series matches"),

@@ -204,8 +204,8 @@ def _contradiction(counts: Counts, f1: float | Unknown | None) -> Unknown | None
     shown = f"TP {counts.tp:g}, FP {counts.fp:g}, FN {counts.fn:g}"
     if not all(map(_is_count, (counts.tp, counts.fp, counts.fn))):
         return Unknown(Trouble.CONTRADICTION, f"the counts are not whole numbers from 0 to {MOST:g}: {shown}")
-    if counts.tp + counts.fp + counts.fn == 0:
-        return Unknown(Trouble.NO_POSITIVES, "the counts are all 0, so F1 is not defined")
+    if counts.tp + counts.fn == 0:
+        return Unknown(Trouble.NO_POSITIVES, f"the window has no labelled positive ({shown}), so F1 is not defined")
     implied = f1_of(counts)
     if isinstance(f1, float) and abs(implied - f1) > F1_ROUNDING + 1e-9:
         why = f"the monitor says F1 {f1:.4f}, but its counts ({shown}) give {implied:.4f}"
