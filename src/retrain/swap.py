@@ -90,11 +90,11 @@ def swap(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int, 
 def _swap(context: Context, journal: Journal, intent: SwapStarted, lock_fd: int, now: datetime) -> str:
     """Swap while no other swap can happen; the hook inherits `lock_fd`."""
     models = context.config.models
-    registry.verify(models, intent.version)  # nothing is served whose bytes were changed
     served = (serving := registry.served(models)) and serving.version
     if served != intent.previous:
         why = f"{short(served) if served else 'no champion'} was put in service meanwhile, so {short(intent.version)}"
         raise OvertakenError(f"busy: {why} was not", "try again")
+    registry.verify(models, intent.version)  # nothing is served whose bytes were changed
     journal.append(intent, now)  # before the link moves, so that the next command can settle what a crash leaves open
     registry.point(models, intent.version)
     return _complete(context, journal, intent, lock_fd, now)

@@ -1,6 +1,8 @@
 """A rollback waits for no comparison, and for no check: the other command finds another champion when it swaps."""
 
+import os
 import signal
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -68,6 +70,23 @@ def test_a_person_is_told_what_serves_now(after_two: Project) -> None:
     assert (code, out) == (75, "")
     assert "was put in service meanwhile, so" in err
     assert "try again" in err
+
+
+def test_a_file_that_was_judged_is_not_what_the_other_command_misses(after_two: Project) -> None:
+    """A rollback removes a version that never served; the sentence is the same, and the file may be judged again."""
+    versions, file = after_two.root / "models/versions", str(after_two.models.strong)
+
+    def was_kept(journal: Journal) -> bool:
+        judged = journal.turning_points(1)[0].event
+        if not isinstance(judged, Judged) or not (kept := versions / f"{judged.challenger}.joblib").is_file():
+            return False
+        os.utime(kept, (time.time() - 3600, kept.stat().st_mtime))  # what was read a moment ago is not removed
+        return True
+
+    code, out, err = overtaken(after_two, ["promote", file], was_kept)
+    assert (code, out) == (75, "")
+    assert "was put in service meanwhile, so" in err
+    assert after_two.run("promote", file).returncode == 0
 
 
 def test_a_check_that_would_roll_back_leaves_it_at_that(after_two: Project) -> None:
