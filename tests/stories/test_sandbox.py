@@ -49,6 +49,17 @@ def test_a_holdout_of_several_files_is_hidden(project: Project, holdout: str) ->
     assert code == 10, said
 
 
+def test_rows_beside_the_challenger_are_hidden(project: Project) -> None:
+    """Requirement: what was cut for a training cannot be read, also where the challenger lies among the code."""
+    real("bwrap")
+    project.serve(project.models.strong)
+    project.configure(promotion={"sandbox": "bwrap"}, models={"challenger": "challenger.joblib"})
+    for kind in ("holdout", "training", "reference"):
+        pd.read_csv(project.models.holdout).to_parquet(project.root / f"challenger.{kind}.parquet")
+    code, said = promoted(project, "reads_the_parts")
+    assert code == 10, said
+
+
 def test_a_sandboxed_model_is_judged_like_another(project: Project) -> None:
     """Requirement: the better model is promoted, and a crash is worded as without the sandbox."""
     real("bwrap")

@@ -20,14 +20,15 @@ _REMEDY = "apt install bubblewrap and allow user namespaces, or set promotion.sa
 def command(config: Config, artifact: Path, holdout: str) -> list[str]:
     """What stands before the command of the process of this model; empty where no sandbox is configured.
 
-    Hidden from it are the state, other versions, and the rows with their labels: `holdout` (empty: there is none), and
-    those of the configuration. Of a directory that also has what the process needs, only these files are.
+    Hidden from it are the state, other versions, and rows with their labels: `holdout` (empty: there is none), those of
+    the configuration and beside the challenger. Of a directory that has what the process needs, only these files are.
     """
     if config.promotion.sandbox is None:
         return []
     models, rows = config.models, (config.training.data, config.promotion.rows, config.monitor.log, holdout)
+    cut = [each for each in models.challenger.parent.glob("*.parquet") if each.name.startswith(models.challenger.stem)]
     files = (models.champion, models.challenger, *(path for each in rows for path in _files(str(each or ""))))
-    hidden = (config.state, models.champion.parent / "versions", *files)
+    hidden = (config.state, models.champion.parent / "versions", *files, *cut)
     directory = config.training.directory
     kept = [each.resolve() for each in (directory, *map(Path, (sys.prefix, sys.base_prefix, *sys.path)))]
     shared = [each for each in _SHARED if Path(each).is_dir()]
@@ -51,8 +52,7 @@ def _files(rows: str) -> list[Path]:
 
     with suppress(FileError):  # then nothing is counted
         if is_one(rows) or Path(rows).is_dir():
-            is_listed = os.access(Path(rows).parent, os.R_OK)
-            return [Path(rows), *(rotated(Path(rows)) if is_listed else ())]
+            return [Path(rows), *(rotated(Path(rows)) if os.access(Path(rows).parent, os.R_OK) else ())]
         return [Path(each.path) for each in listed(rows).files]
     return []
 
