@@ -107,7 +107,7 @@ def _give_rows(context: Context) -> str:
     """Take the rows for this training from the log, and those to judge it on; return why there are none, if so."""
     config, now = context.config, context.clock()
     log, challenger, kind = config.monitor.log, config.models.challenger, config.promotion.holdout
-    if isinstance(kind, Path):
+    if not isinstance(kind, HoldoutKind):
         return ""
     kinds = (registry.TRAINING, registry.HOLDOUT, registry.REFERENCE)
     rows, left_out, sample = (registry.beside(challenger, each) for each in kinds)

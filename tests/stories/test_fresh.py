@@ -145,6 +145,16 @@ def test_without_a_log_the_training_writes_the_rows_that_it_left_out(fresh: Proj
     assert "leakage: not checked for the challenger and the champion" in said["message"]
 
 
+def test_a_training_whose_holdout_is_elsewhere_takes_no_rows_from_the_log(fresh: Project) -> None:
+    """A log that cannot be read is in the way of no training whose rows, as its holdout's, are in an object store."""
+    (fresh.root / LOG).write_text("no log of predictions\n")
+    fresh.configure(promotion={"holdout": "s3://teams/holdout.parquet"})
+    fresh.train('test -z "$$RETRAIN_TRAINING"', "touch begun", "exit 3")
+    done = fresh.run("check")
+    assert (done.returncode, (fresh.root / "begun").exists()) == (1, True), done.stderr
+    assert list((fresh.root / "models").glob("challenger.*")) == []
+
+
 def test_rows_older_than_the_champion_are_said_and_counted(fresh: Project) -> None:
     """Rows that a training wrote itself, in part from before the champion's training: other ones continue the count.
 
