@@ -490,7 +490,7 @@ def config(config: Path, output: Output, what: str) -> Report:
     """Check config.yaml offline, show it, or print its schema.
 
     check: without a network, and without the variables of the environment; exit code 2 where it is wrong. show: every
-    key as it is in force, `# default` where it is not in the file, *** for secrets. schema: JSON Schema, for editors.
+    key as it is in force, `# default` at each that is the default, *** for secrets. schema: JSON Schema, for editors.
     """
     from retrain.setup import command
 

@@ -138,7 +138,7 @@ def _content(asked: Asked, queries: Mapping[str, str], columns: Mapping[str, str
     for key, query in queries.items():
         yield f"  {key}: {query if query.startswith('{') else _quoted(query)}"
     if "observed_at" not in queries:
-        yield "  # observed_at: QUERY            # the end of the window; without it no metric is ever stale"
+        yield "  # observed_at: QUERY            # the end of the window, if the answer does not say it"
     yield "promotion:"
     yield "  holdout: fresh                  # the newest labelled rows of monitor.log, left out of each training"
     if columns.get("label", "label") != "label":
