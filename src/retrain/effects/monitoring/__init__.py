@@ -38,6 +38,8 @@ LOG = "Retrain-Log"
 """The header with which `retrain monitor` says which log it measures (`identity`), and of which project."""
 _UNNAMED = frozenset({"__name__", "job", "instance"})
 """Labels that name the scrape, not the reading."""
+_DRIFTED = frozenset({"feature", "feature_name", "column", "column_name", "variable"})
+"""Labels that say what drifted; others, such as pod, change while a drift lasts."""
 
 
 class Reading(Struct, frozen=True):
@@ -114,7 +116,7 @@ def snapshot_of(
         positives=value("positives", number),
         counts=counts_of([value(path, number) for path in _COUNTS]) if monitoring.counts is not None else None,
         window_length=monitoring.window_length,
-        labels={str(each): text for each, reading in values.items() if (text := _labels(reading, scrub))},
+        labels={str(each): text for each, reading in values.items() if (text := _labels(each, reading, scrub))},
         written_at={str(each): at for each in undated if (at := values[each].written_at) is not None},
         warnings=tuple(dict.fromkeys(clean(each, scrub) for each in heard)),
     )
@@ -133,10 +135,11 @@ def _scaled(f1: float | Unknown | None, scale: float) -> float | Unknown | None:
     return round(f1 * scale, 12) if isinstance(f1, float) and scale != 1 else f1
 
 
-def _labels(reading: Reading, scrub: Callable[[str], str]) -> str:
-    """The labels of a series, such as `feature=age`."""
-    labels = sorted((name, text) for name, text in reading.labels.items() if text and name not in _UNNAMED)
-    return shell_text(clean(", ".join(f"{name}={text}" for name, text in labels), scrub), scrub)
+def _labels(of: Signal, reading: Reading, scrub: Callable[[str], str]) -> str:
+    """The labels of a series, such as `feature=age`; of drift those that must stay the same in a streak."""
+    names = reading.labels.keys() & _DRIFTED if of is Signal.DRIFT else reading.labels.keys() - _UNNAMED
+    labels = ", ".join(f"{name}={reading.labels[name]}" for name in sorted(names) if reading.labels[name])
+    return shell_text(clean(labels, scrub), scrub)
 
 
 def named(unknown: Unknown, query: str, where: str, scrub: Callable[[str], str]) -> Unknown:
