@@ -310,8 +310,11 @@ def fails_probation(
     new = past.probation
     if new is None or probation is None or now >= new.since + probation:
         return None
-    if new.same_rows is not None and new.same_rows.verdict is not None:
-        return same_rows_text(past) if new.same_rows.verdict.ruling is Ruling.REJECT else None
+    same = new.same_rows or SameRows(0)
+    if same.verdict is not None and same.verdict.ruling is Ruling.REJECT:
+        return same_rows_text(past)
+    if same.verdict is not None and not same.problem:
+        return None
     f1 = _judged_f1(assessments)
     if new.f1 is None or f1 is None or f1.value is None or f1.value >= new.f1:
         return None
