@@ -734,6 +734,14 @@ def test_nothing_trains_while_paused_and_the_breach_is_not_used_up() -> None:
     assert story.check(story.see(f1=0.7)).action is Action.TRAIN
 
 
+def test_what_is_unknown_is_said_while_a_breach_of_the_other_signal_waits() -> None:
+    """The check is blind, and nothing trains: that is no silence, and no recovery."""
+    story = Story()
+    story.tell(Paused("the labels are wrong", DAY))
+    assert story.check(story.see(LOST, drift=0.9)).reason is Reason.UNKNOWN
+    assert story.later(2 * DAY).check(story.see(LOST, drift=0.9)).action is Action.TRAIN
+
+
 def test_a_pause_without_an_end_lasts_until_a_person_resumes() -> None:
     """However long that takes; and another pause takes the place of the first."""
     story = Story()

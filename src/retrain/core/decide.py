@@ -89,7 +89,7 @@ def _decision(
     if not causes and age is None:
         return _nothing_due(past, assessments, triggers)
     held = barrier(past, triggers, now)
-    if not causes and held is not None and any(each.state is State.UNKNOWN for each in assessments):
+    if held is not None and any(each.state is State.UNKNOWN for each in assessments):
         return _nothing_due(past, assessments, triggers)
     causes, reason = (causes, Reason.BREACH) if age is None else ((age,), Reason.MODEL_AGE)
     if held is not None:
