@@ -497,6 +497,7 @@ def test_too_few_labelled_samples_are_not_judged() -> None:
         ({"counts": Counts(0, 5, 0), "f1": 0.0}, "no labelled positive (TP 0, FP 5, FN 0), so F1 is not"),
         ({"counts": LOST}, "no series matches"),
         ({"positives": 0.0}, "no labelled positive"),
+        ({"samples": 0.0}, "no labelled positive"),
         ({"positives": LOST}, "no series matches"),
         ({"samples": LOST}, "no series matches"),
         ({"samples": -4.0}, "is no count"),

@@ -176,7 +176,7 @@ def _no_f1(snapshot: Snapshot) -> Unknown | None:
             return replace(count, why=f"monitoring.{name}: {count.why}")
         if count is not None and not _is_count(count):
             return Unknown(Trouble.CONTRADICTION, f"monitoring.{name} gave {count:g}, which is no count")
-    if snapshot.positives == 0:
+    if 0 in (snapshot.samples, snapshot.positives):
         return Unknown(Trouble.NO_POSITIVES, "the window has no labelled positive, so F1 is not defined")
     if isinstance(snapshot.counts, Unknown):
         return replace(snapshot.counts, why=f"monitoring.counts: {snapshot.counts.why}")
