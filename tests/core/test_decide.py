@@ -427,6 +427,39 @@ def test_the_first_champion_has_nothing_to_settle_from() -> None:
     assert story.later(HOUR).check(story.see(0.8)).action is Action.TRAIN
 
 
+def test_no_window_from_before_the_first_champion_is_its_own() -> None:
+    """One that was read trains once, whoever serves later; one that was not is nobody's first window."""
+    story = Story(max_drop=0.05, cooldown=timedelta())
+    story.past = Past()
+    read, unread = story.see(0.8), story.later(HOUR).see(0.97)
+    assert story.check(read).action is Action.TRAIN
+    story.later(HOUR).promote()
+    for window in (read, unread):
+        assert story.later(HOUR).check(window).action is Action.HOLD
+    assert story.later(HOUR).check(story.see(0.9)).reason is Reason.HEALTHY
+    assert story.past.first is not None
+    assert story.past.first.f1 == 0.9
+
+
+@pytest.mark.parametrize("undated", [{}, {"f1_observed_at": None, "drift_observed_at": None}])
+def test_a_named_window_trains_once_whoever_serves(undated: dict[str, Any]) -> None:
+    """It was counted before the promotion, and is read again by a champion without `settle`."""
+    story = Story(cooldown=timedelta(), settle=timedelta())
+    assert story.check(story.see(0.8, window="2026-W48", **undated)).action is Action.TRAIN
+    story.promote()
+    again = story.later(DAY).check(story.see(0.8, window="2026-W48", **undated))
+    assert again.reason is Reason.SAME_WINDOW
+
+
+def test_a_healthy_number_that_comes_again_ends_the_streak() -> None:
+    """Windows without name or end: two in breach are not in a row where a healthy one was between them."""
+    story, undated = Story(consecutive=2), {"f1_observed_at": None, "drift_observed_at": None}
+    for f1 in (0.90, 0.84, 0.90):
+        story.check(story.later(HOUR).see(f1, **undated))
+    assert story.check(story.later(HOUR).see(0.83, **undated)).reason is Reason.CONFIRMING
+    assert story.check(story.later(HOUR).see(0.82, **undated)).action is Action.TRAIN
+
+
 def test_a_champion_replaced_by_hand_starts_anew() -> None:
     """Windows of the old file say nothing about the one that a deploy tool put in its place."""
     story = Story(consecutive=2, settle=DAY)

@@ -11,11 +11,10 @@ from datetime import datetime
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from retrain.core.assess import BY_NUMBERS
 from retrain.core.decide import Asked, look_at
 from retrain.core.events import Checked, Entry, TrainingFinished
 from retrain.core.fold import advance
-from retrain.core.past import Past
+from retrain.core.past import BY_NUMBERS, Past
 from retrain.core.records import JUDGED, Action, Assessment, Outcome, Reason, Signal, Snapshot, State, Unknown
 from retrain.core.rules import Triggers
 

@@ -6,7 +6,7 @@ from math import sqrt
 from msgspec.structs import replace
 
 from retrain.core.evidence import at_share, chance_of_drop, dispersion_of, f1_of, share_of, usual, weigh
-from retrain.core.past import Past, Streak
+from retrain.core.past import BY_NUMBERS, Past, Streak
 from retrain.core.records import Assessment, Counts, Drop, Mix, Signal, Snapshot, State, Trouble, Unknown
 from retrain.core.rules import Auto, Side, Triggers
 from retrain.core.text import duration, moment
@@ -27,8 +27,6 @@ _ONE_WINDOW = "are all of one window, or does one count from the start of the mo
 
 NOTICEABLE = 0.01
 """How far F1 at the usual share of positives must be from F1 to be shown; the share must differ beyond chance, too."""
-BY_NUMBERS = "the numbers"
-"""How a window without name or date is called."""
 
 
 def assess(snapshot: Snapshot, triggers: Triggers, past: Past) -> tuple[Assessment, ...]:

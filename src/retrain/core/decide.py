@@ -7,11 +7,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from retrain.core import evidence
-from retrain.core.assess import BY_NUMBERS, assess
+from retrain.core.assess import assess
 from retrain.core.events import SameRows
 from retrain.core.evidence import chance_of_drop
 from retrain.core.fold import as_of, watch
-from retrain.core.past import End, Past
+from retrain.core.past import BY_NUMBERS, End, Past
 from retrain.core.records import (
     JUDGED,
     NAMES,
@@ -193,7 +193,8 @@ def _why_not_yet(past: Past, breach: Assessment, triggers: Triggers) -> tuple[Re
     if not breach.repeats:
         return reason, f"this is {progress}", ""
     if streak.is_behind(breach):
-        return Reason.SAME_WINDOW, f"its window ({_named(breach)}) ended before one that was read already", ""
+        before = "one that was read already, or before this champion took over"
+        return Reason.SAME_WINDOW, f"its window ({_named(breach)}) ended before {before}", ""
     then = f": {progress}" if streak.count and progress else "" if streak.count else "; a new one must come"
     was = "was counted already" if breach.window in streak.seen else "began before the last one that counted ended"
     return Reason.SAME_WINDOW, f"its window ({_named(breach)}) {was}{then}", ""

@@ -10,13 +10,15 @@ from msgspec import Struct, field
 from msgspec.structs import fields, replace
 
 from retrain.core.events import Actor, SameRows, SwapStarted
-from retrain.core.records import Assessment, Cause, Counts, Outcome, Reason, Signal
+from retrain.core.records import Assessment, Cause, Counts, Outcome, Reason, Signal, State
 from retrain.core.text import counted, moment, short
 from retrain.core.verdicts import Ruling
 
 UNREPAIRED = "the champion stays, and nothing is trained or promoted"
 REPAIR = "move it away with its -wal and -shm and restore the latest copy, or run retrain doctor --repair"
 """What a journal that cannot be relied on means, and what a person can do."""
+BY_NUMBERS = "the numbers"
+"""How a window without name or date is called."""
 REMEMBERED = 128
 """How many windows without a time are remembered as seen, and how many champions."""
 TRAINING, PROMOTION, UNKNOWN, FAILED, STUCK = "training", "promotion", "unknown", "failed", "stuck"
@@ -49,8 +51,18 @@ class Streak(Struct, frozen=True):
     series: str = ""
 
     def has_seen(self, assessment: Assessment) -> bool:
-        """Whether this window was read before, ended before one that was, or overlaps one that was counted."""
-        return assessment.window in self.seen or self.is_behind(assessment) or self.overlaps(assessment)
+        """Whether this window was read before, ended before one that was, or overlaps one that was counted.
+
+        Numbers alone come again: a healthy one that is not the last one read is of a new window, and ends a streak.
+        """
+        comes_again = assessment.state is State.HEALTHY and assessment.window.startswith(BY_NUMBERS)
+        seen = assessment.window in (self.seen[-1:] if comes_again else self.seen)
+        return seen or self.is_behind(assessment) or self.overlaps(assessment)
+
+    def handed_over(self, first_at: datetime | None, *, armed: bool = True) -> "Streak":
+        """That of another champion, of the first one from this time on: a window counts once, whoever served."""
+        seen = tuple(each for each in self.seen if not each.startswith(BY_NUMBERS))  # numbers alone come again
+        return Streak(armed=armed, seen=seen, latest=first_at or self.latest)
 
     def is_behind(self, assessment: Assessment) -> bool:
         """Whether this window ended before one that was read."""
