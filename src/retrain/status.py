@@ -181,8 +181,10 @@ def _state(known: _Known) -> tuple[str, str]:
 
 def _readings(last: Entry | None, past: Past) -> tuple[Assessment, ...]:
     """What the last check read, without what is about a champion before the present one."""
-    found = last.event.assessments if last is not None and isinstance(last.event, events.Checked) else ()
-    return tuple(each for each in found if each.state not in JUDGED or past.streak(each.signal).has_seen(each))
+    if last is None or not isinstance(last.event, events.Checked):
+        return ()
+    is_own = last.event.served == past.served
+    return tuple(each for each in last.event.assessments if is_own or each.state not in JUDGED)
 
 
 def _reading(seen: Assessment) -> str:
