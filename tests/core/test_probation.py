@@ -247,6 +247,10 @@ def test_one_that_is_no_worse_on_the_same_rows_stays_however_its_windows_look() 
     assert story.look(0.1).action is Action.TRAIN
     story.past = scored(story.past, replace(EQUAL, problem="the log is gone"))
     assert same_rows_text(story.past).endswith("bounds -0.040 to +0.020; not on later rows: the log is gone")
+    better = SameRows(1, verdict(0.05, (0.01, 0.09), Ruling.PROMOTE), "F1", 0.007, "the log is gone")
+    story.past = scored(story.past, better)
+    assert story.look(0.1).action is Action.TRAIN, "what was found is not forgotten"
+    story.past = scored(story.past, replace(EQUAL, problem="the log is gone"))
     assert story.look(0.1).action is Action.ROLLBACK
 
 
