@@ -230,6 +230,18 @@ def test_only_configured_features_are_looked_at(tmp_path: Path) -> None:
     assert said(measures, "the log has no column 'z'")
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_column_that_numbers_the_rows_is_no_feature(tmp_path: Path, suffix: str) -> None:
+    """Requirement: each window has other numbers, and that is no drift; the problem names the column."""
+    champion(tmp_path, "a", pd.DataFrame({"x": [1] * 40, "id": range(40)}))
+    log, path = pd.DataFrame(rows(1, [TP] * 40, x=1)).assign(id=range(7000, 7080, 2)), tmp_path / f"log.{suffix}"
+    log.to_csv(path, index=False) if suffix == "csv" else log.to_parquet(path)
+    measures = measure(config(tmp_path, log=path))
+    assert drift(measures).psi == {"x": 0}
+    assert said(measures, "'id' only numbers the rows")
+    assert drift(measure(config(tmp_path, log=path, features=("x", "id")))).psi["id"] > 1
+
+
 def test_columns_of_lists_are_no_features(tmp_path: Path) -> None:
     """Requirement: an embedding in a Parquet log does not take the other features' drift away."""
     champion(tmp_path, "a", pd.DataFrame({"x": [1] * 40, "embedding": [[1.0]] * 40}))

@@ -185,8 +185,10 @@ def drift(window: Mapping[str, Any], path: Path, settings: Monitor) -> tuple[Map
 
     Raises RetrainError where no feature has one.
     """
-    names = [name for name, values in window.items() if not pa.types.is_nested(values.type)]
     needed = ROWS_PER_BIN * settings.bins
+    flat = [name for name, values in window.items() if not pa.types.is_nested(values.type)]
+    numbering = [each for each in flat if settings.features is None and _numbers_rows(window[each], needed)]
+    names = [name for name in flat if name not in numbering]
     if not names:
         raise RetrainError("the log has no feature columns with numbers or texts")
     try:
@@ -198,7 +200,10 @@ def drift(window: Mapping[str, Any], path: Path, settings: Monitor) -> tuple[Map
     except FileError as error:
         raise RetrainError(f"the reference {path} {error}") from error
     lacking = [name for name in names if name not in shared]
-    problems = [f"the reference {path} has no column {name!r} of numbers or texts" for name in lacking]
+    problems = [
+        f"the column {each!r} only numbers the rows, and monitor.features does not name it" for each in numbering
+    ]
+    problems += [f"the reference {path} has no column {name!r} of numbers or texts" for name in lacking]
     few = {name: len(window[name]) for name in shared if len(window[name]) < needed}
     problems += [
         f"the column {name!r} has {rows} rows in the window, {needed} are needed" for name, rows in few.items()
@@ -206,6 +211,12 @@ def drift(window: Mapping[str, Any], path: Path, settings: Monitor) -> tuple[Map
     chance = _chance(settings, len(shared))
     columns = {name: (known[name], window[name].to_pandas()) for name in shared if name not in few}
     return {name: shift(*both, settings.bins, chance) for name, both in columns.items()}, problems
+
+
+def _numbers_rows(values: Any, least: int) -> bool:
+    """Whether these are whole numbers that grow from row to row, as ids do: each window has others without a drift."""
+    numbers = pd.to_numeric(values.to_pandas(), errors="coerce")
+    return len(numbers) >= least and bool((numbers % 1 == 0).all() and (numbers.diff()[1:] > 0).all())
 
 
 def _chance(settings: Monitor, features: int) -> float | None:
