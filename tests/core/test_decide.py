@@ -427,6 +427,16 @@ def test_the_first_champion_has_nothing_to_settle_from() -> None:
     assert story.later(HOUR).check(story.see(0.8)).action is Action.TRAIN
 
 
+def test_a_window_that_began_before_the_champion_took_over_settles() -> None:
+    """However short `settle` is: six of the seven days of that window are about the champion before."""
+    week: dict[str, Any] = {"window_length": 7 * DAY}
+    story = Story(cooldown=timedelta(), settle=DAY)
+    story.check(story.see(0.8, **week))
+    story.promote()
+    assert story.later(2 * DAY).check(story.see(0.7, **week)).reason is Reason.SETTLING
+    assert story.later(5 * DAY).check(story.see(0.7, **week)).action is Action.TRAIN
+
+
 def test_no_window_from_before_the_first_champion_is_its_own() -> None:
     """One that was read trains once, whoever serves later; one that was not is nobody's first window."""
     story = Story(max_drop=0.05, cooldown=timedelta())

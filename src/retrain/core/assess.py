@@ -66,7 +66,8 @@ def _assess(signal: Signal, snapshot: Snapshot, triggers: Triggers, past: Past) 
         window=_window(signal, snapshot, seen_at if dated else None),
         observed_at=seen_at,
         dated=dated,
-        settling=past.took_over_at is not None and seen_at < past.took_over_at + triggers.settle,
+        settling=past.took_over_at is not None
+        and seen_at < past.took_over_at + max(triggers.settle, length or triggers.settle),
         began_at=seen_at - length if dated and length is not None else None,
         early=early,
     )
