@@ -54,11 +54,10 @@ def notify(  # noqa: PLR0913, PLR0917  (the command, how it ended, and who is to
 
     The command has `begun` then, and so has a channel that is used for the first time.
     """
-    is_check = command == "check" and context.config.notifications.heartbeat is not None
-    problem = heartbeat.end(context.config, context.run, exit_code, message) if is_check else ""
+    problem = heartbeat.end(context.config, context.run, exit_code, message) if command == "check" else None
     try:
         with open_journal(context.config.state, scrub=context.secrets.scrub) as journal:
-            if is_check:
+            if problem is not None:
                 _record(context, journal, HEARTBEAT, problem, announce)
             channels, follow = _channels(context), _following(context)
             journal.keep_cursors({*channels, *follow})

@@ -101,6 +101,22 @@ def test_what_did_not_arrive_is_sent_later_in_order(project: Project) -> None:
     assert "no training is due any more after" in sent_to(project.root / "events")[-1]["data"]["message"]
 
 
+def test_a_heartbeat_that_is_not_pinged_neither_fails_nor_works_again(project: Project) -> None:
+    """Without a ping nothing is known: a failure is reported once, until a ping arrives."""
+    project.configure(notifications={"heartbeat": "http://127.0.0.1:1/ping"})
+    said = []
+    for f1 in (0.9, None, 0.9, None):
+        project.metrics(f1=f1)
+        said.append("the heartbeat" in project.run("check").stderr)
+    assert said == [True, False, False, False]
+    assert "works again" not in project.run("history", "--kind", "delivered").stdout
+    with serving(lambda _request: page("ok")) as url:
+        project.configure(notifications={"heartbeat": url})
+        project.metrics()
+        project.run("check")
+    assert "the heartbeat works again" in project.run("history", "--kind", "delivered").stdout
+
+
 def test_a_command_that_hangs_takes_its_time_limit_and_no_more(project: Project) -> None:
     """It is ended then with all that it has started, and does not keep the lock."""
     project.configure(notifications={"command": "sleep 1000", "timeout": "1s"})

@@ -24,15 +24,15 @@ def start(config: Config, run: str) -> None:
         _ping(config, _below(switch.url, "start", run), b"")
 
 
-def end(config: Config, run: str, exit_code: int, message: str) -> str:
-    """Why the ping after a check that ended so was not taken; empty where it was, and where none is due.
+def end(config: Config, run: str, exit_code: int, message: str) -> str | None:
+    """Why the ping after a check that ended so was not taken; empty where it was, None where none is due.
 
     `run` is 32 random hex digits, by which a switch finds the start of the run. Each ping has one: without one it
     would end the run of a training that still goes on.
     """
     switch = config.notifications.heartbeat
     if switch is None or (switch.style is Style.PLAIN and exit_code):
-        return ""
+        return None
     return _ping(config, *_after(switch, run, exit_code, message))
 
 
