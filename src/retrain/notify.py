@@ -62,7 +62,7 @@ def notify(  # noqa: PLR0913, PLR0917  (the command, how it ended, and who is to
             channels, follow = _channels(context), _following(context)
             journal.keep_cursors({*channels, *follow})
             for channel in channels:
-                journal.cursor(channel, begun)  # also where another command sends
+                journal.cursor(channel, begun, context.clock())  # also where another command sends
             # After a signal the command is to end at once.
             if (channels or follow) and exit_code < _SIGNALS:
                 with lock.attempt(context.config.state, command, begun, lock.NOTIFY) as held:
@@ -113,7 +113,7 @@ def _send(
 
 def _pending(context: Context, journal: Journal, channel: str, begun: datetime) -> Iterator[Entry]:
     """The events that this channel wants and has not got, oldest first."""
-    last, kinds = journal.cursor(channel, begun), context.config.notifications.events
+    last, kinds = journal.cursor(channel, begun, context.clock()), context.config.notifications.events
     while entries := journal.since(last, _AT_ONCE):
         for entry in entries:
             # A person hears once of an incident; a program may want to count.

@@ -370,6 +370,18 @@ def test_the_last_check_and_the_turning_points(state: Path) -> None:
         assert journal.turning_points(0) == []
 
 
+def test_a_new_channel_gets_what_happened_between_two_times(state: Path) -> None:
+    """Neither what came before them, nor what a clock that was ahead has dated after them."""
+    tell(state, Adopted(A))
+    with open_journal(state) as journal:
+        assert journal.cursor("first", T0, T0) == 0
+        for days in (10, 10, 1, 1):
+            journal.append(Adopted(B), T0 + timedelta(days=days))
+        assert journal.cursor("second", T0 + timedelta(days=1), T0 + timedelta(days=2)) == 3
+        assert journal.cursor("second", T0 + timedelta(days=5), T0 + timedelta(days=6)) == 3
+        assert journal.cursor("third", T0 + timedelta(days=5), T0 + timedelta(days=6)) == 5
+
+
 @pytest.mark.parametrize(
     "ask",
     [

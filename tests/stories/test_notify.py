@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -189,7 +189,7 @@ def send(root: str) -> None:
 def test_nothing_is_lost_and_the_order_is_kept_through_fifty_kills(project: Project, channel: str) -> None:
     """SIGKILL at any moment of sending: an event may come twice, none is left out, and none overtakes another."""
     taken: list[dict[str, Any]] = []
-    at, rejected = datetime(2026, 11, 22, tzinfo=UTC), [f"v{number}" for number in range(EVENTS)]
+    at, rejected = datetime(2024, 11, 22, tzinfo=UTC), [f"v{number}" for number in range(EVENTS)]
     with open_journal(project.root / "state") as journal:
         for version in rejected:
             journal.append(Rejected(version, version), at)
@@ -243,6 +243,18 @@ def test_what_a_first_command_does_is_sent_though_a_signal_ended_it(project: Pro
         "retrain.training_failed",
         "retrain.recovered",
     ]
+
+
+def test_a_channel_begins_with_its_first_command_though_the_clock_was_ahead(project: Project) -> None:
+    """What was recorded in the future, before the clock was set right, came before, and is not sent."""
+    ahead = datetime.now(UTC) + timedelta(days=10)
+    with open_journal(project.root / "state") as journal:
+        for version in ("one", "two"):
+            journal.append(Rejected(version, "worse"), ahead)
+    project.configure(notifications={"command": appending(project)})
+    project.metrics(f1=None)
+    project.run("check")
+    assert [each["type"] for each in sent_to(project.root / "events")] == ["retrain.unknown"]
 
 
 def test_a_channel_that_was_switched_off_begins_anew(project: Project) -> None:

@@ -178,16 +178,16 @@ class Journal:
         """The first events after this one, oldest first."""
         return list(self._entries("WHERE id > ? ORDER BY id LIMIT ?", last, limit))
 
-    def cursor(self, channel: str, begun: datetime) -> int:
-        """The number of the last event that this channel needs no more; a new channel begins at this time.
+    def cursor(self, channel: str, begun: datetime, now: datetime) -> int:
+        """The number of the last event that this channel needs no more; a new one gets those between these times.
 
-        A row that is overwritten, beside the events: an event for each that was sent would double the journal, and
-        would be sent itself.
+        It is a row beside the events: an event for each that was sent would double the journal, and be sent itself.
         """
         if (known := self.arrived(channel)) is not None:
             return known
-        before = "SELECT id FROM events WHERE at < ? ORDER BY id DESC LIMIT 1"
-        (upto,) = self._db.execute(before, (begun.isoformat(),)).fetchone() or (0,)
+        # An event that is in the future was recorded before the clock went back.
+        before = "SELECT id FROM events WHERE at < ? OR at > ? ORDER BY id DESC LIMIT 1"
+        (upto,) = self._db.execute(before, (begun.isoformat(), now.isoformat())).fetchone() or (0,)
         self.sent(channel, upto)
         return int(upto)
 
