@@ -41,7 +41,7 @@ class Step(Struct, frozen=True):
 
 def channel(asked: Registry) -> str:
     """The name of this registry in the journal, without a secret."""
-    return f"registry {asked.model} {sha256(asked.url.encode()).hexdigest()[:8]}"
+    return f"registry {asked.model} {sha256(http.shown(asked.url).encode()).hexdigest()[:8]}"
 
 
 def follow(context: Context, journal: Journal) -> str:

@@ -31,6 +31,8 @@ _AT_ONCE = 20
 
 Send = Callable[[Entry, float], str]
 """Takes an event, and the seconds that this may take; returns why the event has not arrived, empty where it has."""
+Channels = dict[str, tuple[str, Send]]
+"""What sends, and the name by which it is reported, by the key of its cursor."""
 
 
 @contextmanager
@@ -59,10 +61,10 @@ def notify(  # noqa: PLR0913, PLR0917  (the command, how it ended, and who is to
         with open_journal(context.config.state, scrub=context.secrets.scrub) as journal:
             if problem is not None:
                 _record(context, journal, HEARTBEAT, problem, announce)
-            channels, follow = _channels(context), _following(context)
-            journal.keep_cursors({*channels, *follow})
-            for channel in channels:
-                journal.cursor(channel, begun, context.clock())  # also where another command sends
+            channels, follow = _channels(context, journal.past()), _following(context)
+            journal.keep_cursors({key: key.rpartition(" ")[0] for key in channels} | dict.fromkeys(follow, ""))
+            for key in channels:
+                journal.cursor(key, begun, context.clock())  # also where another command sends
             # After a signal the command is to end at once.
             if (channels or follow) and exit_code < _SIGNALS:
                 with lock.attempt(context.config.state, command, begun, lock.NOTIFY) as held:
@@ -91,47 +93,49 @@ def _fails(past: Past, channel: str) -> bool:
 
 
 def _send(
-    context: Context, journal: Journal, channels: dict[str, Send], begun: datetime, announce: Callable[[str], None]
+    context: Context, journal: Journal, channels: Channels, begun: datetime, announce: Callable[[str], None]
 ) -> None:
     """Send every channel what it has not got, oldest first, within the time for all; one that failed comes last."""
     limit, past = context.config.notifications.timeout.total_seconds(), journal.past()
     deadline = time.monotonic() + limit
-    for channel in sorted(channels, key=lambda each: _fails(past, each)):
+    for key, (name, send) in sorted(channels.items(), key=lambda each: _fails(past, each[1][0])):
         arrived, problem = 0, ""
-        for entry in _pending(context, journal, channel, begun):
+        for entry in _pending(context, journal, key, begun):
             left = deadline - time.monotonic()
-            if left <= 0 or (problem := channels[channel](entry, left)):
+            if left <= 0 or (problem := send(entry, left)):
                 # Who was given less than half of the time because others took it has not failed.
                 problem = "" if left < limit / 2 and time.monotonic() >= deadline else problem
                 break
-            journal.sent(channel, entry.id)
+            journal.sent(key, entry.id)
             arrived += 1
         if problem or arrived:
-            said = f"{channel} {problem} (events wait until it works)" if problem else ""
-            _record(context, journal, channel, said, announce)
+            said = f"{name} {problem} (events wait until it works)" if problem else ""
+            _record(context, journal, name, said, announce)
 
 
-def _pending(context: Context, journal: Journal, channel: str, begun: datetime) -> Iterator[Entry]:
+def _pending(context: Context, journal: Journal, key: str, begun: datetime) -> Iterator[Entry]:
     """The events that this channel wants and has not got, oldest first."""
-    last, kinds = journal.cursor(channel, begun, context.clock()), context.config.notifications.events
+    last, kinds = journal.cursor(key, begun, context.clock()), context.config.notifications.events
     while entries := journal.since(last, _AT_ONCE):
         for entry in entries:
             # A person hears once of an incident; a program may want to count.
-            if news.kind(entry.event) in kinds and (channel == COMMAND or news.is_news(entry.event)):
+            if news.kind(entry.event) in kinds and (key == COMMAND or news.is_news(entry.event)):
                 yield entry
         last = entries[-1].id
         if len(entries) < _AT_ONCE:
             return
-        journal.sent(channel, last)
+        journal.sent(key, last)
 
 
-def _channels(context: Context) -> dict[str, Send]:
-    """What is configured, by a name without a secret: it stands in the journal."""
+def _channels(context: Context, past: Past) -> Channels:
+    """What is configured. Anything in a URL may be a secret: its digest is in the key, its number in the name."""
     wanted = context.config.notifications
-    channels = {COMMAND: _by_command(context)} if wanted.command is not None else {}
-    for url in wanted.urls:
-        service, digest = url.partition("://")[0], sha256(url.encode()).hexdigest()[:8]
-        channels[f"notifications.urls {service} {digest}"] = _by_url(context, url)
+    channels = {COMMAND: (COMMAND, _by_command(context))} if wanted.command is not None else {}
+    for number, url in enumerate(wanted.urls, 1):
+        service = f"notifications.urls {url.partition('://')[0]}"
+        key = f"{service} {sha256(url.encode()).hexdigest()[:8]}"
+        # An older release reported it by its key.
+        channels[key] = key if _fails(past, key) else f"{service} {number}", _by_url(context, url)
     return channels
 
 

@@ -44,7 +44,7 @@ def journal_of(context: Context, *, writable: bool = True) -> Iterator[Journal]:
     config, scrub = context.config, context.secrets.scrub
     with open_journal(config.state, writable=writable, scrub=scrub, champion=config.models.champion) as journal:
         if writable and not config.is_followed:
-            journal.keep_cursors(())
+            journal.keep_cursors({})
         try:
             yield journal
         finally:

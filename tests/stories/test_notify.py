@@ -6,22 +6,26 @@ import random
 import signal
 import sys
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
 
+from retrain.config.schema import Registry
 from retrain.context import open_context
-from retrain.core.events import Rejected, TrainingStarted
+from retrain.core.events import Rejected, TrainingStarted, Undelivered
 from retrain.core.kinds import Kind
 from retrain.core.records import Reason
 from retrain.effects.journal import open_journal
 from retrain.effects.notify import by_url
+from retrain.mirror import channel
 from retrain.notify import notify
 from tests.effects.servers import Request, page, serving
 from tests.stories.project import Project, end, until
@@ -155,6 +159,71 @@ def test_a_url_that_cannot_be_used_keeps_no_other_from_getting_the_events(projec
     assert "s3cr3t-1" not in done.stderr
     assert [each["type"] for each in sent_to(project.root / "events")] == ["retrain.unknown"]
     assert [each["title"].partition(": ")[2] for each in taken] == ["unknown", "undelivered"]
+
+
+@contextmanager
+def guarded_server(tokens: set[str], taken: list[tuple[str, str]]) -> Iterator[str]:
+    """The host of a server that takes events from users with one of these tokens, and keeps the token with the kind."""
+    pytest.importorskip("apprise")
+
+    def respond(request: Request) -> list[bytes]:
+        token = b64decode(request.headers["authorization"].removeprefix("Basic ")).decode().removeprefix("user:")
+        if token not in tokens:
+            return page("no", "401 Unauthorized")
+        taken.append((token, json.loads(request.body)["title"].partition(": ")[2]))
+        return page("ok")
+
+    with serving(respond) as url:
+        yield url.removeprefix("http://")
+
+
+def test_what_waits_for_a_url_is_sent_when_its_token_is_renewed(project: Project) -> None:
+    """Also beside one that differs in its token alone, which gets nothing twice; and that it works again is said."""
+    tokens, taken = {"t0ken-of-one"}, list[tuple[str, str]]()
+    with guarded_server(tokens, taken) as host:
+        urls = [f"json://user:${{{name}}}@{host}/x" for name in ("ONE", "TWO")]
+        project.configure(notifications={"urls": urls, "events": ["unknown", "recovered"]})
+        project.run("check", ONE="t0ken-of-one", TWO="t0ken-of-two")
+        project.metrics(f1=None)
+        done = project.run("check", ONE="t0ken-of-one", TWO="t0ken-of-two")
+        assert "notifications.urls json 2 " in done.stderr
+        project.configure(notifications={"urls": [*urls[::-1], "json://127.0.0.1:9"]})
+        tokens.add("renewed-1")
+        project.metrics()
+        project.run("check", ONE="t0ken-of-one", TWO="renewed-1")
+    told = {name: [kind for token, kind in taken if token == name] for name in tokens}
+    assert told == {"t0ken-of-one": ["unknown", "recovered"], "renewed-1": ["unknown", "recovered"]}
+
+
+def test_a_renewed_token_ends_the_failure_of_the_one_before(project: Project) -> None:
+    """It is the same channel, whose name holds nothing of a secret; so is a registry with another password."""
+    tokens = {"t0ken-2"}
+    with guarded_server(tokens, []) as host:
+        project.configure(notifications={"urls": [f"json://user:${{TOKEN}}@{host}/x"]})
+        project.metrics(f1=None)
+        for token in ("t0ken-1", "t0ken-2"):
+            project.run("check", TOKEN=token)
+    told = project.run("history", "--kind", "delivered", TOKEN="t0ken-2").stdout  # noqa: S106  (no password of anything)
+    assert "notifications.urls json 1 works again" in told
+    one, two = (Registry(f"https://user:{password}@mlflow.test", "churn") for password in ("s3cr3t-1", "s3cr3t-2"))
+    assert channel(one) == channel(two)
+
+
+def test_a_url_that_an_older_release_has_sent_to_goes_on(project: Project) -> None:
+    """Its cursor stands under a digest of the whole URL, and so does its failure, which ends under that name."""
+    taken: list[dict[str, Any]] = []
+    with apprise_server(taken) as url:
+        name = f"notifications.urls json {sha256(url.encode()).hexdigest()[:8]}"
+        with open_journal(project.root / "state") as journal:
+            for version in ("sent", "waits"):
+                journal.append(Rejected(version, version), datetime(2024, 11, 22, tzinfo=UTC))
+            journal.append(Undelivered(name, f"{name} failed"), datetime(2024, 11, 22, tzinfo=UTC))
+            journal.sent(name, 1)
+        project.configure(notifications={"urls": [url], "events": ["rejected"]})
+        project.run("check")
+        project.run("check")
+    assert [each["message"].rpartition(" ")[2] for each in taken] == ["waits"]
+    assert f"{name} works again" in project.run("history", "--kind", "delivered").stdout
 
 
 def test_services_that_fail_at_once_are_told_apart() -> None:

@@ -111,10 +111,7 @@ def size_of(path: Path) -> int:
 
 
 def remove(path: Path) -> None:
-    """Remove the file, or the whole directory, if only its owner may read it; nothing where none is there.
-
-    Raises OSError.
-    """
+    """Remove the file or whole directory, if only its owner may read it; nothing where none is. Raises OSError."""
     if not _is_directory(path):
         path.unlink(missing_ok=True)
         return

@@ -78,7 +78,5 @@ def _ping(config: Config, url: str, body: bytes | None) -> str:
     answers: list[bytes | Unknown] = []
     http.exchange(asked, lambda client: answers.append(client.get(url, body)), also_system=True)
     answer = answers[0] if answers else http.late(asked)
-    if not isinstance(answer, Unknown):
-        return ""
     # Not where it was sent to: every part of that URL may be a secret.
-    return f"the heartbeat {answer.why} (check notifications.heartbeat)"
+    return f"the heartbeat {answer.why} (check notifications.heartbeat)" if isinstance(answer, Unknown) else ""

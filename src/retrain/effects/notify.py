@@ -32,10 +32,7 @@ def by_command(  # noqa: PLR0913, PLR0917  (what runs, what it is given, and wha
     seconds: float,
     scrub: Callable[[str], str],
 ) -> str:
-    """Why the command did not take the event, which it gets on standard input; empty where it exited 0 in time.
-
-    Nothing of its process group runs any more on return.
-    """
+    """Why the command, given the event on standard input, did not exit 0 in time, else empty; its group has ended."""
     try:
         ran = process.ran(command, directory, environment, given=event, seconds=seconds, most=_MOST)
     except (OSError, ValueError) as error:

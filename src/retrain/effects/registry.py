@@ -287,10 +287,7 @@ def kept(models: Models) -> list[str]:
 
 
 def forget(models: Models, versions: set[str]) -> None:
-    """Remove these versions but those that a link beside the champion's points to, or did a moment ago.
-
-    And what crashes left.
-    """
+    """Remove what crashes left, and these versions, unless a link beside the champion's points there, or just did."""
     directory = _directory(models)
     with file_errors(directory), ExitStack() as stack:
         is_alone = directory.is_dir() and _locked(stack, directory, fcntl.LOCK_EX | fcntl.LOCK_NB)

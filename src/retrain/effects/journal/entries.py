@@ -7,7 +7,7 @@ pruning are folded again, from the summary that it wrote.
 
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -191,11 +191,18 @@ class Journal:
         self.sent(channel, upto)
         return int(upto)
 
-    def keep_cursors(self, channels: Collection[str]) -> None:
-        """Forget the cursors of all channels but these: one that is switched on again begins anew."""
-        for (each,) in self._db.execute("SELECT channel FROM sent").fetchall() if self._has("sent") else ():
-            if each not in channels:
-                self._db.execute("DELETE FROM sent WHERE channel = ?", (each,))
+    def keep_cursors(self, channels: Mapping[str, str]) -> None:
+        """Forget the cursors of all channels but these: one that is switched on again begins anew.
+
+        A new one goes on where those ended that it replaces: they begin with the words beside it, if there are any.
+        """
+        known = dict(self._db.execute("SELECT channel, upto FROM sent").fetchall()) if self._has("sent") else {}
+        gone = known.keys() - channels.keys()
+        for each in channels.keys() - known.keys():
+            if ends := [known[one] for one in gone if channels[each] and one.startswith(f"{channels[each]} ")]:
+                self.sent(each, min(ends))
+        for each in gone:
+            self._db.execute("DELETE FROM sent WHERE channel = ?", (each,))
 
     def sent(self, channel: str, upto: int) -> None:
         """Remember that this channel needs no event up to this number any more."""
