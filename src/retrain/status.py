@@ -265,30 +265,29 @@ def _challenger(past: Past, config: Config) -> str:
         return f"{name} waits for labelled rows after its training (retrain promote says how many came)"
     if waiting.ruling is None:
         return f"{name} waits (retrain promote judges it)"
-    if waiting.undone:
+    if waiting.ruling is Ruling.PROMOTE and waiting.undone:
         return f"{name} won, but the hook after the swap failed (retrain promote tries again)"
     if waiting.ruling is Ruling.PROMOTE:
         return f"{name} won, but was not put in service (retrain promote does it)"
     anew = " (a fresh holdout can judge it anew)" if config.promotion.rows is not None else ""
+    if waiting.undone:
+        anew = ", and the hook after its forced promotion failed (promote --force --reason TEXT tries again)"
     return f"{name} was judged: {waiting.ruling}{anew}"
 
 
 def _probation(new: Probation, past: Past, triggers: Triggers, until: datetime) -> str:
     """What the new champion must keep up, and how it does."""
-    compared = same_rows_text(past)
+    compared, what = same_rows_text(past), f"until {moment(until)} a check rolls back"
     if new.f1 is None or (new.same_rows is not None and new.same_rows.verdict is not None):
-        better = f"until {moment(until)} a check rolls back if {short(new.before)} is better on the same rows"
-        return f"{better}; {compared}" if compared else better
+        return "; ".join(filter(None, (f"{what} if {short(new.before)} is better on the same rows", compared)))
     windows = f"{counted(triggers.consecutive, 'window')} in a row with F1 below {new.f1:.3f}"
     beyond = ", if its windows together show it beyond chance" if new.old is not None else ""
     so_far = f"so far {new.count}"
     dispersion = evidence.dispersion_of(past.evidence, triggers)
     if new.old is not None and new.count and not is_worse(new.old, new.new, new.windows, dispersion):
         so_far += ", which chance may explain"
-    return (
-        f"until {moment(until)} a check rolls back after {windows}, which {short(new.before)} showed"
-        f" last{beyond}; {so_far}"
-    ) + (f"; {compared}" if compared else "")
+    what += f" after {windows}, which {short(new.before)} showed last{beyond}"
+    return "; ".join(filter(None, (what, so_far, compared)))
 
 
 def _last_check(last: Entry | None, now: datetime) -> str:

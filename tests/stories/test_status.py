@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.stories.project import Project, until
+from tests.stories.test_guards import trained
 
 
 def word(project: Project) -> str:
@@ -65,6 +66,19 @@ def test_a_state_that_only_a_person_can_end_says_so(project: Project) -> None:
     (project.root / "models").chmod(0o755)
     (project.root / "models" / "champion.joblib").unlink()
     assert word(project) == "NEEDS A PERSON: the champion is gone"
+
+
+def test_a_forced_promotion_whose_hook_failed_won_nothing(project: Project) -> None:
+    """What the verdict was is said, and what tries again; `promote` alone does not."""
+    project.serve(project.models.weak)
+    trained(project, project.models.twin)
+    project.configure(promotion={"after": "false"})
+    assert project.run("promote", "--force", "--reason", "test").returncode == 1
+    shown = project.run("status").stdout
+    failed = "and the hook after its forced promotion failed (promote --force --reason TEXT tries again)"
+    assert f" was judged: inconclusive, {failed}\n" in shown
+    assert " won, but" not in shown
+    assert project.run("promote").returncode == 11
 
 
 def test_the_latest_numbers_stand_beside_their_thresholds(project: Project) -> None:
