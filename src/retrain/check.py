@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from retrain.context import Context
 from retrain.core import evidence
 from retrain.core.decide import RESUME, Asked, Look, due_on_same_rows, fruitless, look_at, same_rows_text
-from retrain.core.events import Checked, SameRows, Swap, SwapStarted
+from retrain.core.events import Checked, Promoted, SameRows, Swap, SwapStarted
 from retrain.core.fold import scored
 from retrain.core.past import FAILED, PAUSED, STUCK, TRAINING, UNKNOWN, UNPROMOTED, Past, incident_of, kind_of
 from retrain.core.records import Action, Assessment, Decision, Reason, Snapshot
@@ -248,7 +248,10 @@ def _roll_back(context: Context, journal: Journal, seen: _Seen, held: lock.Attem
     except RetrainError as error:
         return _failure(context, journal, error, Reason.PROBATION, context.clock(), seen.look.assessments)
     what = f"rolled back: {short(before)} serves again, {short(seen.event.served or '')} is out of service: {why}"
-    return _report(seen, f"{what} (on the holdout it was better: do its rows still look like live traffic?)")
+    promotions = [each.event for each in journal.history((Promoted.__name__,), None, None)]
+    is_forced = any(isinstance(each, Promoted) and each.forced for each in promotions[-1:])
+    better = "on the holdout it was better: do its rows still look like live traffic?"
+    return _report(seen, f"{what} ({'it was promoted by force' if is_forced else better})")
 
 
 def _failure(  # noqa: PLR0913, PLR0917  (what failed, and what was seen before)

@@ -3,6 +3,8 @@
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.stories.project import CHAMPION, Project, until
 from tests.stories.test_guards import trained
 from tests.stories.test_live import LOG, arrive
@@ -53,6 +55,21 @@ def test_one_that_is_better_on_the_same_rows_stays_though_the_world_became_harde
     assert "gain +0." in later.stderr + later.stdout
     assert "not on later rows: the log" in later.stderr + later.stdout
     assert (project.root / CHAMPION).read_bytes() == project.models.strong.read_bytes()
+
+
+@pytest.mark.parametrize("forced", [True, False])
+def test_only_one_that_won_was_better_on_the_holdout(project: Project, forced: bool) -> None:
+    """Of one that was promoted by force, the rollback says that, and asks nothing of the holdout's rows."""
+    project.configure(promotion={"probation": "7d"})
+    project.serve(project.models.weak)
+    trained(project, project.models.twin if forced else project.models.strong)
+    flags = ("--force", "--reason", "test") if forced else ()
+    assert project.run("promote", *flags).returncode == 0
+    project.metrics(f1=0.75)
+    said = project.run("check").stdout
+    assert said.startswith("rolled back: ")
+    assert ("(on the holdout it was better" in said) is not forced
+    assert ("(it was promoted by force)" in said) is forced
 
 
 def test_without_rows_the_windows_are_compared(project: Project) -> None:

@@ -170,10 +170,7 @@ class Paired(Struct, frozen=True):
         return self.gain - z * self.error, self.gain + z * self.error
 
     def detectable(self, alpha: float, above: float) -> float | None:
-        """The gain that these rows show, at this level, to be more than `above` with power 0.8.
-
-        None where the models differ on no row.
-        """
+        """The gain above `above` that these rows show at this level with power 0.8; None without discordant rows."""
         return above + (quantile(alpha) + POWER) * self.error if self.discordant else None
 
 
