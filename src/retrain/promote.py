@@ -202,10 +202,7 @@ def _waiting(context: Context, waiting: Challenger) -> Contest:
 
 @contextmanager
 def _copied(context: Context, contest: Contest, options: Options) -> Iterator[Contest]:
-    """The contest with a copy of a file that was named: what is judged is then kept, whatever becomes of that file.
-
-    A rehearsal keeps nothing.
-    """
+    """The contest with a copy of a file that was named, to keep what is judged; a rehearsal keeps nothing."""
     if not contest.given or options.dry_run:
         yield contest
         return

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, to_builtins
+from msgspec.structs import replace
 
 from retrain.config import Config
 from retrain.config.schema import HoldoutKind, Remote
@@ -22,7 +23,7 @@ from retrain.core.evidence import latest
 from retrain.core.explain import RENEW, contradiction
 from retrain.core.fold import as_of
 from retrain.core.past import FAILED, STUCK, Past, Probation, kind_of
-from retrain.core.records import JUDGED, Action, Assessment, Decision, Reason, Signal
+from retrain.core.records import JUDGED, Action, Assessment, Decision, Reason, Signal, State, Trouble, Unknown
 from retrain.core.rules import Triggers
 from retrain.core.text import counted, duration, iso, moment, short
 from retrain.core.verdicts import Ruling
@@ -96,7 +97,7 @@ def _known(context: Context, journal: Journal) -> _Known:
     """What the journal, the lock and the registry say."""
     triggers, now = context.config.triggers, context.clock()
     past, last, serving = as_of(journal.past(), None, now), journal.last_check(), registry.served(context.config.models)
-    seen, probation = _readings(last, past), probation_of(context, past)
+    seen, probation = _readings(last, past, triggers, now), probation_of(context, past)
     until = past.probation.since + probation if past.probation is not None and probation is not None else now
     due = decide(past, seen, triggers, now, Asked(serving.made_at if serving is not None else None, probation))
     compared, holder = next(journal.latest_judgements(), None), lock.holder(context.config.state)
@@ -179,12 +180,21 @@ def _state(known: _Known) -> tuple[str, str]:
     return ("IN BREACH" if in_breach else "UNKNOWN"), due.why if known.seen else event.message
 
 
-def _readings(last: Entry | None, past: Past) -> tuple[Assessment, ...]:
-    """What the last check read, without what is about a champion before the present one."""
+def _readings(last: Entry | None, past: Past, triggers: Triggers, now: datetime) -> tuple[Assessment, ...]:
+    """What the last check read, without what is about a champion before the present one; what is stale is unknown."""
     if last is None or not isinstance(last.event, events.Checked):
         return ()
     is_own = last.event.served == past.served
-    return tuple(each for each in last.event.assessments if is_own or each.state not in JUDGED)
+    own = (each for each in last.event.assessments if is_own or each.state not in JUDGED)
+    return tuple(_at(now, each, triggers.max_age.of(each.signal)) for each in own)
+
+
+def _at(now: datetime, seen: Assessment, max_age: timedelta) -> Assessment:
+    """The reading as it is at this time: unknown once it is older than `max_age`."""
+    if seen.observed_at is None or now - seen.observed_at <= max_age:
+        return seen
+    why = f"the latest reading is {duration(now - seen.observed_at)} old and max_age is {duration(max_age)}"
+    return replace(seen, state=State.UNKNOWN, unknown=Unknown(Trouble.STALE, why, "does cron run retrain check?"))
 
 
 def _reading(seen: Assessment) -> str:
@@ -308,8 +318,7 @@ def _next(known: _Known, triggers: Triggers) -> str:
     if due.action is not Action.HOLD:
         act = "trains" if due.action is Action.TRAIN else "rolls back"
         return f"{act}, if this still stands: {due.why}"
-    held = barrier(past, triggers, now)
-    what = _trigger(past, known.seen, triggers)
+    held, what = barrier(past, triggers, now), _trigger(past, known.seen, triggers)
     if held is not None:
         before = f" before {moment(held.until)}" if held.until is not None else ""
         why = "it is paused" if held.kind is Reason.PAUSED else held.message

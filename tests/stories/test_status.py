@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from typing import Any
 
 import pytest
@@ -30,6 +31,25 @@ def test_the_state_follows_the_metrics(project: Project) -> None:
     (project.root / "metrics.json").unlink()
     project.run("check")
     assert word(project).startswith("UNKNOWN: F1 and drift are unknown: ")
+
+
+@pytest.mark.parametrize(("f1", "state"), [(0.9, "HEALTHY"), (0.8, "IN BREACH")])
+def test_a_reading_that_is_stale_by_now_says_nothing(project: Project, f1: float, state: str) -> None:
+    """UNKNOWN, as a check would find it, with why; its numbers are still shown. Of several projects, too."""
+    project.serve(project.models.fair)
+    project.configure(triggers={"consecutive": 2, "max_age": "2h"})
+    project.metrics(f1=f1, at=time.time() - 3600)
+    project.run("check")
+    assert word(project).startswith(f"{state}: F1 {f1:.3f} is ")
+    project.configure(triggers={"max_age": "30m"})
+    why = "F1 and drift are unknown: the latest reading is 1 h old and max_age is 30 min (does cron run retrain check?)"
+    assert word(project) == f"UNKNOWN: {why}"
+    assert f"\nf1          {f1:.3f}, threshold 0.850, window to " in project.run("status").stdout
+    (project.root / "other").mkdir()
+    (project.root / "other" / "config.yaml").write_text((project.root / "config.yaml").read_text())
+    table = project.run("status", "-c", ".", "-c", "other").stdout
+    assert table.startswith("2 projects: 2 UNKNOWN\n")
+    assert project.run("check").returncode == 4
 
 
 def test_the_state_follows_a_training_and_its_promotion(project: Project) -> None:

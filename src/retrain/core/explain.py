@@ -117,10 +117,7 @@ def line(head: str, verdict: Verdict, gate: Gate, notes: Sequence[Row] = ()) -> 
 
 
 def screen(head: str, verdict: Verdict, gate: Gate, notes: Sequence[Row] = (), *, forced: bool = False) -> str:
-    """The verdict as a sentence over a table, 80 columns wide where no word is longer.
-
-    Nothing is promised of a challenger that was `forced`.
-    """
+    """The verdict as a sentence over a table, in 80 columns unless a word is longer; where `forced`, no promise."""
     reason, _ = because(verdict, gate)
     fits = len(f"{head}: {reason}") <= _WIDTH
     lines = [f"{head}: {reason}"] if fits else [*_wrapped(f"{head}:", _WIDTH), *_wrapped(reason, _WIDTH)]

@@ -114,10 +114,7 @@ class Ruling(StrEnum):
 
 
 class VerdictReason(StrEnum):
-    """The reason of a verdict; a closed list, in the order of the rulings.
-
-    FEW_DISCORDANT and UNKNOWN_CLASS were given by earlier releases only.
-    """
+    """Why a verdict is so; a closed list, by ruling. Only earlier releases gave FEW_DISCORDANT and UNKNOWN_CLASS."""
 
     BETTER = "better"
     REACHES_FLOOR = "reaches_floor"
