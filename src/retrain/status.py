@@ -288,7 +288,7 @@ def _challenger(past: Past, config: Config) -> str:
 def _probation(new: Probation, past: Past, triggers: Triggers, until: datetime) -> str:
     """What the new champion must keep up, and how it does."""
     compared, what = same_rows_text(past), f"until {moment(until)} a check rolls back"
-    if new.f1 is None or (new.same_rows is not None and new.same_rows.verdict is not None):
+    if new.f1 is None or new.by_rows is not None:
         return "; ".join(filter(None, (f"{what} if {short(new.before)} is better on the same rows", compared)))
     windows = f"{counted(triggers.consecutive, 'window')} in a row with F1 below {new.f1:.3f}"
     beyond = ", if its windows together show it beyond chance" if new.old is not None else ""

@@ -311,9 +311,8 @@ def fails_probation(
     new = past.probation
     if new is None or probation is None or now >= new.since + probation:
         return None
-    same = new.same_rows or SameRows(0)
-    if same.verdict is not None and (not same.problem or same.verdict.ruling is not Ruling.INCONCLUSIVE):
-        return same_rows_text(past) if same.verdict.ruling is Ruling.REJECT else None
+    if new.by_rows is not None:
+        return same_rows_text(past) if new.by_rows is Ruling.REJECT else None
     f1 = _judged_f1(assessments)
     if new.f1 is None or f1 is None or f1.value is None or f1.value >= new.f1:
         return None

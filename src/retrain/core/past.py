@@ -125,6 +125,14 @@ class Probation(Struct, frozen=True):
     windows: int = 0
     same_rows: SameRows | None = None
 
+    @property
+    def by_rows(self) -> Ruling | None:
+        """What the same rows say of the new champion; None where they leave it to live F1."""
+        same = self.same_rows
+        if same is None or same.verdict is None or (same.problem and same.verdict.ruling is Ruling.INCONCLUSIVE):
+            return None
+        return same.verdict.ruling
+
 
 class FirstWindow(Struct, frozen=True):
     """What a champion showed in its first window: F1, and its counts where they are known."""
