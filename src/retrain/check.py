@@ -277,15 +277,14 @@ def _report(
     mix = next((each.mix for each in seen.look.assessments if each.mix is not None), None)
     at_usual = {"f1_at_usual_share": mix and mix.f1, "usual_share": mix and mix.share}
     observed = [at for at in (snapshot.f1_observed_at, snapshot.drift_observed_at) if isinstance(at, datetime)]
+    breaches = [{"metric": each.signal, "value": each.judged, "threshold": each.limit} for each in decision.breaches]
     data = {
         "action": decision.action,
         "reason": decision.reason,
         "message": message,
         "dry_run": dry_run,
         "metrics": {**numbers, **at_usual, "observed_at": iso(observed[0]) if observed else None},
-        "breaches": [
-            {"metric": each.signal, "value": each.judged, "threshold": each.limit} for each in decision.breaches
-        ],
+        "breaches": breaches,
         "run": run,
     }
     warned = (f"the monitor warns: {each}" for each in snapshot.warnings)

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from retrain.config.load import parse_span
-from retrain.context import Context, open_context
+from retrain.context import Context, is_directory, open_context
 from retrain.core.kinds import Kind
 from retrain.core.text import one_line, time_of
 from retrain.errors import ConfigError, Exit, Report, Stopped, handled
@@ -32,19 +32,24 @@ Exit codes:
 """
 
 
+class _File(click.Path):
+    """A path; an empty text, which Path would take for the current directory, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "" and param is not None:
+            raise ConfigError(f"{param.opts[0]} is empty and names no file", "an unset variable?")
+        return super().convert(value, param, ctx)
+
+
+_file, _text = _File(path_type=Path, readable=False), _File(readable=False)
+
+
 def _common(default: str | None = None, envvar: str | None = None, *, several: bool = False) -> list[click.Parameter]:
     """The flags that may stand before or after a command; only those before it have a default, `several` -c or one."""
-    of_config = "The configuration (default config.yaml; environment RETRAIN_CONFIG)."
-    path = click.Path(path_type=Path)
+    text = "The configuration (default config.yaml; environment RETRAIN_CONFIG)."
     return [
         click.Option(
-            ["-c", "--config"],
-            type=path,
-            metavar="FILE",
-            default=default,
-            envvar=envvar,
-            multiple=several,
-            help=of_config,
+            ["-c", "--config"], type=_file, metavar="FILE", default=default, envvar=envvar, multiple=several, help=text
         ),
         click.Option(["-q", "--quiet"], is_flag=True, help="Print failures only."),
         click.Option(["-v", "--verbose"], is_flag=True, help="Print more, such as every reading."),
@@ -89,7 +94,6 @@ class _Finite(click.FloatRange):
 
 
 _number, _share = _Finite(), _Finite(0, 1)
-_file = click.Path(path_type=Path)
 _reason = click.option(
     "--reason",
     metavar="TEXT",
@@ -123,7 +127,7 @@ def _command(
                 given: Any = config or before["config"]
                 files: tuple[Path, ...] = given if isinstance(given, tuple) else (given,)
                 world: Any = files[0]
-                if several and (len(files) > 1 or world.is_dir()):
+                if several and (len(files) > 1 or is_directory(world)):
                     world = files
                 elif configured:
                     world = _opened(world, output)
@@ -204,7 +208,7 @@ def check(  # noqa: PLR0913, PLR0917  (click passes every flag by name)
 
 
 @_command("promote --dry-run", acts=True)
-@click.argument("challenger", required=False, metavar="[PATH|VERSION]")
+@click.argument("challenger", required=False, type=_text, metavar="[PATH|VERSION]")
 @click.option("--dry-run", is_flag=True, help="Compare and show; swap nothing. It uses up a comparison.")
 @click.option("--if-pending", is_flag=True, help="For cron: judge only a challenger that was not judged yet.")
 @click.option("--force", is_flag=True, help="Promote whatever the verdict. Needs --reason.")
@@ -365,7 +369,7 @@ def prune(world: Context | tuple[Path, ...], output: Output, older_than: str) ->
 
 
 @_command("backtest history.csv --rule 'consecutive: 3'")
-@click.argument("history")
+@click.argument("history", type=_text)
 @click.option("--rule", "rules", metavar="RULE", multiple=True, help="Another rule, e.g. 'consecutive: 3'. Repeatable.")
 @click.option("--every", metavar="DURATION", default="5m", show_default=True, help="The step of a Prometheus span.")
 def backtest(context: Context, output: Output, history: str, rules: tuple[str, ...], every: str) -> Report:
@@ -382,7 +386,7 @@ def backtest(context: Context, output: Output, history: str, rules: tuple[str, .
 
 
 @_command("rehearse data/predictions.csv --gate fresh --gate none")
-@click.argument("log", type=click.Path(path_type=Path))
+@click.argument("log", type=_file)
 @click.option("--rule", "rules", metavar="RULE", multiple=True, help="Another rule, e.g. 'max_drop: 0.05'. Repeatable.")
 @click.option(
     "--gate",
@@ -399,8 +403,8 @@ def backtest(context: Context, output: Output, history: str, rules: tuple[str, .
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Which trainings --break spoils.")
 @click.option("--training-costs", type=_number, metavar="AMOUNT", help="What one training costs.")
 @click.option("--f1-point-is-worth", type=_number, metavar="AMOUNT", help="What 0.01 of F1 is worth in one window.")
-@click.option("--cache", type=click.Path(path_type=Path), metavar="DIR", help="Where trainings are kept.")
-@click.option("--chart", type=click.Path(path_type=Path), metavar="FILE", help="Draw a chart, too: .png or .svg.")
+@click.option("--cache", type=_file, metavar="DIR", help="Where trainings are kept.")
+@click.option("--chart", type=_file, metavar="FILE", help="Draw a chart, too: .png or .svg.")
 def rehearse(
     context: Context,
     output: Output,
@@ -464,10 +468,8 @@ def monitor(context: Context, output: Output, listen: str | None) -> Report:
 
 
 @_command("init --monitor data/predictions.csv", configured=False)
-@click.argument("directory", type=click.Path(path_type=Path), default=".", metavar="[DIR]")
-@click.option(
-    "--monitor", "log", type=click.Path(path_type=Path), metavar="LOG", help="Look at the columns of this log."
-)
+@click.argument("directory", type=_file, default=".", metavar="[DIR]")
+@click.option("--monitor", "log", type=_file, metavar="LOG", help="Look at the columns of this log.")
 @click.option("--from-prometheus", "prometheus", metavar="URL", help="Look for the series of F1 and drift there.")
 @click.option("--f1", metavar="QUERY", help="The query of F1 there.")
 @click.option("--drift", metavar="QUERY", help="The query of drift there.")

@@ -97,8 +97,28 @@ def configurations(given: Sequence[Path]) -> list[Path]:
     """The configurations: those given, and in a directory its own and those of the directories in it."""
     found: list[Path] = []
     for path in given:
-        inside = sorted([*path.glob(CONFIG), *path.glob(f"*/{CONFIG}")]) if path.is_dir() else [path]
+        inside = _inside(path) if is_directory(path) else [path]
         if not inside:
             raise ConfigError(f"--config: there is no {CONFIG} in {path}, or in a directory in it")
         found += inside
     return list(dict.fromkeys(path.absolute() for path in found))
+
+
+def is_directory(path: Path) -> bool:
+    """Whether it is one; what cannot be looked at is none, and who reads it says why."""
+    return os.path.isdir(path)  # noqa: PTH112  (Path.is_dir raises)
+
+
+def _inside(directory: Path) -> list[Path]:
+    """The configurations of a directory and of those in it; also one that cannot be read, since that is to be said."""
+    try:
+        places = [directory, *directory.iterdir()]
+    except OSError as error:
+        raise ConfigError(f"--config: {directory} cannot be listed: {error.strerror}") from error
+    return sorted(place / CONFIG for place in places if os.path.lexists(place / CONFIG) or _is_closed(place))
+
+
+def _is_closed(place: Path) -> bool:
+    """Whether nobody can tell if it is a project: a directory of another user, or a link that leads nowhere."""
+    is_file = os.access(place, os.F_OK) and not is_directory(place)
+    return not (is_file or os.access(place, os.X_OK) or place.name.startswith((".", "lost+found")))

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from io import StringIO
 from textwrap import wrap
 from typing import Any
@@ -26,7 +27,7 @@ from retrain.errors import ConfigError, Report, RetrainError
 from retrain.output import aligned
 from retrain.swap import journal_of
 
-_WIDTH = 80
+_wrapped = partial(wrap, width=80, break_long_words=False, break_on_hyphens=False)
 
 
 class Options(Struct, frozen=True):
@@ -68,14 +69,12 @@ def _champion_at(context: Context, at: datetime) -> Report:
     if period is None or period.version is None:
         message = f"no champion is known at {moment(at)}"
         return Report(message, {**data, "message": message})
-    until = f" until {moment(period.until)}" if period.until is not None else ""
+    since = f"since {moment(period.since)}" + (f" until {moment(period.until)}" if period.until is not None else "")
     why = [said(period.began.event, gate)]
     if isinstance(period.began.event, Promoted) and not period.began.event.forced and period.began.event.reason:
         why.append(period.began.event.reason)
     why += [said(period.comparison.event, gate)] if period.comparison is not None else []
-    message = (
-        f"{short(period.version)} was champion at {moment(at)}: since {moment(period.since)}{until}; {'; '.join(why)}"
-    )
+    message = f"{short(period.version)} was champion at {moment(at)}: {since}; {'; '.join(why)}"
     champion = {"version": period.version, "since": iso(period.since), "until": period.until and iso(period.until)}
     data |= {"champion": champion, "event": record(period.began, gate)}
     data["comparison"] = period.comparison and record(period.comparison, gate)
@@ -185,11 +184,4 @@ def _facts(known: VersionHistory, made: datetime, notes: dict[str, Any] | None, 
 
 def _hanging(head: str, text: str) -> list[str]:
     """The text after its head, in lines of a terminal, each below the beginning of the first."""
-    return wrap(
-        text,
-        _WIDTH,
-        initial_indent=head,
-        subsequent_indent=" " * len(head),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    return _wrapped(text, initial_indent=head, subsequent_indent=" " * len(head))

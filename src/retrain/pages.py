@@ -89,18 +89,16 @@ def projects(files: Sequence[Path], html: Path | None, now: datetime) -> Report:
     found = sorted(
         map(_project, paths, open_contexts(paths)), key=lambda it: (_WORST_FIRST.index(it.word), it.cells[0])
     )
-    counts = ", ".join(
-        f"{number} {word}" for word in _WORST_FIRST if (number := sum(each.word == word for each in found))
-    )
+    words = [each.word for each in found]
+    counts = ", ".join(f"{words.count(word)} {word}" for word in _WORST_FIRST if word in words)
     if html is not None:
         page = render.render("projects.html", str, rows=found, heads=("state", *_HEADS), counts=counts, at=moment(now))
         render.write(html, page)
     table = aligned([("state", *_HEADS[:-1]), *((each.word, *each.cells[:-1]) for each in found)])
     text = [f"{line}  {why}" for line, why in zip(table, ("why", *(each.cells[-1] for each in found)), strict=True)]
     message = "\n".join([f"{counted(len(found), 'project')}: {counts}", *text])
-    return Report(
-        message, {}, gravest(each.exit_code for each in found), on_stdout=True, lines=[each.data for each in found]
-    )
+    code = gravest(each.exit_code for each in found)
+    return Report(message, {}, code, on_stdout=True, lines=[each.data for each in found])
 
 
 def _project(file: Path, context: Context | ConfigError) -> _Project:

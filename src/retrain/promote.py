@@ -268,9 +268,8 @@ def _await(context: Context, journal: Journal, options: Options, now: datetime) 
         message = f"no decision for {name}: {so_far}; it waits until {moment(gives_up)}"
         code, news = Exit.DONE if options.if_pending else code, not options.if_pending
     elif not options.dry_run:
-        journal.append(
-            Rejected(waiting.version, f"given up after {duration(live.give_up)}: {so_far}", given_up=True), now
-        )
+        why = f"given up after {duration(live.give_up)}: {so_far}"
+        journal.append(Rejected(waiting.version, why, given_up=True), now)
     data = {"verdict": None, "challenger": {"version": waiting.version}, "rows": found.rows, "windows": found.windows}
     return Report(message, {**data, "message": message}, code, news)
 

@@ -141,6 +141,23 @@ def test_wrong_configuration_lists_everything_at_once(project: Project) -> None:
     assert not (project.root / "state").exists()
 
 
+def test_a_path_that_names_no_file_is_a_wrong_flag(project: Project) -> None:
+    """One that is too long; and an empty one, which an unset variable leaves: it is not all that lies here."""
+    for command in ("check", "status", "prune", "history"):
+        done = project.run(command, "-c", "x" * 300)
+        assert (done.returncode, "xx: cannot be read: File name too long" in done.stderr) == (2, True), done
+    assert project.run("init", "-c", "x" * 300).returncode == 1
+    before = project.files()
+    for words in (
+        *(["check", "-c", ""], ["-c", "", "check"], ["promote", "--report", ""], ["promote", ""]),
+        *(["backtest", ""], ["rehearse", ""], ["init", ""], ["init", "--monitor", ""]),
+    ):
+        done = project.run(*words)
+        assert done.returncode == 2, done
+        assert "is empty and names no file (an unset variable?)" in done.stderr
+    assert project.files() == before
+
+
 def test_the_configuration_is_found_by_flag_and_by_environment(project: Project, tmp_path: Path) -> None:
     """-c and RETRAIN_CONFIG; paths in it are relative to the file, wherever the command runs."""
     project.metrics(f1=0.78)

@@ -126,6 +126,25 @@ def test_what_fails_in_one_project_stops_no_other(make: Make, tmp_path: Path) ->
     assert codes == {"good": 0, "hanging": 4, "locked": 0, "damaged": 1, "failing": 0, "broken": 2}
 
 
+def test_a_link_that_leads_nowhere_is_a_project_that_failed(make: Make, tmp_path: Path) -> None:
+    """Of a configuration or of its directory: exit 2 and the cause, since cron would never hear of it; a file is none.
+
+    Nor is a hidden link, by which an editor locks a file.
+    """
+    for name in ("good", "moved"):
+        make(name)
+    (tmp_path / "moved/config.yaml").unlink()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes").touch()
+    links = {"moved/config.yaml": "gone.yaml", "away": "gone", "loop": "loop", "link": "notes", ".#notes": "me@here"}
+    for name, target in links.items():
+        (tmp_path / name).symlink_to(target)
+    done = check(tmp_path, "--json")
+    codes = {name: each["exit_code"] for name, each in objects(done.stdout).items()}
+    assert (done.returncode, codes) == (2, {"good": 0, "moved": 2, "away": 2, "loop": 2})
+    assert "moved/config.yaml: cannot be read: No such file or directory" in done.stdout
+
+
 def test_a_training_delays_no_look_and_the_others_wait_for_a_later_check(make: Make, tmp_path: Path) -> None:
     """At most one at a time, also while an earlier check still trains; who waits is `busy`, and decides anew later."""
     a, b, c = map(make, "abc")

@@ -238,6 +238,20 @@ def test_who_may_not_write_is_told_the_line_of_the_owner(shared: Shared) -> None
         assert re.search(rf"FAIL +{what} .*belongs to {owner}.*\(sudo -u {owner} retrain doctor\)", said), said
 
 
+def test_a_directory_that_may_not_be_looked_into_is_a_project_that_failed(shared: Shared) -> None:
+    """Exit 2 and the cause, since cron would never hear of it; what every disk or home has is none."""
+    for name in ("closed", "lost+found", ".ssh"):
+        (shared.root / name).mkdir(mode=0o700)
+    for given, why in {
+        ".": f"{shared.root}/closed/config.yaml: cannot be read: Permission denied (name another file with -c)",
+        "closed": "--config: closed cannot be listed: Permission denied",
+        "closed/config.yaml": "closed/config.yaml: cannot be read: Permission denied (name another file with -c)",
+    }.items():
+        done = shared.by(STRANGER, "022", "check", "-c", given)
+        assert (done.returncode, why in done.stderr) == (2, True), done
+        assert "lost+found" not in done.stderr and ".ssh" not in done.stderr
+
+
 def test_a_file_that_root_made_is_given_to_the_owner_of_its_directory(shared: Shared) -> None:
     """A restored copy, say: root's own command would only make more of them."""
     shared.set_up()

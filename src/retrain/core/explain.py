@@ -333,10 +333,8 @@ def _discordant(verdict: Verdict) -> Iterator[Row]:
     """The rows on which the models differ, and who is right there."""
     if verdict.discordant is None:
         return
-    right = (
-        f"challenger right on {verdict.won:,}, champion right on {verdict.lost:,}" if verdict.won is not None else ""
-    )
-    yield Row("discordant rows", f"{verdict.discordant:,}", right)
+    who = "" if verdict.won is None else f"challenger right on {verdict.won:,}, champion right on {verdict.lost:,}"
+    yield Row("discordant rows", f"{verdict.discordant:,}", who)
     if verdict.positives is not None and verdict.won is not None and verdict.lost is not None:
         found, missed = verdict.positives
         yield Row("missed positives", f"{found:,} fewer, {missed:,} new")

@@ -32,12 +32,8 @@ def families(project: str, past: Past, last: Entry | None, now: datetime) -> Ite
     """The families that have a value now; `last` is the latest check."""
     past = as_of(past, None, now)
     for name, help, label, values in (*_of_check(last), *_of_past(past, now)):
-        named = {"project": project}
-        samples = [
-            ({**named, label: text} if label else named, float(value))
-            for text, value in values.items()
-            if value is not None
-        ]
+        known = {text: float(value) for text, value in values.items() if value is not None}
+        samples = [({"project": project} | ({label: text} if label else {}), value) for text, value in known.items()]
         if samples:
             yield Family(f"retrain_{name}", help, tuple(samples))
 

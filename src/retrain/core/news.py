@@ -67,14 +67,8 @@ def message(event: Event, gate: Gate) -> str:
 
 def record(entry: Entry, gate: Gate) -> dict[str, Any]:
     """Everything that is known of an event, for --json, but for what promotion.disclose withholds and bulky hashes."""
-    kept = _fields(entry.event, gate)
-    return {
-        "id": entry.id,
-        "at": iso(entry.at),
-        "kind": kind(entry.event),
-        **kept,
-        "message": describe(entry.event, gate),
-    }
+    known = {"id": entry.id, "at": iso(entry.at), "kind": kind(entry.event), **_fields(entry.event, gate)}
+    return known | {"message": describe(entry.event, gate)}
 
 
 def _fields(event: Event, gate: Gate) -> dict[str, Any]:

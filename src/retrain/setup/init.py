@@ -1,6 +1,7 @@
 """`retrain init`: a configuration of only the keys that are needed, and the steps after it."""
 
 import json
+import os
 import re
 import shlex
 import sys
@@ -57,7 +58,7 @@ def init(file: Path, asked: Asked) -> Report:
     path = asked.directory / file
     if asked.prometheus is None and (asked.f1 or asked.drift):
         raise ConfigError("--f1 and --drift are queries of a Prometheus server: they need --from-prometheus URL")
-    if path.exists():
+    if os.path.lexists(path):
         lines = [f"{path} exists, and stays as it is"]
     else:
         queries = _of_server(asked.prometheus, asked) if asked.prometheus is not None else _OWN
