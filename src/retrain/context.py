@@ -78,8 +78,8 @@ def open_contexts(files: Iterable[Path]) -> list[Context | ConfigError]:
     """
     before = dict(os.environ)
     found = [_context(file, before) for file in files]
-    for context in found:
-        for name in context.secrets.variables if isinstance(context, Context) else ():
+    for each in found:
+        for name in each.secrets.variables if isinstance(each, Context) else each.variables:
             os.environ.pop(name, None)
     return found
 

@@ -45,9 +45,13 @@ class RetrainError(Exception):
 
 
 class ConfigError(RetrainError):
-    """The configuration or the flags are wrong; every problem found, one a line."""
+    """The configuration or the flags are wrong; every problem found, one a line.
+
+    `variables` are those that a wrong configuration may read a secret from.
+    """
 
     exit_code = Exit.USAGE
+    variables: frozenset[str] = frozenset()
 
 
 class UnreachableError(RetrainError):

@@ -76,9 +76,8 @@ def standing(asked: Registry, journal: Journal) -> Step:
     if upto is not None and not missed and not failing:
         return Step(in_step=True)
     since = min([*missed[:1], *failing]) if upto is not None else None
-    return Step(
-        in_step=False, since=since, why=_why(journal, name) if failing else "the next check or promotion updates it"
-    )
+    why = _why(journal, name) if failing else "the next check or promotion updates it"
+    return Step(in_step=False, since=since, why=why)
 
 
 def _why(journal: Journal, name: str) -> str:

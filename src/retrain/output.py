@@ -151,9 +151,8 @@ def _write(text: str, stream: TextIO) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         if isinstance(error, BrokenPipeError):
             raise
-        raise RetrainError(
-            f"{stream.name.strip('<>')} cannot be written: {error.strerror}; what was done stands (see retrain status)"
-        ) from error
+        why = f"cannot be written: {error.strerror}; what was done stands (see retrain status)"
+        raise RetrainError(f"{stream.name.strip('<>')} {why}") from error
 
 
 @contextmanager

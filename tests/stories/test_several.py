@@ -261,6 +261,34 @@ def test_no_secret_of_one_project_is_seen_by_another(make: Make, tmp_path: Path)
         assert secrets[other] in line, "which the recipe itself has printed, and is none of its project's secrets"
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "cooldwn: 6h\nmonitoring: {headers: {Authorization: 'Bearer ${A_TOKEN}'}}\n",
+        "monitoring: {heders: {Authorization: 'Bearer ${A_TOKEN}'}}\n",
+        "monitoring: {headers: {Authorization: 'Bearer ${A_TOKEN'}}\n",
+        "monitoring: {headers: {Authorization: 'Bearer ${A_TOKEN:-none}'}\n",
+        "monitoring: {headers: {Authorization: 'Bearer ${A_TOKEN}', A: '\udce9'}}\n",
+    ],
+    ids=["elsewhere", "a misspelt key", "a misspelt variable", "no YAML", "no text"],
+)
+def test_the_secret_of_a_configuration_with_an_error_is_seen_by_no_other(
+    make: Make, tmp_path: Path, broken: str
+) -> None:
+    """Whatever the error is; what a shell gives to each process stays, though it is named there, too."""
+    a, b = make("a"), make("b")
+    text = f"training: {{environment: {{PATH: '/opt:${{PATH}}', HOME: '${{HOME}}'}}}}\n{broken}"
+    (a.root / "config.yaml").write_text(text, errors="surrogateescape")
+    b.metrics(f1=0.5)
+    b.train("env > environment", "false")
+    done = check(tmp_path, A_TOKEN="4f9d1c77aa01", B_OWN="kept")  # noqa: S106  (no password, a test of one)
+    assert done.returncode == 2, done
+    assert "retrain: a: " in done.stderr
+    variables = (b.root / "environment").read_text()
+    assert "A_TOKEN=" not in variables and "4f9d1c77aa01" not in variables
+    assert all(f"\n{name}=" in f"\n{variables}" for name in ("B_OWN", "PATH", "HOME"))
+
+
 def test_what_a_crash_left_is_settled_and_a_champion_file_taken_over(make: Make, tmp_path: Path) -> None:
     """By a check of its own, for it may take long, and without a place for a training."""
     one, two = make("one"), make("two")

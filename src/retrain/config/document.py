@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from msgspec import Struct, field
 from yaml.constructor import ConstructorError
 from yaml.reader import ReaderError
 
@@ -42,14 +43,14 @@ _PARTS = ("start", "userinfo", "host", "path", "query")
 _URL = r"(?s)(?P<start>[^:/?#]*://)(?:(?P<userinfo>[^/?#]*)@)?(?P<host>[^/?#]*)(?P<path>[^?#]*)(?P<query>.*)"
 _NO_TEXT = r"[\ud800-\udfff]"
 """Python represents bytes that are not UTF-8 as lone surrogates."""
-_OF_A_SHELL = frozenset({"HOME", "HOSTNAME", "LOGNAME", "PWD", "USER"})
+_OF_A_SHELL = frozenset({"HOME", "HOSTNAME", "LOGNAME", "PATH", "PWD", "USER"})
 """Variables that every process has, and that are no secrets."""
 _NAME = r"[\w-]{1,40}"
 _QUOTED = r"""(?s)(['"])(?!<).{3,}\1"""
 """What YAML's errors quote from the file, unless it is a single character or a token such as '<block end>'."""
 
 
-class Document:
+class Document(Struct):
     """The content of a file: `lines` and `texts` (of plain values) by path.
 
     `problems` are those found so far; `unfilled` are the paths of values that lack a part of the environment.
@@ -58,19 +59,18 @@ class Document:
     that a lenient reading did without.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.values: Any = None
-        self.lines: dict[Keys, int] = {(): 1}
-        self.texts: dict[Keys, str] = {}
-        self.problems: list[Problem] = []
-        self.unfilled: set[Keys] = set()
-        self.withheld: dict[str, str] = {}
-        self.passed: dict[str, str] = {}
-        self.public: set[str] = set()
-        self.used: set[str] = set()
-        self.is_lenient = False
-        self.unset: set[str] = set()
+    path: Path
+    values: Any = None
+    lines: dict[Keys, int] = field(default_factory=lambda: {(): 1})
+    texts: dict[Keys, str] = {}
+    problems: list[Problem] = []
+    unfilled: set[Keys] = set()
+    withheld: dict[str, str] = {}
+    passed: dict[str, str] = {}
+    public: set[str] = set()
+    used: set[str] = set()
+    is_lenient: bool = False
+    unset: set[str] = set()
 
     def check(self, problems: Iterable[Problem]) -> None:
         """Raise ConfigError where there are problems: in the order of the file, one a line, `file:line: path: ...`."""
@@ -107,8 +107,11 @@ def parse(path: Path, text: str, expected: str) -> Document:
     except RecursionError as error:
         raise ConfigError(f"{path}: is nested too deeply") from error
     except ReaderError as error:
-        line = text[: error.position].count("\n") + 1
-        raise ConfigError(f"{path}:{line}: is not text: it holds the character #x{error.character:04x}") from error
+        line, sign = text[: error.position].count("\n") + 1, error.character
+        what = f"text: it holds the character #x{sign:04x}"
+        if 0xDC80 <= sign <= 0xDCFF:  # so `content` reads a byte
+            what = f"UTF-8 text: it holds the byte 0x{sign & 0xFF:02x}"
+        raise ConfigError(f"{path}:{line}: is not {what}") from error
     except yaml.MarkedYAMLError as error:
         where = f":{error.problem_mark.line + 1}" if error.problem_mark is not None else ""
         what = re.sub(_QUOTED, "...", ", ".join(filter(None, (error.context, error.problem))))
@@ -224,7 +227,7 @@ def _composed(text: str) -> yaml.Node | None:
 
 
 def content(path: Path) -> str:
-    """The text of this file. Raises ConfigError."""
+    """The text of this file; bytes that are not UTF-8 are lone surrogates. Raises ConfigError."""
     try:
         with path.open("rb") as file:
             read = file.read(_LONGEST + 1)
@@ -232,11 +235,12 @@ def content(path: Path) -> str:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}", "name another file with -c") from error
     if len(read) > _LONGEST:
         raise ConfigError(f"{path}: is longer than 1 MiB, so it is no configuration", "name another file with -c")
-    try:
-        return read.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line, byte = read[: error.start].count(b"\n") + 1, read[error.start]
-        raise ConfigError(f"{path}:{line}: is not UTF-8 text: it holds the byte 0x{byte:02x}") from error
+    return read.decode("utf-8-sig", "surrogateescape")
+
+
+def named(text: str) -> frozenset[str]:
+    """The variables of which any may hold a secret where the text is wrong: under a misspelt key, or in `${VAR`."""
+    return frozenset(re.findall(r"\$\{\s*([A-Za-z_][A-Za-z0-9_]*)", text)) - _OF_A_SHELL
 
 
 def _note(document: Document, node: yaml.Node, keys: Keys, seen: set[int]) -> None:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct, ValidationError, convert
 from msgspec.structs import FieldInfo, asdict, fields, replace
 
-from retrain.config.document import Document, Keys, Problem, content, fill, parse
+from retrain.config.document import Document, Keys, Problem, content, fill, named, parse
 from retrain.config.schema import (
     AnyModels,
     Command,
@@ -67,7 +67,12 @@ def load(path: Path, environ: Mapping[str, str]) -> tuple[Config, Secrets]:
 
     Raises ConfigError that lists every problem, one a line: `config.yaml:12: triggers.cooldown: ...`.
     """
-    config, document = _read(path, environ)
+    text = content(path)
+    try:
+        config, document = _read(path, text, environ)
+    except ConfigError as error:
+        error.variables = named(text)
+        raise
     is_remote = isinstance(config.promotion.holdout, Remote)
     keys = {name: environ[name] for name in _STORE if name in environ} if is_remote else {}
     proxies = {url for name, url in environ.items() if name.lower() in _PROXIES}
@@ -80,13 +85,13 @@ def offline(path: Path, environ: Mapping[str, str]) -> tuple[list[str], list[str
 
     Raises ConfigError for all else that is wrong.
     """
-    config, document = _read(path, environ, lenient=True)
+    config, document = _read(path, content(path), environ, lenient=True)
     return sorted(document.unset), idle(config)
 
 
-def _read(path: Path, environ: Mapping[str, str], *, lenient: bool = False) -> tuple[Any, Document]:
+def _read(path: Path, text: str, environ: Mapping[str, str], *, lenient: bool = False) -> tuple[Any, Document]:
     """The configuration and its document; where it is `lenient`, variables may be unset, and a value is then None."""
-    document = parse(path, content(path), "sections (triggers:, monitoring:, ...)")
+    document = parse(path, text, "sections (triggers:, monitoring:, ...)")
     fill(document, environ, lenient=lenient)
     problems: list[Problem] = []
     config = structure(Config, document.values, problems)
@@ -345,12 +350,10 @@ def _converted(kind: Any, value: object) -> Any:
 
 
 def _label(value: object) -> Label:
-    if isinstance(value, bool):
-        return int(value)
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, int | float) and abs(value) < 2**63:
-        return value
+        return int(value) if isinstance(value, bool) else value
     raise UnfitError("a class label (a number or a text)")
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from enum import StrEnum
 from os.path import normpath
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct, field
@@ -152,25 +152,19 @@ class Models(Struct, frozen=True):
     challenger: Path = Path("models/challenger.joblib")
     keep: Positive = 5
     trusted: Types = ()
+    are_any: ClassVar[bool] = False
+    """Whether artifacts may be any files, or directories."""
 
     @property
     def are_skops(self) -> bool:
         """Whether artifacts are skops files, which run no code when they are loaded; otherwise they are programs."""
         return not self.are_any and self.champion.suffix == ".skops"
 
-    @property
-    def are_any(self) -> bool:
-        """Whether artifacts may be any files, or directories."""
-        return False
-
 
 class AnyModels(Models, frozen=True):
     """Artifacts that retrain does not load itself, since promotion.predict is set."""
 
-    @property
-    def are_any(self) -> bool:
-        """See Models."""
-        return True
+    are_any: ClassVar[bool] = True
 
 
 class Promotion(Criteria, frozen=True):
@@ -333,9 +327,8 @@ def conflicts(config: Config) -> Iterator[Problem]:
         yield from _not_http(("registry", "url"), config.registry.url)
     textfile = config.notifications.textfile
     if textfile is not None and textfile.suffix != ".prom":
-        yield Problem(
-            ("notifications", "textfile"), "must end in .prom: node_exporter reads no other file", quotes=True
-        )
+        why = "must end in .prom: node_exporter reads no other file"
+        yield Problem(("notifications", "textfile"), why, quotes=True)
     for key, other in (("label", "prediction"), ("timestamp", "prediction"), ("timestamp", "label")):
         if (name := getattr(config.monitor, key)) == getattr(config.monitor, other):
             yield Problem(("monitor", key), f"is {name!r}, as monitor.{other} is", "name the column of each")

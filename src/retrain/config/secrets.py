@@ -91,8 +91,7 @@ def secret_values(
     found |= {*_of_commands({**passed, **config.training.environment})}
     if config.notifications.heartbeat is not None:
         found |= _of_heartbeat(config.notifications.heartbeat.url)
-    for each in config.notifications.urls:
-        found |= _of_apprise(each)
+    found |= {text for each in config.notifications.urls for text in _of_apprise(each)}
     for url, headers in asked:
         found |= {*_of_url(url), *_of_headers(headers)}
         found |= {part for part in _of_variable(url) for text in is_url if part in text}
