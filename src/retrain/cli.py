@@ -93,7 +93,7 @@ class _Finite(click.FloatRange):
         return number if isfinite(number) else self.fail(f"{value} is not a number", param, ctx)
 
 
-_number, _share = _Finite(), _Finite(0, 1)
+_number, _share, _bar = _Finite(), _Finite(0, 1), _Finite(0, 1, min_open=True)
 _reason = click.option(
     "--reason",
     metavar="TEXT",
@@ -473,7 +473,7 @@ def monitor(context: Context, output: Output, listen: str | None) -> Report:
 @click.option("--from-prometheus", "prometheus", metavar="URL", help="Look for the series of F1 and drift there.")
 @click.option("--f1", metavar="QUERY", help="The query of F1 there.")
 @click.option("--drift", metavar="QUERY", help="The query of drift there.")
-@click.option("--performance-threshold", type=_share, default=0.85, metavar="F1", help="Default: 0.85.")
+@click.option("--performance-threshold", type=_bar, default=0.85, metavar="F1", help="Default: 0.85.")
 @click.option("--drift-threshold", type=_Finite(0), default=0.2, metavar="DRIFT", help="Default: 0.2.")
 def init(config: Path, _output: Output, **flags: Any) -> Report:
     """Write a first config.yaml, and say what comes next.

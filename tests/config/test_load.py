@@ -26,6 +26,9 @@ ON_DASK = "backend: dask, scheduler: 'tcp://h:1'"
 DASK_NEEDS_BOTH = "is required: promotion.backend and promotion.scheduler go together"
 DASK_NEEDS = "needs a promotion.holdout of Parquet files that the workers can read"
 DASK_LACKS = "lets workers load the models, where promotion.{} does not reach"
+NEVER = "can never train: no window is in breach of it (set it to null)"
+ALWAYS = "is above every p-value, so each window would train with drift_breach: below"
+OF_BOTH = "url: http://h, f1: x, drift: y"
 WATCHED = """\
 triggers:
   performance_threshold: 0.85
@@ -102,8 +105,9 @@ def test_defaults_and_the_smallest_file(home: Path) -> None:
     ("path", "value", "means"),
     [
         ("triggers.performance_threshold", 1, 1.0),
-        ("triggers.performance_threshold", 0.0, 0.0),
+        ("triggers.performance_threshold", 0.001, 0.001),
         ("triggers.drift_threshold", 7, 7.0),
+        ("triggers.drift_threshold", 0, 0.0),
         ("triggers.drift_breach", "below", Side.BELOW),
         ("triggers.consecutive", 3, 3),
         ("triggers.max_age", "2h", MaxAge(timedelta(hours=2), timedelta(hours=2))),
@@ -455,6 +459,19 @@ def test_one_min_age_is_for_both_signals_or_each_has_its_own(text: str, expected
         (
             "triggers: {max_drop: 0.05}\nmonitoring: {url: http://h}",
             ["2: monitoring.f1: is required, since triggers.max_drop is set (or set that to null)"],
+        ),
+        *(
+            (
+                f"triggers: {{{key}: {value}{more}, max_model_age: 9d}}\nmonitoring: {{{OF_BOTH}}}",
+                [f"1: triggers.{why}"],
+            )
+            for key, value, more, why in (
+                ("performance_threshold", "0", "", f"performance_threshold: 0 {NEVER}"),
+                ("performance_threshold", "-0.0", ", max_drop: 0.05", f"performance_threshold: -0.0 {NEVER}"),
+                ("max_drop", "1.0", "", f"max_drop: 1.0 {NEVER}"),
+                ("drift_threshold", "0", ", drift_breach: below", f"drift_threshold: 0 {NEVER}"),
+                ("drift_threshold", "1.5", ", drift_breach: below", f"drift_threshold: 1.5 {ALWAYS}"),
+            )
         ),
         (
             "triggers: {max_drop: 0.05, min_age: 1h}\nmonitoring: {url: http://h, f1: x}",

@@ -118,8 +118,13 @@ def test_a_server_that_does_not_answer_is_exit_code_4(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("flag", ["--performance-threshold", "--drift-threshold"])
-@pytest.mark.parametrize("value", ["nan", "-1", "inf"])
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        *((flag, value) for flag in ("--performance-threshold", "--drift-threshold") for value in ("nan", "-1", "inf")),
+        ("--performance-threshold", "0"),
+    ],
+)
 def test_a_threshold_is_a_number_that_the_configuration_takes(tmp_path: Path, flag: str, value: str) -> None:
     """Another one is exit code 2, and no file is written that every command would refuse."""
     assert init(flag, value, directory=tmp_path).returncode == 2

@@ -51,8 +51,6 @@ _IMPOSSIBLE = r"[\0\ud800-\udc7f\udd00-\udfff]"
 """What no file name, header or variable can hold; the other surrogates are bytes of a name that is not UTF-8."""
 _STORE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 """The variables in which an object store's client looks for credentials."""
-_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
-_TEN_YEARS = timedelta(days=3653)
 _FLAGS = {
     Triggers: ("--rule", "triggers, such as 'consecutive: 3, cooldown: 1h'"),
     Promotion: ("--gate", "keys of promotion, such as 'alpha: 0.2'"),
@@ -75,7 +73,7 @@ def load(path: Path, environ: Mapping[str, str]) -> tuple[Config, Secrets]:
         raise
     is_remote = isinstance(config.promotion.holdout, Remote)
     keys = {name: environ[name] for name in _STORE if name in environ} if is_remote else {}
-    proxies = {url for name, url in environ.items() if name.lower() in _PROXIES}
+    proxies = {url for name, url in environ.items() if re.fullmatch(r"(?i)(https?|all)_proxy", name)}
     secrets = secret_values(config, document.withheld, document.passed | keys, document.public, proxies)
     return config, Secrets(secrets, frozenset(document.withheld), frozenset(document.used))
 
@@ -291,7 +289,7 @@ def _duration(value: object) -> timedelta:
     if found is None:
         raise UnfitError("a duration such as 90s, 15m, 6h or 7d")
     duration = timedelta(seconds=float(found[1]) * _SECONDS[found[2]])
-    if duration > _TEN_YEARS:
+    if duration > timedelta(days=3653):
         raise ValueError("is longer than ten years")
     return duration
 

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct, field
 from retrain.config.document import Keys, Problem
 from retrain.core.kinds import BY_DEFAULT, Kind
 from retrain.core.records import NAMES, Signal
-from retrain.core.rules import Criteria, Gate, Guarantee, Natural, Positive, Rate, Sandbox, Share, Triggers
+from retrain.core.rules import Criteria, Gate, Guarantee, Natural, Positive, Rate, Sandbox, Share, Side, Triggers
 
 Size = Annotated[int, "bytes"]
 Span = Annotated[timedelta, "longer than 0"]
@@ -363,14 +363,11 @@ def _of_promotion(config: Config) -> Iterator[Problem]:
         yield Problem(("promotion", "max_memory"), why)
 
 
-_OF_A_URL = ("url", "headers", "cert_file", "key_file", "retries")
-_OF_A_COMMAND = ("command", "environment")
-
-
 def _of_the_source(monitoring: Monitoring) -> Iterator[Problem]:
     """A URL or a command that is missing, and keys of the other one."""
     is_command = monitoring.type is MonitorType.COMMAND
-    key, other, foreign = ("command", "URL", _OF_A_URL) if is_command else ("url", "command", _OF_A_COMMAND)
+    key, other = ("command", "URL") if is_command else ("url", "command")
+    foreign = ("url", "headers", "cert_file", "key_file", "retries") if is_command else ("command", "environment")
     if getattr(monitoring, key) is None:
         yield Problem(("monitoring", key), "is required")
     for name in foreign:
@@ -422,8 +419,7 @@ def _unmonitored(triggers: Triggers, monitoring: Monitoring) -> Iterator[Problem
         if not triggers.watches(signal):
             continue
         if getattr(monitoring, signal) is None:
-            why = f"is required, since triggers.{key} is set"
-            yield Problem(("monitoring", signal), why, "or set that to null")
+            yield Problem(("monitoring", signal), f"is required, since triggers.{key} is set", "or set that to null")
         if getattr(monitoring.observed_at, signal) is None:
             why, remedy = f"needs the end of the windows of {NAMES[signal]}", f"set monitoring.observed_at.{signal}"
             if triggers.min_age.of(signal):
@@ -443,6 +439,13 @@ def contradictions(triggers: Triggers) -> Iterator[Problem]:
     threshold, rule = triggers.performance_threshold, triggers.evidence
     if not triggers.watched and triggers.max_model_age is None:
         yield Problem((), "nothing can trigger a training", "set performance_threshold, max_drop or drift_threshold")
+    drift = triggers.drift_threshold if triggers.drift_breach is Side.BELOW else None
+    vain = [("performance_threshold", threshold, 0), ("max_drop", triggers.max_drop, 1), ("drift_threshold", drift, 0)]
+    for key in (key for key, value, limit in vain if value == limit):
+        yield Problem((key,), "can never train: no window is in breach of it", "set it to null", quotes=True)
+    if drift is not None and drift > 1:
+        why = "is above every p-value, so each window would train with drift_breach: below"
+        yield Problem(("drift_threshold",), why, quotes=True)
     for signal in triggers.watched:
         if triggers.min_age.of(signal) >= triggers.max_age.of(signal):
             why = f"is not shorter than max_age, so no window of {NAMES[signal]} would ever count"

@@ -88,14 +88,13 @@ def secret_values(
         if any(url.startswith(text) or (re.search("[@?#]", text) and text in url) for url, _ in asked)
     }
     found = {text for name, text in withheld.items() if _is_secret(name, text)} - is_url
-    found |= {*_of_commands({**passed, **config.training.environment})}
+    found |= {*_of_commands({**passed, **config.training.environment}), *_of_commands(monitoring.environment)}
     if config.notifications.heartbeat is not None:
         found |= _of_heartbeat(config.notifications.heartbeat.url)
     found |= {text for each in config.notifications.urls for text in _of_apprise(each)}
     for url, headers in asked:
         found |= {*_of_url(url), *_of_headers(headers)}
         found |= {part for part in _of_variable(url) for text in is_url if part in text}
-    found |= {*_of_commands(monitoring.environment)}
     found |= {secret for word in monitoring.command or () if "://" in word for secret in _of_url(word)}
     found |= {secret for url in proxies for secret in _of_proxy(url)}
     found -= {*public}
