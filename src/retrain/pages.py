@@ -86,9 +86,8 @@ def projects(files: Sequence[Path], html: Path | None, now: datetime) -> Report:
     if html is not None:
         render.check("--html", html, render.HTML)
     paths = configurations(files)
-    found = sorted(
-        map(_project, paths, open_contexts(paths)), key=lambda it: (_WORST_FIRST.index(it.word), it.cells[0])
-    )
+    found = [*map(_project, paths, open_contexts(paths))]
+    found.sort(key=lambda it: (_WORST_FIRST.index(it.word), it.cells[0]))
     words = [each.word for each in found]
     counts = ", ".join(f"{words.count(word)} {word}" for word in _WORST_FIRST if word in words)
     if html is not None:

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 TEXTS = {
     "the sample": (ROOT / "config.yaml").read_text(),
     "styles": "a: 'x'\nb: \"y\"\nc: |\n  z\n  z\nd: >-\n  z\n  z\ne: plain\n  goes on\n",
+    "bases": "a: 1:30\nb: [010, 2:00.5, -0_7, 1_000, 0x10, 0.5, '010']\n",
     "flow": "f: [1, 2.5, ~, yes]\ng: {h: 2026-01-01, i: [{j: k}]}\n",
     "twice": "a: 1\nb: {c: 1, c: 2}\na: 2\n",
     "a tab before a comment": "a: 1\t# one\n",

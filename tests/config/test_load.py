@@ -374,6 +374,20 @@ def test_commands_and_mappings(home: Path, content: str, sentence: str) -> None:
     assert complaints(home, SMALLEST + content) == [sentence]
 
 
+def test_a_number_in_a_base_of_yaml_1_1_is_a_text(home: Path) -> None:
+    """Nobody means 90 by 1:30, 120.5 by 2:00.5 or 8 by 010: a number is refused as it stands, a text is taken so."""
+    numbers = "{consecutive: %s, drift_threshold: %s, max_model_age: 90d}"
+    for whole, number in (("1:30", "2:00.5"), ("010", "-1:30"), ("+0_7", "190:20:30"), ("00", "007")):
+        assert complaints(home, "triggers: " + numbers % (whole, number)) == [
+            f"1: triggers.drift_threshold: {number} is not a number, 0 or more",
+            f"1: triggers.consecutive: {whole} is not a whole number from 1 to 1,000,000,000",
+        ]
+        with pytest.raises(ConfigError, match=f"consecutive: {re.escape(whole)} is not"):
+            parse_rule(f"consecutive: {whole}", Triggers(0.85))
+    config = loaded(home, SMALLEST + "promotion: {positive: 010}\nmodels: {keep: 1_0}\nmonitor: {bins: 0x10}\n")
+    assert (config.promotion.positive, config.models.keep, config.monitor.bins) == ("010", 10, 16)
+
+
 def test_every_problem_of_a_value_with_parts(home: Path) -> None:
     """One value for both signals is reported once, each part of two with its own path, at every depth."""
     content = "triggers: {max_age: %s, evidence: {min_drop: x}, max_model_age: 90d}"

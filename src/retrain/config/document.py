@@ -45,7 +45,8 @@ _NO_TEXT = r"[\ud800-\udfff]"
 """Python represents bytes that are not UTF-8 as lone surrogates."""
 _OF_A_SHELL = frozenset({"HOME", "HOSTNAME", "LOGNAME", "PATH", "PWD", "USER"})
 """Variables that every process has, and that are no secrets."""
-_NAME = r"[\w-]{1,40}"
+_AMBIGUOUS = r"[-+]?(0[0-9_]+|[0-9_]+(:[0-9_.]+)+)"
+"""What YAML 1.1 takes for a number in base 8 or 60, and nobody else: it is read as a text."""
 _QUOTED = r"""(?s)(['"])(?!<).{3,}\1"""
 """What YAML's errors quote from the file, unless it is a single character or a token such as '<block end>'."""
 
@@ -54,9 +55,8 @@ class Document(Struct):
     """The content of a file: `lines` and `texts` (of plain values) by path.
 
     `problems` are those found so far; `unfilled` are the paths of values that lack a part of the environment.
-    `withheld` are the variables that a secret was read from, `passed` those that a command is given on purpose,
-    `public` are values of variables that are no secrets wherever they stand, `used` the names of all. `unset` are those
-    that a lenient reading did without.
+    `withheld` are the variables that a secret was read from, `passed` those that a command is given on purpose, `used`
+    the names of all, `unset` those that a lenient reading did without, `public` values that are no secrets anywhere.
     """
 
     path: Path
@@ -88,7 +88,7 @@ class Document(Struct):
     def _text(self, problem: Problem) -> str:
         # What does not look like a name may be a secret with a blank too few: {url:http://user:password@host}.
         keys = problem.keys
-        path = ".".join(key if re.fullmatch(_NAME, key) else "***" for key in keys)
+        path = ".".join(key if re.fullmatch(r"[\w-]{1,40}", key) else "***" for key in keys)
         secret = any(keys[: len(each)] == each[: len(keys)] for each in _SECRET)
         text = self.texts.get(keys, "") if problem.quotes and not secret else ""
         shown = text if len(text) <= 60 else f"{text[:60]}..."
@@ -249,6 +249,8 @@ def _note(document: Document, node: yaml.Node, keys: Keys, seen: set[int]) -> No
         # A plain text may go on in the next line, a problem may not. Aliases may repeat a long one many times.
         text = node.value[:_SHOWN]
         document.texts[keys] = json.dumps(text) if node.style else " ".join(text.split()) or "null"
+        if not node.style and re.fullmatch(_AMBIGUOUS, node.value):
+            node.tag = "tag:yaml.org,2002:str"
         return
     where = f"{document.path}:{node.start_mark.line + 1}"
     if id(node) in seen:

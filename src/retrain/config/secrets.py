@@ -173,9 +173,8 @@ def _of_heartbeat(url: str) -> set[str]:
 
 def _of_apprise(url: str) -> set[str]:
     """Services take tokens anywhere in an Apprise URL, also where others have a host: `tgram://TOKEN/CHAT`."""
-    _, _, rest = url.partition("://")
-    parts = re.split(r"[/?&@:=]", rest)
-    return {rest, *filter(_looks_random, parts), *_of_url(url)}
+    rest = url.partition("://")[2]
+    return {rest, *filter(_looks_random, re.split(r"[/?&@:=]", rest)), *_of_url(url)}
 
 
 def _of_proxy(url: str) -> set[str]:
