@@ -17,25 +17,8 @@ from typing import Any
 
 from msgspec import convert
 
-from retrain.scoring.plan import (
-    Arrival,
-    Comparison,
-    Cut,
-    EndedError,
-    Model,
-    Plan,
-    Predictions,
-    Scattered,
-    Send,
-    TrainingRows,
-    Trial,
-    UnusableError,
-    limit,
-    or_end,
-    settle,
-    share_heaps,
-    shield,
-)
+from retrain.scoring import plan as plans
+from retrain.scoring.plan import EndedError, Send, UnusableError, limit, or_end, settle, share_heaps, shield
 
 
 def main() -> None:
@@ -106,7 +89,7 @@ def _fork(request: dict[str, Any]) -> None:
 
 def _serve(request: dict[str, Any]) -> None:
     """Answer for one model."""
-    plan = convert(request, Model)
+    plan = convert(request, plans.Model)
     for descriptor in (plan.features, plan.predictions):
         os.set_inheritable(descriptor, False)
     if plan.command:
@@ -141,15 +124,15 @@ def done(request: dict[str, Any], send: Send) -> dict[str, Any]:
     from retrain.scoring import cluster, controls, count, cut, predict, rows
 
     settle()
-    jobs: dict[str, tuple[type[Plan], Callable[[Any, Send], dict[str, Any]]]] = {
-        "rows": (TrainingRows, rows.recorded),
-        "cut": (Cut, cut.fresh),
-        "arrived": (Arrival, cut.arrived),
-        "trial": (Trial, predict.tried),
-        "controls": (Comparison, controls.made),
-        "predict": (Predictions, predict.written),
-        "compare": (Comparison, count.compared),
-        "scattered": (Scattered, cluster.compared),
+    jobs: dict[str, tuple[type[plans.Plan], Callable[[Any, Send], dict[str, Any]]]] = {
+        "rows": (plans.TrainingRows, rows.recorded),
+        "cut": (plans.Cut, cut.fresh),
+        "arrived": (plans.Arrival, cut.arrived),
+        "trial": (plans.Trial, predict.tried),
+        "controls": (plans.Comparison, controls.made),
+        "predict": (plans.Predictions, predict.written),
+        "compare": (plans.Comparison, count.compared),
+        "scattered": (plans.Scattered, cluster.compared),
     }
     plan, act = jobs[request.pop("job")]
     return act(convert(request, plan), send)

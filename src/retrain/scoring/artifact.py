@@ -41,6 +41,7 @@ _PICKLES = (b"\x80", *_ZLIB, b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x5d\0", b"\x04
 """How a pickle begins, or one that joblib has compressed (zlib, gzip, bz2, xz, lzma, lz4)."""
 _SKLEARN = re.compile(rb"_sklearn_version(?:\x94|q.|r.{4})?(?:\x8c.|X.{4})(\d[\w.]*)", re.DOTALL)
 _SAVED_IN_SCRIPT = re.compile(r"attribute '([^']+)' on <module '(?:[\w.]+\.)?__(?:mp_)?main__'")
+_CUT_OFF = re.compile("truncated|exhausted|ran out|EOF|incomplete|ended before")
 _REFUSED = re.compile(r"start new thread|[Cc]annot allocate|bad_alloc|pthread_create|out of memory")
 
 
@@ -102,10 +103,8 @@ def _from_skops(path: str, trusted: tuple[str, ...]) -> Any:
         problem = "cannot be loaded: .skops files need skops: pip install 'retrain-controller[skops]'"
         raise FileError(problem) from error
     if unknown := sorted(set(get_untrusted_types(file=path)) - set(trusted)):
-        raise FileError(
-            f"has types that are not trusted: {', '.join(unknown)}. Read what they do, then add them to models.trusted,"
-            " or do not use this file"
-        )
+        remedy = "Read what they do, then add them to models.trusted, or do not use this file"
+        raise FileError(f"has types that are not trusted: {', '.join(unknown)}. {remedy}")
     return load(path, trusted=trusted)
 
 
@@ -113,11 +112,9 @@ def _why_not(file: Path, error: BaseException, *, skops: bool) -> str:
     """The sentence on an artifact that cannot be loaded."""
     error = cause(error)
     if script := _SAVED_IN_SCRIPT.search(str(error)):
-        return (
-            f"cannot be loaded: {script[1]} was defined in the script that saved the model (__main__), from where"
-            " nothing else can import it: move it to a module of its own in training.directory, import it from there"
-            " and train again"
-        )
+        why = f"{script[1]} was defined in the script that saved the model (__main__), where nothing can import it"
+        remedy = "move it to a module of its own in training.directory, import it from there and train again"
+        return f"cannot be loaded: {why}: {remedy}"
     missing = isinstance(error, ImportError | AttributeError)
     try:
         content = file.read_bytes()
@@ -126,20 +123,14 @@ def _why_not(file: Path, error: BaseException, *, skops: bool) -> str:
     if not missing and (other := _nature(content, error, skops=skops)):
         return other
     saved = _saved(sorted({each.decode() for each in _SKLEARN.findall(content)}))
-    needs = (
-        " (what an artifact refers to must be importable in retrain's environment or from training.directory, in the"
-        " version it was saved with)"
-    )
+    needs = " (what it refers to must be importable here or from training.directory, in the version it was saved with)"
     here = f"; this is Python {platform.python_version()}" if not isinstance(error, MemoryError) else ""
     return f"cannot be loaded: {brief(error)}{needs if missing else ''}{here}{', ' + saved if saved else ''}"
 
 
 def _nature(content: bytes, error: BaseException, *, skops: bool) -> str:
     """The sentence on a file that is no artifact at all, or half of one; empty where it may be one."""
-    head, instead = (
-        content[:_HEAD],
-        "save the fitted model itself with " + ("skops.io.dump" if skops else "joblib.dump"),
-    )
+    head, instead = content[:_HEAD], f"save the fitted model itself with {'skops.io' if skops else 'joblib'}.dump"
     if not content.strip():
         return f"is empty: {instead}"
     for pattern, what in _POINTERS:
@@ -153,9 +144,7 @@ def _nature(content: bytes, error: BaseException, *, skops: bool) -> str:
             return f"is {what}{begins if 'text' in what or 'page' in what else ''}: {instead}"
     if whole and text.isprintable() and b"\0" not in head:
         return f"is a text{begins}: {instead}"
-    short = isinstance(error, EOFError) or re.search(
-        "truncated|exhausted|ran out|EOF|incomplete|ended before", str(error)
-    )
+    short = isinstance(error, EOFError) or _CUT_OFF.search(str(error))
     if short or (head.startswith(b"\x80") and not content.endswith(b".")):
         return "is cut off, it ends too early: was it written and copied to its end?"
     return ""

@@ -106,10 +106,8 @@ def _read(process: "subprocess.Popen[bytes]", output: int, rows: int) -> tuple[M
 
 
 def _other(labels: int, rows: int, more: str = "") -> FileError:
-    return FileError(
-        f"cannot be scored: the command of promotion.predict wrote {labels:,}{more} labels for {rows:,} rows; one label"
-        " a row is needed, each on a line of its own"
-    )
+    wrote = f"the command of promotion.predict wrote {labels:,}{more} labels for {rows:,} rows"
+    return FileError(f"cannot be scored: {wrote}; one label a row is needed, each on a line of its own")
 
 
 def _label(line: bytes) -> Label:

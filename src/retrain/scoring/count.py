@@ -86,10 +86,7 @@ def answer(plan: Comparison, total: Part, tied: groups.Tie) -> dict[str, Any]:
 
 
 def counted(
-    plan: Comparison,
-    models: Sequence[RemoteModel],
-    send: Send,
-    keep: Callable[[Rows], None] = lambda _rows: None,
+    plan: Comparison, models: Sequence[RemoteModel], send: Send, keep: Callable[[Rows], None] = lambda _rows: None
 ) -> Part:
     """The whole holdout, counted, and what these models predict of it; the same for any chunk size.
 
@@ -154,14 +151,14 @@ def finished(plan: Comparison, total: Part, columns: Sequence[str], models: Mapp
 def table_of(plan: Comparison) -> Table:
     """The holdout. FileError where it cannot be read, or lacks a column that the configuration names."""
     if plan.target == plan.group:
+        what = "a column that says which rows belong together, such as those of one customer"
         raise FileError(
-            f"cannot be grouped by {plan.target!r}, which is promotion.target: promotion.group names a column that "
-            "says which rows belong together, such as those of one customer"
+            f"cannot be grouped by {plan.target!r}, which is promotion.target: promotion.group names {what}"
         )
     if plan.target in plan.slices:
+        what = "columns that say of what kind a row is, not which label it has"
         raise FileError(
-            f"cannot be sliced by {plan.target!r}, which is promotion.target: promotion.slices names columns "
-            "that say of what kind a row is, not which label it has"
+            f"cannot be sliced by {plan.target!r}, which is promotion.target: promotion.slices names {what}"
         )
     named = dict.fromkeys(plan.dtypes, "promotion.dtypes") | dict.fromkeys(plan.slices, "promotion.slices")
     named |= {plan.group: "promotion.group"} if plan.group is not None else {}
@@ -186,10 +183,8 @@ def _triples(truth: Coded, labels: Mapping[Side, Coded]) -> Coded:
 
 def part_of(plan: Comparison, chunk: pd.DataFrame, before: Sketches) -> tuple[Part, Unpredicted]:
     """What is known of these rows without a model, and what waits for the predictions."""
-    hashes = of_table(chunk)
-    part = Part(
-        Counter(), {}, Content.of(hashes), rows.leaked(plan, chunk), sketches.of_chunk(plan.keys, chunk, before)
-    )
+    hashes, sketched = of_table(chunk), sketches.of_chunk(plan.keys, chunk, before)
+    part = Part(Counter(), {}, Content.of(hashes), rows.leaked(plan, chunk), sketched)
     slices = {column: Coded.of(names(chunk[column])) for column in plan.slices}
     return part, Unpredicted(_labels(plan, chunk), groups.keys(chunk, plan.group, hashes), slices)
 
@@ -202,12 +197,9 @@ def _check_vocabulary(side: Side, path: str, predicted: set[Any], truths: set[An
     if differ := vocabularies_differ(predicted, truths):
         meant = sorted(truths & MISSING)
         missing = f" ({quoted(meant)} is a class: leave the field empty where a label is missing)" if meant else ""
-        raise UnusableError(
-            *(side, path),
-            f"predicts {differ[0]}, but column {plan.target!r} of {plan.holdout} has {differ[1]}: "
-            f"train it on the holdout's labels, spell each class in one way, or read them as another type with"
-            f" promotion.dtypes{missing}",
-        )
+        why = f"predicts {differ[0]}, but column {plan.target!r} of {plan.holdout} has {differ[1]}"
+        remedy = "train it on the holdout's labels, spell each class in one way, or set its type in promotion.dtypes"
+        raise UnusableError(side, path, f"{why}: {remedy}{missing}")
 
 
 def listed(cells: Mapping[Triple, int]) -> list[list[Any]]:
@@ -219,11 +211,9 @@ def check_few(slices: Slices) -> None:
     """FileError where a slice column has too many values."""
     for column, counts in slices.items():
         if (number := len({value for value, _ in counts if value is not None})) > MOST_VALUES:
-            raise FileError(
-                f"has at least {number} different values in column {column!r}, and a slice column needs few "
-                f"({MOST_VALUES} at most): name a coarser one in promotion.slices, such as an age group instead of "
-                "an age"
-            )
+            why = f"has at least {number} different values in column {column!r}, and a slice column needs few"
+            remedy = "name a coarser one in promotion.slices, such as an age group instead of an age"
+            raise FileError(f"{why} ({MOST_VALUES} at most): {remedy}")
 
 
 def _listed_slices(slices: Slices) -> list[list[Any]]:

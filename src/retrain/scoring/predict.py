@@ -103,9 +103,8 @@ class RemoteModel:
                 raise ValueError("a number without a label")
         decimals = next((each for each in labels if isinstance(each, float)), None)
         if decimals is not None and not fractional:
-            self.refuse(
-                f"returns {decimals:.4g}; retrain needs class labels: wrap the model so that predict gives them"
-            )
+            remedy = "wrap the model so that predict gives them"
+            self.refuse(f"returns {decimals:.4g}; retrain needs class labels: {remedy}")
         return Coded.of(labels, codes)
 
     @contextmanager
@@ -130,10 +129,8 @@ class RemoteModel:
         try:
             yield
         except (LookupError, RecursionError, TypeError, ValueError):
-            self.refuse(
-                "cannot be used: the answer of the scoring process cannot be read; does the model write into open"
-                " files of its process?"
-            )
+            what = "the answer of the scoring process"
+            self.refuse(f"cannot be used: {what} cannot be read; does the model write into open files of its process?")
 
     def refuse(self, problem: str) -> None:
         """Raise UnusableError: this is wrong with the model."""
@@ -252,10 +249,8 @@ def has_fractions(plan: Plan, table: Table) -> bool:
         why = f"has no label (column {plan.target!r}) in {without} of {table.rows} rows: label or drop them"
         raise FileError(why)
     if len(known) > MANY_LABELS and table.rows < ROWS_PER_LABEL * len(known):
-        raise FileError(
-            f"has {len(known):,} different labels (column {plan.target!r}) in {table.rows:,} rows: is this a"
-            " regression, or an identifier? Class labels are needed"
-        )
+        why = f"has {len(known):,} different labels (column {plan.target!r}) in {table.rows:,} rows"
+        raise FileError(f"{why}: is this a regression, or an identifier? Class labels are needed")
     return fractional
 
 

@@ -128,10 +128,9 @@ class Parts:
     def _compare(self, first: Any, other: Any, file: File) -> None:
         if differ := sorted(set(first.names) ^ set(other.names)):
             has = "has" if differ[0] in other.names else "lacks"
-            raise FileError(
-                f"has files with different columns: {self._name(file)} {has} {differ[0]!r}, and"
-                f" {self._name(self._listing.files[0])} {'lacks' if has == 'has' else 'has'} it"
-            )
+            other_one = f"{self._name(self._listing.files[0])} {'lacks' if has == 'has' else 'has'} it"
+            why = f"{self._name(file)} {has} {differ[0]!r}, and {other_one}"
+            raise FileError(f"has files with different columns: {why}")
 
     def _joined(self, schemas: list[Any]) -> Any:
         """The schema of all files; FileError where no type holds the values of both."""
@@ -156,10 +155,9 @@ class Parts:
             try:
                 opened = pa.parquet.ParquetFile(source, **how)
             except pa.ArrowInvalid as error:
-                raise FileError(
-                    f"has {path}, which is no Parquet file: of a directory all files are read but those whose"
-                    " name begins with _ or a dot, of a pattern, such as DIRECTORY/*.parquet, those that match"
-                ) from error
+                read = "of a directory all files are read but those whose name begins with _ or a dot, of a pattern"
+                why = f"has {path}, which is no Parquet file: {read}, such as DIRECTORY/*.parquet, those that match"
+                raise FileError(why) from error
             yield opened
 
 
