@@ -160,9 +160,9 @@ def _on_same_rows(  # noqa: PLR0913, PLR0917  (what is asked, and the world that
     try:
         with tempfile.TemporaryDirectory(prefix="retrain-") as directory:
             rows = Path(directory) / "rows.parquet"
-            if not evaluation.arrived(config, new.since, now, rows, every=True).complete:
+            if not (found := evaluation.arrived(config, new.since, now, rows, every=True)).complete:
                 why = f"no labelled row in a whole window of {config.monitor.log} came since the promotion"
-                raise RetrainError(why)
+                raise RetrainError(f"{why}{found.lost}")
             old, served = (registry.verify(config.models, each) for each in (new.before, past.served))
             whole = replace(config, promotion=replace(config.promotion, slices=()))
             tally = evaluation.compare(whole, old, served, rows, scrub=context.secrets.scrub)

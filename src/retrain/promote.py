@@ -262,7 +262,7 @@ def _await(context: Context, journal: Journal, options: Options, now: datetime) 
                 return None
     gives_up, code, news = waiting.at + live.give_up, Exit.INCONCLUSIVE, True
     came = f"{counted(found.rows, 'labelled row')} in {counted(found.windows, 'whole window')} came after its training"
-    so_far = f"{came}, {live.min_rows:,} in {live.windows:,} are needed (promotion.live)"
+    so_far = f"{came}, {live.min_rows:,} in {live.windows:,} are needed (promotion.live){found.lost}"
     message = f"gave {name} up after {duration(live.give_up)}, the champion stays: {so_far}"
     if now < gives_up:
         message = f"no decision for {name}: {so_far}; it waits until {moment(gives_up)}"

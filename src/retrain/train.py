@@ -89,7 +89,7 @@ def environment_of(context: Context, run_id: str, reason: str) -> dict[str, str]
 def _run(
     context: Context, run_id: str, reason: str, lock_fd: int, echo: Callable[[bytes], None] | None
 ) -> tuple[training.Ended, str]:
-    """What came of the command, and why it was given no rows. What keeps it from starting is its problem, too."""
+    """What came of the command, and what `_give_rows` says. What keeps it from starting is its problem, too."""
     config, why = context.config, ""
     try:
         registry.prepare(config.models)
@@ -104,7 +104,7 @@ def _run(
 
 
 def _give_rows(context: Context) -> str:
-    """Take the rows for this training from the log, and those to judge it on; return why there are none, if so."""
+    """Take the rows for this training from the log, and those to judge it on; say why there are none, or not all."""
     config, now = context.config, context.clock()
     log, challenger, kind = config.monitor.log, config.models.challenger, config.promotion.holdout
     if not isinstance(kind, HoldoutKind):
@@ -130,7 +130,7 @@ def _give_rows(context: Context) -> str:
     for taken_from_log in filter(Path.is_file, (rows, left_out, sample)):
         taken_from_log.chmod(log.stat().st_mode & 0o644 | 0o600)  # no more open than the log
     if rows.is_file():
-        return ""
+        return taken.lost
     few = f"{taken.labelled:,} labelled rows in complete windows, and half of those that are new to the champion"
     return f"{log} (monitor.log) has {few} are fewer than promotion.fresh.min_rows"
 
@@ -170,6 +170,7 @@ def _finished(  # noqa: PLR0913, PLR0917  (what the command did, and what there 
             raise RetrainError(f"{models.challenger} was changed while it was tried")
         unknown, signal = _remember_rows(context.config, version, signal)
         unknown += _keep_notes(context.config, version)
+        unknown += no_rows if registry.beside(models.challenger, registry.TRAINING).is_file() else ""
         return replace(run, challenger=version, message=f"{took}, challenger {short(version)}{unknown}"), signal
     except (RetrainError, OSError) as error:  # the latter where there are no more files to open, such as the pipes
         none = error if isinstance(error, _NoChallengerError) else None

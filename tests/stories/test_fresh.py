@@ -197,6 +197,40 @@ def test_a_log_that_cannot_be_used_fails_the_training_before_it_starts(fresh: Pr
     assert not (fresh.root / CHALLENGER).exists()
 
 
+@pytest.mark.parametrize("per_day", [2000, 100])
+def test_a_window_of_which_lines_are_lost_gives_no_row(fresh: Project, per_day: int) -> None:
+    """Neither to the training nor to judge it on, for the lost rows are not lost by chance; it is said how many, why.
+
+    Where too few rows are left, the training does not start.
+    """
+    rows = days(fresh.models.training, per_day, 3).assign(city="Bonn")
+    rows.loc[2 * per_day :, "city"] = rows["a"].map(lambda a: "M\u00fcnchen" if a > 1 else "Bonn")
+    (fresh.root / LOG).write_bytes(rows.to_csv(index=False).encode("cp1252"))
+    lost = np.flatnonzero(rows["city"] != "Bonn")
+    why = f"has {len(lost)} lines that cannot be read (predictions.csv: line {lost[0] + 2} is not UTF-8), so no row of"
+    done, doctor = fresh.run("check"), fresh.run("doctor")
+    if per_day == 100:
+        assert (done.returncode, "could not be started: the log" in done.stderr, why in done.stderr) == (1, True, True)
+        assert why in doctor.stdout
+        return
+    assert (done.returncode, why in done.stdout, why in doctor.stdout) == (0, True, True), (done, doctor)
+    holdout, training = columns_of(fresh, HOLDOUT), columns_of(fresh, TRAINING)
+    assert (len(holdout), len(holdout) + len(training)) == (400, 4000)
+    assert set(holdout["timestamp"]) <= set(rows["timestamp"][2000:4000])
+
+
+def test_a_row_without_a_time_is_a_lost_one(fresh: Project) -> None:
+    """Its window is that of the rows around it, as for the monitor; where all are lost, the training does not start."""
+    rows = days(fresh.models.training, 2000, 3)
+    rows.loc[5000, "timestamp"] = "soon"
+    rows.to_csv(fresh.root / LOG, index=False)
+    assert "has 1 row without a time (timestamp: soon), so no row of their windows" in fresh.run("check").stdout
+    assert len(columns_of(fresh, HOLDOUT)) + len(columns_of(fresh, TRAINING)) == 4000
+    rows.assign(timestamp=20261129).to_csv(fresh.root / LOG, index=False)
+    done = fresh.run("check", "--force", "--reason", "again")
+    assert "has 6,000 rows without a time (timestamp: 20261129)" in done.stderr
+
+
 def test_a_training_that_reads_the_rows_to_be_left_out_is_refused(fresh: Project) -> None:
     """With training.data the leakage guard compares what it was trained on with the rows left out."""
     fresh.configure(training={"data": "everything.parquet"})

@@ -75,6 +75,21 @@ def test_rows_are_not_lost_when_the_log_is_rotated(live: Project) -> None:
     assert "holdout rows 1,200" in done.stdout
 
 
+def test_rows_of_a_window_of_which_lines_are_lost_are_not_waited_for(live: Project) -> None:
+    """Requirement: it is judged on windows that are whole, and what keeps it waiting is said."""
+    arrive(live, 1100)
+    log = live.root / LOG
+    log.write_bytes(log.read_bytes() + "1,2,3,K\u00f6ln,1,1\n".encode("latin-1"))
+    early = live.run("promote")
+    assert early.returncode == 11
+    for words in ("0 labelled rows in 0 whole windows", "1 line that cannot be read", "line 1402 is not UTF-8"):
+        assert words in early.stdout
+    arrive(live, 200)  # the line may belong to this window, too
+    arrive(live, 1050)
+    arrive(live, 100)
+    assert "holdout rows 1,050" in live.run("promote").stdout.replace(" " * 14, " ")
+
+
 def test_it_is_given_up_in_a_sentence(live: Project) -> None:
     """After give_up too few rows will not come: it is said once, and holds no training back any more."""
     live.configure(promotion={"live": {"min_rows": 1000, "windows": 1, "give_up": "1s"}})

@@ -102,6 +102,16 @@ def test_a_rotated_file_that_is_not_asked_for_may_be_broken(tmp_path: Path) -> N
         Log(str(log), {}, "label", {"timestamp"}, since=0)
 
 
+def test_the_lines_that_are_no_rows_are_known(tmp_path: Path) -> None:
+    """Requirement: where each was among the rows of all files, and in which line of which file the first is."""
+    log = tmp_path / "log.csv"
+    parts(log, HEADER + "1,2.5,1\n2,1\n", HEADER + "3,4.5,1\n" + HEADER + '4,"5"6,1\n')
+    found = Log(str(log), {}, "label", {"timestamp"}, 0)
+    assert (found.lost, found.problem) == ([1, 2], "log.csv.1: line 3 has 2 values for 3 columns")
+    alone = Log(str(log), {}, "label", {"timestamp"})
+    assert (alone.lost, alone.problem.partition(" a quote")[0]) == ([1], "log.csv: line 4 has")
+
+
 def test_a_log_that_was_just_rotated_is_not_yet_whole(tmp_path: Path) -> None:
     """Requirement: until the new file has a line, the service may still write the last one of the old."""
     log = tmp_path / "log.csv"

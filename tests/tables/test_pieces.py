@@ -78,7 +78,7 @@ def test_a_record_that_is_not_utf_8_is_no_row(quote: bytes, encoding: str) -> No
         *(["n\u00e9", "n\u00e8"] if not is_lost else []),
         "yes",
     ]
-    assert piece.lost == ((1, 1) if is_lost else ())
+    assert (piece.lost, piece.problem) == (((1, 1), "line 3 is not UTF-8") if is_lost else ((), ""))
 
 
 def test_a_header_that_is_not_utf_8_still_names_the_columns() -> None:

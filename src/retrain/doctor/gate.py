@@ -30,7 +30,7 @@ def gate(context: Context, known: History, progress: Callable[[float], None]) ->
     try:
         serving = registry.served(config.models)
         champion = serving.path if serving is not None else None
-        with _rows(context, serving, known) as (rows, where):
+        with _rows(context, serving, known) as (rows, where, lost):
             if rows is None:
                 yield ok("holdout", f"is cut before a training, or written by it; the gate was not tested: {where}")
                 return
@@ -41,7 +41,7 @@ def gate(context: Context, known: History, progress: Callable[[float], None]) ->
         return
     tally = next(iter(tallies.values()), None)
     if tally is not None:
-        yield _holdout(context, tally, known, where, has_champion=champion is not None)
+        yield _holdout(context, tally, known, where, lost)
         shown = counts_of(tally.cells, config.promotion.positive, "champion")
         yield from of_model(tally)
         is_known = config.promotion.rows is not None and serving is not None
@@ -126,39 +126,39 @@ def _perfect(tally: Tally, gate: Gate) -> Finding:
 @contextmanager
 def _rows(
     context: Context, serving: registry.Served | None, known: History
-) -> Iterator[tuple[Path | Remote | None, str]]:
-    """The rows to test the gate on, and where they are from; None where there are none yet, and why.
+) -> Iterator[tuple[Path | Remote | None, str, str]]:
+    """The rows to test the gate on, where they are from, and what of it is lost; None where there are none, and why.
 
     Where the holdout is no file they are taken from the log as before a training, else those of a known version.
     """
     config, challenger = context.config, known.past.challenger
     if (rows := config.promotion.rows) is not None:
-        yield rows, str(rows)
+        yield rows, str(rows), ""
         return
     with tempfile.TemporaryDirectory(prefix="retrain-doctor-") as directory:
         trained_on, rows = Path(directory) / "training.parquet", Path(directory) / "holdout.parquet"
         why, version = f"there is no {config.monitor.log} (monitor.log) yet", serving.version if serving else None
         if config.monitor.log.is_file():
             past = registry.attached(config.models, version, registry.ROWS)
-            evaluation.cut(config, context.clock(), training=trained_on, holdout=rows, known_champion=past)
+            taken = evaluation.cut(config, context.clock(), training=trained_on, holdout=rows, known_champion=past)
             why = f"{config.monitor.log} (monitor.log) has too few new labelled rows"
-        if rows.is_file():
-            yield rows, f"what a training now would leave out of {config.monitor.log}"
-            return
+            if rows.is_file():
+                yield rows, f"what a training now would leave out of {config.monitor.log}", taken.lost
+                return
         versions = (challenger.version if challenger is not None else None, version)
         holdout = config.promotion.holdout
         kept = (registry.holdout_of(config.models, holdout, each) for each in versions if each is not None)
-        yield next(((file, str(file)) for file in kept if file is not None), (None, why))
+        yield next(((file, str(file), "") for file in kept if file is not None), (None, why, ""))
 
 
-def _holdout(context: Context, tally: Tally, known: History, where: str, *, has_champion: bool) -> Finding:
+def _holdout(context: Context, tally: Tally, known: History, where: str, lost: str) -> Finding:
     promotion = context.config.promotion
     used = next_comparison(tally, known.ledger, promotion.holdout_uses) - 1
     seen = f"{where} has {counted(tally.rows, 'row')} with the label {promotion.target!r}"
-    seen += ", and the champion can predict them all" if has_champion else ""
+    seen += ", and the champion can predict them all" if tally.cells[0].champion is not None else ""
     uses = f"{used} of {counted(promotion.holdout_uses, 'comparison')} used (promotion.holdout_uses)"
     if promotion.rows is None:
-        return ok("holdout", seen)
+        return warn("holdout", f"{seen}{lost}") if lost else ok("holdout", seen)
     if used < promotion.holdout_uses:
         return ok("holdout", seen, numbers=uses)
     return warn("holdout", seen, "it shows less with each one: take fresh rows, and only fresh ones", uses)

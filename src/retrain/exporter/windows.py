@@ -17,6 +17,7 @@ from retrain.core.records import Label
 from retrain.core.score import Confusion, newest_labelled
 from retrain.errors import RetrainError
 from retrain.exporter.estimate import Scores, binned, no_scores
+from retrain.tables.log import around
 from retrain.tables.values import distinct, label_of_text, seconds
 
 _MOST_WINDOWS = 1000
@@ -138,12 +139,10 @@ class Windows:
 
     def _mark_lossy(self, index: NDArray[np.float64]) -> None:
         """Note which windows a record without a time (NaN) may belong to: those of the records around it."""
-        places = pd.Series(np.concatenate([self._tail, index]))
-        if places.empty:
-            return
-        lost, around = places.isna(), (places.ffill(), places.bfill())
-        self.lossy |= {int(index) for side in around for index in side[lost].dropna().unique()}
-        self._tail = np.append(around[0].iloc[-1:], [math.nan] * int(lost.iloc[-1]))
+        places = np.concatenate([self._tail, index])
+        self.lossy |= around(places)
+        dated = np.isfinite(places)
+        self._tail = np.append(places[dated][-1:], places[-1:][~dated[-1:]])
 
     def _count(self, window: Window, table: Any, rows: NDArray[np.intp]) -> None:
         """Count labels, predictions and scores of these rows of the table."""

@@ -19,8 +19,9 @@ ended, or the answer:
 - "scattered" is the same by the workers of a Dask cluster
 - "trial" lets a challenger predict a few rows: {"rows": number}
 - "rows" records the rows of training data in a file: {"rows": number read}
-- "cut" writes rows of a log into two files: {"rows": left out, "training": rows, "labelled": rows}
-- "arrived" writes the rows of a log after a time: {"rows": number, "windows": whole ones, "complete": truth value}
+- "cut" writes rows of a log into two files: {"labelled": rows of complete windows, "lost": clause}
+- "arrived" writes the rows of a log after a time: {"rows": number, "windows": whole ones, "complete": truth value,
+  "lost": clause}
 - "controls" counts a champion against controls made from its predictions: {"controls": {name: cells}, …}
 - "predict" records what one model predicts of each row, as codes of labels, in a file: {"rows": number predicted}
 

@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from retrain.core.score import newest_labelled
+from retrain.core.text import counted
 from retrain.scoring import rows
 from retrain.scoring.plan import Arrival, Cut, LogRows, Send, blamed
 from retrain.tables import FileError
 from retrain.tables.hashing import Hashes, of_rows, of_values
-from retrain.tables.log import Log
+from retrain.tables.log import Log, around
 from retrain.tables.read import brief
 from retrain.tables.values import seconds, unlabelled
 
@@ -28,10 +29,14 @@ SAMPLE = 20_000
 
 
 class Labelled:
-    """The rows of a log, in its order: their times (epoch seconds), windows, and whether they have a label."""
+    """The rows of a log, in its order: their times (epoch seconds), windows, and whether they have a label.
 
-    def __init__(self, plan: LogRows, log: Log) -> None:
-        """Read the two columns that this needs."""
+    A window of which rows are lost gives none, for these are not lost by chance. `lost` says so in a predicate, `note`
+    at the end of a sentence.
+    """
+
+    def __init__(self, plan: LogRows, log: Log, since: float) -> None:
+        """Read the two columns that this needs; what is lost counts in windows that end after `since`."""
         pieces = [piece.to_pandas() for piece in log.pieces([plan.timestamp, plan.label])]
         frame = pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame(columns=[plan.timestamp, plan.label])
         self.times = seconds(frame[plan.timestamp])
@@ -42,7 +47,16 @@ class Labelled:
         rows, known = np.bincount(places), np.bincount(places, self.labelled[dated])
         windows = {int(each): (int(n), int(k)) for each, n, k in zip(indexes, rows, known, strict=True)}
         newest = newest_labelled(windows, floor(plan.now / plan.window))
+        lossy = [each for each in around(np.insert(self.window, log.lost, np.nan)) if (each + 1) * plan.window > since]
+        self.labelled &= ~np.isin(self.window, lossy)
         self.complete: Mask = self.labelled & (self.window <= (-np.inf if newest is None else newest))
+        undated = frame[plan.timestamp][~dated]
+        what = [f"{counted(len(log.lost), 'line')} that cannot be read ({log.problem})"] if log.lost else []
+        if len(undated):
+            what.append(f"{counted(len(undated), 'row')} without a time ({plan.timestamp}: {undated.iloc[0]})")
+        so = "so no row of their windows is taken: correct or remove them (a log is UTF-8)"
+        self.lost = f"has {' and '.join(what)}, {so}" if what and (lossy or not dated.any()) else ""
+        self.note = self.lost and f"; the log {self.lost}"
 
 
 class Wanted(Protocol):
@@ -81,12 +95,12 @@ def fresh(plan: Cut, send: Send) -> dict[str, Any]:
     """The answer to "cut": two Parquet files, the rows left out of a training and those that it gets.
 
     Where the log has too few rows neither is written. With a share of 0 nothing is left out.
-    UnusableError where the log cannot be used.
+    UnusableError where the log cannot be used, or has too few rows since some are lost.
     """
     send({"at": "log"})
     with blamed("log", plan.log):
         log = _log(plan, plan.since or inf)
-        seen = Labelled(plan, log)
+        seen = Labelled(plan, log, plan.since)
         training = seen.labelled & (seen.times >= plan.since)
         taken = np.zeros(len(training), bool)
         if plan.share:
@@ -94,16 +108,13 @@ def fresh(plan: Cut, send: Send) -> dict[str, Any]:
                 log.needs({plan.group: "promotion.group"})
             hashes, new = _hashes(plan, log)
             taken = left_out(seen.window, seen.complete & new, hashes, plan)
-        found = {
-            "rows": int(taken.sum()),
-            "training": int((training & ~taken).sum()),
-            "labelled": int(seen.complete.sum()),
-        }
-        if taken.any() or (not plan.share and found["training"]):
-            given = training & ~taken
+        given = training & ~taken
+        if taken.any() if plan.share else given.any():
             files = {plan.training: given} | ({plan.holdout: taken} if plan.share else {})
             _write(plan, log, files | ({plan.sample: _sampled(given)} if plan.sample is not None else {}))
-        return found
+        elif seen.lost:
+            raise FileError(seen.lost)
+        return {"labelled": int(seen.complete.sum()), "lost": seen.note}
 
 
 def _sampled(rows: Mask) -> Mask:
@@ -124,7 +135,7 @@ def arrived(plan: Arrival, send: Send) -> dict[str, Any]:
     send({"at": "log"})
     with blamed("log", plan.log):
         log = _log(plan, plan.after)
-        seen = Labelled(plan, log)
+        seen = Labelled(plan, log, plan.after)
         since = seen.complete & (seen.times > plan.after)
         known, whole = np.unique(seen.window[since]), 0
         for last in known:
@@ -133,8 +144,8 @@ def arrived(plan: Arrival, send: Send) -> dict[str, Any]:
             is_enough = whole >= plan.windows and until.sum() >= plan.min_rows
             if last == known[-1] if plan.every else is_enough:
                 _write(plan, log, {plan.holdout: until})
-                return {"rows": int(until.sum()), "windows": whole, "complete": True}
-        return {"rows": int(since.sum()), "windows": whole, "complete": False}
+                return {"rows": int(until.sum()), "windows": whole, "complete": True, "lost": seen.note}
+        return {"rows": int(since.sum()), "windows": whole, "complete": False, "lost": seen.note}
 
 
 def _log(plan: LogRows, since: float) -> Log:

@@ -2,24 +2,30 @@
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import accumulate
 from math import inf
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
+from msgspec.structs import replace
 from pandas.api.types import pandas_dtype
 
 from retrain.tables import CHUNK, FileError
-from retrain.tables.pieces import Position, appended, begins_with_header, opened_part, rotated_from
+from retrain.tables.pieces import Piece, Position, appended, begins_with_header, opened_part, rotated_from
 from retrain.tables.read import brief, check_columns
-from retrain.tables.values import MISSING
+from retrain.tables.values import MISSING, Floats
 
 
 class Log:
-    """A CSV or Parquet log. A CSV is read whole; a record that is not yet whole, or is no row, is left out."""
+    """A CSV or Parquet log. A CSV is read whole; a record that is not yet whole, or is no row, is left out.
+
+    `lost` has the number of rows before each record that is whole and no row, `problem` the first one and why.
+    """
 
     def __init__(
         self, path: str, dtypes: Mapping[str, str], label: str, names: Collection[str] = (), since: float = inf
@@ -31,11 +37,14 @@ class Log:
         """
         self._path = path
         self._table: Any = None
+        self.lost, self.problem = list[int](), ""
         try:
             if path.endswith(".csv"):
-                self._table = pa.Table.from_pandas(
-                    _frame(Path(path), dtypes, label, names, since), preserve_index=False
-                )
+                pieces = _pieces(Path(path), names, since)
+                self._table = pa.Table.from_pandas(_frame(pieces, dtypes, label), preserve_index=False)
+                starts = accumulate((len(piece.rows) for piece in pieces), initial=0)
+                self.lost = [start + each for start, piece in zip(starts, pieces, strict=False) for each in piece.lost]
+                self.problem = next((piece.problem for piece in pieces if piece.lost), "")
             self.schema = self._table.schema if self._table is not None else pa.parquet.read_schema(path)
         except Exception as error:
             raise FileError(f"cannot be read: {error if isinstance(error, FileError) else brief(error)}") from error
@@ -59,14 +68,20 @@ class Log:
             raise FileError(f"cannot be read: {brief(error)}") from error
 
 
-def _frame(log: Path, dtypes: Mapping[str, str], label: str, names: Collection[str], since: float) -> pd.DataFrame:
+def around(windows: Floats) -> set[int]:
+    """The windows that a record without one (NaN) may belong to: those of the records around it."""
+    places = pd.Series(np.where(np.isfinite(windows), windows, np.nan))
+    sides = (side[places.isna()].dropna().unique() for side in (places.ffill(), places.bfill()))
+    return {int(window) for side in sides for window in side}
+
+
+def _frame(pieces: Sequence[Piece], dtypes: Mapping[str, str], label: str) -> pd.DataFrame:
     """The rows of a CSV, whose texts get their types once all headers and quotes are understood."""
-    pieces = _pieces(log, names, since)
     if not pieces:
         raise FileError("it has no row yet")
     for piece in pieces:
-        check_columns(piece.schema.names, {})
-    whole = pa.concat_tables(pieces, promote_options="default")
+        check_columns(piece.rows.schema.names, {})
+    whole = pa.concat_tables([piece.rows for piece in pieces], promote_options="default")
     texts = pa.BufferOutputStream()
     pa.csv.write_csv(whole, texts)
     return pd.read_csv(
@@ -79,9 +94,9 @@ def _frame(log: Path, dtypes: Mapping[str, str], label: str, names: Collection[s
     )
 
 
-def _pieces(log: Path, names: Collection[str], since: float, *, again: bool = False) -> list[Any]:
+def _pieces(log: Path, names: Collection[str], since: float, *, again: bool = False) -> list[Piece]:
     """The rows of the log and of the rotated files that were last written at or after `since`, oldest first."""
-    pieces, position = [], Position()
+    pieces, position = list[Piece](), Position()
     with log.open("rb") as file:
         is_alone = since == inf and begins_with_header(file, names)
         files, is_empty = [*(rotated_from(log, file) if not is_alone else ()), log], not os.fstat(file.fileno()).st_size
@@ -95,6 +110,7 @@ def _pieces(log: Path, names: Collection[str], since: float, *, again: bool = Fa
             with opened_part(path, log, file) as part:
                 for piece in appended(part, position, names, ended=path != log and not is_empty):
                     position = Position(columns=piece.position.columns)
-                    pieces += [piece.rows] if number >= wanted else []
+                    named = replace(piece, problem=f"{path.name}: {piece.problem}")
+                    pieces += [named] if number >= wanted else []
         was_rotated = not os.path.samestat(log.stat(), os.fstat(file.fileno()))
     return _pieces(log, names, since, again=True) if was_rotated and not again else pieces

@@ -25,11 +25,12 @@ csv.field_size_limit(_LONGEST_LINE)
 
 
 class Position(Struct, frozen=True):
-    """How far a CSV has been read: the offset behind the last complete record, the bytes before it, the header."""
+    """How far a CSV is read: the offset behind the last complete record, the bytes before it, the header, the lines."""
 
     offset: int = 0
     before: bytes = b""
     columns: tuple[str, ...] = ()
+    lines: int = 0
 
     def continues_in(self, file: BinaryIO) -> bool:
         """Whether the file still has, before the offset, what was read there: it has grown, not been rewritten."""
@@ -38,15 +39,20 @@ class Position(Struct, frozen=True):
 
     def behind(self, records: bytes, columns: tuple[str, ...]) -> "Position":
         """The position behind these records, under this header."""
-        return Position(self.offset + len(records), (self.before + records)[-_REMEMBERED:], columns)
+        before, lines = (self.before + records)[-_REMEMBERED:], self.lines + records.count(b"\n")
+        return Position(self.offset + len(records), before, columns, lines)
 
 
 class Piece(Struct, frozen=True):
-    """Some rows; the position behind them; for each record that is not a row, how many rows come before it."""
+    """Some rows; the position behind them; for each record that is not a row, how many rows come before it.
+
+    `problem` says in which line the first of these records is, and why it is no row.
+    """
 
     rows: Any
     position: Position = Position()
     lost: tuple[int, ...] = ()
+    problem: str = ""
 
 
 def rotated_from(log: Path, file: BinaryIO) -> list[Path]:
@@ -121,11 +127,13 @@ def _pieces(
         headers = (at for at in range(start, len(lines)) if _is_header(lines[at], marks, names, columns))
         stop = next(headers, len(lines))
         rows, lost, used = _parse(lines[start:stop], columns, goes_on=stop == len(lines) and not ended)
+        number = position.lines + start
+        problem = f"line {number + lost[0][1] + 1} {_problem(lines[start + lost[0][1]], len(columns))}" if lost else ""
         used += start
         if not used:
             return
         position = position.behind(b"".join(line + b"\n" for line in lines[:used]), columns)
-        yield Piece(rows, position, lost), used
+        yield Piece(rows, position, tuple(before for before, _ in lost), problem), used
         lines = lines[used:] if used == stop else ()
 
 
@@ -155,15 +163,25 @@ def values_of(record: bytes, errors: str = "strict") -> list[str] | None:
         return None
 
 
-def _parse(lines: Sequence[bytes], columns: tuple[str, ...], *, goes_on: bool) -> tuple[Any, tuple[int, ...], int]:
-    """The rows as a table of texts, the rows before each record that is none, and how many lines were used."""
+def _problem(line: bytes, width: int) -> str:
+    """Why a line is no row."""
+    if values_of(line, "replace") is None:
+        return "has a quote that is not closed, or that is not doubled in a text in quotes"
+    values = values_of(line)
+    return f"has {len(values)} values for {width} columns" if values is not None else "is not UTF-8"
+
+
+def _parse(
+    lines: Sequence[bytes], columns: tuple[str, ...], *, goes_on: bool
+) -> tuple[Any, list[tuple[int, int]], int]:
+    """The rows as a table of texts; the rows and lines before each record that is none; how many lines were used."""
     texts = b"\n".join(lines) + b"\n"
     if b'"' not in texts and b"\0" not in texts and (rows := _plain(texts, columns)) is not None:
-        return rows, (), len(lines)
+        return rows, [], len(lines)
     if (found := _regular(lines, len(columns))) is not None:
-        return _table(found, columns), (), len(lines)
+        return _table(found, columns), [], len(lines)
     found, used = [], 0
-    lost: list[int] = []
+    lost: list[tuple[int, int]] = []
     while used < len(lines):
         values, length = values_of(lines[used]), 1
         if values is None and values_of(lines[used] + b'"') is not None:
@@ -173,9 +191,9 @@ def _parse(lines: Sequence[bytes], columns: tuple[str, ...], *, goes_on: bool) -
         if values is not None and len(values) == len(columns):
             found.append(values)
         elif values != []:
-            lost.append(len(found))
+            lost.append((len(found), used))
         used += length
-    return _table(found, columns), tuple(lost), used
+    return _table(found, columns), lost, used
 
 
 def _table(rows: list[list[str]], columns: tuple[str, ...]) -> Any:

@@ -20,19 +20,19 @@ def _silent(_share: float) -> None:
 
 
 class Taken(Struct, frozen=True):
-    """Rows of the log: those left out of a training, those that it gets, and the labelled ones of complete windows."""
+    """The labelled rows of a log in complete windows; the end of a sentence where it gives no rows of some windows."""
 
-    left_out: int
-    training: int
     labelled: int
+    lost: str
 
 
 class Arrived(Struct, frozen=True):
-    """The labelled rows after a training, and the whole windows among theirs; whether that is enough."""
+    """The labelled rows after a training, and the whole windows among theirs; whether that is enough; and as above."""
 
     rows: int
     windows: int
     complete: bool
+    lost: str = ""
 
 
 def compare(  # noqa: PLR0913  (the files of training rows belong to the versions that are compared)
@@ -125,7 +125,7 @@ def cut(  # noqa: PLR0913  (the log, what is cut from it, and where that goes)
     )
     answer = carry_out(plan, config, scrub=scrub)
     with garbled():
-        return Taken(int(answer["rows"]), int(answer["training"]), int(answer["labelled"]))
+        return Taken(int(answer["labelled"]), str(answer["lost"]))
 
 
 def arrived(config: Config, after: datetime, now: datetime, into: Path, *, every: bool = False) -> Arrived:
@@ -137,7 +137,7 @@ def arrived(config: Config, after: datetime, now: datetime, into: Path, *, every
     plan = _of_log(config, "arrived", now, into, windows=live.windows, min_rows=live.min_rows, **wanted)
     answer = carry_out(plan, config)
     with garbled():
-        return Arrived(int(answer["rows"]), int(answer["windows"]), bool(answer["complete"]))
+        return Arrived(int(answer["rows"]), int(answer["windows"]), bool(answer["complete"]), str(answer["lost"]))
 
 
 def controls(
