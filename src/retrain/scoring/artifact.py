@@ -100,8 +100,7 @@ def _from_skops(path: str, trusted: tuple[str, ...]) -> Any:
     try:
         from skops.io import get_untrusted_types, load
     except ImportError as error:
-        problem = "cannot be loaded: .skops files need skops: pip install 'retrain-controller[skops]'"
-        raise FileError(problem) from error
+        raise FileError("cannot be loaded: .skops files need skops: pip install 'retrain-controller[skops]'") from error
     if unknown := sorted(set(get_untrusted_types(file=path)) - set(trusted)):
         remedy = "Read what they do, then add them to models.trusted, or do not use this file"
         raise FileError(f"has types that are not trusted: {', '.join(unknown)}. {remedy}")

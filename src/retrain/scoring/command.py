@@ -13,10 +13,10 @@ import subprocess
 from array import array
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import IO, Any
+from typing import IO
 
 from retrain.core.records import Label
-from retrain.scoring.plan import Model
+from retrain.scoring.plan import Model, answering
 from retrain.tables import FileError
 
 _PIECE = 1 << 20
@@ -35,16 +35,7 @@ def serve(plan: Model) -> None:
 
     Where it fails this process ends as it did, so that the same is said of it as of a model.
     """
-    with (
-        suppress(BrokenPipeError),  # the counter has ended
-        open(plan.features, "rb", 0) as features,  # noqa: PTH123
-        open(plan.predictions, "wb") as out,  # noqa: PTH123
-    ):
-
-        def send(message: dict[str, Any], codes: bytes = b"") -> None:
-            out.write(json.dumps(message).encode() + b"\n" + codes)
-            out.flush()
-
+    with answering(plan, 0) as (features, send):
         send({"saved": "", "unnamed": False})
         if not (head := features.readline()):  # unbuffered: what follows is the command's
             return

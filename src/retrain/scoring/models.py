@@ -1,6 +1,5 @@
 """The process of one model: the artifact, loaded, and what it predicts for each chunk of rows that comes."""
 
-import json
 import os
 import re
 import traceback
@@ -18,7 +17,7 @@ import pyarrow as pa
 
 from retrain.core.records import Label
 from retrain.scoring.artifact import Artifact, cause, loaded, sparing
-from retrain.scoring.plan import Model, or_end, settle
+from retrain.scoring.plan import Model, answering, or_end, settle
 from retrain.tables import FileError
 from retrain.tables.read import as_sent, brief, shown
 from retrain.tables.values import Codes, key, label_codes
@@ -32,16 +31,7 @@ _HELD = ("best_estimator_", "estimator_", "calibrated_classifiers_", "estimators
 
 def serve(plan: Model) -> None:
     """Answer all requests that come, as `retrain.scoring.predict.RemoteModel` expects, until one cannot be answered."""
-    with (
-        suppress(BrokenPipeError),  # the counter has ended
-        open(plan.features, "rb") as features,  # noqa: PTH123
-        open(plan.predictions, "wb") as out,  # noqa: PTH123
-    ):
-
-        def send(message: dict[str, Any], codes: bytes = b"") -> None:
-            out.write(json.dumps(message).encode() + b"\n" + codes)
-            out.flush()
-
+    with answering(plan) as (features, send):
         requests, reader = _received(features), ThreadPoolExecutor(1)
 
         def answer() -> None:

@@ -5,6 +5,7 @@ Nothing heavy is imported here, since the limits are set before anything heavy i
 
 import ctypes
 import gc
+import json
 import os
 import resource
 import signal
@@ -197,6 +198,22 @@ def blamed(side: Side, path: str) -> Iterator[None]:
         yield
     except FileError as error:
         raise UnusableError(side, path, str(error)) from error
+
+
+@contextmanager
+def answering(plan: Model, buffering: int = -1) -> Iterator[tuple[Any, Callable[..., None]]]:
+    """The features that come, and what sends a message and codes behind it, until the counter has ended."""
+    with (
+        suppress(BrokenPipeError),
+        open(plan.features, "rb", buffering) as features,  # noqa: PTH123
+        open(plan.predictions, "wb") as out,  # noqa: PTH123
+    ):
+
+        def send(message: dict[str, Any], codes: bytes = b"") -> None:
+            out.write(json.dumps(message).encode() + b"\n" + codes)
+            out.flush()
+
+        yield features, send
 
 
 def limit(memory: int | None, *, last: bool) -> None:

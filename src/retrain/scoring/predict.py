@@ -172,8 +172,9 @@ def predicted(  # noqa: PLR0913  (the rows, what is made of them, the models, an
     """
     names = [name for name in table.columns if name not in (plan.target, *(plan.apart or ()))]
     if plan.apart is not None:
-        _feed(models, min(table.rows, plan.chunk * (most or table.rows)), _portions(table, names, plan, most))
-    portions = ((features, prepared(chunk)) for chunk, features in _portions(table, names, plan, most))
+        rows = min(table.rows, plan.chunk * (most or table.rows))
+        _feed(models, rows, islice(table.portions(names, plan.chunk), most))
+    portions = ((features, prepared(chunk)) for chunk, features in islice(table.portions(names, plan.chunk), most))
     asked: deque[tuple[int, Prepared]] = deque()
 
     def answered() -> tuple[Prepared, list[Coded]]:
@@ -201,10 +202,6 @@ def _ahead(portions: Iterator[tuple[Any, Prepared]], models: Sequence[RemoteMode
         ):
             yield waiting.popleft()
     yield from waiting
-
-
-def _portions(table: Table, names: Sequence[str], plan: Plan, most: int | None) -> Iterator[tuple[pd.DataFrame, Any]]:
-    return islice(table.portions(names, plan.chunk), most)
 
 
 def _feed(models: Sequence[RemoteModel], rows: int, portions: Iterator[tuple[pd.DataFrame, Any]]) -> None:
@@ -246,8 +243,7 @@ def has_fractions(plan: Plan, table: Table) -> bool:
         known |= set(target.dropna().unique())
         fractional |= target.dtype.kind == "f" and bool((target.dropna() % 1 != 0).any())
     if without:
-        why = f"has no label (column {plan.target!r}) in {without} of {table.rows} rows: label or drop them"
-        raise FileError(why)
+        raise FileError(f"has no label (column {plan.target!r}) in {without} of {table.rows} rows: label or drop them")
     if len(known) > MANY_LABELS and table.rows < ROWS_PER_LABEL * len(known):
         why = f"has {len(known):,} different labels (column {plan.target!r}) in {table.rows:,} rows"
         raise FileError(f"{why}: is this a regression, or an identifier? Class labels are needed")

@@ -85,13 +85,11 @@ class Parts:
 
     def pieces(self, most: int) -> Iterator["Parts"]:
         """These rows in runs of row groups, `most` rows each where that is possible."""
-        blocks = [
-            (place, number, size) for place, sizes in enumerate(self._row_groups) for number, size in enumerate(sizes)
-        ]
+        blocks = [(place, at, size) for place, sizes in enumerate(self._row_groups) for at, size in enumerate(sizes)]
         for first, last in _runs([size for *_, size in blocks], most):
             only: dict[int, list[int]] = {}
-            for place, number, _ in blocks[first:last]:
-                only.setdefault(place, []).append(number)
+            for place, at, _ in blocks[first:last]:
+                only.setdefault(place, []).append(at)
             piece = copy(self)
             piece._listing = replace(self._listing, files=tuple(self._listing.files[place] for place in only))
             piece._only, piece._row_groups = list(only.values()), []
@@ -120,17 +118,17 @@ class Parts:
         """The schema of one file with the columns of its keys, and without what pandas keeps as an index."""
         names = visible(schema)
         if twice := set(names) & file.keys.keys():
-            why = f"has the column {min(twice)!r} twice: in {self._name(file)} and in the names of its directories"
-            raise FileError(why)
+            raise FileError(
+                f"has the column {min(twice)!r} twice: in {_name(file)} and in the names of its directories"
+            )
         keys = [pa.field(name, kind) for name, kind in self._keys.items() if name in file.keys]
         return pa.schema([*(schema.field(name) for name in names), *keys], schema.metadata)
 
     def _compare(self, first: Any, other: Any, file: File) -> None:
         if differ := sorted(set(first.names) ^ set(other.names)):
             has = "has" if differ[0] in other.names else "lacks"
-            other_one = f"{self._name(self._listing.files[0])} {'lacks' if has == 'has' else 'has'} it"
-            why = f"{self._name(file)} {has} {differ[0]!r}, and {other_one}"
-            raise FileError(f"has files with different columns: {why}")
+            why = f"{_name(file)} {has} {differ[0]!r}, and {_name(self._listing.files[0])}"
+            raise FileError(f"has files with different columns: {why} {'lacks' if has == 'has' else 'has'} it")
 
     def _joined(self, schemas: list[Any]) -> Any:
         """The schema of all files; FileError where no type holds the values of both."""
@@ -138,9 +136,6 @@ class Parts:
             return pa.unify_schemas(schemas, promote_options="permissive")
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise FileError(f"has files with different types: {' '.join(str(error).split())}") from error
-
-    def _name(self, file: File) -> str:
-        return Path(file.path).name
 
     @contextmanager
     def _opened(self, file: File, *, sparing: bool = False) -> Iterator[Any]:
@@ -159,6 +154,10 @@ class Parts:
                 why = f"has {path}, which is no Parquet file: {read}, such as DIRECTORY/*.parquet, those that match"
                 raise FileError(why) from error
             yield opened
+
+
+def _name(file: File) -> str:
+    return Path(file.path).name
 
 
 def _runs(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
