@@ -65,6 +65,28 @@ def test_a_text_of_several_lines_may_stand_in_any_column(column: int) -> None:
     assert not len(piece.lost)
 
 
+@pytest.mark.parametrize(
+    "inner", ["bring coffee, tea, milk", "12 cups, tea, milk", " ,a,b", '"b","c","d"', "20261129,b,c"]
+)
+def test_a_line_in_quotes_with_as_many_values_as_a_row_is_none(inner: str) -> None:
+    """Requirement: only one with a time where the rows have theirs is; the text is one value, however it is cut."""
+    note = f"Dear all,\n{inner}\nthank you"
+    text = 'at,note,y\n1,"{}",0\n2,"stray,1\n2026-11-29T10:00,b,1\n'.format(note.replace('"', '""')).encode()
+    for cut in range(10, len(text)):
+        found = list(appended(io.BytesIO(text[:cut]), Position(), {"at"}))
+        found += appended(io.BytesIO(text), found[-1].position, {"at"})
+        rows = [list(row.values()) for piece in found for row in piece.rows.to_pylist()]
+        assert rows == [["1", note, "0"], ["2026-11-29T10:00", "b", "1"]], cut
+        assert sum(len(piece.lost) for piece in found) == 1, "the stray quote's own line"
+
+
+def test_many_lines_in_quotes_with_as_many_values_as_a_row_are_read_in_a_moment() -> None:
+    """Requirement: whether each has a time is seen without asking pandas."""
+    record = b'1,"Dear all,\nmilk,tea\nsugar,rum\n"\n'
+    [piece] = appended(io.BytesIO(b"at,b\n" + record * 60_000), Position(), {"at"})
+    assert (piece.rows.num_rows, piece.lost) == (60_000, ())
+
+
 @pytest.mark.parametrize("quote", [b"", b'"'])
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
 def test_a_record_that_is_not_utf_8_is_no_row(quote: bytes, encoding: str) -> None:

@@ -2,18 +2,22 @@
 
 import csv
 import gzip
+import re
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 from msgspec import Struct
 
 from retrain.tables import FileError
 from retrain.tables.listing import rotated
+from retrain.tables.values import seconds
 
 _PIECE = 4 * 1024**2
 _LONGEST_LINE = 16 * _PIECE
@@ -92,8 +96,8 @@ def appended(
 ) -> Iterator[Piece]:
     """The complete records behind the position. A line whose end is not yet written waits, unless the file has `ended`.
 
-    A line that has all these `names` among its values, and a second name of a column, is a header wherever it stands:
-    the rows behind it are under it, in whatever order it has the columns. Raises FileError.
+    A line that has all these `names` of columns of times, and a second name of a column, is a header wherever it
+    stands: the rows behind it are under it, in whatever order it has the columns. Raises FileError.
     """
     file.seek(position.offset)
     block = b""
@@ -126,7 +130,7 @@ def _pieces(
             columns, start = _names(lines[0]), 1
         headers = (at for at in range(start, len(lines)) if _is_header(lines[at], marks, names, columns))
         stop = next(headers, len(lines))
-        rows, lost, used = _parse(lines[start:stop], columns, goes_on=stop == len(lines) and not ended)
+        rows, lost, used = _parse(lines[start:stop], columns, names, goes_on=stop == len(lines) and not ended)
         number = position.lines + start
         problem = f"line {number + lost[0][1] + 1} {_problem(lines[start + lost[0][1]], len(columns))}" if lost else ""
         used += start
@@ -172,7 +176,7 @@ def _problem(line: bytes, width: int) -> str:
 
 
 def _parse(
-    lines: Sequence[bytes], columns: tuple[str, ...], *, goes_on: bool
+    lines: Sequence[bytes], columns: tuple[str, ...], names: Collection[str], *, goes_on: bool
 ) -> tuple[Any, list[tuple[int, int]], int]:
     """The rows as a table of texts; the rows and lines before each record that is none; how many lines were used."""
     texts = b"\n".join(lines) + b"\n"
@@ -180,12 +184,12 @@ def _parse(
         return rows, [], len(lines)
     if (found := _regular(lines, len(columns))) is not None:
         return _table(found, columns), [], len(lines)
-    found, used = [], 0
+    found, used, times = [], 0, [place for place, name in enumerate(columns) if name in names]
     lost: list[tuple[int, int]] = []
     while used < len(lines):
         values, length = values_of(lines[used]), 1
         if values is None and values_of(lines[used] + b'"') is not None:
-            values, length = _continued(lines, used, len(columns), goes_on=goes_on)
+            values, length = _continued(lines, used, len(columns), times, goes_on=goes_on)
         if not length:
             break
         if values is not None and len(values) == len(columns):
@@ -214,37 +218,32 @@ def _regular(lines: Sequence[bytes], width: int) -> list[list[str]] | None:
 
 def _plain(texts: bytes, columns: tuple[str, ...]) -> Any:
     """The rows of lines without a quote; None where a line has not one text a column, or is not UTF-8."""
-    malformed: list[Any] = []
-
-    def skip(record: Any) -> str:
-        malformed.append(record.text)
-        return "skip"
-
+    types = dict.fromkeys(columns, pa.string())
     try:
         texts.decode()
-    except UnicodeDecodeError:
+        return pa.csv.read_csv(
+            pa.BufferReader(texts),
+            pa.csv.ReadOptions(use_threads=False, block_size=len(texts) + 1, column_names=columns),
+            pa.csv.ParseOptions(quote_char=False),
+            pa.csv.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=True),
+        )
+    except (UnicodeDecodeError, pa.ArrowInvalid):
         return None
-    rows = pa.csv.read_csv(
-        pa.BufferReader(texts),
-        pa.csv.ReadOptions(use_threads=False, block_size=len(texts) + 1, column_names=columns),
-        pa.csv.ParseOptions(quote_char=False, invalid_row_handler=skip),
-        pa.csv.ConvertOptions(
-            column_types=dict.fromkeys(columns, pa.string()), null_values=[""], strings_can_be_null=True
-        ),
-    )
-    return None if malformed else rows
 
 
-def _continued(lines: Sequence[bytes], first: int, width: int, *, goes_on: bool) -> tuple[list[str] | None, int]:
+def _continued(
+    lines: Sequence[bytes], first: int, width: int, times: Sequence[int], *, goes_on: bool
+) -> tuple[list[str] | None, int]:
     """The values of a record whose first line leaves a quote open, and its lines; 0 where the rest is yet to come.
 
-    Where a line that would be inside the quotes is a record of its own, the quote is a stray one: only its own line
-    is malformed. A line with one quote more ends the quotes.
+    Where a line that would be inside the quotes is a record of its own, with times at these places, the quote is a
+    stray one: only its own line is malformed. A line with one quote more ends the quotes.
     """
     record = lines[first]
     for number in range(first + 1, len(lines)):  # no copy of the rest, which may be long
         record += b"\n" + (line := lines[number])
-        is_row = line.count(b'"') % 2 == 0 and len(values_of(line) or ()) == width
+        inner = (values_of(line) if line.count(b'"') % 2 == 0 else None) or ()
+        is_row = len(inner) == width and all(_is_time(inner[place]) for place in times)
         if is_row or len(record) > _LONGEST_QUOTED:
             return None, 1
         if b'"' in line and (values := values_of(record)) is not None:
@@ -252,3 +251,8 @@ def _continued(lines: Sequence[bytes], first: int, width: int, *, goes_on: bool)
         if b'"' in line and values_of(record + b'"') is None:  # no line that follows mends what is wrong
             return None, 1
     return None, 0 if goes_on and len(record) <= _LONGEST_QUOTED else 1
+
+
+def _is_time(text: str) -> bool:
+    """Whether a value is a time; what begins like none is not given to pandas, which takes long for each."""
+    return bool(re.match(r"\s*[-+.\d]", text) and np.isfinite(seconds(pd.Series([text])))[0])
