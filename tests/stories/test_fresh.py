@@ -127,6 +127,24 @@ def test_no_row_is_left_out_that_the_champion_was_trained_on(fresh: Project) -> 
     assert holdout["timestamp"].isin(newest["timestamp"]).sum() == 150
 
 
+def test_rows_without_a_group_are_left_out_one_by_one(fresh: Project) -> None:
+    """Requirement: groups are left out whole, and a row without a value in the group column stands alone.
+
+    As one group, nearly all rows of the newest day would be missing in the training.
+    """
+    log = pd.read_csv(fresh.root / LOG)
+    log["customer"] = [f"c{row % 40}" if row % 12 == 0 else None for row in range(len(log))]
+    log.to_csv(fresh.root / LOG, index=False)
+    fresh.configure(promotion={"group": "customer"})
+    assert fresh.run("check").returncode == 0
+    holdout, training = columns_of(fresh, HOLDOUT), columns_of(fresh, TRAINING)
+    newest = training[training["timestamp"] >= log["timestamp"].iloc[4000]]
+    assert 400 <= len(holdout) < 420
+    assert len(newest) == 2000 - len(holdout)
+    assert holdout["customer"].isna().sum() > 300
+    assert not set(holdout["customer"].dropna()) & set(newest["customer"].dropna())
+
+
 def test_without_a_log_the_training_writes_the_rows_that_it_left_out(fresh: Project) -> None:
     """It is told where by RETRAIN_HOLDOUT; a training that leaves none has failed, and the message says why."""
     (fresh.root / LOG).unlink()

@@ -12,6 +12,7 @@ import pyarrow.parquet
 from retrain.core.score import newest_labelled
 from retrain.core.text import counted
 from retrain.scoring import rows
+from retrain.scoring.groups import keys
 from retrain.scoring.plan import Arrival, Cut, LogRows, Send, blamed
 from retrain.tables import FileError
 from retrain.tables.hashing import Hashes, of_rows, of_values
@@ -174,10 +175,8 @@ def _hashes(plan: Cut, log: Log) -> tuple[Hashes, Mask]:
 
 
 def hashes_of(frame: pd.DataFrame, group: str | None) -> Hashes:
-    """The hash of each row or, where there is such a column, of its group."""
-    if group is not None:
-        return of_values(frame[group])
-    return of_rows({str(name): of_values(frame[name]) for name in frame.columns})
+    """The hash of each row or, where it has a value in such a column, of its group."""
+    return keys(frame, group, of_rows({str(name): of_values(frame[name]) for name in frame.columns}))
 
 
 def _named(plan: LogRows, piece: Any) -> Any:
