@@ -123,6 +123,27 @@ def test_numbers_of_32_bits(tmp_path: Path) -> None:
     assert found(data, csv(frame.assign(id=frame["id"] + 1), tmp_path / "holdout")) == 0
 
 
+@pytest.mark.parametrize("save", [csv, parquet])
+def test_fractional_seconds_are_times_of_their_own(tmp_path: Path, save: Save) -> None:
+    """Requirement: rows of one minute that differ in nothing but their time are no copies of each other."""
+    frame = pd.DataFrame({"at": 1795737628.123 + np.arange(9) * 0.004, "kind": "x", "label": 1})
+    data = csv(frame, tmp_path / "train")
+    assert found(data, save(frame, tmp_path / "holdout")) == 9
+    assert found(data, save(frame.assign(at=frame["at"] + 0.002), tmp_path / "holdout")) == 0
+
+
+def test_rows_that_another_release_recorded_are_not_known(tmp_path: Path) -> None:
+    """Requirement: the challenger is trained again; what the champion was trained on is unknown, and stops nothing."""
+    old = people(5, 1)
+    holdout = csv(old, tmp_path / "holdout")
+    known = known_rows(csv(old, tmp_path / "train"), holdout)
+    table = pyarrow.parquet.read_table(known)
+    pyarrow.parquet.write_table(table.replace_schema_metadata(table.schema.metadata | {b"hashing": b"2"}), known)
+    with pytest.raises(evaluation.Unscorable, match="another release recorded these rows: train again"):
+        leaked(holdout, known)
+    assert leaked(holdout, None, known) == Leaked(None, None)
+
+
 def test_missing_values_and_moments(tmp_path: Path) -> None:
     """An empty text is missing in CSV; a moment is the same with its time zone, or as a text."""
     moments = pd.to_datetime(pd.Series(["2024-01-01", "2024-01-02", None]))

@@ -16,6 +16,7 @@ from retrain.tables.values import (
     label_of_text,
     labels,
     names,
+    round_all,
     seconds,
     unlabelled,
     vocabularies_differ,
@@ -199,6 +200,16 @@ def test_different_values_have_different_keys() -> None:
     values = [0, 1, -1, 0.5, 123456789, 123456791, "x", "X", "", "inf", "2024-01-01", "2024-01-01T00:00:01", "0x1"]
     values += ["1_0", 10, [1], [2], [1, 2], [2, 1], [[1], [2]], [], ["x"], {"a": 1}, {"a": 2}, {"b": 1}, "[1", "{}"]
     assert len({key(value) for value in values}) == len(values)
+
+
+@pytest.mark.parametrize("one", [1795737628.123, 16_777_217.25, -8_388_608.5, 1e-50, 1e-320])
+def test_a_fraction_that_32_bits_hold_badly_keeps_its_digits(one: float) -> None:
+    """Requirement: times in seconds are not one value for two minutes, nor are all small likelihoods 0."""
+    other = one * 1.03 if abs(one) < 1 else one + 0.25
+    assert len({key(one), key(other), key(0.0), key(round(one))}) == (3 if abs(one) < 1 else 4)
+    numbers = np.array([one, other])
+    assert round_all(numbers).tolist() == [key(one), key(other)] == [key(str(one)), key(str(other))]
+    assert key([one]) != key([other])
 
 
 # ---------------------------------------------------------------- moments

@@ -26,7 +26,7 @@ Mask = npt.NDArray[np.bool_]
 
 Compared = TypeVar("Compared", bound=Comparison)
 
-HASHING = b"2"
+HASHING = b"3"
 """Raised when the same row gets another hash: the rows of older files would be found nowhere."""
 CUT = {b"retrain": b"cut from the log"}
 """Metadata of a Parquet file of rows that this program chose, and no training."""

@@ -39,6 +39,8 @@ _CODINGS = ({0, 1}, {-1, 1}, {1, 2})
 """How two classes are numbered. Two of these have a number in common, which is not the same class in both."""
 _QUOTED = 5
 """Labels that a message quotes."""
+_LEAST, _MOST = 2.0**-126, 2.0**23
+"""Fractions of this size or more, and below this, are compared as 32-bit floats; of others these lose digits."""
 _TRUTHS = dict.fromkeys(("True", "TRUE", "true"), 1.0) | dict.fromkeys(("False", "FALSE", "false"), 0.0)
 
 
@@ -97,10 +99,9 @@ def label_of_text(value: object) -> Label:
 
 def _number(text: str) -> float | None:
     """The number or truth value that a text spells; Python alone also reads 1_0."""
-    try:
+    with suppress(ValueError):
         return float(_TRUTHS.get(text, text)) if "_" not in text else None
-    except ValueError:
-        return None
+    return None
 
 
 def name(value: object) -> Label:
@@ -180,9 +181,9 @@ def distinct(column: "pd.Series[Any]") -> tuple[Codes, list[Any]]:
 def key(value: object) -> float | str | None:
     """What a value is compared by across files: equal values have equal keys, a missing one has None.
 
-    It is coarse where it must be: "007" is 7, "true" is 1, a moment without a time zone is in UTC, fractions count as
-    32-bit floats and whole numbers as 64-bit floats; how Unicode composes a letter is no difference. Arrays, lists and
-    mappings, also as JSON texts, are compared by all that they hold.
+    It is coarse where it must be: "007" is 7, "true" is 1, a moment without a time zone is in UTC, fractions that 32
+    bits hold well count as 32-bit floats and other numbers as 64-bit floats; how Unicode composes a letter is no
+    difference. Arrays, lists and mappings, also as JSON texts, are compared by all that they hold.
     """
     if isinstance(value, Real | Decimal | np.bool_):
         return _rounded(float(value))
@@ -232,22 +233,22 @@ def _digest(held: bytes) -> str:
 def round_all(numbers: Floats) -> Floats:
     """The key of each number."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.where(numbers == np.floor(numbers), numbers, numbers.astype(np.float32))
+        is_kept = (numbers == np.floor(numbers)) | (np.abs(numbers) < _LEAST) | (np.abs(numbers) >= _MOST)
+        return np.where(is_kept, numbers, numbers.astype(np.float32))
 
 
 def _rounded(number: float) -> float | None:
     if math.isnan(number):
         return None
-    return number if number.is_integer() else float(np.float32(number))
+    return float(np.float32(number)) if _LEAST <= abs(number) < _MOST and not number.is_integer() else number
 
 
 def _moment(text: str) -> str | None:
     """A day or a moment, in UTC; None where the text is none."""
-    try:
+    with suppress(ValueError, OverflowError):
         moment = datetime.fromisoformat(text.removesuffix(" UTC"))  # which BigQuery writes
         return (moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)).isoformat()
-    except (ValueError, OverflowError):
-        return None
+    return None
 
 
 _DAYS = (19_000_101, 21_001_231)
