@@ -130,11 +130,25 @@ def test_values_are_called_by_their_label_or_text() -> None:
         (["\uff21", "b"], ["A", "b"], ("'b', '\uff21'", "'A', 'b'")),
         ([*range(9), "8"], range(9), ("8, '8'", "8")),
         ([9], range(9), ("9", "0, 1, 2, 3, 4 and 4 more")),
+        (["1", "0", "x"], ["1", "1.0", "0", "x"], ("'0', '1', 'x'", "'0', '1', '1.0', 'x'")),
+        (["true", "x"], ["true", "TRUE", "x"], ("'true', 'x'", "'TRUE', 'true', 'x'")),
     ],
 )
 def test_two_vocabularies_are_quoted(predicted: list[Any], truths: list[Any], both: tuple[str, str] | None) -> None:
     """Requirement: predictions that are no labels, or labels in another spelling, give no score but both lists."""
     assert vocabularies_differ(predicted, truths) == both
+
+
+@pytest.mark.parametrize(("seldom", "often"), [("Ma\u00dfe", "Masse"), ("1.10", "1.1"), ("0101", "101"), ("1e1", "10")])
+def test_a_rare_class_that_looks_like_another_is_a_class(seldom: str, often: str) -> None:
+    """Requirement: where one side has both texts, the other one only predicts, or labels, one of them never.
+
+    Texts that differ in case alone, or as 1 and 1.0, are one class that two sources spell in two ways.
+    """
+    both, one = [often, seldom, "other"], [often, "other"]
+    assert vocabularies_differ(one, both) is None
+    assert vocabularies_differ(both, one) is None
+    assert vocabularies_differ([seldom, "other"], one) is not None, "neither side has both"
 
 
 @pytest.mark.parametrize(("one", "other"), [([-1, 1], [0, 1]), ([1, 2], [0, 1]), ([-1, 1], [1, 2])])

@@ -97,6 +97,12 @@ def label_of_text(value: object) -> Label:
     return name(number) if number is not None and math.isfinite(number) else text
 
 
+def spelt(value: object) -> Label:
+    """The class label that a value is, but its text where no program writes the number so, such as 007 and 1.10."""
+    found, text = label_of_text(value), str(value).strip()
+    return found if not isinstance(value, str) or text in (str(found), f"{found}.0", *_TRUTHS) else text
+
+
 def _number(text: str) -> float | None:
     """The number or truth value that a text spells; Python alone also reads 1_0."""
     with suppress(ValueError):
@@ -122,13 +128,14 @@ def vocabularies_differ(
     one of the other side in another spelling ('1' is not 1, 'Yes' is not 'yes'); and where one side has numbers and
     texts, such as 1, 0, 'yes' and 'no', and the other only numbers or only texts; and where one side numbers two
     classes otherwise than the other (-1 and 1 are not 0 and 1). Otherwise a class that only one side has is no fault:
-    it is predicted wrongly, or never. 'a' and 'A' are two classes where both sides have both.
+    it is predicted wrongly, or never. 'a' and 'A' are two classes where both sides have both, '1.1' and '1.10' where
+    one side has both.
     """
     guesses, truths = set(predicted), set(known)
     common = guesses & truths
-    respelt = {_bare(label) for label in guesses - truths} & {_bare(label) for label in truths}
+    respelt = _respelt(guesses, truths)
     if len({_bare(label) for label in common}) == len(common):
-        respelt |= {_bare(label) for label in truths - guesses} & {_bare(label) for label in guesses}
+        respelt |= _respelt(truths, guesses)
     is_mixed = _mixes(guesses, truths) or _mixes(truths, guesses)
     is_recoded = guesses != truths and guesses in _CODINGS and truths in _CODINGS
     if not guesses or not (respelt or is_mixed or is_recoded or not (common or disjoint)):
@@ -154,10 +161,26 @@ def _mixes(labels: set[Label], others: set[Label]) -> bool:
     return all(kinds) and any(len(kind) > 1 and not kind & others for kind in kinds)
 
 
+def _respelt(labels: set[Label], others: set[Label]) -> set[Label]:
+    """What those of the labels look like that the others have in another spelling only.
+
+    Where the labels have that text, too, these are two classes, such as Maße and Masse, or 1.1 and 1.10. But it is one
+    class where sources differ in what says nothing: in case, blanks, brackets and quotes, and in 1.0 for 1.
+    """
+    texts = {label for label in labels & others if isinstance(label, str)}
+    looks, plain = {_bare(label) for label in others - texts}, {spelt(_visible(label).lower()) for label in texts}
+    return {_bare(each) for each in labels - others if _bare(each) in looks or spelt(_visible(each).lower()) in plain}
+
+
 def _bare(label: Label) -> Label:
-    """What labels are that look alike: case, brackets, quotes, and how Unicode composes a letter do not count."""
+    """What labels are that look alike: neither case nor how a number is written counts."""
+    return label_of_text(_visible(label).casefold())
+
+
+def _visible(label: Label) -> str:
+    """The text of a label without brackets and quotes, whatever signs Unicode composes it of."""
     visible = "".join(each for each in normalize("NFKC", str(label)) if category(each) != "Cf")
-    return label_of_text(visible.strip(" \t\r\n[](){}'\"").casefold())
+    return visible.strip(" \t\r\n[](){}'\"")
 
 
 def names(column: "pd.Series[Any]") -> list[Label | None]:
