@@ -380,6 +380,41 @@ def test_one_value_in_two_spellings_is_one_class(tmp_path: Path, one: object, ze
     assert quality(measure(config(tmp_path))).counts == Counts(2, 1, 1)
 
 
+@pytest.mark.parametrize("names", [("1.1", "1.10", "other"), ("0101", "101", "X"), ("1", "01", "10", "9.50", "9.5")])
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_numbers_that_one_column_has_in_two_spellings_are_two_classes(
+    tmp_path: Path, suffix: str, names: tuple[str, ...]
+) -> None:
+    """Requirement: F1 is scikit-learn's of the same texts; as one class, no confusion of the two would be seen."""
+    random = np.random.default_rng(4)
+    truth, guess = (random.choice(names, 90).tolist() for _ in range(2))
+    settings = config(tmp_path, log=tmp_path / f"log.{suffix}")
+    log = pd.DataFrame(rows(2, [("1", "1"), ("2", "1.0")]) + rows(1, zip(truth, guess, strict=True)))
+    log.to_csv(settings.monitor.log, index=False) if suffix == "csv" else log.to_parquet(settings.monitor.log)
+    settings = replace(settings, promotion=replace(settings.promotion, average=Average.MACRO))
+    assert quality(measure(settings)).f1 == pytest.approx(f1_score(truth, guess, average="macro"))
+
+
+def test_a_class_that_is_never_predicted_is_one_beside_another_spelling(tmp_path: Path) -> None:
+    """Requirement: beside a word all labels are texts; among numbers alone it may be one number, and there is no F1."""
+    settings = config(tmp_path)
+    settings = replace(settings, promotion=replace(settings.promotion, average=Average.MACRO))
+    pairs = [("1.1", "1.1"), ("1.10", "1.1"), ("other", "other")]
+    (tmp_path / "log.csv").write_text(csv(rows(1, pairs * 5)))
+    assert quality(measure(settings)).f1 == pytest.approx(f1_score(*zip(*pairs, strict=True), average="macro"))
+    (tmp_path / "log.csv").write_text(csv(rows(1, [*pairs[:2], ("2", "2")] * 5)))
+    measures = measure(settings)
+    assert measures.quality is None
+    assert said(measures, "prediction holds 1.1, 2, label holds 1.1, 2, '1.10'; log both in one spelling")
+
+
+def test_a_number_in_the_spellings_of_programs_is_one_class(tmp_path: Path) -> None:
+    """Requirement: a column that pandas has appended to, with and without a missing label, has 1 and 1.0."""
+    pairs = [(1, "1.0"), ("1.0", 1), (" 1", "True"), ("0.0", 1), (0, "false"), ("True", 0)]
+    (tmp_path / "log.csv").write_text(csv(rows(1, pairs)))
+    assert quality(measure(config(tmp_path))).counts == Counts(3, 1, 1)
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_long_whole_numbers_are_different_classes(tmp_path: Path, suffix: str) -> None:
     """Requirement: identifiers that are one 64-bit float are two classes, also where a label is still empty."""

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from retrain.config.load import load
 from retrain.context import open_context
+from retrain.core.rules import Average
 from retrain.errors import RetrainError
 from retrain.exporter.measure import Gauge
 from retrain.rehearse.stream import read
@@ -269,6 +270,20 @@ def test_labels_and_times_are_read_as_the_monitor_reads_them(project: Project) -
     rows.to_csv(file, index=False)
     with pytest.raises(RetrainError, match="has no row with a label and a time"):
         read(config, file, timedelta(days=1), None, 1.0)
+
+
+def test_classes_that_are_one_number_are_apart_as_for_the_monitor(project: Project) -> None:
+    """Requirement: a model that takes each for the other is always wrong."""
+    config, _ = load(project.root / "config.yaml", {})
+    config = replace(config, promotion=replace(config.promotion, average=Average.MACRO))
+    rows, file = pd.read_csv(project.root / "log.csv").dropna(), project.root / "versions.csv"
+    rows["label"] = rows["label"].map({0.0: "1.1", 1.0: "1.10"})
+    rows.loc[rows.index[0], "label"] = "other"
+    rows.to_csv(file, index=False)
+    stream, _ = read(config, file, timedelta(days=1), None, 1.0)
+    confused = np.where(stream.truth == "1.1", "1.10", "1.1").astype(object)
+    assert stream.quality(confused, 3).f1 == 0
+    assert stream.quality(stream.truth, 3).f1 == 1
 
 
 def test_a_log_that_is_too_short_or_lacks_a_column_is_refused(project: Project) -> None:

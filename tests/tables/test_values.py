@@ -1,6 +1,7 @@
 """What a value means: missing, a class label, a moment, equal to another."""
 
 import io
+from collections import Counter
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -9,15 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from retrain.core.score import Confusion
 from retrain.tables.values import (
     MISSING,
     key,
     label,
     label_of_text,
     labels,
+    merged,
     names,
     round_all,
     seconds,
+    spelt,
     unlabelled,
     vocabularies_differ,
 )
@@ -100,6 +104,26 @@ def test_one_is_one_however_it_was_written(value: object) -> None:
 def test_other_labels_stay_what_they_are(value: object, expected: object) -> None:
     """Requirement: a text that is not a finite number stays a text, and a number that is not finite is no class."""
     assert label_of_text(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("1", 1), ("1.0", 1), (" 1 ", 1), ("TRUE", 1), ("0.5", 0.5), ("007", "007"), ("1.10", "1.10"), ("+1", "+1")],
+)
+def test_a_number_is_spelt_as_programs_do_or_a_text(text: str, expected: object) -> None:
+    """Requirement: 1.10 beside 1.1 is no accident of a program that writes numbers."""
+    assert spelt(text) == spelt(expected) == expected
+    assert label_of_text(text) == label_of_text(expected), "it is still that number where nothing else is"
+
+
+@pytest.mark.parametrize("positive", ["01", "1", 1])
+def test_the_positive_class_is_the_one_that_is_spelt_so(positive: Any) -> None:
+    """Requirement: with classes 1 and 01 it is one of these, however the configuration writes the number."""
+    both: Confusion = Counter({(1, "01"): 2, ("01", "01"): 3, (1, 1): 5})
+    assert merged(both, positive) == (both, spelt(positive))
+    one: Confusion = Counter({("01", 1): 3, ("00", 1): 2})
+    assert merged(one, positive) == ({(1, 1): 3, (0, 1): 2}, 1)
+    assert merged(Counter(), positive) == ({}, 1)
 
 
 def test_values_are_called_by_their_label_or_text() -> None:

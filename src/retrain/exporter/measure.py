@@ -23,7 +23,7 @@ from retrain.exporter.psi import Shift, shift
 from retrain.tables import FileError
 from retrain.tables.listing import unreadable
 from retrain.tables.read import Table, brief, shown
-from retrain.tables.values import MISSING, label_of_text, quoted, vocabularies_differ
+from retrain.tables.values import MISSING, label_of_text, merged, quoted, vocabularies_differ
 
 T = TypeVar("T")
 
@@ -107,20 +107,20 @@ class Gauge:
         index = windows.newest_labelled(now)
         if index is None:
             raise RetrainError("no complete window has all its labels yet")
-        confusion, end = windows.kept[index].confusion, windows.end(index)
+        (confusion, positive), end = merged(windows.kept[index].confusion, rules.positive), windows.end(index)
         if index in windows.lossy:
             lost = f"rows of the window that ended at {_iso(end)} are lost"
             raise RetrainError(f"{lost}, since lines or times in the log cannot be read")
         if unfit := _unfit(confusion, self._config.monitor, rules.average):
             raise RetrainError(unfit)
-        found = quality(confusion, rules.average, label_of_text(rules.positive), end)
+        found = quality(confusion, rules.average, positive, end)
         if found.f1 is None:
             nothing = f"nothing is labelled or predicted {rules.positive!r} (promotion.positive)"
             problems.append(f"no F1: in the window that ended at {_iso(end)} {nothing}")
         if found.counts is None:
             return found
-        earlier = (windows.kept[each].confusion for each in sorted(windows.kept) if each < index)
-        before = [quality(each, rules.average, label_of_text(rules.positive), end) for each in earlier if each]
+        earlier = (merged(its.confusion, rules.positive) for at, its in sorted(windows.kept.items()) if at < index)
+        before = [quality(each, rules.average, its, end) for each, its in earlier if each]
         pairs = [(each.counts, each.samples) for each in before if each.counts is not None]
         return replace(found, usual=f1_at_usual_share(found.counts, found.samples, pairs))
 

@@ -18,7 +18,7 @@ from retrain.core.score import Confusion, newest_labelled
 from retrain.errors import RetrainError
 from retrain.exporter.estimate import Scores, binned, no_scores
 from retrain.tables.log import around
-from retrain.tables.values import distinct, label_of_text, seconds
+from retrain.tables.values import distinct, label_of_text, seconds, spelt
 
 _MOST_WINDOWS = 1000
 _LABELLED = 32
@@ -26,7 +26,7 @@ _LABELLED = 32
 
 
 class Window(Struct):
-    """What is known of one window: its rows, the labelled ones by (label, prediction), its features while wanted.
+    """What is known of one window: its rows, the labelled ones by (label, prediction) as spelt, its features if wanted.
 
     Each feature is an Arrow array; one that came with a later header has fewer rows.
     """
@@ -159,8 +159,8 @@ class Windows:
         if settings.score in self.columns:
             score = pd.to_numeric(table.column(settings.score).take(rows).to_pandas(), errors="coerce").to_numpy(float)
             fit = (score >= 0) & (score <= 1)
-            predicted = np.array([label == self._positive for label in predictions], bool)[guesses]
-            label = np.array([*(float(label == self._positive) for label in labels), math.nan])[truths]
+            predicted = np.array([label_of_text(each) == self._positive for each in predictions], bool)[guesses]
+            label = np.array([*(float(label_of_text(each) == self._positive) for each in labels), math.nan])[truths]
             window.scores += binned(score[fit], predicted[fit], label[fit])
 
     def _keep_features(self, window: Window, table: Any, rows: NDArray[np.intp]) -> None:
@@ -190,6 +190,6 @@ def _without_empty(table: Any, names: Collection[str]) -> Any:
 
 
 def _called(column: Any) -> tuple[NDArray[np.intp], list[Label]]:
-    """The code of each value of an Arrow column, -1 where it is missing, and the class labels of the codes."""
+    """The code of each value of an Arrow column, -1 where it is missing, and the labels of the codes as spelt."""
     codes, values = distinct(column.to_pandas(integer_object_nulls=True).astype(object))
-    return codes, [label_of_text(value) for value in values]
+    return codes, [spelt(value) for value in values]

@@ -21,7 +21,7 @@ from retrain.scoring.groups import Coded, Kept
 from retrain.scoring.plan import Comparison
 from retrain.tables import FileError
 from retrain.tables.read import Table, columns
-from retrain.tables.values import label_of_text, labels, seconds, unlabelled
+from retrain.tables.values import labels, merged, seconds, spelt, unlabelled
 
 Mask = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.object_]
@@ -56,10 +56,10 @@ class Stream:
         rows = slice(self._starts[window], self._starts[window + 1])
         confusion: Confusion = Counter()
         for pair, count in Counter(zip(self.truth[rows].tolist(), predicted[rows].tolist(), strict=True)).items():
-            truth, guess = map(label_of_text, pair)
+            truth, guess = map(spelt, pair)
             confusion[truth, guess] += count
-        end, positive = self.ends[window].timestamp(), label_of_text(self._promotion.positive)
-        return quality(confusion, self._promotion.average, positive, end)
+        confusion, positive = merged(confusion, self._promotion.positive)
+        return quality(confusion, self._promotion.average, positive, self.ends[window].timestamp())
 
     def tally(self, champion: Labels, challenger: Labels, rows: Mask) -> Tally:
         """The tally of two models on some rows, by their predictions of all rows."""

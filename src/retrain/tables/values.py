@@ -8,10 +8,12 @@ numbers of 32 bits have another 0.1 than those of 64 bits.
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import chain
 from numbers import Real
 from typing import Any
 from unicodedata import category, normalize
@@ -21,6 +23,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from retrain.core.records import Label
+from retrain.core.score import Confusion
 
 Codes = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.floating[Any]]
@@ -101,6 +104,22 @@ def spelt(value: object) -> Label:
     """The class label that a value is, but its text where no program writes the number so, such as 007 and 1.10."""
     found, text = label_of_text(value), str(value).strip()
     return found if not isinstance(value, str) or text in (str(found), f"{found}.0", *_TRUTHS) else text
+
+
+def merged(confusion: Confusion, positive: Label) -> tuple[Confusion, Label]:
+    """The counts of labels and predictions, which are as `spelt`, by class; and what the positive class is called.
+
+    A number is one class in all spellings, unless one column has two of these: 1.1 and 1.10 are two classes then, and
+    texts where a class is a word, as pandas would have it.
+    """
+    columns = [Counter(map(label_of_text, {*side})) for side in zip(*confusion, strict=True)]
+    twice = {known for column in columns for known, spellings in column.items() if spellings > 1}
+    kept = str if any(isinstance(known, str) for column in columns for known in column) else spelt
+    names = {each: kept(each) if (known := label_of_text(each)) in twice else known for each in {*chain(*confusion)}}
+    found: Confusion = Counter()
+    for (truth, guess), rows in confusion.items():
+        found[names[truth], names[guess]] += rows
+    return found, names.get(spelt(positive), label_of_text(positive))
 
 
 def _number(text: str) -> float | None:
