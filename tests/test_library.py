@@ -56,9 +56,17 @@ def test_the_same_labels_in_any_container_have_the_same_verdict() -> None:
     ("arguments", "flags", "problem"),
     [
         (([1, 0], [1, 0], [1]), {}, "one of each a row"),
-        (([1, 0], [1, None], [1, 0]), {}, "None is no class label"),
-        (([1.0, float("nan")], [1, 0], [1, 0]), {}, "nan is no class label"),
-        (([1, 0], ["1", "0"], [1, 0]), {}, "the champion predicts none of the labels"),
+        (([1, 0], [1, None], [1, 0]), {}, "None .* is not a class label"),
+        (([1.0, float("nan")], [1, 0], [1, 0]), {}, "nan .* is not a class label"),
+        (([1, 0], np.ma.array([1, 0], mask=[False, True]), [1, 0]), {}, "masked .* is not a class label"),
+        (([1, 0], ["1", "0"], [1, 0]), {}, "the champion predicts '0', '1', the labels are 0, 1: spell them"),
+        ((["a", "b"], ["a", "b"], ["a", "nan"]), {}, "the challenger predicts 'nan', which is no class"),
+        (([1, 0], [1, -1], [1, 0]), {}, "the champion predicts -1, 1, the labels are 0, 1: spell them in one way"),
+        (
+            (["yes", "no"], ["yes", "no"], ["Yes", "no"]),
+            {},
+            "the challenger predicts 'Yes', 'no', the labels are 'no',",
+        ),
         (([1, 0], [1, 0], [1, 0]), {"metric": "auc"}, "auc"),
         (([1, 0], [1, 0], [1, 0]), {"alpha": 1.0}, "alpha"),
     ],
@@ -67,6 +75,25 @@ def test_wrong_arguments_are_a_value_error(arguments: Any, flags: dict[str, Any]
     """Nothing is guessed."""
     with pytest.raises(ValueError, match=problem):
         compare(*arguments, **flags)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_columns_with_one_index_in_another_order_are_refused(place: int) -> None:
+    """Requirement: by position each row would get the prediction of another; other indexes say nothing of the order."""
+    (truth, old), (_, new) = predictions(0.8, 1), predictions(0.9, 2)
+    columns = [pd.Series(each) for each in (truth, old, new)]
+    columns[place] = columns[place].sample(frac=1, random_state=1)
+    with pytest.raises(ValueError, match="the same index in another order: sort all columns alike"):
+        compare(*columns)
+    columns[place] = pd.Series((truth, old, new)[place], index=range(1000, 2000))
+    assert compare(*columns) == compare(truth, old, new)
+
+
+def test_a_fraction_is_one_label_at_any_precision() -> None:
+    """Requirement: predictions of 32 bits are the labels of 64 bits that are written alike, as for the command."""
+    truth, old, new = ([0.1, 0.2] * 50, [0.1] * 100, np.array([0.1, 0.2] * 50, dtype="float32"))
+    assert compare(truth, old, new, positive=0.1).challenger_score == 1
+    assert compare(truth, old, pd.Series(new), positive=0.1).challenger_score == 1
 
 
 def test_the_public_names_are_few_and_import_nothing_heavy() -> None:

@@ -6,7 +6,7 @@ rows again and again until the answer pleases has no guarantee. `retrain promote
 
 from collections import Counter
 from collections.abc import Iterable
-from math import isnan
+from itertools import combinations
 from typing import Any
 
 from retrain.core.explain import because
@@ -36,16 +36,18 @@ def compare(  # noqa: PLR0913  (keywords, each with a default)
     variance at no gain; `retrain guide statistics`). `ruling` is promote where the gain is above `min_improvement`
     beyond chance, reject where it is not, inconclusive where these rows cannot say. Rows are taken as independent.
 
-    Raises ValueError where the lengths differ, a value is missing or no label, or an argument is none of those above.
+    Raises ValueError where the lengths differ, a value is missing or no label, labels and predictions differ in their
+    spelling or in the order of their index, or an argument is none of those above.
     """
-    truths, old, new = (_labels(each) for each in (y_true, champion, challenger))
-    _refuse_unlike(truths, old, new)
+    from retrain.tables.values import label  # here, as it imports pandas
+
+    truths, old, new = _labels(y_true, champion, challenger)
     if not 0 < alpha < 0.5:
         raise ValueError(f"alpha {alpha} is not above 0 and below 0.5")
     gate = Gate(
         metric=Metric(metric),
         average=Average(average),
-        positive=_label(positive),
+        positive=label(positive),
         min_improvement=min_improvement,
         floor=floor,
         alpha=alpha,
@@ -55,14 +57,25 @@ def compare(  # noqa: PLR0913  (keywords, each with a default)
     return judge(Tally(tuple(Cell(*labels, rows) for labels, rows in cells), holdout=""), gate, 1)
 
 
-def _refuse_unlike(truths: list[Label], old: list[Label], new: list[Label]) -> None:
-    """Raise ValueError where these are not labels and predictions of the same rows."""
+def _labels(*columns: Any) -> list[list[Label]]:
+    """The labels, and both predictions of them. Raises ValueError where these are not of the same rows and classes."""
+    from numpy import asanyarray
+
+    from retrain.tables.values import MISSING, is_reordered, label, quoted, vocabularies_differ
+
+    indexes = [column.index for column in columns if hasattr(column, "iloc")]
+    if any(is_reordered(*pair) for pair in combinations(indexes, 2)):
+        raise ValueError("the same index in another order: sort all columns alike, or give arrays without an index")
+    plain = (asanyarray(column) if hasattr(column, "__array__") else column for column in columns)
+    truths, old, new = found = [[label(each) for each in column] for column in plain]
     if not len(truths) == len(old) == len(new):
         raise ValueError(f"{len(truths)} labels, {len(old)} and {len(new)} predictions: one of each a row is needed")
-    known = set(truths)
     for name, predicted in (("champion", old), ("challenger", new)):
-        if predicted and not known & set(predicted):
-            raise ValueError(f"the {name} predicts none of the labels: {set(predicted)!r:.60} beside {known!r:.60}")
+        if words := {*predicted} & MISSING - {*truths}:
+            raise ValueError(f"the {name} predicts {quoted(words)}, which is no class: has it no label for some rows?")
+        if differ := vocabularies_differ(predicted, truths):
+            raise ValueError(f"the {name} predicts {differ[0]}, the labels are {differ[1]}: spell them in one way")
+    return found
 
 
 def explain(verdict: Verdict, min_improvement: float = 0.0, positive: Label = 1) -> str:
@@ -73,18 +86,3 @@ def explain(verdict: Verdict, min_improvement: float = 0.0, positive: Label = 1)
         return f"{verdict.ruling}: {reason}"
     low, high = verdict.interval
     return f"{verdict.ruling}: {reason}; gain {verdict.difference:+.3f}, confidence bounds {low:+.3f} to {high:+.3f}"
-
-
-def _labels(values: Iterable[Any]) -> list[Label]:
-    """The labels as plain values, whatever array or column holds them."""
-    return [_label(each) for each in (values.tolist() if hasattr(values, "tolist") else values)]
-
-
-def _label(value: Any) -> Label:
-    """A label. Raises ValueError where it is missing, or something else."""
-    plain = value.item() if hasattr(value, "item") else value
-    if isinstance(plain, bool):
-        return int(plain)
-    if not isinstance(plain, str | int | float) or (isinstance(plain, float) and isnan(plain)):
-        raise ValueError(f"{value!r:.60} is no class label: a number or a text")
-    return plain

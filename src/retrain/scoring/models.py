@@ -20,7 +20,7 @@ from retrain.scoring.artifact import Artifact, cause, loaded, sparing
 from retrain.scoring.plan import Model, answering, or_end, settle
 from retrain.tables import FileError
 from retrain.tables.read import as_sent, brief, shown
-from retrain.tables.values import Codes, key, label_codes
+from retrain.tables.values import Codes, is_reordered, key, label_codes
 
 _DEEPEST = 8
 """Models in models that are looked at."""
@@ -77,7 +77,7 @@ def predict(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as "fitted without feature names"
             answer = sparing(lambda: model.predict(inputs))
-            if isinstance(answer, pd.Series | pd.DataFrame) and _is_reordered(answer.index, inputs.index):
+            if isinstance(answer, pd.Series | pd.DataFrame) and is_reordered(answer.index, inputs.index):
                 answer = answer.loc[inputs.index]
             predicted = np.asarray(answer, dtype=object if _mixes_texts(answer) else None)
             if isinstance(answer, np.ma.MaskedArray):
@@ -94,12 +94,6 @@ def predict(
 def _mixes_texts(answer: Any) -> bool:
     """Whether a list has texts and others: numpy would make a text of a NaN."""
     return isinstance(answer, list | tuple) and len({isinstance(each, str) for each in answer}) == 2
-
-
-def _is_reordered(index: "pd.Index[Any]", rows: "pd.Index[Any]") -> bool:
-    """Whether an answer names the rows that the model was given, in another order."""
-    is_alike = index.names == rows.names and len(index) == len(rows) and index.is_unique
-    return is_alike and not index.equals(rows) and bool(index.isin(rows).all())
 
 
 def ready(path: str, trusted: tuple[str, ...] | None) -> Artifact:

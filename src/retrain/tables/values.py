@@ -220,6 +220,12 @@ def distinct(column: "pd.Series[Any]") -> tuple[Codes, list[Any]]:
     return codes, uniques.tolist()
 
 
+def is_reordered(index: "pd.Index[Any]", rows: "pd.Index[Any]") -> bool:
+    """Whether one column names the rows of another, in another order."""
+    is_alike = index.names == rows.names and len(index) == len(rows) and index.is_unique
+    return is_alike and not index.equals(rows) and bool(index.isin(rows).all())
+
+
 def key(value: object) -> float | str | None:
     """What a value is compared by across files: equal values have equal keys, a missing one has None.
 
