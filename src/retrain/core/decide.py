@@ -193,8 +193,7 @@ def _why_not_yet(past: Past, breach: Assessment, triggers: Triggers) -> tuple[Re
     if not breach.repeats:
         return reason, f"this is {progress}", ""
     if streak.is_behind(breach):
-        before = "one that was read already, or before this champion took over"
-        return Reason.SAME_WINDOW, f"its window ({_named(breach)}) ended before {before}", ""
+        return Reason.SAME_WINDOW, f"its window ({_named(breach)}) ended before one that was read already", ""
     then = f": {progress}" if streak.count and progress else "" if streak.count else "; a new one must come"
     was = "was counted already" if breach.window in streak.seen else "began before the last one that counted ended"
     return Reason.SAME_WINDOW, f"its window ({_named(breach)}) {was}{then}", ""

@@ -187,11 +187,11 @@ def _trained(past: Past, event: TrainingFinished, at: datetime) -> Past:
 def _serves(past: Past, version: str, at: datetime, *, disarm: bool) -> Past:
     """Another champion serves: the old one's windows say nothing about it."""
     lineage, spread = past.lineage if past.served is None else appended(past.lineage, past.served), past.evidence.spread
-    lineage, first_at = tuple(each for each in lineage if each != version), at if past.served is None else None
+    lineage = tuple(each for each in lineage if each != version)
     return replace(
         past,
-        f1=past.f1.handed_over(first_at),
-        drift=past.drift.handed_over(first_at, armed=not disarm or (past.drift.armed and not past.drift.in_breach)),
+        f1=past.f1.handed_over(),
+        drift=past.drift.handed_over(armed=not disarm or (past.drift.armed and not past.drift.in_breach)),
         evidence=replace(past.evidence, score=0.0, spread=Spread(known=spread.known, means=spread.means)),
         banned=tuple(each for each in past.banned if each != version),
         probation=None,

@@ -59,10 +59,10 @@ class Streak(Struct, frozen=True):
         seen = assessment.window in (self.seen[-1:] if comes_again else self.seen)
         return seen or self.is_behind(assessment) or self.overlaps(assessment)
 
-    def handed_over(self, first_at: datetime | None, *, armed: bool = True) -> "Streak":
-        """That of another champion, of the first one from this time on: a window counts once, whoever served."""
-        seen = tuple(each for each in self.seen if not each.startswith(BY_NUMBERS))  # numbers alone come again
-        return Streak(armed=armed, seen=seen, latest=first_at or self.latest)
+    def handed_over(self, *, armed: bool = True) -> "Streak":
+        """That of another champion: a window counts once, whoever served; but numbers alone come again."""
+        seen = tuple(each for each in self.seen if not each.startswith(BY_NUMBERS))
+        return Streak(armed=armed, seen=seen, latest=self.latest)
 
     def is_behind(self, assessment: Assessment) -> bool:
         """Whether this window ended before one that was read."""
