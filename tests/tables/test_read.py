@@ -114,6 +114,28 @@ def test_a_table_without_rows(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "encoding", "line"),
+    [
+        ("a,label\nx,1\n\nsch\u00f6n,0\n", "latin-1", 4),
+        ("gr\u00f6\u00dfe,label\n1,0\n", "latin-1", 1),
+        ("\n\ngr\u00f6\u00dfe,label\n1,0\n", "latin-1", 3),
+        ("a,label\n1,0\n", "utf-16", 1),
+        ("a,label\n1,0\n", "utf-16-be", 1),
+        ("a,label\n1,0\n", "utf-32", 1),
+    ],
+)
+def test_a_csv_in_another_encoding(tmp_path: Path, text: str, encoding: str, line: int) -> None:
+    """Requirement: a file that a spreadsheet has saved is named with its first such line, and what mends it."""
+    path = tmp_path / "rows.csv"
+    path.write_text(text, encoding=encoding)
+    with pytest.raises(FileError) as caught:
+        Table(str(path), {})
+    assert str(caught.value) == f"is not UTF-8 (line {line}): save it as UTF-8"
+    path.write_text(text, encoding="utf-8-sig")
+    assert Table(str(path), {}).rows == text.count(",") - 1
+
+
+@pytest.mark.parametrize(
     ("content", "dtypes", "problem"),
     [
         (None, {}, "cannot be read: FileNotFoundError: "),

@@ -156,7 +156,8 @@ def _known(dtypes: Mapping[str, str]) -> dict[str, Dtype]:
 def _header(path: str) -> list[str]:
     """The names in the first line that is not blank; a column without one is called what pandas calls it."""
     with _records(path) as records:
-        for _, names in records:
+        for line, names in records:
+            _check_encoding(path, line)
             return [name or f"Unnamed: {number}" for number, name in enumerate(names)]
     raise FileError("is empty: it has no header line")
 
@@ -178,6 +179,14 @@ def _records(path: str) -> Iterator[Iterator[tuple[int, list[str]]]]:
         yield numbered()
 
 
+def _check_encoding(path: str, first: int | None = None) -> None:
+    """FileError where one of all or the `first` lines of a CSV is not UTF-8; in these a zero byte tells UTF-16."""
+    with Path(path).open("rb") as file:
+        for number, line in enumerate(islice(file, first), 1):
+            if line.decode(errors="ignore").encode() != line or (first and b"\0" in line):
+                raise FileError(f"is not UTF-8 (line {number}): save it as UTF-8")
+
+
 def _read_csv(path: str, names: list[str], dtypes: Mapping[str, Dtype], labels: Collection[str]) -> pd.DataFrame:
     # pandas would take the first value of too many for a row name, and fill up where there are too few.
     _check_lengths(path, len(names), 2)
@@ -186,7 +195,8 @@ def _read_csv(path: str, names: list[str], dtypes: Mapping[str, Dtype], labels: 
         # Without low_memory=False pandas would infer dtypes for pieces of the file; with usecols it would not see that
         # a line has too many values.
         frame = pd.read_csv(path, dtype=dict(dtypes), low_memory=False, na_values=missing, keep_default_na=False)
-    except pd.errors.ParserError:
+    except (pd.errors.ParserError, UnicodeDecodeError):
+        _check_encoding(path)
         _check_lengths(path, len(names))
         raise
     if frame.iloc[:, -1].hasnans:
