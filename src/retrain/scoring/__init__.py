@@ -20,8 +20,7 @@ ended, or the answer:
 - "trial" lets a challenger predict a few rows: {"rows": number}
 - "rows" records the rows of training data in a file: {"rows": number read}
 - "cut" writes rows of a log into two files: {"labelled": rows of complete windows, "lost": clause}
-- "arrived" writes the rows of a log after a time: {"rows": number, "windows": whole ones, "complete": truth value,
-  "lost": clause}
+- "arrived" writes rows of a log after a time: {"rows", "windows": whole ones, "complete": truth value, "lost": clause}
 - "controls" counts a champion against controls made from its predictions: {"controls": {name: cells}, …}
 - "predict" records what one model predicts of each row, as codes of labels, in a file: {"rows": number predicted}
 

@@ -112,8 +112,7 @@ def _why_not(file: Path, error: BaseException, *, skops: bool) -> str:
     error = cause(error)
     if script := _SAVED_IN_SCRIPT.search(str(error)):
         why = f"{script[1]} was defined in the script that saved the model (__main__), where nothing can import it"
-        remedy = "move it to a module of its own in training.directory, import it from there and train again"
-        return f"cannot be loaded: {why}: {remedy}"
+        return f"cannot be loaded: {why}: move it to a module of its own in training.directory and train again"
     missing = isinstance(error, ImportError | AttributeError)
     try:
         content = file.read_bytes()
@@ -122,7 +121,7 @@ def _why_not(file: Path, error: BaseException, *, skops: bool) -> str:
     if not missing and (other := _nature(content, error, skops=skops)):
         return other
     saved = _saved(sorted({each.decode() for each in _SKLEARN.findall(content)}))
-    needs = " (what it refers to must be importable here or from training.directory, in the version it was saved with)"
+    needs = " (what an artifact refers to must be importable here or from training.directory, in the same version)"
     here = f"; this is Python {platform.python_version()}" if not isinstance(error, MemoryError) else ""
     return f"cannot be loaded: {brief(error)}{needs if missing else ''}{here}{', ' + saved if saved else ''}"
 

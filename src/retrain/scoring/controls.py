@@ -24,8 +24,7 @@ def made(plan: Comparison, send: Send) -> dict[str, Any]:
     """
     with connected(send, plan.champion, None) as models:
         total = counted(plan, models, send)
-    pairs: Counter[tuple[Label, Label | None]] = Counter()
-    often: Counter[Label] = Counter()
+    pairs, often = Counter[tuple[Label, Label | None]](), Counter[Label]()
     for (truth, champion, _), rows in total.cells.items():
         pairs[truth, champion] += rows
         often[truth] += rows
@@ -35,11 +34,8 @@ def made(plan: Comparison, send: Send) -> dict[str, Any]:
         controls["shuffled"] = _shuffled(pairs)
     for label in sorted(often, key=lambda label: (-often[label], json.dumps(label)))[:_DUMMIES]:
         controls[f"always {label}"] = Counter({(*pair, label): rows for pair, rows in pairs.items()})
-    return {
-        "controls": {name: listed(cells) for name, cells in controls.items()},
-        "holdout": total.fingerprint,
-        "models": total.noted,
-    }
+    found = {name: listed(cells) for name, cells in controls.items()}
+    return {"controls": found, "holdout": total.fingerprint, "models": total.noted}
 
 
 def _shuffled(pairs: Counter[tuple[Label, Label | None]]) -> Counter[Triple]:

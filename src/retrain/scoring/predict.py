@@ -103,8 +103,7 @@ class RemoteModel:
                 raise ValueError("a number without a label")
         decimals = next((each for each in labels if isinstance(each, float)), None)
         if decimals is not None and not fractional:
-            remedy = "wrap the model so that predict gives them"
-            self.refuse(f"returns {decimals:.4g}; retrain needs class labels: {remedy}")
+            self.refuse(f"returns {decimals:.4g}; retrain needs class labels: wrap the model so predict gives them")
         return Coded.of(labels, codes)
 
     @contextmanager

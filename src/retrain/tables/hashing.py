@@ -116,8 +116,7 @@ def alike_numbers(numbers: Floats, decimals: int | None = None) -> Hashes:
 
 def of_floats(values: Floats) -> Hashes:
     """The hash of each number; NaN is missing."""
-    positive_zeros = values + 0.0
-    hashes: Hashes = pd.util.hash_array(positive_zeros.view(np.uint64) ^ _SALT)
+    hashes: Hashes = pd.util.hash_array((values + 0.0).view(np.uint64) ^ _SALT)  # -0.0 is 0.0
     hashes[np.isnan(values)] = _MISSING
     return hashes
 

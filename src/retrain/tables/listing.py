@@ -118,8 +118,6 @@ def stored(what: str = "") -> Iterator[None]:
     """Raise FileError where a file cannot be read, a store refuses something or does not answer."""
     try:
         yield
-    except FileError:
-        raise
     except (OSError, ValueError, NotImplementedError) as error:  # a number of the request would make each error news
         raise FileError(f"cannot be read: {what}{_REQUEST.sub('', ' '.join(str(error).split()))}") from error
 

@@ -35,9 +35,8 @@ class Log:
         In the column `label` of a CSV only the empty field is missing: a class may be called None. A line with all
         these `names` is a header. Rotated files of a CSV, last written at or after `since` (epoch seconds), come first.
         """
-        self._path = path
+        self._path, self.lost, self.problem = path, list[int](), ""
         self._table: Any = None
-        self.lost, self.problem = list[int](), ""
         try:
             if path.endswith(".csv"):
                 pieces = _pieces(Path(path), names, since)
@@ -110,7 +109,6 @@ def _pieces(log: Path, names: Collection[str], since: float, *, again: bool = Fa
             with opened_part(path, log, file) as part:
                 for piece in appended(part, position, names, ended=path != log and not is_empty):
                     position = Position(columns=piece.position.columns)
-                    named = replace(piece, problem=f"{path.name}: {piece.problem}")
-                    pieces += [named] if number >= wanted else []
+                    pieces += [replace(piece, problem=f"{path.name}: {piece.problem}")] if number >= wanted else []
         was_rotated = not os.path.samestat(log.stat(), os.fstat(file.fileno()))
     return _pieces(log, names, since, again=True) if was_rotated and not again else pieces

@@ -1,7 +1,7 @@
 """The Parquet files of one table, read as if they were one file."""
 
 import re
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
@@ -78,8 +78,12 @@ class Parts:
                     rows = pa.Table.from_batches([batch])
                     if self._is_one:
                         yield rows
-                    else:
-                        few = yield from self._filled([*few, self._unified(rows, file, names)], size)
+                        continue
+                    few.append(self._unified(rows, file, names))
+                    if sum(map(len, few)) >= size:  # tables of many small files make larger ones
+                        rows = pa.concat_tables(few).combine_chunks()
+                        yield rows.slice(0, size)
+                        few = [rows.slice(size)] if len(rows) > size else []
         if few:
             yield pa.concat_tables(few).combine_chunks()  # a chunk would be sent as a message of its own
 
@@ -95,15 +99,6 @@ class Parts:
             piece._only, piece._row_groups = list(only.values()), []
             piece.rows = sum(size for *_, size in blocks[first:last])
             yield piece
-
-    @staticmethod
-    def _filled(few: list[Any], size: int) -> Generator[Any, None, list[Any]]:
-        """Tables of many small files as larger ones of `size` rows; what is left is returned."""
-        if sum(map(len, few)) < size:
-            return few
-        rows = pa.concat_tables(few).combine_chunks()
-        yield rows.slice(0, size)
-        return [rows.slice(size)] if len(rows) > size else []
 
     def _unified(self, rows: Any, file: File, names: Sequence[str]) -> Any:
         """The rows of one file with the types that all files have together."""
