@@ -15,10 +15,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import VotingClassifier
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 from sklearn.tree import DecisionTreeClassifier
 
 from retrain.scoring.artifact import loaded
@@ -291,6 +294,52 @@ def test_categories_that_the_holdout_holds_as_another_type(
     model = wrapped(gbm()).fit(rows, LABELS)
     other = rows.assign(region=region(held).cat.set_categories(held))
     assert predicted(tmp_path, model, other) == predicted(tmp_path, model, rows) == LABELS.tolist()
+
+
+def encoder(**changes: Any) -> Any:
+    return OneHotEncoder(handle_unknown="ignore", **changes)
+
+
+@pytest.mark.parametrize(
+    ("fitted", "held"),
+    [([1, 2], ["1", "2"]), ([1, 2], ["1.0", "2.0"]), (["1", "2"], [1, 2]), ([0.5, 1], ["0.5", "1"])],
+)
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: make_pipeline(ColumnTransformer([("region", encoder(), ["region"])]), LogisticRegression()),
+        lambda: make_pipeline(
+            ColumnTransformer(
+                [("region", make_pipeline(SimpleImputer(strategy="most_frequent"), encoder()), ["region"])]
+            ),
+            DecisionTreeClassifier(),
+        ),
+        lambda: GridSearchCV(make_pipeline(encoder(), LogisticRegression()), {}, cv=2),
+        lambda: make_pipeline(
+            OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), DecisionTreeClassifier()
+        ),
+    ],
+)
+def test_values_of_an_encoder_that_the_holdout_holds_as_another_type(
+    tmp_path: Path, fitted: list[Any], held: list[Any], made: Any
+) -> None:
+    """Requirement: they are those that it knows; a word among numbers is one that it does not know, as before."""
+
+    def rows(values: list[Any]) -> pd.DataFrame:
+        return pd.DataFrame({"region": [values[label] for label in LABELS]})
+
+    model = made().fit(rows(fitted), LABELS)
+    other = rows(held)
+    if isinstance(held[0], str):
+        other = pd.concat([other, pd.DataFrame({"region": ["?"]})], ignore_index=True)
+    assert predicted(tmp_path, model, other)[: len(LABELS)] == LABELS.tolist()
+
+
+def test_values_that_an_encoder_does_not_know_stay_what_they_are(tmp_path: Path) -> None:
+    """Requirement: of texts none becomes another one, and an encoder that refuses what is new does so."""
+    rows = pd.DataFrame({"region": np.where(LABELS, "eu", "us")})
+    model = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(rows, LABELS)
+    assert "unknown categories" in fault(tmp_path, model, rows.replace("eu", "1"))
 
 
 def test_what_is_not_about_dtypes_gets_no_hint(tmp_path: Path) -> None:

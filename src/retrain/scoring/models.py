@@ -20,7 +20,7 @@ from retrain.scoring.artifact import Artifact, cause, loaded, sparing
 from retrain.scoring.plan import Model, answering, or_end, settle
 from retrain.tables import FileError
 from retrain.tables.read import as_sent, brief, shown
-from retrain.tables.values import Codes, is_reordered, key, label_codes
+from retrain.tables.values import Codes, is_nested, is_reordered, key, label_codes
 
 _DEEPEST = 8
 """Models in models that are looked at."""
@@ -85,8 +85,7 @@ def predict(
                 predicted[np.ma.getmaskarray(answer)] = None
     except BaseException as error:
         found = cause(error)
-        saved = f" (the model was {artifact.saved})" if artifact.saved else ""
-        hint = _dtypes_hint(found, inputs) + saved
+        hint = _dtypes_hint(found, inputs) + (f" (the model was {artifact.saved})" if artifact.saved else "")
         raise FileError(f"cannot predict {len(features)} holdout rows: {brief(found)}{hint}") from error
     return _labels(predicted, len(features))
 
@@ -131,23 +130,48 @@ def _inputs(model: Any, features: pd.DataFrame, aside: Sequence[str]) -> pd.Data
 
 
 def _in_its_categories(model: Any, inputs: pd.DataFrame) -> pd.DataFrame:
-    """The rows with the categories that LightGBM was fitted on, where a file holds these as another type.
+    """The rows with the values that LightGBM or an encoder was fitted on, where a file holds these as another type.
 
-    A CSV has no types: with one word in a column its numbers are texts, and LightGBM takes what it does not know for
-    missing, without a word.
+    A CSV has no types: with one word in a column its numbers are texts, and a model that knows none of these gives an
+    answer without a word. Among the numbers of an encoder a word is a missing one.
     """
-    boosters = (_held(each, "booster_") or each for each in _chain(model))
-    trained = (_held(each, "pandas_categorical") for each in boosters)
+    for name, fitted in [*_categories(model, inputs), *_encoded(model)]:
+        if name not in inputs.columns or is_nested(inputs[name].dropna().head(1).squeeze()):
+            continue
+        own, column = {*fitted}, inputs[name]
+        is_category = isinstance(column.dtype, pd.CategoricalDtype)
+        present = column.cat.categories if is_category else column.dropna().unique()
+        meant = {} if own.issuperset(present) else {key(each): each for each in fitted}
+        found = {each: each if each in own else meant.get(key(each), each) for each in present}
+        if len(meant) != len(own) or all(each is other for each, other in found.items()):
+            continue
+        if not is_category:
+            column = column.astype(object).map(found)
+            is_number = np.asarray(fitted).dtype.kind in "biuf"
+            inputs[name] = pd.to_numeric(column, errors="coerce") if is_number else column
+        elif len({*found.values()}) == len(found):
+            inputs[name] = column.cat.rename_categories(found)
+    return inputs
+
+
+def _categories(model: Any, inputs: pd.DataFrame) -> Iterator[tuple[str, Any]]:
+    """The columns of categories, each with those that LightGBM was fitted on."""
+    trained = (_held(_held(each, "booster_") or each, "pandas_categorical") for each in _chain(model))
     known = next((each for each in trained if isinstance(each, list)), [])
     columns = [name for name, dtype in inputs.dtypes.items() if isinstance(dtype, pd.CategoricalDtype)]
-    for name, fitted in zip(columns, known if len(known) == len(columns) else (), strict=False):
-        own, present = {*fitted}, inputs[name].cat.categories
-        meant = {} if own.issuperset(present) else {key(each): each for each in fitted}
-        if meant and len(meant) == len(own):
-            found = [each if each in own else meant.get(key(each), each) for each in present]
-            if len({*found}) == len(found):
-                inputs[name] = inputs[name].cat.rename_categories(found)
-    return inputs
+    yield from zip(columns, known if len(known) == len(columns) else (), strict=False)
+
+
+def _encoded(model: Any) -> Iterator[tuple[str, Any]]:
+    """The columns that encoders in a model are given by name, each with the values that it was fitted on."""
+    for each in filter(_is_known, _chain(model)):
+        names = _held(each, "feature_names_in_")
+        for *_, step in _held(each, "steps") or [(each,)]:
+            known = _held(step, "categories_")
+            if isinstance(known, list) and isinstance(names, np.ndarray) and len(known) == len(names):
+                yield from zip(names, known, strict=True)
+        for _, part, *_ in _held(each, "transformers_") or ():
+            yield from _encoded(part)
 
 
 def _fitted_on(model: Any) -> list[str] | None:
@@ -175,12 +199,15 @@ def _chain(model: Any) -> Iterator[Any]:
         steps = _held(model, "steps")
         parts = [each[-1] for each in steps if isinstance(each, tuple)] if isinstance(steps, list) else []
         of_steps = next((each for each in parts if each is not None and not isinstance(each, str)), None)
-        is_known = type(model).__module__.partition(".")[0] in _LIBRARIES
-        held = (_held(model, name) for name in (_HELD if is_known else ()))
+        held = (_held(model, name) for name in (_HELD if _is_known(model) else ()))
         fitted = (each[0] if isinstance(each, list) and each else each for each in held)
         model = next((each for each in (of_steps, *fitted) if each is not None), None)
         if model is None:
             return
+
+
+def _is_known(model: Any) -> bool:
+    return type(model).__module__.partition(".")[0] in _LIBRARIES
 
 
 def _held(model: Any, name: str) -> Any:
@@ -201,12 +228,9 @@ def _dtypes_hint(error: BaseException, inputs: pd.DataFrame) -> str:
     if not re.search(r"categor|dtype|object|[Ss]tring|\bstr\b|isnan", words):
         return ""
     texts = [str(name) for name in inputs.columns if inputs[name].dtype.kind == "O" or inputs[name].dtype == "str"]
-    if texts:
-        what = f"text in {shown(texts)}"
-    elif "categor" in words:
-        what = "no categories"
-    else:
+    if not texts and "categor" not in words:
         return ""
+    what = f"text in {shown(texts)}" if texts else "no categories"
     example = f"promotion.dtypes: {{{texts[0] if texts else 'NAME'}: category}}"
     return f" (the holdout has {what}: where training had another dtype, set that, such as {example})"
 
@@ -216,8 +240,7 @@ def _labels(predicted: npt.NDArray[Any], rows: int) -> tuple[Codes, list[Label]]
         predicted = predicted.ravel()
     if predicted.shape != (rows,):
         raise FileError(f"predicts an array of shape {predicted.shape} for {rows} rows; one label a row is needed")
-    missing = int(pd.isna(predicted).sum())
-    if missing:
+    if missing := int(pd.isna(predicted).sum()):
         raise FileError(f"predicts no label (NaN) for {missing} of {rows} rows")
     try:
         return label_codes(predicted)
