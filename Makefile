@@ -34,7 +34,7 @@ check: lint ## The loop while editing: lint, and the tests of core, config and t
 	$(PYTEST) -q $(wildcard tests/core tests/config tests/tables)
 
 test: setup ## Run the tests: all but those of tests/integration and tests/survival
-	$(PYTEST) --ignore=tests/integration --ignore=tests/survival
+	$(PYTEST) -n 3 --ignore=tests/integration --ignore=tests/survival
 
 integration: setup ## Run the tests beside real programs of others, each in an environment of its own
 	$(PYTEST) tests/integration
