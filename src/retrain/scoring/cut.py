@@ -120,9 +120,9 @@ def fresh(plan: Cut, send: Send) -> dict[str, Any]:
 
 def _sampled(rows: Mask) -> Mask:
     """Up to SAMPLE of these rows."""
-    known = np.flatnonzero(rows)
-    chosen = np.random.default_rng(0).choice(known, min(SAMPLE, len(known)), replace=False)
-    return np.isin(np.arange(len(rows)), chosen)
+    chosen = np.zeros(len(rows), bool)
+    chosen[np.random.default_rng(0).choice(np.flatnonzero(rows), min(SAMPLE, rows.sum()), replace=False)] = True
+    return chosen
 
 
 def arrived(plan: Arrival, send: Send) -> dict[str, Any]:
