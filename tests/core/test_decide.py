@@ -433,7 +433,9 @@ def test_a_window_that_began_before_the_champion_took_over_settles() -> None:
     story = Story(cooldown=timedelta(), settle=DAY)
     story.check(story.see(0.8, **week))
     story.promote()
-    assert story.later(2 * DAY).check(story.see(0.7, **week)).reason is Reason.SETTLING
+    held = story.later(2 * DAY).check(story.see(0.7, **week))
+    assert held.reason is Reason.SETTLING
+    assert ": it began at 2026-02-24 12:00 UTC, this one took over at 2026-03-01 12:00 UTC, settle is" in held.message
     assert story.later(5 * DAY).check(story.see(0.7, **week)).action is Action.TRAIN
 
 

@@ -9,7 +9,6 @@ from msgspec.structs import replace
 from retrain.core import evidence
 from retrain.core.assess import assess
 from retrain.core.events import SameRows
-from retrain.core.evidence import chance_of_drop
 from retrain.core.fold import as_of, watch
 from retrain.core.past import BY_NUMBERS, End, Past
 from retrain.core.records import (
@@ -179,7 +178,8 @@ def _why_not_yet(past: Past, breach: Assessment, triggers: Triggers) -> tuple[Re
     """Why a breach does not stand: the reason, the clause, and the remedy."""
     streak = past.streak(breach.signal)
     if breach.settling and past.took_over_at is not None:
-        since = f"this one took over at {moment(past.took_over_at)}, settle is {duration(triggers.settle)}"
+        began = f"it began at {moment(breach.began_at)}, " if breach.began_at is not None else ""
+        since = f"{began}this one took over at {moment(past.took_over_at)}, settle is {duration(triggers.settle)}"
         return Reason.SETTLING, f"that window is partly about the previous champion: {since}", ""
     if breach.signal is Signal.DRIFT and not streak.armed:
         remedy = "compare with the champion's own training data (RETRAIN_REFERENCE), train on newer data, or raise"
@@ -371,4 +371,4 @@ def is_worse(old: Counts, new: Counts, windows: int, dispersion: float = 1.0) ->
 
     It is asked after every window k, at CHANCE / (k·(k + 1)): these levels sum to CHANCE.
     """
-    return chance_of_drop(old, new, dispersion) <= CHANCE / (windows * (windows + 1))
+    return evidence.chance_of_drop(old, new, dispersion) <= CHANCE / (windows * (windows + 1))
