@@ -160,6 +160,45 @@ def test_the_number_of_a_row_is_no_part_of_it(tmp_path: Path) -> None:
     assert found(tmp_path / "train.csv", tmp_path / "holdout.csv") == 20
 
 
+@pytest.mark.parametrize("save", [csv, parquet])
+@pytest.mark.parametrize(
+    "own",
+    [
+        lambda frame: frame.assign(number=range(len(frame))),
+        lambda frame: frame.assign(number=np.arange(1.0, len(frame) + 1)),
+        lambda frame: frame.assign(key=[f"{len(frame)}-{place}" for place in range(len(frame))]),
+        lambda frame: frame.assign(exported=pd.Timestamp("2024-01-01") + pd.to_timedelta(range(len(frame)), unit="s")),
+        lambda frame: frame.assign(spend=frame["spend"].round(3 if len(frame) < 1000 else 12)),
+        lambda frame: frame.assign(spend=frame["spend"].round(3 if len(frame) == 1000 else 12)),
+        lambda frame: frame.assign(spend=frame["spend"].round(len(frame) % 7), number=range(len(frame))),
+    ],
+    ids=["number", "float", "text", "exported", "rounded-holdout", "rounded-training", "both"],
+)
+def test_what_a_file_has_of_its_own_is_no_part_of_a_row(
+    tmp_path: Path, save: Save, own: Callable[[pd.DataFrame], pd.DataFrame]
+) -> None:
+    """A seen row is recognised in a file that was rounded, or numbers its rows; a new one is not seen."""
+    known, new = people(1000, 1), people(300, 2)
+    data = save(own(known), tmp_path / "train")
+    shuffled = pd.concat([known[500:700], new]).sample(frac=1, random_state=0)
+    assert found(data, save(own(shuffled), tmp_path / "holdout")) == 200
+    assert found(data, save(own(new), tmp_path / "new")) == 0
+
+
+def test_rows_that_only_resemble_others_are_new(tmp_path: Path) -> None:
+    """Rows that their number or decimals alone tell apart are not seen; nor are few that are equal but for these."""
+    few = pd.DataFrame({"age": [20, 30] * 50, "label": [0, 1] * 50})
+    data = csv(few.assign(number=range(100)), tmp_path / "train")
+    assert found(data, csv(few.assign(number=range(100, 200)), tmp_path / "holdout")) == 0
+    data = csv(few.assign(spend=np.arange(100) / 100), tmp_path / "train")
+    assert found(data, csv(few.assign(spend=0), tmp_path / "holdout")) == 50
+    known, new = people(1000, 1), people(300, 2)
+    data = csv(known.assign(number=range(1000)), tmp_path / "train")
+    for alike, expected in ((30, 0), (40, 40)):
+        some = pd.concat([known[:alike], new]).assign(number=range(1000, 1300 + alike))
+        assert found(data, csv(some, tmp_path / "holdout")) == expected
+
+
 def test_names_with_dots_and_lists(tmp_path: Path) -> None:
     """Columns a and a.b are two, of which one may be extra; lists are compared as texts."""
     frame = pd.DataFrame({"a": [1, 2], "vector": [[1.5, 2], None], "label": [0, 1]})

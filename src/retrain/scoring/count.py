@@ -32,7 +32,7 @@ class Part(Struct, frozen=True):
     cells: Counter[Triple]
     slices: Slices
     content: Content
-    leaked: Counter[Side]
+    leaked: rows.Found
     sketched: Sketches
     fingerprint: str = ""
     noted: tuple[tuple[str, str, bool], ...] = ()
@@ -79,7 +79,7 @@ def answer(plan: Comparison, total: Part, tied: groups.Tie) -> dict[str, Any]:
         "holdout": total.fingerprint,
         "sketches": sketches.listed(plan, total.sketched),
         "slices": [[*each, groups.together(its, each[2], most)] for each, its in zip(slices, of_slices, strict=True)],
-        "leaked": rows.listed(plan, total.leaked),
+        "leaked": rows.listed(plan, total.leaked, total.content.rows),
         "groups": groups.together(whole, cells, most),
         "models": total.noted,
     }

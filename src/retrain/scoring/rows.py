@@ -4,7 +4,7 @@ import functools
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -14,7 +14,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 from msgspec.structs import replace
+from pandas.api.types import is_numeric_dtype
 
+from retrain.core.judge import SHARED
 from retrain.core.records import Label
 from retrain.scoring.plan import Comparison, Send, Side, TrainingRows, blamed
 from retrain.tables import FileError
@@ -23,6 +25,13 @@ from retrain.tables.read import Table, brief, columns, shown
 from retrain.tables.values import distinct, key, name, quoted, seconds
 
 Mask = npt.NDArray[np.bool_]
+By = Mapping[str, int | None]
+"""The columns that a row is known by, each with the decimals that its numbers are rounded to."""
+
+Known = list[tuple[By, Hashes]]
+"""The hashes of rows in order: by all columns, and by less where that may be enough."""
+Found = Counter[tuple[Side, int]]
+"""How many rows a side has seen, as known by all columns (0) and by less (1)."""
 
 Compared = TypeVar("Compared", bound=Comparison)
 
@@ -32,20 +41,25 @@ CUT = {b"retrain": b"cut from the log"}
 """Metadata of a Parquet file of rows that this program chose, and no training."""
 UNNAMED = re.compile(r"Unnamed: \d+")
 """What pandas calls the column of row numbers that it writes into a CSV file by default."""
+_MANY = 7
+"""So many decimals have numbers that were not rounded."""
+_ENOUGH = 100
+"""Fewer rows may be told apart by chance."""
+DISTINCT = 0.98
+"""A key by which fewer of the rows differ would take rows for known that are only alike."""
 
 
 def recorded(plan: TrainingRows, send: Send) -> dict[str, Any]:
     """The answer to "rows": the number of rows in the training data, whose hashes are now in the file.
 
-    That is one Parquet column `row` of unique hashes in order; the columns that were hashed are in its metadata.
-    UnusableError where the data, the holdout or the file cannot be used.
+    That is a Parquet column `row` of unique hashes in order; the columns that were hashed are in its metadata. Where
+    rows may be known by less, so are a second column, `alike`, and what was hashed for it. UnusableError where the
+    data, the holdout or the file cannot be used.
     """
     named = {plan.target: "promotion.target"}
     send({"at": "holdout"})
     with blamed("holdout", plan.holdout):
         of_holdout = columns(plan.holdout, named)
-        of_label = {name: text for name, text in plan.dtypes.items() if name == plan.target}
-        labels = _labels(Table(plan.holdout, of_label, [plan.target], [plan.target]), plan)
     send({"at": "training data"})
     with blamed("training data", plan.data):
         shared = _shared(plan, columns(plan.data, named), of_holdout)
@@ -53,15 +67,55 @@ def recorded(plan: TrainingRows, send: Send) -> dict[str, Any]:
         table = Table(plan.data, dtypes, shared, labels=[plan.target])
         if not table.rows:
             raise FileError("has no rows")
+    send({"at": "holdout"})
+    with blamed("holdout", plan.holdout):
+        beside = Table(plan.holdout, dtypes, shared, labels=[plan.target])
+        labels, decimals = _labels(beside, plan), {name: _values(beside, name, plan.chunk)[1] for name in shared}
+    send({"at": "training data"})
+    with blamed("training data", plan.data):
         if labels and not labels.keys() & (own := _labels(table, plan)).keys():
             raise FileError(
                 f"has the labels {quoted(own.values())}, and the holdout {plan.holdout} {quoted(labels.values())}, so"
                 " that no row could be recognized: spell each class in one way"
             )
-        known = [smallest(_hashes(chunk, shared)) for chunk in table.chunks(plan.chunk)]
+        exact: By = dict.fromkeys(shared)
+        found = [(exact, _different(table, exact, plan.chunk))]
+        if table.rows >= _ENOUGH and (coarse := _coarse(plan, table, decimals)) != exact:
+            known = _different(table, coarse, plan.chunk)
+            found += [(coarse, known)] if len(known) >= DISTINCT * len(found[0][1]) else []
     with blamed("training rows", plan.into):
-        _write(plan.into, smallest(np.concatenate(known)), shared)
+        _write(plan.into, found)
     return {"rows": table.rows}
+
+
+def _different(table: Table, by: By, chunk: int) -> Hashes:
+    """The hashes of the different rows, in order."""
+    return smallest(np.concatenate([smallest(_hashes(each, by)) for each in table.chunks(chunk)]))
+
+
+def _coarse(plan: TrainingRows, data: Table, of_holdout: Mapping[str, int | None]) -> By:
+    """What a row is known by in a file that was rounded or has row numbers of its own.
+
+    Columns without fractions that differ in every row are left out; numbers have the decimals that both files have.
+    """
+    by: dict[str, int | None] = {}
+    for column, its in of_holdout.items():
+        values, decimals = _values(data, column, plan.chunk)
+        if column == plan.target or decimals or len(values) < data.rows:
+            both = {each for each in (decimals, its) if each is not None}
+            by[column] = min(both) if len(both) == 2 else None
+    return by
+
+
+def _values(table: Table, column: str, chunk: int) -> tuple[Hashes, int | None]:
+    """The hashes of the different values, and how many decimals the numbers have; None where there are none."""
+    parts, decimals = [np.zeros(0, np.uint64)], 0 if is_numeric_dtype(table.dtypes[column]) else None
+    for each in table.chunks(chunk, [column]):
+        parts.append(smallest(exact := alike(each[column])))
+        if decimals is not None:
+            enough = (more for more in range(decimals, _MANY) if (alike(each[column], more) == exact).all())
+            decimals = next(enough, _MANY)
+    return smallest(np.concatenate(parts)), decimals
 
 
 def _labels(table: Table, plan: TrainingRows) -> dict[Any, Label]:
@@ -86,23 +140,28 @@ def checked(plan: Compared) -> Compared:
     return plan
 
 
-def leaked(plan: Comparison, chunk: pd.DataFrame) -> Counter[Side]:
+def leaked(plan: Comparison, chunk: pd.DataFrame) -> Found:
     """How many rows of a chunk each side was trained on; a row that occurs twice counts twice."""
-    hashes: dict[tuple[str, ...], Hashes] = {}
-    found: Counter[Side] = Counter()
+    hashes: dict[str, Hashes] = {}
+    found: Found = Counter()
     for side, path in files(plan).items():
         with blamed("training rows", path):
-            names, known = _known(side, path)
-        if names not in hashes:
-            hashes[names] = _hashes(chunk, names)
-        found[side] = int(are_among(known, hashes[names]).sum())
+            kept = _known(side, path)
+        for place, (by, known) in enumerate(kept):
+            if (columns := json.dumps(by)) not in hashes:
+                hashes[columns] = _hashes(chunk, by)
+            found[side, place] = int(are_among(known, hashes[columns]).sum())
     return found
 
 
-def listed(plan: Comparison, total: Counter[Side]) -> dict[str, int | None]:
-    """The rows that each side has seen, and those `older` than the champion's training; None where not known."""
+def listed(plan: Comparison, total: Found, rows: int) -> dict[str, int | None]:
+    """Of all rows, those that each side has seen, and those `older` than the champion's training; None if not known.
+
+    A few rows that are known by less than all columns may only resemble those of the training.
+    """
     sides: tuple[Side, ...] = ("challenger", "champion")
-    return {**{side: total[side] if side in files(plan) else None for side in sides}, "older": _older(plan)}
+    seen = {side: total[side, int(total[side, 1] >= SHARED * rows)] for side in sides}
+    return {**{side: seen[side] if side in files(plan) else None for side in sides}, "older": _older(plan)}
 
 
 def _older(plan: Comparison) -> int | None:
@@ -125,7 +184,7 @@ def _older(plan: Comparison) -> int | None:
 def known(path: str | None, frame: pd.DataFrame) -> Mask:
     """Whether a model was trained on each row, by the file of its rows; on none where that cannot be used."""
     with suppress(FileError):
-        if path is not None and set((recorded := _known("champion", path))[0]) <= set(frame.columns):
+        if path is not None and (recorded := _known("champion", path)[0])[0].keys() <= set(frame.columns):
             return are_among(recorded[1], _hashes(frame, recorded[0]))
     return np.zeros(len(frame), bool)
 
@@ -147,28 +206,31 @@ def _shared(plan: TrainingRows, of_data: Sequence[str], of_holdout: Sequence[str
     return shared
 
 
-def _hashes(chunk: pd.DataFrame, names: Sequence[str]) -> Hashes:
+def _hashes(chunk: pd.DataFrame, by: By) -> Hashes:
     """The hash of each row over these columns, whatever the file it was read from."""
-    return of_rows({name: alike(chunk[name]) for name in names})
+    return of_rows({name: alike(chunk[name], decimals) for name, decimals in by.items()})
 
 
-def _write(path: str, known: Hashes, names: Sequence[str]) -> None:
-    metadata = {b"columns": json.dumps(names).encode(), b"hashing": HASHING}
-    table = pa.table({"row": known}).replace_schema_metadata(metadata)
+def _write(path: str, found: Known) -> None:
+    (exact, rows), *coarse = found
+    metadata, arrays = {b"columns": json.dumps([*exact]).encode(), b"hashing": HASHING}, {"row": rows}
+    for by, known in coarse:
+        metadata[b"alike"] = json.dumps(by).encode()
+        arrays["alike"] = np.pad(known, (0, len(rows) - len(known)), "edge")  # there are no more of these
     try:
-        pyarrow.parquet.write_table(table, path)
+        pyarrow.parquet.write_table(pa.table(arrays).replace_schema_metadata(metadata), path)
     except Exception as error:
         raise FileError(f"cannot be written: {brief(error)}") from error
 
 
 def _check(side: Side, path: str, holdout: str) -> None:
-    names, _ = _known(side, path)
+    by, _ = _known(side, path)[0]
     with blamed("holdout", holdout):
         present = columns(holdout, {})
-    missing = [name for name in names if name not in present]
+    missing = [name for name in by if name not in present]
     if missing:
         raise FileError(
-            f"of the {side} were recorded by the columns {shown(names)}, and the holdout {holdout} has no"
+            f"of the {side} were recorded by the columns {shown([*by])}, and the holdout {holdout} has no"
             f" {', '.join(map(repr, missing))}: train again with this holdout"
         )
 
@@ -179,14 +241,17 @@ def are_among(known: Hashes, hashes: Hashes) -> Mask:
 
 
 @functools.cache
-def _known(side: Side, path: str) -> tuple[tuple[str, ...], Hashes]:
-    """The columns that were hashed, and the hashes in order."""
+def _known(side: Side, path: str) -> Known:
+    """The hashes of the rows by all columns, and by less where that was recorded."""
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             table = file.read()
-        if table.schema.metadata[b"hashing"] != HASHING:
+        metadata = table.schema.metadata
+        if metadata[b"hashing"] != HASHING:
             raise ValueError("another release recorded these rows: train again")
-        names = tuple(json.loads(table.schema.metadata[b"columns"]))
-        return names, table["row"].to_numpy().astype(np.uint64, casting="equiv")
+        less: By = json.loads(metadata.get(b"alike", b"{}"))
+        by = {"row": dict.fromkeys(json.loads(metadata[b"columns"])), "alike": less}
+        hashes = {name: table[name].to_numpy().astype(np.uint64, casting="equiv") for name in table.column_names}
+        return [(by[name], its) for name, its in hashes.items()]
     except Exception as error:
         raise FileError(f"of the {side} cannot be read: {brief(error)}") from error

@@ -16,7 +16,7 @@ from pandas.api.types import is_integer_dtype, is_numeric_dtype
 
 from retrain.core.judge import SKETCH
 from retrain.scoring.plan import Comparison, Key
-from retrain.scoring.rows import UNNAMED
+from retrain.scoring.rows import DISTINCT, UNNAMED
 from retrain.tables.hashing import Hashes, alike, alike_numbers, combined, smallest
 from retrain.tables.read import Table
 from retrain.tables.values import Codes, Floats, distinct
@@ -30,8 +30,6 @@ _STEPS, _MOST_STEPS = 1024, 2**52
 """A table of rounded numbers begins and ends at multiples of the first; from the second on floats do not count."""
 _COUNTED = 65_536
 """Hashes that are kept until the end: they say within half a per cent how many rows differ."""
-_DISTINCT = 0.98
-"""A key by which fewer of the rows differ would take rows for known that are only alike."""
 
 
 def keys(plan: Comparison, table: Table) -> list[Key]:
@@ -97,7 +95,7 @@ def listed(plan: Comparison, sketches: Sketches) -> list[dict[str, Any]]:
     rows = max(map(_distinct, sketches.values()), default=0)
     for key, kept in sketches.items():
         hashes = tuple(kept[:SKETCH].tolist())
-        tells_apart = not found or _distinct(kept) >= _DISTINCT * rows
+        tells_apart = not found or _distinct(kept) >= DISTINCT * rows
         if tells_apart and (key in asked or hashes not in seen):
             found.append({"columns": key[0], "decimals": key[1], "hashes": hashes})
         seen.add(hashes)
