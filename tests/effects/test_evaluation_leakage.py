@@ -199,6 +199,13 @@ def test_rows_that_only_resemble_others_are_new(tmp_path: Path) -> None:
         assert found(data, csv(some, tmp_path / "holdout")) == expected
 
 
+def test_rounding_may_tell_more_rows_apart(tmp_path: Path) -> None:
+    """Numbers that are one as 32-bit floats may be two with fewer decimals."""
+    numbers = pd.DataFrame({"spend": [*np.arange(200) / 7, 0.125, 0.12500000001], "label": [0, 1] * 101})
+    data = csv(numbers.assign(label=1), tmp_path / "train")
+    assert found(data, csv(numbers.assign(label=1).round(2)[:200], tmp_path / "holdout")) == 200
+
+
 def test_names_with_dots_and_lists(tmp_path: Path) -> None:
     """Columns a and a.b are two, of which one may be extra; lists are compared as texts."""
     frame = pd.DataFrame({"a": [1, 2], "vector": [[1.5, 2], None], "label": [0, 1]})

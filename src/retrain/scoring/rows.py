@@ -52,7 +52,7 @@ DISTINCT = 0.98
 def recorded(plan: TrainingRows, send: Send) -> dict[str, Any]:
     """The answer to "rows": the number of rows in the training data, whose hashes are now in the file.
 
-    That is a Parquet column `row` of unique hashes in order; the columns that were hashed are in its metadata. Where
+    That is a Parquet column `row` of hashes in order; the columns that were hashed are in its metadata. Where
     rows may be known by less, so are a second column, `alike`, and what was hashed for it. UnusableError where the
     data, the holdout or the file cannot be used.
     """
@@ -212,11 +212,12 @@ def _hashes(chunk: pd.DataFrame, by: By) -> Hashes:
 
 
 def _write(path: str, found: Known) -> None:
-    (exact, rows), *coarse = found
-    metadata, arrays = {b"columns": json.dumps([*exact]).encode(), b"hashing": HASHING}, {"row": rows}
-    for by, known in coarse:
-        metadata[b"alike"] = json.dumps(by).encode()
-        arrays["alike"] = np.pad(known, (0, len(rows) - len(known)), "edge")  # there are no more of these
+    names, longest = ("row", "alike"), np.arange(max(len(known) for _, known in found))
+    # A table has columns of one length: the last hash of the shorter one is repeated.
+    arrays = {name: known[longest.clip(max=len(known) - 1)] for name, (_, known) in zip(names, found, strict=False)}
+    metadata = {b"columns": json.dumps([*found[0][0]]).encode(), b"hashing": HASHING}
+    if len(found) > 1:
+        metadata[b"alike"] = json.dumps(found[1][0]).encode()
     try:
         pyarrow.parquet.write_table(pa.table(arrays).replace_schema_metadata(metadata), path)
     except Exception as error:
