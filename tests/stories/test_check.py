@@ -264,7 +264,7 @@ def test_a_training_that_leaves_the_champions_bytes_has_left_nothing_new(project
 
 @pytest.mark.own_process
 def test_a_challenger_is_tried_at_the_end_of_its_training(project: Project) -> None:
-    """What cannot be loaded or predict is a failed training, no challenger; a bad holdout is no such fault."""
+    """What cannot be loaded or scored is a failed training, no challenger; a bad holdout is no such fault."""
     project.serve(project.models.weak)
     project.configure(triggers={"failure_backoff": "0s"})
     save = "import joblib; joblib.dump({}, 'models/challenger.joblib')"
@@ -273,8 +273,10 @@ def test_a_challenger_is_tried_at_the_end_of_its_training(project: Project) -> N
         (model.format("[1]") + save.format("Net()"), "Net was defined in the script that saved the model (__main__)"),
         (f"from net import Net\n{save.format('Net()')}", "predicts an array of shape (1,) for 100 rows"),
         (save.format("{'a': 1}"), "holds a dict, which has no predict method"),
+        (f"from sayer import Sayer\n{save.format('Sayer()')}", "predicts 'yes', but column 'y' of "),
     ):
         (project.root / "net.py").write_text(model.format("[1]"))
+        (project.root / "sayer.py").write_text(model.format("['yes'] * len(rows)").replace("Net", "Sayer"))
         (project.root / "train.py").write_text(text)
         project.train(f"@{sys.executable} train.py")
         done = project.run("check", "--force", "--reason", "now", "--json")

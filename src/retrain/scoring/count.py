@@ -11,13 +11,13 @@ from msgspec.structs import replace
 
 from retrain.scoring import groups, rows, sketches
 from retrain.scoring.groups import Coded, Rows
-from retrain.scoring.plan import Comparison, Plan, Send, Side, Triple, UnusableError, blamed
-from retrain.scoring.predict import RemoteModel, connected, has_fractions, predicted
+from retrain.scoring.plan import Comparison, Send, Side, Triple, blamed
+from retrain.scoring.predict import RemoteModel, check_vocabulary, connected, has_fractions, labels_of, predicted
 from retrain.scoring.sketches import Sketches
 from retrain.tables import FileError
 from retrain.tables.hashing import Content, Hashes, of_table
-from retrain.tables.read import Table, brief, columns
-from retrain.tables.values import MISSING, label_codes, names, quoted, vocabularies_differ
+from retrain.tables.read import Table, columns
+from retrain.tables.values import names
 
 MOST_VALUES = 100
 """Different values of a slice column. Each one costs memory, and the judge a share of its alpha."""
@@ -144,7 +144,7 @@ def finished(plan: Comparison, total: Part, columns: Sequence[str], models: Mapp
     """
     truths, *predictions = map(set[Any], zip(*total.cells, strict=True))
     for side, path in models.items():
-        _check_vocabulary(side, path, predictions[side == "challenger"], truths, plan)
+        check_vocabulary(side, path, predictions[side == "challenger"], truths, plan)
     return replace(total, fingerprint=total.content.fingerprint(columns, plan.target))
 
 
@@ -166,15 +166,6 @@ def table_of(plan: Comparison) -> Table:
     return Table(plan.holdout, plan.dtypes, labels=[plan.target])
 
 
-def _labels(plan: Comparison, chunk: pd.DataFrame) -> Coded:
-    """The class label of each row. FileError where one cannot be a label."""
-    try:
-        codes, known = label_codes(chunk[plan.target])
-    except (ValueError, TypeError) as error:
-        raise FileError(f"cannot be used: column {plan.target!r}: {brief(error)}") from error
-    return Coded.of(known, codes)
-
-
 def _triples(truth: Coded, labels: Mapping[Side, Coded]) -> Coded:
     """Of each row the truth and what the champion and the challenger predict, None where there is no such model."""
     nothing = Coded.of([None], truth.codes * 0)
@@ -186,20 +177,7 @@ def part_of(plan: Comparison, chunk: pd.DataFrame, before: Sketches) -> tuple[Pa
     hashes, sketched = of_table(chunk), sketches.of_chunk(plan.keys, chunk, before)
     part = Part(Counter(), {}, Content.of(hashes), rows.leaked(plan, chunk), sketched)
     slices = {column: Coded.of(names(chunk[column])) for column in plan.slices}
-    return part, Unpredicted(_labels(plan, chunk), groups.keys(chunk, plan.group, hashes), slices)
-
-
-def _check_vocabulary(side: Side, path: str, predicted: set[Any], truths: set[Any], plan: Plan) -> None:
-    """UnusableError where a model's predictions are not in the vocabulary of the holdout's labels."""
-    if words := (predicted & MISSING) - truths:
-        why = f"predicts {quoted(words)}, which is no class of column {plan.target!r}: does it give some rows no label?"
-        raise UnusableError(side, path, why)
-    if differ := vocabularies_differ(predicted, truths):
-        meant = sorted(truths & MISSING)
-        missing = f" ({quoted(meant)} is a class: leave the field empty where a label is missing)" if meant else ""
-        why = f"predicts {differ[0]}, but column {plan.target!r} of {plan.holdout} has {differ[1]}"
-        remedy = "train it on the holdout's labels, spell each class in one way, or set its type in promotion.dtypes"
-        raise UnusableError(side, path, f"{why}: {remedy}{missing}")
+    return part, Unpredicted(labels_of(plan, chunk), groups.keys(chunk, plan.group, hashes), slices)
 
 
 def listed(cells: Mapping[Triple, int]) -> list[list[Any]]:

@@ -18,8 +18,8 @@ from retrain.core.records import Label
 from retrain.scoring.groups import Coded
 from retrain.scoring.plan import EndedError, Plan, Predictions, Remote, Send, Side, Trial, UnusableError, blamed
 from retrain.tables import FileError
-from retrain.tables.read import Table, columns
-from retrain.tables.values import is_nested, label, unlabelled
+from retrain.tables.read import Table, brief, columns
+from retrain.tables.values import MISSING, is_nested, label, label_codes, quoted, unlabelled, vocabularies_differ
 
 Prepared = TypeVar("Prepared")
 
@@ -225,8 +225,33 @@ def tried(plan: Trial, send: Send) -> dict[str, Any]:
             columns(plan.holdout, {plan.target: "promotion.target"})
             table = Table(plan.holdout, plan.dtypes, labels=[plan.target])
             few = replace(plan, chunk=TRIED)
-            rows, _ = next(predicted(few, table, models, has_fractions(plan, table), prepared=len, most=1))
+            rows, (guesses,) = next(predicted(few, table, models, has_fractions(plan, table), prepared=len, most=1))
+            chunks = table.chunks(plan.chunk, [plan.target])
+            truths = {each for chunk in chunks for each in labels_of(plan, chunk).values}
+        check_vocabulary("challenger", models[0].path, {*guesses.values}, truths, plan)
     return {"rows": rows}
+
+
+def labels_of(plan: Plan, chunk: pd.DataFrame) -> Coded:
+    """The class label of each row. FileError where one cannot be a label."""
+    try:
+        codes, known = label_codes(chunk[plan.target])
+    except (ValueError, TypeError) as error:
+        raise FileError(f"cannot be used: column {plan.target!r}: {brief(error)}") from error
+    return Coded.of(known, codes)
+
+
+def check_vocabulary(side: Side, path: str, predicted: set[Any], truths: set[Any], plan: Plan) -> None:
+    """UnusableError where a model's predictions are not in the vocabulary of the holdout's labels."""
+    if words := (predicted & MISSING) - truths:
+        why = f"predicts {quoted(words)}, which is no class of column {plan.target!r}: does it give some rows no label?"
+        raise UnusableError(side, path, why)
+    if differ := vocabularies_differ(predicted, truths):
+        meant = sorted(truths & MISSING)
+        missing = f" ({quoted(meant)} is a class: leave the field empty where a label is missing)" if meant else ""
+        why = f"predicts {differ[0]}, but column {plan.target!r} of {plan.holdout} has {differ[1]}"
+        remedy = "train it on the holdout's labels, spell each class in one way, or set its type in promotion.dtypes"
+        raise UnusableError(side, path, f"{why}: {remedy}{missing}")
 
 
 def has_fractions(plan: Plan, table: Table) -> bool:

@@ -9,6 +9,7 @@ from msgspec import Struct, convert
 
 from retrain.config.schema import Config, Remote
 from retrain.core.judge import RowKey
+from retrain.core.records import Label
 from retrain.core.text import one_line
 from retrain.core.verdicts import Cell, Groups, Leaked, ModelNote, Sketch, Slice, Tally
 from retrain.effects.evaluation.child import Plan, Progress, Scrub, carry_out, garbled
@@ -210,10 +211,10 @@ def tally_of(message: Mapping[str, Any], column: str | None, *, compared: bool) 
     cells = _cells(message["cells"], compared)
     return Tally(
         cells=cells,
-        holdout=str(message["holdout"]),
+        holdout=convert(message["holdout"], str),
         sketches=convert(message["sketches"], tuple[Sketch, ...]),
         slices=tuple(_slice(each, compared, column) for each in message["slices"]),
-        leaked=Leaked(**message["leaked"]),
+        leaked=convert(message["leaked"], Leaked),
         groups=_groups(message["groups"], len(cells), column),
         models=_notes(message),
     )
@@ -228,7 +229,7 @@ def _notes(message: Mapping[str, Any]) -> tuple[ModelNote, ...]:
 def _slice(message: list[Any], compared: bool, group: str | None) -> Slice:
     column, value, rows, groups = message
     cells = _cells(rows, compared)
-    return Slice(column, value, cells, _groups(groups, len(cells), group))
+    return Slice(convert(column, str), convert(value, Label | None), cells, _groups(groups, len(cells), group))
 
 
 def _groups(found: dict[str, Any] | None, cells: int, column: str | None) -> Groups | None:
