@@ -310,9 +310,12 @@ def _unpacked(body: str) -> Past | None:
 
 def _entry(row: tuple[int, str, str, str]) -> Entry:
     number, at, kind, body = row
+    if kind not in _KINDS:
+        why = f"its event {number} is of the kind {kind!r}, which this release does not know"
+        raise RetrainError(f"the journal cannot be used: {why}", "upgrade retrain if a newer one wrote it; nothing is lost")
     try:
         return Entry(number, datetime.fromisoformat(at).astimezone(UTC), _decoded(body, _KINDS[kind]))
-    except (KeyError, msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         raise sqlite3.DataError(f"its event {number} ({kind}) cannot be read") from error
 
 
