@@ -1027,6 +1027,13 @@ def test_aliases_cannot_blow_up(home: Path, content: str) -> None:
     assert "aliases of sections" in line or "a key must be" in line
 
 
+def test_aliases_of_a_text_with_a_variable_cannot_blow_up(home: Path) -> None:
+    """Each one is filled in by itself, so all together are bounded."""
+    content = f"name: &a '${{A:-a}}{'x' * 50_000}'\ntriggers: [{', '.join(['*a'] * 5_000)}]\n"
+    (line,) = complaints(home, content)
+    assert line.endswith("is longer than 16 MiB with its variables, so it is no configuration")
+
+
 def test_a_value_may_have_an_alias_and_a_section_a_merge(home: Path) -> None:
     """What cannot blow up is plain YAML."""
     content = "triggers: {cooldown: &t 2h, settle: *t, <<: {max_model_age: 1d}}\n"

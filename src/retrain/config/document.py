@@ -26,6 +26,7 @@ class Problem(NamedTuple):
     quotes: bool = False
 
 
+_MOST_FILLED = 16 * 1024**2
 _LONGEST = 1024**2
 _DEEPEST = 20
 _NESTING, _FEW = "[{-:?", 1000
@@ -128,13 +129,21 @@ def fill(document: Document, environ: Mapping[str, str], *, lenient: bool = Fals
     Where it is `lenient`, a variable that is not set is none: it stands for a text that is right there.
     """
     document.is_lenient = lenient
+    length = 0
 
     def walk(value: Any, keys: Keys) -> Any:
         if isinstance(value, dict):
             return {key: walk(below, (*keys, str(key))) for key, below in value.items()}
         if isinstance(value, list):
             return [walk(below, (*keys, str(number))) for number, below in enumerate(value)]
-        return _filled(document, value, keys, environ) if isinstance(value, str) and "${" in value else value
+        if not isinstance(value, str) or "${" not in value:
+            return value
+        nonlocal length
+        filled = _filled(document, value, keys, environ)
+        length += len(filled)  # an alias repeats a text for nothing, but not with its variables
+        if length > _MOST_FILLED:
+            raise ConfigError(f"{document.path}: is longer than 16 MiB with its variables, so it is no configuration")
+        return filled
 
     document.values = walk(document.values, ())
 
