@@ -669,7 +669,7 @@ def test_an_event_that_cannot_be_read_is_named(state: Path, damage: str) -> None
 def test_an_event_of_a_kind_of_tomorrow_is_no_damage(state: Path, kind: str) -> None:
     """After a downgrade the journal waits for the newer release: a repair would lose it."""
     tell(state, Adopted(A), Promoted(B, A))
-    sql(state, f"UPDATE events SET kind = '{kind}' WHERE id = 2")
+    sql(state, f"UPDATE events SET kind = '{kind}' WHERE id = 2")  # noqa: S608
     with (
         pytest.raises(RetrainError, match=rf"event 2 is of the kind '{kind}', which this release does not know"),
         open_journal(state, writable=False) as journal,

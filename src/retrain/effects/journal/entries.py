@@ -312,7 +312,8 @@ def _entry(row: tuple[int, str, str, str]) -> Entry:
     number, at, kind, body = row
     if kind not in _KINDS:
         why = f"its event {number} is of the kind {kind!r}, which this release does not know"
-        raise RetrainError(f"the journal cannot be used: {why}", "upgrade retrain if a newer one wrote it; nothing is lost")
+        remedy = "upgrade retrain if a newer one wrote it; nothing is lost"
+        raise RetrainError(f"the journal cannot be used: {why}", remedy)
     try:
         return Entry(number, datetime.fromisoformat(at).astimezone(UTC), _decoded(body, _KINDS[kind]))
     except (msgspec.MsgspecError, ValueError) as error:
