@@ -11,7 +11,7 @@ import pytest
 
 from retrain.config.schema import Config, Heartbeat, Notifications, Style
 from retrain.effects import heartbeat
-from tests.effects.servers import Request, Respond, drip, page, serving
+from tests.effects.servers import Request, Respond, certificate, drip, page, serving
 
 RUN = "0123456789abcdef" * 2
 
@@ -108,3 +108,20 @@ def test_what_a_switch_complains_of_is_quoted_without_the_url() -> None:
     with serving(lambda _request: page('{"ok": false, "msg": "Monitor not found"}', "404 Not Found")) as url:
         problem = heartbeat.end(configured(f"{url}/api/push/token", Style.KUMA), RUN, 0, "healthy")
     assert problem == "the heartbeat answered 404: Monitor not found (check notifications.heartbeat)"
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_a_bundle_of_the_environment_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    """As by the question to the monitor; a switch with a certificate of an unknown authority is refused."""
+    for each in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.delenv(each, raising=False)
+    asked: list[Request] = []
+    trusted, context = certificate(tmp_path)
+    with serving(recorded(asked), context) as url:
+        refused = heartbeat.end(configured(url), RUN, 0, "healthy")
+        assert refused is not None and asked == []
+        assert refused.startswith("the heartbeat cannot be reached: ") and "certificate" in refused
+        assert refused.endswith(" (check notifications.heartbeat)")
+        monkeypatch.setenv(variable, str(trusted))
+        assert heartbeat.end(configured(url), RUN, 0, "healthy") == ""
+    assert len(asked) == 1

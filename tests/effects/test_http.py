@@ -334,6 +334,20 @@ def test_a_bundle_of_the_environment_that_cannot_be_used(
     assert f"TLS: {bundle}, which the variable {variable} names, {said}" in answer.why
 
 
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_a_bundle_of_the_environment_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    """Where no monitoring.ca_file is configured; without the variable nobody vouches for the certificate."""
+    for each in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.delenv(each, raising=False)
+    trusted, context = certificate(tmp_path)
+    with serving(lambda _: page("good"), context) as url:
+        asked = Monitoring(f"{url}/m", retries=0)
+        refused = answer_to(asked)
+        monkeypatch.setenv(variable, str(trusted))
+        assert answer_to(asked) == b"good"
+    assert isinstance(refused, Unknown) and "certificate" in refused.why
+
+
 def test_a_directory_is_no_file_of_certificates(tmp_path: Path) -> None:
     """The sentence says so, for it is there."""
     answer = answer_to(Monitoring("https://127.0.0.1:9/m", retries=0, ca_file=tmp_path))
