@@ -824,6 +824,15 @@ def test_a_token_from_a_file_may_end_in_a_line_feed(home: Path, value: str) -> N
     assert config.monitoring is not None and config.monitoring.headers == {"A": "Bearer s3cr3t-token"}
 
 
+@pytest.mark.parametrize("between", ["\n", "\r\n"])
+def test_a_token_with_a_line_feed_in_it_is_named(home: Path, between: str) -> None:
+    """No header can hold one within; the variable is named, its value is not shown."""
+    content = SMALLEST + "monitoring: {url: 'http://h/', headers: {A: 'Bearer ${TOKEN}'}}"
+    with pytest.raises(ConfigError, match="the environment variable TOKEN has a control character") as error:
+        load(written(home, content), {"TOKEN": f"s3cr3t{between}t0ken"})
+    assert "s3cr3t" not in str(error.value) and "t0ken" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("url", "environ", "secrets"),
     [

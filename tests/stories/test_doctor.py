@@ -353,7 +353,7 @@ def test_training_data_by_which_no_row_can_be_known_fails(project: Project, name
 
 
 def test_what_the_endpoint_warns_of_is_shown(project: Project) -> None:
-    """A remark of Prometheus on a query, which still has a value."""
+    """A remark of Prometheus on a query, which still has a value: by doctor, and by `check -v`."""
     said = "PromQL info: metric might not be a counter"
 
     def answer(request: Any) -> list[bytes]:
@@ -363,8 +363,9 @@ def test_what_the_endpoint_warns_of_is_shown(project: Project) -> None:
 
     with serving(answer) as url:
         project.configure(monitoring={"url": url, "type": "prometheus", "observed_at": {}})
-        found = looked(project, exit_code=0)
+        found, check = looked(project, exit_code=0), project.run("check", "-v")
     assert f"the endpoint warns: {said}" in told(found, "metrics", "warn")
+    assert f"the monitor warns: {said}" in check.stderr
 
 
 def test_what_the_monitor_says_of_a_metric_is_passed_on(project: Project) -> None:
