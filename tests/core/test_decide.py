@@ -18,6 +18,7 @@ from retrain.core.events import (
     Promoted,
     Rejected,
     Resumed,
+    RolledBack,
     TrainingFinished,
     TrainingStarted,
 )
@@ -495,12 +496,22 @@ def test_drift_that_stood_at_the_promotion_must_be_healthy_once_before_it_trains
 
 
 def test_drift_stays_disarmed_through_a_second_swap() -> None:
-    """Two swaps in a row, a rollback say, do not arm what stood at the first."""
+    """Two promotions in a row do not arm what stood at the first."""
     story = Story(cooldown=timedelta())
     story.check(story.see(drift=0.5))
     story.promote()
     story.later(HOUR).tell(Promoted("c" * 64, story.past.served))
     assert story.later(HOUR).check(story.see(drift=0.5)).reason is Reason.NOT_REARMED
+
+
+def test_a_rollback_arms_drift_again() -> None:
+    """What was promoted for the drift is out of service, so the same drift in a new window trains once more."""
+    story = Story(cooldown=timedelta())
+    story.check(story.see(drift=0.5))
+    story.promote()
+    assert story.later(HOUR).check(story.see(drift=0.5)).reason is Reason.NOT_REARMED
+    story.later(HOUR).tell(RolledBack("a" * 64, story.past.served))
+    assert story.later(HOUR).check(story.see(drift=0.5)).action is Action.TRAIN
 
 
 def test_without_a_date_each_signal_has_windows_of_its_own() -> None:

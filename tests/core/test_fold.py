@@ -43,6 +43,14 @@ def test_rollback_walks_down_the_line_and_keeps_what_it_will_want() -> None:
     assert past.outlived(1) == {"A", "C"}
 
 
+def test_a_rollback_arms_drift_that_a_promotion_has_disarmed() -> None:
+    """Drift that stood at a promotion trains nothing for the new champion, and may for the old one again."""
+    standing = Assessment(Signal.DRIFT, State.BREACH, 0.5, 0.2, window="1")
+    promoted = after(Adopted("A"), Checked(Action.HOLD, Reason.BREACH, "", "A", (standing,)), Promoted("B", "A"))
+    assert not promoted.drift.armed
+    assert advance(promoted, RolledBack("A", "B"), T0).drift.armed
+
+
 def test_only_versions_of_this_journal_are_outlived() -> None:
     """Another project may share the directory: what this journal never admitted is not its to remove."""
     done = [TrainingFinished(f"r{name}", Outcome.SUCCEEDED, "", challenger=name) for name in "XY"]
