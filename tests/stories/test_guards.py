@@ -357,12 +357,13 @@ def test_a_new_champion_that_does_as_well_stays(project: Project) -> None:
     assert (project.root / CHAMPION).read_bytes() == project.models.strong.read_bytes()
 
 
-def test_a_rollback_whose_hook_fails_stands(project: Project) -> None:
-    """The new champion was worse; that a service may not have loaded the old one is a failure, reported once."""
+@pytest.mark.parametrize("command", ["check", "rollback"])
+def test_a_rollback_whose_hook_fails_stands(project: Project, command: str) -> None:
+    """The new champion was worse, as a check or a person says; that a service may not have loaded the old one fails."""
     on_probation(project)
     project.configure(promotion={"after": "false"})
     project.metrics(f1=0.75)
-    done = project.run("check")
+    done = project.run(command)
     assert (
         done.returncode == 1 and "serves again, but the service may not have loaded it: promotion.after" in done.stderr
     )
@@ -409,6 +410,22 @@ def test_a_training_that_makes_what_was_rolled_back_has_made_nothing_new(project
     said = project.json("check")
     assert (said["run"]["outcome"], said["run"]["challenger"]) == ("nothing_new", None)
     assert "and left bytes that were rolled back, " in said["message"]
+
+
+def test_the_drift_of_before_a_rollback_trains_again(project: Project) -> None:
+    """What was promoted for it is out of service: the next window of the same drift is no old news any more."""
+    project.serve(project.models.weak)
+    project.configure(triggers={"cooldown": "0s"})
+    project.metrics(drift=0.5)
+    assert project.json("check")["action"] == "train"
+    assert project.run("promote").returncode == 0
+    project.metrics(drift=0.5)
+    assert project.json("check")["reason"] == "not_rearmed"
+    assert project.run("rollback").returncode == 0
+    project.train(f"cp {project.models.fair} $(RETRAIN_CHALLENGER)")
+    project.metrics(drift=0.5)
+    again = project.json("check")
+    assert (again["action"], again["run"]["outcome"]) == ("train", "succeeded")
 
 
 @pytest.mark.parametrize(

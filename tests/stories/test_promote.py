@@ -626,6 +626,27 @@ def test_nobody_waits_for_a_training(project: Project) -> None:
     assert "waiting" not in done.stderr
 
 
+@pytest.mark.own_process
+def test_a_rollback_waits_for_nothing_that_a_training_left_behind(project: Project) -> None:
+    """A daemon in its own session keeps the lock of the run: promote is busy until it ends, a rollback is not."""
+    project.serve(project.models.weak)
+    project.run("promote", str(project.models.strong))
+    daemon = "setsid sh -c 'touch escaped; while [ ! -e go ]; do sleep 0.05; done'"
+    wait = "while [ ! -e escaped ]; do sleep 0.05; done"
+    project.train(f"{daemon} & {wait}", f"cp {project.models.fair} $(RETRAIN_CHALLENGER)")
+    project.metrics(f1=0.5)
+    try:
+        assert project.json("check")["run"]["outcome"] == "succeeded"
+        busy, back = project.run("promote"), project.run("rollback", "--reason", "incident")
+        assert busy.returncode == 75 and "left behind" in busy.stderr
+        assert back.returncode == 0, back.stderr
+        assert (project.root / CHAMPION).read_bytes() == project.models.weak.read_bytes()
+        assert project.run("doctor", "--repair").returncode == 75
+    finally:
+        (project.root / "go").touch()
+    until(lambda: project.run("doctor", "--repair").returncode == 0)
+
+
 def test_what_could_not_be_judged_is_not_kept(project: Project) -> None:
     """Neither what cannot be loaded nor what was refused stays in versions/, nor what lies beside it."""
     project.serve(project.models.weak)
