@@ -187,6 +187,18 @@ def test_a_champion_that_was_overwritten_in_place_is_noticed(project: Project, b
     assert project.json("check")["action"] == "train"
 
 
+def test_a_training_that_writes_into_a_link_to_what_serves_changes_only_its_own(project: Project) -> None:
+    """Deduplication makes a challenger one file with the champion: the check parts them before the training."""
+    project.serve(project.models.weak)
+    assert project.run("check").returncode == 0
+    version = (project.root / CHAMPION).resolve()
+    (project.root / CHALLENGER).hardlink_to(version)
+    project.train(f"cat {project.models.strong} > $(RETRAIN_CHALLENGER)")
+    project.metrics(f1=0.5)
+    assert project.json("check")["run"]["outcome"] == "succeeded"
+    assert version.read_bytes() == (project.root / CHAMPION).read_bytes() == project.models.weak.read_bytes()
+
+
 @pytest.mark.parametrize("gone", ["the link", "its file", "all versions, and the link is a loop"])
 @pytest.mark.parametrize("f1", [0.9, 0.5])
 def test_a_champion_that_is_gone_is_told_and_nothing_is_trained(project: Project, gone: str, f1: float) -> None:
