@@ -147,16 +147,25 @@ def stopped(project: Project) -> None:
     assert "TrainingStarted" not in events(project)
 
 
-@pytest.mark.parametrize("empty", [False, True])
-def test_a_journal_that_is_gone_stops_every_command(project: Project, empty: bool) -> None:
+@pytest.mark.parametrize("left", ["nothing", "an empty file", "its log"])
+def test_a_journal_that_is_gone_stops_every_command(project: Project, left: str) -> None:
     """A version serves that no journal knows: it is told once, and nothing is trained or promoted before a repair."""
     project.serve(project.models.weak)
-    assert project.run("promote", str(project.models.strong)).returncode == 0
+    project.run("check")
+    journal, log = project.root / "state/journal.db", project.root / "state/journal.db-wal"
+    with closing(sqlite3.connect(journal)) as reader:
+        reader.execute("SELECT * FROM events").fetchone()  # so that the log stays, as after a crash
+        assert project.run("promote", str(project.models.strong)).returncode == 0
+        written = log.read_bytes()
     served = (project.root / CHAMPION).readlink()
     shutil.rmtree(project.root / "state")
-    if empty:
+    if left != "nothing":
         (project.root / "state").mkdir(mode=0o700)
-        (project.root / "state/journal.db").touch()
+    if left == "an empty file":
+        journal.touch()
+    if left == "its log":
+        assert b"Promoted" in written
+        log.write_bytes(written)
     assert project.run("doctor", "-q").returncode == 1
     stopped(project)
     done = project.run("doctor", "--repair")
@@ -215,6 +224,37 @@ def test_a_journal_that_is_older_than_what_serves_stops_every_command(project: P
     project.metrics(f1=0.78)
     assert project.json("check")["action"] == "train"
     assert project.json("doctor", "--repair")["repaired"] is False
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_an_event_of_a_newer_release_stops_every_command_and_is_no_damage(project: Project, older: bool) -> None:
+    """After a downgrade: it is named with its kind, and nothing is set aside, even where the journal is an old copy."""
+    project.serve(project.models.weak)
+    project.run("check")
+    shutil.copytree(project.root / "state", project.root / "copy")
+    assert project.run("promote", str(project.models.strong)).returncode == 0
+    if older:
+        shutil.rmtree(project.root / "state")
+        (project.root / "copy").rename(project.root / "state")
+    told = {"at": "2026-11-30T12:00:00+00:00", "kind": "ShadowScored", "subject": "", "body": "{}"}
+    with closing(sqlite3.connect(project.root / "state/journal.db")) as connection, connection:
+        insert = "INSERT INTO events (at, kind, subject, body) VALUES (:at, :kind, :subject, :body)"
+        number = connection.execute(insert, told).lastrowid
+    project.metrics(f1=0.78)
+    for words in (["check"], ["status"], ["doctor", "--repair"]):
+        done = project.run(*words)
+        assert done.returncode == 1, words
+        assert f"event {number} is of the kind 'ShadowScored', which this release does not know" in done.stderr, words
+    assert [path.name for path in (project.root / "state").glob("journal.db*") if "damaged" in path.name] == []
+    with closing(sqlite3.connect(project.root / "state/journal.db")) as connection, connection:
+        connection.execute("DELETE FROM events WHERE kind = 'ShadowScored'")
+    if older:
+        stopped(project)
+        assert project.json("doctor", "--repair")["repaired"]
+    assert project.run("status").returncode == 0
+    project.configure(triggers={"cooldown": "0s"})
+    project.metrics(f1=0.78)
+    assert project.json("check")["action"] == "train"
 
 
 def test_an_event_that_cannot_be_read_is_found_before_it_is_needed(project: Project) -> None:
