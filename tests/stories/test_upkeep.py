@@ -236,10 +236,10 @@ def test_an_event_of_a_newer_release_stops_every_command_and_is_no_damage(projec
     if older:
         shutil.rmtree(project.root / "state")
         (project.root / "copy").rename(project.root / "state")
-    told = {"at": "2026-11-30T12:00:00+00:00", "kind": "ShadowScored", "subject": "", "body": "{}"}
+    row = {"at": "2026-11-30T12:00:00+00:00", "kind": "ShadowScored", "subject": "", "body": "{}"}
     with closing(sqlite3.connect(project.root / "state/journal.db")) as connection, connection:
         insert = "INSERT INTO events (at, kind, subject, body) VALUES (:at, :kind, :subject, :body)"
-        number = connection.execute(insert, told).lastrowid
+        number = connection.execute(insert, row).lastrowid
     project.metrics(f1=0.78)
     for words in (["check"], ["status"], ["doctor", "--repair"]):
         done = project.run(*words)
