@@ -75,6 +75,7 @@ def refused(tmp_path: Path, data: Path, holdout: Path, side: str, **changes: Any
     with pytest.raises(evaluation.Unscorable) as caught:
         evaluation.remember_rows(configured(holdout, **changes), data, holdout, tmp_path / "rows")
     assert caught.value.side == side
+    assert not (tmp_path / "rows").exists()
     return str(caught.value)
 
 
@@ -249,7 +250,7 @@ def test_chunks_do_not_matter(tmp_path: Path) -> None:
 
 
 def test_training_data_that_cannot_be_used(tmp_path: Path) -> None:
-    """Named with the path and what is wrong; so is a holdout that is not there."""
+    """Named with the path and what is wrong; so is a holdout that is not there. No rows are recorded."""
     old = people(5, 1)
     holdout = csv(old, tmp_path / "holdout")
     gone = tmp_path / "gone.csv"
@@ -269,6 +270,8 @@ def test_training_data_that_cannot_be_used(tmp_path: Path) -> None:
     assert f"has the labels 'no', 'yes', and the holdout {holdout} 0, 1, so that no row could be recogn" in message
     (tmp_path / "train.csv").write_text("age,label\n1,0\n2,3,4\n")
     assert "has 3 values in line 3" in refused(tmp_path, tmp_path / "train.csv", holdout, "training data")
+    (tmp_path / "train.csv").write_text("age,age,label\n1,1,0\n")
+    assert "has more than one column 'age'" in refused(tmp_path, tmp_path / "train.csv", holdout, "training data")
     dtypes = {"note": "int64"}
     message = refused(tmp_path, csv(old, tmp_path / "train"), holdout, "training data", dtypes=dtypes)
     assert message.endswith("(promotion.dtypes: note)")

@@ -277,6 +277,13 @@ def test_a_category_that_is_text_in_the_holdout(tmp_path: Path) -> None:
     assert predicted(tmp_path, model, ROWS.assign(region=region.astype("category")))
 
 
+def test_a_text_that_a_model_takes_for_numbers(tmp_path: Path) -> None:
+    """Requirement: the text column of the holdout, and promotion.dtypes."""
+    message = fault(tmp_path, LogisticRegression().fit(ROWS, LABELS), ROWS.assign(age="old"))
+    assert "could not convert string to float: 'old' (the holdout has text in age: " in message
+    assert "promotion.dtypes: {age: category})" in message
+
+
 @pytest.mark.parametrize(
     ("fitted", "held"),
     [([1, 2], ["1", "2", "-"]), ([1, 2], ["1.0", "2.0"]), (["1", "2"], [1, 2]), (["001", "002"], [1, 2])],

@@ -221,6 +221,24 @@ def test_a_reference_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     assert quality(measures).f1 == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("x,y\n" + "1,2\n" * 40 + "1,2,3\n", "has 3 values in line 42"),
+        ("x,y\n" + "1,2,3\n" * 40, "has 3 values in line 2"),
+        ("x,x\n" + "1,1\n" * 40, "has more than one column 'x'"),
+    ],
+)
+def test_a_csv_reference_of_the_wrong_form_says_what_is_wrong(tmp_path: Path, text: str, words: str) -> None:
+    """Requirement: other numbers of values than columns, or a column twice: no drift, with the reason, but F1."""
+    (tmp_path / "log.csv").write_text(csv(rows(1, [TP] * 40, x=1)))
+    (tmp_path / "reference.csv").write_text(text)
+    measures = measure(config(tmp_path, reference=tmp_path / "reference.csv"))
+    assert drift(measures).psi == {}
+    assert said(measures, words)
+    assert quality(measures).f1 == 1
+
+
 def test_only_configured_features_are_looked_at(tmp_path: Path) -> None:
     """Requirement: monitor.features names the features; one that the log lacks is a problem."""
     champion(tmp_path, "a", pd.DataFrame({"x": [1] * 40, "id": range(40)}))

@@ -50,10 +50,12 @@ monitor: {log: LOG, window: 1h, bins: 2}
 
 
 @contextmanager
-def serving(directory: Path, log: str = "log.csv", listen: str = "127.0.0.1:0") -> Iterator[tuple[str, int]]:
+def serving(
+    directory: Path, log: str = "log.csv", listen: str = "127.0.0.1:0", program: str = PROGRAM
+) -> Iterator[tuple[str, int]]:
     """The URL and the process id of a monitor in a process of its own."""
     (directory / "config.yaml").write_text(CONFIG.replace("LOG", log))
-    command = [sys.executable, "-W", "error", "-c", PROGRAM, str(directory / "config.yaml"), listen]
+    command = [sys.executable, "-W", "error", "-c", program, str(directory / "config.yaml"), listen]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -138,6 +140,25 @@ def test_a_promotion_is_seen_by_a_running_monitor(tmp_path: Path) -> None:
             scrapes = list(many.map(scrape, [url.replace("/metrics", "/")] * 16))
         assert all(after == scrapes[0] for after in scrapes)
         assert scrapes[0]["model_feature_drift_psi|x"] == 0
+
+
+@pytest.mark.parametrize(
+    ("broken", "problem", "served"),
+    [
+        ("quality", "no F1: TypeError: ", "model_feature_drift_psi|x"),
+        ("shift", "no drift: TypeError: ", "model_f1_score"),
+        ("unreadable", "TypeError: ", "model_f1_score"),
+    ],
+)
+def test_what_nobody_foresaw_is_served_as_a_problem(tmp_path: Path, broken: str, problem: str, served: str) -> None:
+    """Requirement: a bug in one measurement is a sample of the answer, never a 500; the others are in it, too."""
+    champion(tmp_path, "a", pd.DataFrame({"x": [1] * 40}))
+    (tmp_path / "log.csv").write_text(csv(rows(2, [TP] * 40, time.time(), x=1)))
+    bug = f"import retrain.exporter.measure\nretrain.exporter.measure.{broken} = None\n"
+    with serving(tmp_path, program=bug + PROGRAM) as (url, _):
+        found = scrape(url)
+    assert [name for name in found if name.startswith(f"model_monitor_problem|{problem}")]
+    assert served in found
 
 
 QUESTION = b"GET / HTTP/1.0\r\n\r\n"
