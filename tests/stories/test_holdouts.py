@@ -1,5 +1,6 @@
 """A holdout of several files: judged as the same rows in one file are."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -57,6 +58,27 @@ def test_an_untouched_directory_is_not_scored_again(parted: Project) -> None:
     (parted.root / "data/holdout/6.parquet").unlink()
     fewer = parted.run("promote", CHALLENGER, "--dry-run")
     assert "holdout comparison 2 of 10" in fewer.stdout, (first, fewer, model)
+
+
+@pytest.mark.parametrize("holdout", ["data/holdout.csv", "data/holdout/"])
+def test_labels_that_are_flipped_in_place_are_another_holdout(parted: Project, holdout: str) -> None:
+    """No recorded verdict answers for them, though size and time of every file are as before."""
+    parted.configure(promotion={"holdout": holdout})
+    assert parted.run("promote", CHALLENGER, "--dry-run").returncode == 0
+    assert "recorded" in parted.run("promote", CHALLENGER, "--dry-run").stdout
+    for path in [path for path in (parted.root / "data").rglob("*") if path.is_file()]:
+        before, is_csv = path.stat(), path.suffix == ".csv"
+        rows = pd.read_csv(path, dtype=str) if is_csv else pd.read_parquet(path)
+        flipped = rows.assign(y=1 - rows["y"].astype(int))
+        with path.open("r+b") as file:
+            flipped.to_csv(file, index=False) if is_csv else file.write(flipped.to_parquet())
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        for name in ("st_ino", "st_size", "st_mtime_ns"):
+            assert getattr(path.stat(), name) == getattr(before, name)
+    done = parted.run("promote", CHALLENGER)
+    assert done.returncode == 10, done
+    assert "recorded" not in done.stdout
+    assert "holdout comparison 1 of 10" in done.stdout, "of another holdout"
 
 
 def test_files_that_change_while_they_are_read_are_no_holdout(parted: Project) -> None:
