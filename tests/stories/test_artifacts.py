@@ -9,9 +9,13 @@ from pathlib import Path
 import joblib
 import pytest
 
+from retrain.effects.evaluation import tally_of
 from retrain.effects.journal import open_journal
+from tests.conftest import real
 from tests.stories import wild_models
 from tests.stories.project import CHALLENGER, CHAMPION, RETRAIN, Project
+
+BWRAP = {"sandbox": "bwrap"}
 
 
 def wild(project: Project, does: str) -> Path:
@@ -34,7 +38,11 @@ def wild(project: Project, does: str) -> Path:
         ("keeps_objects", {"max_memory": "600MiB"}, "raise promotion.max_memory, now 600 MiB, or repair a model"),
         ("closes_all", {}, "cannot be used: the scoring process"),
         ("writes_everywhere", {}, "answer of the scoring process cannot be read"),
+        ("writes_everywhere", BWRAP, "answer of the scoring process cannot be read"),
         ("answers_without_the_champion", {}, "answer of the scoring process cannot be read"),
+        ("answers_without_the_champion", BWRAP, "answer of the scoring process cannot be read"),
+        ("answers_when_loaded", {}, "answer of the scoring process cannot be read"),
+        ("answers_when_loaded", BWRAP, "answer of the scoring process cannot be read"),
         ("leaves_a_child_and_dies", {}, "ended with exit code 7"),
     ],
 )
@@ -42,6 +50,8 @@ def test_a_model_that_harms_its_process_harms_nothing_else(
     project: Project, does: str, rules: dict[str, object], words: str
 ) -> None:
     """Exit 1 with one object that says what was wrong; the champion stays."""
+    if "sandbox" in rules:
+        real("bwrap")
     project.serve(project.models.weak)
     project.configure(promotion=rules)
     done = project.run("promote", str(wild(project, does)), "--json")
@@ -50,6 +60,41 @@ def test_a_model_that_harms_its_process_harms_nothing_else(
     assert said["exit_code"] == 1
     assert words in said["error"]
     assert (project.root / CHAMPION).read_bytes() == project.models.weak.read_bytes()
+
+
+def test_the_answer_that_a_model_makes_up_would_be_one() -> None:
+    """Where the process that counts said what `answers_when_loaded` writes, the challenger would win each row."""
+    tally = tally_of(wild_models.answer_with(wild_models.WON), None, compared=True)
+    assert {(cell.truth == cell.champion, cell.truth == cell.challenger) for cell in tally.cells} == {(False, True)}
+
+
+@pytest.mark.own_process
+def test_the_process_that_counts_loads_no_model(project: Project) -> None:
+    """Each artifact is loaded once, in a process of its own; a third process beside them loads none."""
+    model = wild(project, "says_its_process_when_loaded")
+    project.serve(model)
+    joblib.dump(wild_models.Wild("says_its_process_when_loaded"), model, compress=1)  # other bytes
+    assert project.run("promote", str(model)).returncode == 11
+    loads = [json.loads(line) for line in (project.root / "loaded.txt").read_text().splitlines()]
+    (one, family), (other, _) = loads
+    assert one != other
+    assert len({*family} - {one, other}) == 1
+
+
+@pytest.mark.own_process
+def test_a_model_finds_no_secret_in_its_environment(project: Project) -> None:
+    """A variable that a configured header needs is not in it, nor in what its process began with; others are."""
+    project.serve(project.models.strong)
+    project.configure(monitoring={"headers": {"Authorization": "Bearer ${TOKEN}"}})
+    model = wild(project, "says_its_environment_when_loaded")
+    done = project.run("promote", str(model), TOKEN="0123456789abcdef", MINE="yes")  # noqa: S106  (no password)
+    assert done.returncode == 10, done
+    text = (project.root / "environment.json").read_text()
+    own, begun = json.loads(text)
+    assert own["MINE"] == "yes"
+    assert "MINE=yes" in begun
+    assert "TOKEN" not in own
+    assert "0123456789abcdef" not in text
 
 
 def test_a_model_that_prints_for_ever_fills_no_disk(project: Project) -> None:

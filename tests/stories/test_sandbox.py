@@ -23,7 +23,9 @@ def promoted(project: Project, does: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("does", ["writes_the_journal", "reads_the_holdout", "calls_the_network", "sees_others"])
+@pytest.mark.parametrize(
+    "does", ["writes_the_journal", "reads_the_journal", "reads_the_holdout", "calls_the_network", "sees_others"]
+)
 def test_a_sandboxed_model_harms_its_own_score_only(project: Project, does: str) -> None:
     """Requirement: what it tries fails, so it predicts 1 for each row and is judged on that."""
     real("bwrap")
@@ -31,6 +33,7 @@ def test_a_sandboxed_model_harms_its_own_score_only(project: Project, does: str)
     project.configure(promotion={"sandbox": "bwrap"})
     code, said = promoted(project, does)
     assert code == 10, said
+    assert (project.root / "state/journal.db").exists()
     assert (project.root / CHAMPION).read_bytes() == project.models.strong.read_bytes()
 
 
@@ -83,8 +86,12 @@ def test_a_sandbox_that_is_not_there(project: Project, monkeypatch: pytest.Monke
     assert "apt install bubblewrap" in project.run("doctor").stdout
 
 
-def test_a_model_that_changes_a_library_changes_its_own_predictions(project: Project) -> None:
+@pytest.mark.parametrize("sandbox", [None, "bwrap"])
+def test_a_model_that_changes_a_library_changes_its_own_predictions(project: Project, sandbox: str | None) -> None:
     """Requirement: without a sandbox, too, the champion predicts what it always does."""
+    if sandbox is not None:
+        real(sandbox)
     project.serve(project.models.strong)
+    project.configure(promotion={"sandbox": sandbox})
     code, said = promoted(project, "patches_the_library")
     assert code == 10, said

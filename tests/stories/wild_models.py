@@ -76,8 +76,9 @@ def writes_everywhere(rows: Any, kept: list[Any]) -> None:
                 pass
 
 
-def answers(cells: list[Any]) -> None:
-    answer: dict[str, Any] = {
+def answer_with(cells: list[list[Any]]) -> dict[str, Any]:
+    """What the process that counts says where it has counted these cells."""
+    return {
         "cells": cells,
         "holdout": "made up",
         "sketches": [],
@@ -86,14 +87,40 @@ def answers(cells: list[Any]) -> None:
         "groups": None,
         "models": [],
     }
-    for file in range(3, 100):
+
+
+def answers(cells: list[list[Any]]) -> None:
+    for file in range(100):
         with suppress(OSError):
-            os.write(file, json.dumps(answer).encode() + b"\n")
+            os.write(file, json.dumps(answer_with(cells)).encode() + b"\n")
     time.sleep(5)
 
 
 def answers_without_the_champion(rows: Any, kept: list[Any]) -> None:
     answers([[1, None, 1, 1500], [0, None, 0, 1500]])
+
+
+WON = [[1, 0, 1, 1500], [0, 1, 0, 1500]]
+"""The challenger is right on every row, the champion on none."""
+
+
+def answers_when_loaded(rows: Any, kept: list[Any]) -> None:
+    answers(WON)
+
+
+def says_its_process_when_loaded(rows: Any, kept: list[Any]) -> None:
+    own, parents = str(os.getpid()), {}
+    for each in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            parents[each.parent.name] = each.read_text().rpartition(")")[2].split()[1]
+    family = [process for process, parent in parents.items() if parent == parents[own]]
+    with Path("loaded.txt").open("a") as file:
+        file.write(json.dumps([own, family]) + "\n")
+
+
+def says_its_environment_when_loaded(rows: Any, kept: list[Any]) -> None:
+    begun = Path("/proc/self/environ").read_text().split("\0")
+    Path("environment.json").write_text(json.dumps([dict(os.environ), begun]))
 
 
 def moves_the_cursor(rows: Any, kept: list[Any]) -> None:
@@ -128,6 +155,10 @@ def writes_the_journal(rows: Any, kept: list[Any]) -> None:
     fails(lambda: os.truncate("wild.py", 0))
 
 
+def reads_the_journal(rows: Any, kept: list[Any]) -> None:
+    fails(Path("state/journal.db").read_bytes)
+
+
 def reads_the_holdout(rows: Any, kept: list[Any]) -> None:
     fails(Path("data/holdout.csv").read_bytes)
     fails(Path("models/champion.joblib").read_bytes)
@@ -155,7 +186,7 @@ def patches_the_library(rows: Any, kept: list[Any]) -> None:
 
 
 class Wild:
-    """Does what it is named after, and then says 1 for each row."""
+    """Does what it is named after, when it is loaded or predicts, and then says 1 for each row."""
 
     __module__ = "wild"
 
@@ -163,6 +194,12 @@ class Wild:
         self.does = does
         self.kept: list[Any] = []
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self.does.endswith("_when_loaded"):
+            globals()[self.does](None, self.kept)
+
     def predict(self, rows: Any) -> list[int]:
-        globals()[self.does](rows, self.kept)
+        if not self.does.endswith("_when_loaded"):
+            globals()[self.does](rows, self.kept)
         return [1] * len(rows)
