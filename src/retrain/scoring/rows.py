@@ -29,9 +29,9 @@ By = Mapping[str, int | None]
 """The columns that a row is known by, each with the decimals that its numbers are rounded to."""
 
 Known = list[tuple[By, Hashes]]
-"""The hashes of rows in order: by all columns, and by less where that may be enough."""
+"""The hashes of rows in order: by all columns, and by fewer columns or decimals where these may be enough."""
 Found = Counter[tuple[Side, int]]
-"""How many rows a side has seen, as known by all columns (0) and by less (1)."""
+"""How many rows a side has seen: known by all columns (0), and by fewer columns or decimals (1)."""
 
 Compared = TypeVar("Compared", bound=Comparison)
 
@@ -42,9 +42,9 @@ CUT = {b"retrain": b"cut from the log"}
 UNNAMED = re.compile(r"Unnamed: \d+")
 """What pandas calls the column of row numbers that it writes into a CSV file by default."""
 _MANY = 7
-"""So many decimals have numbers that were not rounded."""
+"""Numbers with this many decimals, or more, were not rounded."""
 _ENOUGH = 100
-"""Fewer rows may be told apart by chance."""
+"""Fewer rows than these may all differ by chance."""
 DISTINCT = 0.98
 """A key by which fewer of the rows differ would take rows for known that are only alike."""
 
@@ -52,9 +52,9 @@ DISTINCT = 0.98
 def recorded(plan: TrainingRows, send: Send) -> dict[str, Any]:
     """The answer to "rows": the number of rows in the training data, whose hashes are now in the file.
 
-    That is a Parquet column `row` of hashes in order; the columns that were hashed are in its metadata. Where
-    rows may be known by less, so are a second column, `alike`, and what was hashed for it. UnusableError where the
-    data, the holdout or the file cannot be used.
+    The file is Parquet: a column `row` of hashes in order, and in the metadata the columns that were hashed. Where
+    fewer columns or decimals may be enough, it has a second column `alike`, and in the metadata what was hashed for
+    that. UnusableError where the data, the holdout or the file cannot be used.
     """
     named = {plan.target: "promotion.target"}
     send({"at": "holdout"})
@@ -94,9 +94,9 @@ def _different(table: Table, by: By, chunk: int) -> Hashes:
 
 
 def _coarse(plan: TrainingRows, data: Table, of_holdout: Mapping[str, int | None]) -> By:
-    """What a row is known by in a file that was rounded or has row numbers of its own.
+    """What a row is known by where a file was rounded or has row numbers of its own.
 
-    Columns without fractions that differ in every row are left out; numbers have the decimals that both files have.
+    Columns without fractions that differ in every row are left out. Numbers have the decimals of the file with fewer.
     """
     by: dict[str, int | None] = {}
     for column, its in of_holdout.items():
@@ -157,7 +157,7 @@ def leaked(plan: Comparison, chunk: pd.DataFrame) -> Found:
 def listed(plan: Comparison, total: Found, rows: int) -> dict[str, int | None]:
     """Of all rows, those that each side has seen, and those `older` than the champion's training; None if not known.
 
-    A few rows that are known by less than all columns may only resemble those of the training.
+    Known by fewer columns or decimals, a few rows may only resemble those of the training: then these do not count.
     """
     sides: tuple[Side, ...] = ("challenger", "champion")
     seen = {side: total[side, int(total[side, 1] >= SHARED * rows)] for side in sides}
@@ -243,7 +243,7 @@ def are_among(known: Hashes, hashes: Hashes) -> Mask:
 
 @functools.cache
 def _known(side: Side, path: str) -> Known:
-    """The hashes of the rows by all columns, and by less where that was recorded."""
+    """The hashes of the rows by all columns, and by fewer columns or decimals where those were recorded."""
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             table = file.read()
